@@ -1,0 +1,41 @@
+# The project's commands, by way of ./dev, which makes .venv first.
+
+set positional-arguments
+export PATH := justfile_directory() / ".venv/bin" + ":" + env("PATH")
+
+[private]
+default:
+    @just --list --unsorted
+
+# Unit, integration and acceptance tests, with coverage.
+test *ARGS:
+    pytest --cov "$@"
+
+# Style, formatting, types and layers.
+lint:
+    ruff check
+    ruff format --check
+    mypy
+    lint-imports
+
+# Rewrite the code in the project's format.
+format:
+    ruff check --fix-only
+    ruff format
+
+# A real Landsat scene through local mode, compared with a serial run.
+demo *ARGS:
+    python demo/landsat.py "$@"
+
+# One comparison: `./dev bench NAME [ARGUMENTS]`.
+bench NAME *ARGS:
+    name=$1 && shift && python "benchmarks/$name.py" "$@"
+
+# Build the wheel into dist/.
+wheel:
+    pip wheel --quiet --no-deps --build-constraint constraints.txt --wheel-dir dist .
+
+# Remove what tests, tools and builds left behind; .venv stays.
+clean:
+    rm -rf dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+    find src tests -name __pycache__ -prune -exec rm -rf {} +
