@@ -1,0 +1,107 @@
+"""When to send a batch: wait for company only where company is expected, and where nobody waits for the answer."""
+
+from dataclasses import dataclass, field
+from math import exp
+from typing import Final
+
+_WEIGHT: Final = 0.25
+"""Of the newest observation, in the running means below: about the last seven count."""
+
+
+@dataclass(slots=True)
+class Mean:
+    """A running mean that forgets (exponentially weighted)."""
+
+    value: float | None = None
+
+    def add(self, observation: float) -> None:
+        """Take in one observation."""
+        self.value = observation if self.value is None else self.value + _WEIGHT * (observation - self.value)
+
+
+@dataclass(slots=True, kw_only=True)
+class Throughput:
+    """Events a second of late. A burst counts as what it is over time, not by the gaps within it."""
+
+    memory: float = 2.0
+    """Seconds after which an event counts 1/e."""
+    _count: float = 0.0
+    _first: float | None = None
+    _last: float = 0.0
+
+    def add(self, now: float) -> None:
+        """Note an event."""
+        if self._first is None:
+            self._first = now
+        else:
+            self._count = self._count * exp((self._last - now) / self.memory) + 1
+        self._last = now
+
+    def rate(self, now: float) -> float | None:
+        """Return the events a second, or None while there is no telling."""
+        if self._first is None or now <= self._first:
+            return None
+        seen = 1 - exp((self._first - now) / self.memory)
+        return self._count * exp((self._last - now) / self.memory) / (self.memory * seen)
+
+
+@dataclass(slots=True, kw_only=True)
+class Linger:
+    """Decides how long a batch stays open. Times are in seconds, on any one clock.
+
+    A batch is due at once when nothing more is expected within `patience`; else a little after the next arrival
+    should have come, and never later than `patience` after its first.
+    """
+
+    least: float = 0.002
+    """What is put in within the same few turns of the event loop belongs together."""
+    gap: Mean = field(default_factory=Mean)
+    first: float | None = None
+    last: float | None = None
+
+    def arrived(self, now: float) -> None:
+        """Note that something was put into the batch."""
+        if self.last is not None:
+            self.gap.add(now - self.last)
+        if self.first is None:
+            self.first = now
+        self.last = now
+
+    def due(self, patience: float) -> float:
+        """Return the time at which the open batch is to be sent, if it does not fill up before.
+
+        The batch must hold something.
+        """
+        if self.first is None or self.last is None:
+            raise ValueError("an empty batch is never due")
+        gap = self.gap.value
+        if gap is None or gap > patience:
+            return self.last + self.least
+        return min(self.first + patience, self.last + max(self.least, 3 * gap))
+
+    def sent(self) -> None:
+        """Note that the batch was sent: the next one is empty."""
+        self.first = None
+
+
+def spare_time(*, outstanding: int, slots: int, rate: float | None, most: float) -> float:
+    """Return for how many seconds main may let announcements and results wait so that they fill batches.
+
+    While the workers have a backlog, neither the next announcement nor the next result is urgent. A quarter of the
+    time that the backlog lasts is spent on either; at a quarter each, the workers never see its end.
+
+    Parameters
+    ----------
+    outstanding : int
+        Tiles announced whose results have not come back.
+    slots : int
+        Slots of all workers that are up. Each is taken to hold one tile and to have one prefetched.
+    rate : float or None
+        Results a second of late; None if not yet known.
+    most : float
+        Upper bound in seconds.
+    """
+    backlog = outstanding - 2 * slots
+    if not rate or slots < 1 or backlog <= 0:
+        return 0.0
+    return min(most, 0.25 * backlog / rate)

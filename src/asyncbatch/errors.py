@@ -1,0 +1,215 @@
+"""Everything `asyncbatch` raises, under one root.
+
+::
+
+    AsyncBatchError
+    ├── SettingsError              a setting or an environment variable is not usable
+    ├── AwsError                   AWS refused, or could not be asked
+    │   ├── CredentialsMissing     no credentials, or AWS does not take them
+    │   ├── EndpointUnreachable    no answer from the service
+    │   ├── AccessDenied           the action is not permitted
+    │   ├── StackNotFound          no such CloudFormation stack, or it lacks an output
+    │   ├── BlobMissing            no such S3 object
+    │   ├── BlobCorrupt            a body arrived damaged, repeatedly
+    │   ├── QueueGone              the queue does not exist (any more)
+    │   ├── HandleStale            the lease on a message has been lost
+    │   └── AwsBusy                throttled, or failing on AWS's side, beyond all retries
+    ├── MessageError               bytes that are not ours, or have been tampered with
+    ├── ProgramError               a function or its arguments can't be sent
+    ├── RunError                   the run as a whole can't go on
+    │   ├── WorkersNotStarted      no worker came up
+    │   ├── WorkersLost            all workers are gone and can't be replaced
+    │   ├── VersionMismatch        main and a worker run different versions
+    │   └── RunClosed              the pool has been shut down
+    ├── TileError                  the user's function raised
+    ├── TileLost                   no worker survived this tile
+    └── RasterError                a raster can't be read, written or combined
+        ├── GridMismatch           the inputs' grids are not aligned
+        └── OutputError            the function's outputs are missing or of the wrong shape
+
+Errors of `botocore` and `aiohttp` are translated in `asyncbatch.aws` and never leave it.
+"""
+
+
+class AsyncBatchError(Exception):
+    """Root of all errors raised by `asyncbatch`."""
+
+
+class SettingsError(AsyncBatchError):
+    """A setting or an environment variable is not usable."""
+
+
+class AwsError(AsyncBatchError):
+    """AWS refused a request, or could not be asked."""
+
+
+class CredentialsMissing(AwsError):
+    """No AWS credentials were found, or AWS does not accept them."""
+
+
+class EndpointUnreachable(AwsError):
+    """A service endpoint does not answer."""
+
+
+class AccessDenied(AwsError):
+    """The credentials at hand do not permit the action."""
+
+
+class StackNotFound(AwsError):
+    """There is no such CloudFormation stack, or it lacks a needed output."""
+
+
+class BlobMissing(AwsError):
+    """There is no such S3 object."""
+
+
+class BlobCorrupt(AwsError):
+    """The body of an S3 object arrived damaged, even after asking again."""
+
+
+class QueueGone(AwsError):
+    """The SQS queue does not exist, or no longer."""
+
+
+class HandleStale(AwsError):
+    """The lease on a message was lost: its receipt handle is no longer valid."""
+
+
+class AwsBusy(AwsError):
+    """AWS throttles, or fails on its own side, beyond all retries."""
+
+
+class MessageError(AsyncBatchError):
+    """Bytes that are not of this run, not of this version, or have been tampered with."""
+
+
+class ProgramError(AsyncBatchError):
+    """A function, or an argument of it, can't be pickled and so can't be sent."""
+
+
+class RunError(AsyncBatchError):
+    """The run as a whole can't go on."""
+
+
+class WorkersNotStarted(RunError):
+    """No worker came up within `start_timeout`."""
+
+
+class WorkersLost(RunError):
+    """All workers are gone, and replacing them does not help."""
+
+
+class VersionMismatch(RunError):
+    """Main and a worker run versions that can't exchange pickles."""
+
+
+class RunClosed(RunError):
+    """The pool has been shut down."""
+
+
+class TileError(AsyncBatchError):
+    """The user's function raised an exception while it computed a tile.
+
+    Parameters
+    ----------
+    reason : str
+        The exception in one line, as ``traceback`` prints it last.
+    tile : int
+        Index of the tile in its run, from 0.
+    worker : str
+        Id of the worker that computed it.
+    attempt : int
+        Which delivery of the tile this was, from 1.
+    remote_traceback : str
+        The worker's traceback, as text.
+    log_stream : str
+        Where the worker's output is found.
+    place : str
+        What the tile covers, for instance a window in pixels.
+
+    Notes
+    -----
+    ``__cause__`` holds the user's own exception, where it could be unpickled in main.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        tile: int,
+        worker: str,
+        attempt: int = 1,
+        remote_traceback: str = "",
+        log_stream: str = "",
+        place: str = "",
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.tile = tile
+        self.worker = worker
+        self.attempt = attempt
+        self.remote_traceback = remote_traceback
+        self.log_stream = log_stream
+        self.place = place
+
+    def __str__(self) -> str:
+        place = f" ({self.place})" if self.place else ""
+        where = f", log {self.log_stream}" if self.log_stream else ""
+        head = f"tile {self.tile}{place} failed on worker {self.worker}, attempt {self.attempt}{where}: {self.reason}"
+        return f"{head}\n{self.remote_traceback}".rstrip()
+
+
+class TileLost(AsyncBatchError):
+    """No worker survived this tile: every attempt ended with a dead or silent worker.
+
+    Parameters
+    ----------
+    reason : str
+        What is known about the last attempt, for instance the signal.
+    tile : int
+        Index of the tile in its run, from 0.
+    attempts : int
+        Deliveries that were made.
+    worker : str
+        Id of the last worker that held it, if known.
+    log_stream : str
+        Where that worker's output is found.
+    place : str
+        What the tile covers, for instance a window in pixels.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        tile: int,
+        attempts: int,
+        worker: str = "",
+        log_stream: str = "",
+        place: str = "",
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.tile = tile
+        self.attempts = attempts
+        self.worker = worker
+        self.log_stream = log_stream
+        self.place = place
+
+    def __str__(self) -> str:
+        place = f" ({self.place})" if self.place else ""
+        last = f" (last: worker {self.worker})" if self.worker else ""
+        where = f", log {self.log_stream}" if self.log_stream else ""
+        return f"tile {self.tile}{place} lost after {self.attempts} attempts{last}{where}: {self.reason}"
+
+
+class RasterError(AsyncBatchError):
+    """A raster can't be read, written or combined."""
+
+
+class GridMismatch(RasterError):
+    """The grids of two inputs are not aligned."""
+
+
+class OutputError(RasterError):
+    """The function left an output unset, or gave it the wrong shape or type."""

@@ -1,0 +1,106 @@
+"""The state of every tile of a run. It decides and never waits: no clock, no I/O.
+
+A tile goes ``waiting → sending → announced → settled``. Settled tiles are forgotten, so that the ledger's size
+follows the window and not the number of tiles.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+from asyncbatch.errors import AsyncBatchError
+
+LEAST_WINDOW: Final = 64
+TILES_PER_SLOT: Final = 6
+"""One computing, one prefetched, and four so that batches fill while the workers never see the end of the queue."""
+
+
+class State(Enum):
+    """Where a tile stands."""
+
+    WAITING = "waiting"
+    SENDING = "sending"
+    ANNOUNCED = "announced"
+
+
+@dataclass(slots=True, kw_only=True)
+class Ledger:
+    """Which tiles wait, are under way, or are settled; and which may go next."""
+
+    window: int | None = None
+    """Tiles under way at one time; None: by the number of slots."""
+    next_index: int = 0
+    settled: int = 0
+    duplicates: int = 0
+    under_way: int = 0
+    """Tiles that are being sent or have been announced."""
+    _states: dict[int, State] = field(default_factory=dict)
+    _waiting: deque[int] = field(default_factory=deque)
+
+    def open(self) -> int:
+        """Take in a new tile and return its index."""
+        index = self.next_index
+        self.next_index += 1
+        self._states[index] = State.WAITING
+        self._waiting.append(index)
+        return index
+
+    def take(self, slots: int) -> int | None:
+        """Return the index of the tile to send now, or None if none waits or the window is full."""
+        if self.under_way >= self.width(slots):
+            return None
+        while self._waiting:
+            index = self._waiting.popleft()
+            if self._states.get(index) is State.WAITING:
+                self._states[index] = State.SENDING
+                self.under_way += 1
+                return index
+        return None
+
+    def announced(self, index: int) -> None:
+        """Note that a tile's message has been sent.
+
+        Its result may have come back before: a response can be slower than a worker.
+        """
+        if self._states.get(index) is State.SENDING:
+            self._states[index] = State.ANNOUNCED
+
+    def settle(self, index: int) -> bool:
+        """Note a tile's end and return True, or return False if it had ended before.
+
+        Delivery is at least once: whatever comes second is dropped here.
+
+        Raises
+        ------
+        AsyncBatchError
+            If there never was such a tile.
+        """
+        if not 0 <= index < self.next_index:
+            raise AsyncBatchError(f"result for tile {index}, but only tiles 0 to {self.next_index - 1} were sent")
+        state = self._states.pop(index, None)
+        if state is None:
+            self.duplicates += 1
+            return False
+        if state is not State.WAITING:
+            self.under_way -= 1
+        self.settled += 1
+        return True
+
+    def withdraw(self, index: int) -> None:
+        """Forget a tile that was cancelled before it was sent."""
+        if self._states.pop(index) is State.SENDING:
+            self.under_way -= 1
+
+    def unsettled(self) -> list[int]:
+        """Return the indices of all tiles that have not ended."""
+        return list(self._states)
+
+    def width(self, slots: int) -> int:
+        """Return how many tiles may be under way at one time."""
+        return self.window or max(LEAST_WINDOW, TILES_PER_SLOT * slots)
+
+    @property
+    def waiting(self) -> int:
+        """Tiles that have not been sent."""
+        return len(self._states) - self.under_way

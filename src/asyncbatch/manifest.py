@@ -1,0 +1,88 @@
+"""What a worker must know of its run, and where things lie in the bucket.
+
+Only the run's id travels in a worker's environment. The manifest, which holds the run's key, lies in the bucket,
+so that reading it takes the right to read the bucket: neither a job's description nor the queues reveal the key.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Final, Self
+
+from asyncbatch.errors import MessageError
+from asyncbatch.messages import VERSION
+
+PROGRAM_LIFE: Final = 7 * 24 * 3600
+"""Seconds after which the bucket's life cycle deletes a program."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """A run, as its workers need to know it. All times are in seconds."""
+
+    run: str
+    task_queue: str
+    result_queue: str
+    key: bytes = field(repr=False)
+    versions: dict[str, str]
+    """Main's."""
+    lease: float
+    run_lease: float
+    idle_timeout: float
+    max_attempts: int
+
+    def to_json(self) -> bytes:
+        """Return the manifest as it lies in the bucket."""
+        values = dataclasses.asdict(self) | {"key": self.key.hex(), "version": VERSION}
+        return json.dumps(values).encode()
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Self:
+        """Return the manifest that lies in the bucket.
+
+        Raises
+        ------
+        MessageError
+            If it is not one of this version.
+        """
+        values = json.loads(text)
+        found = values.pop("version", None)
+        if found != VERSION:
+            raise MessageError(f"the run's manifest is of version {found}; this worker speaks version {VERSION}")
+        return cls(**values | {"key": bytes.fromhex(values["key"])})
+
+
+def run_prefix(run: str) -> str:
+    """Return what the keys of all objects of a run start with."""
+    return f"runs/{run}/"
+
+
+def manifest_key(run: str) -> str:
+    """Return where a run's manifest lies."""
+    return f"runs/{run}/manifest"
+
+
+def alive_key(run: str) -> str:
+    """Return the object that main writes anew for as long as it lives."""
+    return f"runs/{run}/alive"
+
+
+def in_key(run: str, index: int) -> str:
+    """Return where a tile's payload lies."""
+    return f"runs/{run}/in/{index}"
+
+
+def out_key(run: str, index: int, worker: str, attempt: int) -> str:
+    """Return where a tile's result lies: each attempt writes its own, so that none changes under a reader."""
+    return f"runs/{run}/out/{index}-{attempt}-{worker}"
+
+
+def program_key(digest: str) -> str:
+    """Return where a program lies."""
+    return f"programs/{digest}"
+
+
+def batch_worker(job: str) -> str:
+    """Return the id of the worker that runs as a Batch job: enough of the job's id, and the place in its array."""
+    parent, _, place = job.partition(":")
+    return f"{parent[:8]}:{place or 0}"

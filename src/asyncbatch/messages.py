@@ -1,0 +1,188 @@
+"""What travels on the two queues: frozen values, and their sealed text.
+
+A message is three lines of text: the seal, the head and the body.
+
+- The *head* is JSON: kind, version, run, and the fields of the message.
+- The *body*, if it travels inline, is base64. Else the head names the S3 object that holds it, and its SHA-256.
+- The *seal* is HMAC-SHA256 by the run's key over direction and head. The head holds the body's SHA-256, so seal and
+  body are bound to each other wherever the body lies, and the body is hashed but once.
+
+SQS takes XML-legal characters only, hence base64; a message, and a batch of ten, may have 1 MiB.
+"""
+
+import base64
+import binascii
+import dataclasses
+import hashlib
+import hmac
+import json
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from asyncbatch.errors import MessageError
+
+VERSION: Final = 1
+
+MESSAGE_LIMIT: Final = 1_048_576
+"""Bytes that SQS allows for a message, and for a batch of up to ten together."""
+
+BATCH_LIMIT: Final = 10
+"""Messages that SQS allows in a batch."""
+
+INLINE_LIMIT: Final = 72_000
+"""Largest body, in bytes, that travels inside its message.
+
+Ten of them, as base64 and with their heads, still make one batch of 1 MiB.
+"""
+
+Direction = Literal["task", "result"]
+Outcome = Literal["ok", "error", "lost"]
+
+
+class ForeignMessageError(MessageError):
+    """A well-formed message that belongs to another run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """The bytes that belong to a message: either here, or under a key in S3."""
+
+    sha256: str
+    size: int
+    inline: bytes | None = field(default=None, repr=False)
+    key: str | None = None
+
+    @classmethod
+    def of(cls, content: bytes, *, key: str) -> "Body":
+        """Describe `content`, which goes to S3 under `key` if it is too large to travel inline."""
+        digest = hashlib.sha256(content).hexdigest()
+        if len(content) <= INLINE_LIMIT:
+            return cls(sha256=digest, size=len(content), inline=content)
+        return cls(sha256=digest, size=len(content), key=key)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """Main to worker: compute this tile."""
+
+    index: int
+    program: str
+    """SHA-256 of the program."""
+    body: Body
+    """The pickled ``(args, kwargs)``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sentinel:
+    """Main to worker: stop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """Worker to main: what became of a tile."""
+
+    index: int
+    worker: str
+    attempt: int
+    outcome: Outcome
+    seconds: float
+    """Time the user's function took."""
+    body: Body
+    """Pickled: the value; or for ``error`` a `Failure`; or for ``lost`` the reason, a string."""
+    log_stream: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """How the user's function failed: the content of an ``error`` result."""
+
+    reason: str
+    """The exception in one line."""
+    traceback: str
+    exception: bytes | None
+    """The exception itself, pickled on its own since it may not unpickle in main; None if it does not pickle."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello:
+    """Worker to main: I am up, or: I can't work for you."""
+
+    worker: str
+    slots: int
+    versions: dict[str, str]
+    log_stream: str = ""
+    refusal: str = ""
+    """Why the worker does not take part; empty if it does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goodbye:
+    """Worker to main: I am leaving."""
+
+    worker: str
+    reason: str
+    tiles: int
+    busy_seconds: float
+    requests: dict[str, int]
+
+
+Message = Task | Sentinel | Result | Hello | Goodbye
+
+_KINDS: Final[dict[str, type[Message]]] = {kind.__name__: kind for kind in (Task, Sentinel, Result, Hello, Goodbye)}
+
+
+def seal(message: Message, *, run: str, direction: Direction, key: bytes) -> str:
+    """Return the text of a message, sealed for one run and one direction."""
+    head: dict[str, Any] = {f.name: getattr(message, f.name) for f in dataclasses.fields(message)}
+    inline = b""
+    body = head.get("body")
+    if isinstance(body, Body):
+        head["body"] = {"sha256": body.sha256, "size": body.size, "key": body.key}
+        inline = body.inline or b""
+    head |= {"kind": type(message).__name__, "version": VERSION, "run": run}
+    text = json.dumps(head, separators=(",", ":"))
+    return f"{_mac(text, direction, key)}\n{text}\n{base64.b64encode(inline).decode()}"
+
+
+def unseal(text: str, *, run: str, direction: Direction, key: bytes) -> Message:
+    """Return the message that a text holds, after checking its seal.
+
+    Raises
+    ------
+    ForeignMessageError
+        If it belongs to another run.
+    MessageError
+        If it is not a message, of another version, or not sealed with this run's key.
+    """
+    try:
+        mac, head_text, inline_text = text.split("\n")
+        head = json.loads(head_text)
+        found_run, version, kind = head.pop("run"), head.pop("version"), head.pop("kind")
+    except (ValueError, AttributeError, KeyError) as error:
+        raise MessageError(f"not a message of ours: {text[:60]!r}") from error
+    if found_run != run:
+        raise ForeignMessageError(f"message of run {found_run!r} on a queue of run {run!r}")
+    if version != VERSION or kind not in _KINDS:
+        raise MessageError(f"message {kind!r} of version {version!r}; this side speaks version {VERSION}")
+    if not hmac.compare_digest(mac.encode(), _mac(head_text, direction, key).encode()):
+        raise MessageError(f"message {kind!r} of run {run!r} does not carry this run's seal")
+    if "body" in head:
+        head["body"] = _body(head["body"], inline_text)
+    return _KINDS[kind](**head)
+
+
+def _body(described: dict[str, Any], inline_text: str) -> Body:
+    """Return the body that a sealed head describes, its inline bytes verified."""
+    if described["key"] is not None:
+        return Body(**described)
+    try:
+        inline = base64.b64decode(inline_text, validate=True)
+    except binascii.Error as error:
+        raise MessageError(f"inline body is not base64: {error}") from error
+    if not hmac.compare_digest(hashlib.sha256(inline).hexdigest(), described["sha256"]):
+        raise MessageError(f"inline body is not the one sealed: {len(inline)} bytes, {described['size']} wanted")
+    return Body(**described, inline=inline)
+
+
+def _mac(head: str, direction: Direction, key: bytes) -> str:
+    return hmac.new(key, f"{direction}\n{head}".encode(), hashlib.sha256).hexdigest()
