@@ -1,0 +1,113 @@
+"""Translation of botocore's and aiohttp's errors to ours."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import aiohttp
+from botocore import exceptions as boto
+
+from asyncbatch import errors
+
+_CODES: Final[dict[str, type[errors.AwsError]]] = {
+    # credentials
+    "InvalidAccessKeyId": errors.CredentialsMissing,
+    "InvalidClientTokenId": errors.CredentialsMissing,
+    "UnrecognizedClientException": errors.CredentialsMissing,
+    "SignatureDoesNotMatch": errors.CredentialsMissing,
+    "ExpiredToken": errors.CredentialsMissing,
+    "ExpiredTokenException": errors.CredentialsMissing,
+    "AuthFailure": errors.CredentialsMissing,
+    # permission
+    "AccessDenied": errors.AccessDenied,
+    "AccessDeniedException": errors.AccessDenied,
+    "UnauthorizedOperation": errors.AccessDenied,
+    "403": errors.AccessDenied,
+    # absence
+    "NoSuchKey": errors.BlobMissing,
+    "404": errors.BlobMissing,
+    "AWS.SimpleQueueService.NonExistentQueue": errors.QueueGone,
+    "QueueDoesNotExist": errors.QueueGone,
+    "ReceiptHandleIsInvalid": errors.HandleStale,
+    "MessageNotInflight": errors.HandleStale,
+    # load; SQS spells throttling in ways that botocore's standard mode does not know
+    "ThrottlingException": errors.AwsBusy,
+    "Throttling": errors.AwsBusy,
+    "ThrottledException": errors.AwsBusy,
+    "RequestThrottled": errors.AwsBusy,
+    "RequestThrottledException": errors.AwsBusy,
+    "TooManyRequestsException": errors.AwsBusy,
+    "RequestLimitExceeded": errors.AwsBusy,
+    "OverLimit": errors.AwsBusy,
+    "SlowDown": errors.AwsBusy,
+    "ServiceUnavailable": errors.AwsBusy,
+    "InternalError": errors.AwsBusy,
+    "InternalFailure": errors.AwsBusy,
+    "RequestTimeout": errors.AwsBusy,
+    "500": errors.AwsBusy,
+    "502": errors.AwsBusy,
+    "503": errors.AwsBusy,
+}
+
+_PREFIX: Final = "AWS.SimpleQueueService."
+
+_CREDENTIALS: Final = (
+    "no usable AWS credentials ({reason}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile by AWS_PROFILE"
+)
+_UNREACHABLE: Final = "{action}: no answer ({reason}); check the network, the region and AWS_ENDPOINT_URL"
+
+_CLASSES: Final[tuple[tuple[type[BaseException], type[errors.AwsError], str], ...]] = (
+    (boto.NoCredentialsError, errors.CredentialsMissing, _CREDENTIALS),
+    (boto.PartialCredentialsError, errors.CredentialsMissing, _CREDENTIALS),
+    (boto.CredentialRetrievalError, errors.CredentialsMissing, _CREDENTIALS),
+    (boto.TokenRetrievalError, errors.CredentialsMissing, _CREDENTIALS),
+    (boto.ProfileNotFound, errors.CredentialsMissing, _CREDENTIALS),
+    (boto.FlexibleChecksumError, errors.BlobCorrupt, "{action}: the body arrived damaged ({reason})"),
+    (boto.ResponseStreamingError, errors.BlobCorrupt, "{action}: the body arrived damaged ({reason})"),
+    (boto.IncompleteReadError, errors.BlobCorrupt, "{action}: the body arrived cut short ({reason})"),
+    (aiohttp.ClientPayloadError, errors.BlobCorrupt, "{action}: the body arrived cut short ({reason})"),
+    (boto.HTTPClientError, errors.EndpointUnreachable, _UNREACHABLE),
+    (aiohttp.ClientError, errors.EndpointUnreachable, _UNREACHABLE),
+    (TimeoutError, errors.EndpointUnreachable, _UNREACHABLE),
+    (ConnectionError, errors.EndpointUnreachable, _UNREACHABLE),
+    (boto.BotoCoreError, errors.AwsError, "{action}: {reason}"),
+)
+
+FOREIGN: Final = (boto.ClientError, *(foreign for foreign, _, _ in _CLASSES))
+"""All that the AWS libraries are known to raise."""
+
+
+@contextmanager
+def translated(action: str) -> Iterator[None]:
+    """Translate whatever the AWS libraries raise in the block; `action` says what was being done, and to what.
+
+    Raises
+    ------
+    AwsError
+        Or the subclass that fits.
+    """
+    try:
+        yield
+    except FOREIGN as error:
+        raise translation(error, action) from error
+
+
+def translation(error: BaseException, action: str) -> errors.AwsError:
+    """Return our error for a foreign one."""
+    if isinstance(error, boto.ClientError):
+        detail = error.response.get("Error", {})
+        return by_code(str(detail.get("Code", "?")), str(detail.get("Message", error)), action)
+    for foreign, ours, text in _CLASSES:
+        if isinstance(error, foreign):
+            reason = " ".join(str(error).split()) or type(error).__name__
+            return ours(text.format(action=action, reason=reason))
+    message = f"{type(error).__name__} is not an error of the AWS libraries"
+    raise TypeError(message) from error
+
+
+def by_code(code: str, reason: str, action: str) -> errors.AwsError:
+    """Return our error for an error code of an AWS service."""
+    ours = _CODES.get(code) or _CODES.get(code.removeprefix(_PREFIX)) or errors.AwsError
+    if ours is errors.CredentialsMissing:
+        return ours(_CREDENTIALS.format(reason=f"{code}: {reason}"))
+    return ours(f"{action}: {reason} ({code})")

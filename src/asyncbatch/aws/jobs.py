@@ -1,0 +1,118 @@
+"""AWS Batch jobs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
+
+from asyncbatch.aws.errors import translated
+from asyncbatch.aws.protocols import Job
+from asyncbatch.aws.retries import endure
+from asyncbatch.aws.session import AwsSession
+from asyncbatch.errors import StackNotFound
+
+ARRAY_LIMIT: Final = 10_000
+"""Children that Batch allows in an array job; the least is 2."""
+
+_DESCRIBE_LIMIT: Final = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Jobs:
+    """Batch jobs through one client."""
+
+    _client: Any = field(repr=False)
+
+    @classmethod
+    async def open(cls, session: AwsSession) -> Self:
+        """Return jobs over a client of their own."""
+        return cls(_client=await session.client("batch"))
+
+    async def submit(
+        self,
+        *,
+        name: str,
+        queue: str,
+        definition: str,
+        size: int,
+        environment: Mapping[str, str],
+        tags: Mapping[str, str],
+    ) -> str:
+        """Submit one job, an array of `size` if that is more than one, and return its id.
+
+        Not repeated after an outage: a lost answer would start the workers twice, at the user's cost.
+        """
+        wanted: dict[str, Any] = {
+            "jobName": name,
+            "jobQueue": queue,
+            "jobDefinition": definition,
+            "containerOverrides": {
+                "environment": [{"name": key, "value": value} for key, value in environment.items()]
+            },
+            "tags": dict(tags),
+            "propagateTags": True,
+        }
+        if size > 1:
+            wanted["arrayProperties"] = {"size": size}
+        with translated(f"batch:SubmitJob {name} to {queue} ({size} workers)"):
+            answer = await self._client.submit_job(**wanted)
+        return str(answer["jobId"])
+
+    async def describe(self, job: str, size: int) -> list[Job]:
+        """Return the state of a job: of each child, if it is an array of more than one."""
+        ids = [f"{job}:{place}" for place in range(size)] if size > 1 else [job]
+        found: list[Job] = []
+        for start in range(0, len(ids), _DESCRIBE_LIMIT):
+            found += await self._describe_some(ids[start : start + _DESCRIBE_LIMIT])
+        return found
+
+    async def terminate(self, job: str, reason: str) -> None:
+        """End a job and all its children; one that has ended does not matter."""
+
+        async def call() -> None:
+            with translated(f"batch:TerminateJob {job}"):
+                await self._client.terminate_job(jobId=job, reason=reason)
+
+        await endure(call)
+
+    async def slots(self, definition: str) -> int:
+        """Return the vCPUs that a job definition asks for.
+
+        Raises
+        ------
+        StackNotFound
+            If there is no such active job definition.
+        """
+        name = definition.rsplit("/", 1)[-1]
+        with translated(f"batch:DescribeJobDefinitions {name}"):
+            if ":" in name:
+                answer = await self._client.describe_job_definitions(jobDefinitions=[definition])
+            else:
+                answer = await self._client.describe_job_definitions(jobDefinitionName=name, status="ACTIVE")
+        definitions = answer.get("jobDefinitions", [])
+        if not definitions:
+            raise StackNotFound(f"job definition {definition} is not there or not active; deploy the stack again")
+        newest = max(definitions, key=lambda found: found["revision"])
+        container = newest.get("containerProperties", {})
+        asked = [entry["value"] for entry in container.get("resourceRequirements", []) if entry["type"] == "VCPU"]
+        return max(1, int(float(asked[0] if asked else container.get("vcpus", 1))))
+
+    async def _describe_some(self, ids: list[str]) -> list[Job]:
+        async def call() -> list[Job]:
+            with translated(f"batch:DescribeJobs {ids[0]}"):
+                answer = await self._client.describe_jobs(jobs=ids)
+            return [_job(described) for described in answer.get("jobs", [])]
+
+        return await endure(call)
+
+
+def _job(described: Mapping[str, Any]) -> Job:
+    """Return what matters of a described job."""
+    container = described.get("container", {})
+    reasons = (described.get("statusReason"), container.get("reason"))
+    return Job(
+        id=described["jobId"],
+        status=described["status"],
+        reason="; ".join(reason for reason in reasons if reason),
+        exit_code=container.get("exitCode"),
+        log_stream=container.get("logStreamName", ""),
+    )

@@ -1,0 +1,116 @@
+"""S3 objects."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final, Self
+
+from asyncbatch.aws.errors import by_code, translated
+from asyncbatch.aws.protocols import BlobAge
+from asyncbatch.aws.retries import endure
+from asyncbatch.aws.session import AwsSession
+from asyncbatch.errors import BlobCorrupt, BlobMissing
+
+DELETE_LIMIT: Final = 1000
+"""Keys that S3 takes in one DeleteObjects."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objects:
+    """The objects of one bucket."""
+
+    bucket: str
+    _client: Any = field(repr=False)
+
+    @classmethod
+    async def open(cls, session: AwsSession, bucket: str, *, connections: int = 16) -> Self:
+        """Return the objects of `bucket`, over a client of their own."""
+        return cls(bucket=bucket, _client=await session.client("s3", connections=connections))
+
+    async def put(self, key: str, content: bytes) -> None:
+        """Store `content` under `key`, over whatever was there."""
+
+        async def call() -> None:
+            with translated(f"s3:PutObject s3://{self.bucket}/{key} ({len(content)} bytes)"):
+                await self._client.put_object(Bucket=self.bucket, Key=key, Body=content)
+
+        await endure(call)
+
+    async def get(self, key: str, *, sha256: str | None = None) -> bytes:
+        """Return the object under `key`.
+
+        Parameters
+        ----------
+        key : str
+            The object's key.
+        sha256 : str, optional
+            What the content must hash to; it is fetched anew where it does not.
+
+        Raises
+        ------
+        BlobMissing
+            If there is no such object.
+        BlobCorrupt
+            If the content is wrong however often it is fetched.
+        """
+
+        async def call() -> bytes:
+            with translated(f"s3:GetObject s3://{self.bucket}/{key}"):
+                response = await self._client.get_object(Bucket=self.bucket, Key=key)
+                content: bytes = await response["Body"].read()
+            if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+                raise BlobCorrupt(f"s3://{self.bucket}/{key} ({len(content)} bytes) does not have SHA-256 {sha256}")
+            return content
+
+        return await endure(call)
+
+    async def age(self, key: str) -> BlobAge | None:
+        """Return the age of the object under `key`, or None if there is none."""
+
+        async def call() -> BlobAge:
+            with translated(f"s3:HeadObject s3://{self.bucket}/{key}"):
+                head = await self._client.head_object(Bucket=self.bucket, Key=key)
+            answered = head["ResponseMetadata"]["HTTPHeaders"].get("date")
+            return BlobAge(seconds=_seconds_between(head["LastModified"], answered))
+
+        try:
+            return await endure(call)
+        except BlobMissing:
+            return None
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Delete the objects under `keys`; absent ones do not matter."""
+        for start in range(0, len(keys), DELETE_LIMIT):
+            await self._delete_some(keys[start : start + DELETE_LIMIT])
+
+    async def delete_prefix(self, prefix: str) -> int:
+        """Delete all objects whose key starts with `prefix`; return how many there were."""
+        deleted = 0
+        while True:
+            with translated(f"s3:ListBucket s3://{self.bucket}/{prefix}"):
+                page = await self._client.list_objects_v2(Bucket=self.bucket, Prefix=prefix, MaxKeys=DELETE_LIMIT)
+            keys = [entry["Key"] for entry in page.get("Contents", [])]
+            if not keys:
+                return deleted
+            await self._delete_some(keys)
+            deleted += len(keys)
+
+    async def _delete_some(self, keys: Sequence[str]) -> None:
+        action = f"s3:DeleteObject s3://{self.bucket}/{keys[0]} and {len(keys) - 1} more"
+
+        async def call() -> None:
+            wanted = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
+            with translated(action):
+                answer = await self._client.delete_objects(Bucket=self.bucket, Delete=wanted)
+            for failure in answer.get("Errors", []):
+                raise by_code(failure.get("Code", "?"), f"{failure.get('Message')} for {failure.get('Key')}", action)
+
+        await endure(call)
+
+
+def _seconds_between(written: datetime, answered: str | None) -> float:
+    """Return the seconds from an object's writing to S3's answer, both by S3's clock."""
+    now = parsedate_to_datetime(answered) if answered else datetime.now(tz=written.tzinfo)
+    return max(0.0, (now - written).total_seconds())

@@ -1,0 +1,124 @@
+"""What the rest of the code needs of AWS, one capability a protocol. Consumers intersect what they use."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """A message as it came from a queue."""
+
+    text: str
+    handle: str
+    """Stands for this delivery: needed to extend its lease, and to delete it."""
+    deliveries: int
+    """How often the queue has handed out this message, this time included; from 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlobAge:
+    """How long ago an object was written, in seconds by S3's own clock, so that no machine's clock matters."""
+
+    seconds: float
+
+
+class PutBlob(Protocol):
+    """Can store an object."""
+
+    async def put(self, key: str, content: bytes) -> None:
+        """Store `content` under `key`, over whatever was there."""
+
+
+class GetBlob(Protocol):
+    """Can fetch an object."""
+
+    async def get(self, key: str, *, sha256: str | None = None) -> bytes:
+        """Return the object under `key`; `sha256` says what it must be."""
+
+
+class AgeOfBlob(Protocol):
+    """Can tell an object's age."""
+
+    async def age(self, key: str) -> BlobAge | None:
+        """Return the age of the object under `key`, or None if there is none."""
+
+
+class DeleteBlobs(Protocol):
+    """Can delete objects."""
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Delete the objects under `keys`; absent ones do not matter."""
+
+    async def delete_prefix(self, prefix: str) -> int:
+        """Delete all objects whose key starts with `prefix`; return how many."""
+
+
+class SendMessages(Protocol):
+    """Can send to queues."""
+
+    async def send(self, queue: str, texts: Sequence[str]) -> None:
+        """Send up to ten messages of together at most 1 MiB."""
+
+
+class ReceiveMessages(Protocol):
+    """Can receive from queues."""
+
+    async def receive(self, queue: str, *, most: int, wait: float, lease: float) -> list[Received]:
+        """Return up to `most` messages (10 at most), waiting up to `wait` seconds (20 at most) for the first."""
+
+
+class KeepMessages(Protocol):
+    """Can renew, give back and delete received messages."""
+
+    async def extend(self, queue: str, handles: Sequence[str], seconds: float) -> list[str]:
+        """Let the leases of up to ten messages end `seconds` from now; return the handles that were stale."""
+
+    async def remove(self, queue: str, handles: Sequence[str]) -> None:
+        """Delete up to ten messages."""
+
+
+class OwnQueues(Protocol):
+    """Can create and delete queues."""
+
+    async def create(self, name: str, *, lease: float, tags: Mapping[str, str]) -> str:
+        """Create a queue and return its URL."""
+
+    async def drop(self, queue: str) -> None:
+        """Delete a queue; an absent one does not matter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What AWS Batch says of one job, or of one child of an array job."""
+
+    id: str
+    status: str
+    reason: str = ""
+    exit_code: int | None = None
+    log_stream: str = ""
+
+
+class RunJobs(Protocol):
+    """Can submit, watch and end Batch jobs."""
+
+    async def submit(
+        self,
+        *,
+        name: str,
+        queue: str,
+        definition: str,
+        size: int,
+        environment: Mapping[str, str],
+        tags: Mapping[str, str],
+    ) -> str:
+        """Submit one job, an array of `size` if that is more than one, and return its id."""
+
+    async def describe(self, job: str, size: int) -> list[Job]:
+        """Return the state of a job: of each child, if it is an array of more than one."""
+
+    async def terminate(self, job: str, reason: str) -> None:
+        """End a job and all its children; one that has ended does not matter."""
+
+    async def slots(self, definition: str) -> int:
+        """Return the vCPUs that a job definition asks for."""

@@ -1,0 +1,146 @@
+"""SQS queues and their messages."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Any, Final, Self
+from urllib.parse import urlsplit, urlunsplit
+
+from asyncbatch.aws.errors import by_code, translated
+from asyncbatch.aws.protocols import Received
+from asyncbatch.aws.retries import endure
+from asyncbatch.aws.session import AwsSession
+from asyncbatch.errors import AwsBusy, HandleStale, QueueGone
+
+LONGEST_POLL: Final = 20.0
+"""Seconds that SQS lets a receive wait."""
+
+_RETENTION: Final = 4 * 24 * 3600
+
+
+def on_endpoint(queue: str, endpoint_url: str | None) -> str:
+    """Return a queue's URL as seen through an endpoint: an emulator's stack may name another host."""
+    if endpoint_url is None:
+        return queue
+    endpoint, path = urlsplit(endpoint_url), urlsplit(queue).path
+    return urlunsplit((endpoint.scheme, endpoint.netloc, path, "", ""))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queues:
+    """Queues, by URL, through one client."""
+
+    endpoint_url: str | None
+    _client: Any = field(repr=False)
+
+    @classmethod
+    async def open(cls, session: AwsSession, *, connections: int = 10) -> Self:
+        """Return queues over a client of their own."""
+        return cls(endpoint_url=session.endpoint_url, _client=await session.client("sqs", connections=connections))
+
+    async def create(self, name: str, *, lease: float, tags: Mapping[str, str]) -> str:
+        """Create a queue and return its URL."""
+        attributes = {"VisibilityTimeout": str(ceil(lease)), "MessageRetentionPeriod": str(_RETENTION)}
+
+        async def call() -> str:
+            with translated(f"sqs:CreateQueue {name}"):
+                answer = await self._client.create_queue(QueueName=name, Attributes=attributes, tags=dict(tags))
+            return on_endpoint(answer["QueueUrl"], self.endpoint_url)
+
+        return await endure(call)
+
+    async def drop(self, queue: str) -> None:
+        """Delete a queue; an absent one does not matter."""
+
+        async def call() -> None:
+            with translated(f"sqs:DeleteQueue {queue}"):
+                await self._client.delete_queue(QueueUrl=queue)
+
+        try:
+            await endure(call)
+        except QueueGone:
+            return
+
+    async def send(self, queue: str, texts: Sequence[str]) -> None:
+        """Send up to ten messages of together at most 1 MiB; those that AWS could not take are sent again."""
+        left = dict(enumerate(texts))
+
+        async def call() -> None:
+            entries = [{"Id": str(place), "MessageBody": text} for place, text in left.items()]
+            action = f"sqs:SendMessage {queue} ({len(entries)} messages)"
+            with translated(action):
+                answer = await self._client.send_message_batch(QueueUrl=queue, Entries=entries)
+            for success in answer.get("Successful", []):
+                left.pop(int(success["Id"]))
+            _raise_failures(answer, action)
+
+        await endure(call)
+
+    async def receive(self, queue: str, *, most: int, wait: float, lease: float) -> list[Received]:
+        """Return up to `most` messages (10 at most), waiting up to `wait` seconds (20 at most) for the first.
+
+        Not repeated here: a loop that receives asks again anyway.
+        """
+        with translated(f"sqs:ReceiveMessage {queue}"):
+            answer = await self._client.receive_message(
+                QueueUrl=queue,
+                MaxNumberOfMessages=most,
+                WaitTimeSeconds=ceil(wait),
+                VisibilityTimeout=ceil(lease),
+                MessageSystemAttributeNames=["ApproximateReceiveCount"],
+            )
+        return [
+            Received(
+                text=message["Body"],
+                handle=message["ReceiptHandle"],
+                deliveries=int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1)),
+            )
+            for message in answer.get("Messages", [])
+        ]
+
+    async def extend(self, queue: str, handles: Sequence[str], seconds: float) -> list[str]:
+        """Let the leases of up to ten messages end `seconds` from now; return the handles that were stale."""
+        entries = [
+            {"Id": str(place), "ReceiptHandle": handle, "VisibilityTimeout": ceil(seconds)}
+            for place, handle in enumerate(handles)
+        ]
+        action = f"sqs:ChangeMessageVisibility {queue} ({len(entries)} messages)"
+
+        async def call() -> list[str]:
+            with translated(action):
+                answer = await self._client.change_message_visibility_batch(QueueUrl=queue, Entries=entries)
+            return _stale(answer, handles, action)
+
+        return await endure(call)
+
+    async def remove(self, queue: str, handles: Sequence[str]) -> None:
+        """Delete up to ten messages. A stale handle deletes nothing and is no error: another has the tile now."""
+        entries = [{"Id": str(place), "ReceiptHandle": handle} for place, handle in enumerate(handles)]
+        action = f"sqs:DeleteMessage {queue} ({len(entries)} messages)"
+
+        async def call() -> None:
+            with translated(action):
+                answer = await self._client.delete_message_batch(QueueUrl=queue, Entries=entries)
+            _stale(answer, handles, action)
+
+        await endure(call)
+
+
+def _stale(answer: Mapping[str, Any], handles: Sequence[str], action: str) -> list[str]:
+    """Return the handles that AWS says are stale; raise for any other failure."""
+    stale = []
+    for failure in answer.get("Failed", []):
+        error = by_code(failure.get("Code", "?"), str(failure.get("Message")), action)
+        if not isinstance(error, HandleStale):
+            raise error
+        stale.append(handles[int(failure["Id"])])
+    return stale
+
+
+def _raise_failures(answer: Mapping[str, Any], action: str) -> None:
+    """Raise for the first message of a batch that AWS did not take; its own faults are worth another try."""
+    for failure in answer.get("Failed", []):
+        code, reason = failure.get("Code", "?"), str(failure.get("Message"))
+        if not failure.get("SenderFault", True):
+            raise AwsBusy(f"{action}: {reason} ({code})")
+        raise by_code(code, reason, action)

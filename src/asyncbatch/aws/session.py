@@ -1,0 +1,91 @@
+"""One AWS session: credentials, endpoint, and a client for each purpose."""
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import aioboto3
+from aiobotocore.config import AioConfig
+
+from asyncbatch.aws.errors import translated
+
+_CONNECT_TIMEOUT: Final = 10.0
+_READ_TIMEOUT: Final = 60.0  # far above the 20 s of the longest poll
+_DNS_TTL: Final = 300  # a script that ends without closing its pool can't start threads to look names up
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """A key pair, where not the environment's is to be used."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables by which another process takes these credentials."""
+        return {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
+
+
+@dataclass(slots=True, kw_only=True)
+class AwsSession:
+    """Makes clients that end with the session, and counts their requests.
+
+    Long polls, heartbeats and blobs must not share a connection pool: ten long polls would starve all else for
+    seconds. So each purpose asks for a client of its own.
+    """
+
+    region: str
+    endpoint_url: str | None
+    requests: Counter[str] = field(default_factory=Counter)
+    """Requests sent, retries included, by ``service:Operation``."""
+    _session: Any = field(repr=False)
+    _stack: AsyncExitStack = field(repr=False)
+
+    async def client(self, service: str, *, connections: int = 10) -> Any:  # noqa: ANN401 - botocore makes clients at run time
+        """Return a new client with a connection pool of its own."""
+        config = AioConfig(
+            max_pool_connections=connections,
+            connect_timeout=_CONNECT_TIMEOUT,
+            read_timeout=_READ_TIMEOUT,
+            retries={"mode": "standard", "total_max_attempts": 4},
+            connector_args={"ttl_dns_cache": _DNS_TTL},
+            # Bodies carry a SHA-256 of ours; a CRC on top costs time and adds nothing.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            s3={"addressing_style": "path" if self.endpoint_url else "auto"},
+            proxies={} if _on_this_machine(self.endpoint_url) else None,
+        )
+        with translated(f"opening {service} in {self.region}"):
+            client = await self._stack.enter_async_context(
+                self._session.client(service, region_name=self.region, endpoint_url=self.endpoint_url, config=config)
+            )
+        client.meta.events.register("request-created", self._count)
+        return client
+
+    def _count(self, *, operation_name: str, event_name: str, **_: object) -> None:
+        service = event_name.split(".")[1]
+        self.requests[f"{service}:{operation_name}"] += 1
+
+
+@asynccontextmanager
+async def open_session(
+    *, region: str, endpoint_url: str | None, credentials: Credentials | None = None
+) -> AsyncIterator[AwsSession]:
+    """Open a session; its clients close with the block. Without `credentials` the environment's are used."""
+    async with AsyncExitStack() as stack:
+        with translated("reading the AWS configuration"):
+            session = aioboto3.Session(
+                region_name=region,
+                aws_access_key_id=credentials.access_key if credentials else None,
+                aws_secret_access_key=credentials.secret_key if credentials else None,
+            )
+        yield AwsSession(region=region, endpoint_url=endpoint_url, _session=session, _stack=stack)
+
+
+def _on_this_machine(endpoint_url: str | None) -> bool:
+    """Return whether an endpoint is on loopback, where no proxy can reach it."""
+    host = urlsplit(endpoint_url).hostname if endpoint_url else None
+    return host in {"127.0.0.1", "::1", "localhost"}
