@@ -1,0 +1,120 @@
+"""``asyncbatch-worker``: the entry point of a worker's container, and of a worker process on this machine."""
+
+import logging
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import anyio
+
+from asyncbatch import logs
+from asyncbatch.aws.objects import Objects
+from asyncbatch.aws.outbox import Outbox
+from asyncbatch.aws.queues import Queues
+from asyncbatch.aws.session import AwsSession, open_session
+from asyncbatch.errors import AsyncBatchError, BlobMissing
+from asyncbatch.manifest import Manifest, manifest_key
+from asyncbatch.messages import BATCH_LIMIT, MESSAGE_LIMIT, Hello, seal
+from asyncbatch.versions import mismatch, versions_here
+from asyncbatch.worker.appetite import Appetite
+from asyncbatch.worker.environment import WorkerEnvironment
+from asyncbatch.worker.loop import Stop, Worker
+from asyncbatch.worker.programs import Programs
+from asyncbatch.worker.slots import Slots
+from asyncbatch.worker.tiles import Tiles
+
+log: Final = logging.getLogger(__name__)
+
+_PATIENCE: Final = 0.1  # seconds that a result waits for others; it waits only where others are near
+_REFUSED: Final = 3
+_TERMINATED: Final = 128 + signal.SIGTERM  # non-zero, or Batch would count a reclaimed worker as done
+
+
+def main() -> None:
+    """Run a worker, and exit with 0 when its run is over, or 143 when it was terminated."""
+    logs.configure(os.environ.get("ASYNCBATCH_LOG", "WARNING"))
+    try:
+        status = anyio.run(_work, WorkerEnvironment.read())
+    except* AsyncBatchError as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        print(f"asyncbatch-worker: error: {error}", file=sys.stderr)  # noqa: T201 - this is its command line
+        status = 1
+    sys.exit(status)
+
+
+async def _work(environment: WorkerEnvironment) -> int:
+    async with open_session(region=environment.region, endpoint_url=environment.endpoint_url) as session:
+        objects = await Objects.open(session, environment.bucket)
+        sender = await Queues.open(session)
+        try:
+            manifest = Manifest.from_json(await objects.get(manifest_key(environment.run)))
+        except BlobMissing:
+            log.warning("no such run, or it is over", extra={"action": "run_absent", "run": environment.run})
+            return 0
+        hello = Hello(
+            worker=environment.worker,
+            slots=environment.slots,
+            versions=versions_here(),
+            log_stream=environment.log_stream,
+            refusal=mismatch(manifest.versions, versions_here()),
+        )
+        greeting = seal(hello, run=manifest.run, direction="result", key=manifest.key)
+        if hello.refusal:
+            await sender.send(manifest.result_queue, [greeting])
+            return _REFUSED
+        with tempfile.TemporaryDirectory(prefix="asyncbatch-") as folder:
+            worker = await _worker(environment, manifest, session, objects, sender, Path(folder))
+            await worker.tiles.slots.start()
+            await sender.send(manifest.result_queue, [greeting])
+            stop = await worker.run()
+    return _TERMINATED if stop is Stop.TERMINATED else 0
+
+
+async def _worker(  # noqa: PLR0917
+    environment: WorkerEnvironment,
+    manifest: Manifest,
+    session: AwsSession,
+    objects: Objects,
+    sender: Queues,
+    folder: Path,
+) -> Worker:
+    """Put a worker together. All clients are made here: making one blocks the loop, and heartbeats must not wait."""
+
+    async def send(texts: list[str]) -> None:
+        await sender.send(manifest.result_queue, texts)
+
+    def patience() -> float:
+        return _PATIENCE if worker.held > results.pending else 0.0
+
+    results: Outbox[str] = Outbox(send, most=BATCH_LIMIT, most_bytes=MESSAGE_LIMIT, size=len, patience=patience)
+    tiles = Tiles(
+        manifest=manifest,
+        worker=environment.worker,
+        log_stream=environment.log_stream,
+        blobs=objects,
+        slots=Slots(environment.slots),
+        programs=Programs(blobs=objects, folder=folder),
+        results=results,
+        appetite=Appetite(slots=environment.slots),
+    )
+    worker = Worker(
+        manifest=manifest,
+        tiles=tiles,
+        receiver=await Queues.open(session),
+        keeper=await Queues.open(session),
+        sender=sender,
+        blobs=objects,
+        idle_timeout=environment.idle_timeout or manifest.idle_timeout,
+        lifeline=environment.lifeline,
+        requests=lambda: dict(session.requests),
+    )
+    return worker
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""How many tiles a worker asks for. Pure."""
+
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Final
+
+from asyncbatch.batching import Mean
+from asyncbatch.messages import BATCH_LIMIT
+
+_HORIZON: Final = 0.1
+"""Seconds of work held ahead of the slots: what a receive and a fetch take at worst, hardly more.
+
+More would save requests on short tiles, but at the run's end one worker would sit on tiles that another could do.
+"""
+
+_AHEAD_BYTES: Final = 64 * 2**20
+"""Bytes of payload held ahead, beyond one tile a slot."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Appetite:
+    """Decides how many tiles to hold, by how long they take and how large they are."""
+
+    slots: int
+    seconds: Mean = field(default_factory=Mean)
+    size: Mean = field(default_factory=Mean)
+
+    def computed(self, *, seconds: float, size: int) -> None:
+        """Note a computed tile: the time it occupied its slot, and its payload's size in bytes."""
+        self.seconds.add(seconds)
+        self.size.add(size)
+
+    def ahead(self) -> int:
+        """Return how many tiles to hold beyond those being computed: at least one a slot."""
+        if self.seconds.value is None or self.size.value is None:
+            return self.slots
+        by_time = ceil(self.slots * _HORIZON / max(self.seconds.value, 1e-6))
+        by_size = int(_AHEAD_BYTES / max(self.size.value, 1.0))
+        return max(self.slots, min(by_time, by_size, BATCH_LIMIT * self.slots))
+
+    def want(self, held: int) -> int:
+        """Return how many tiles to ask for now; 0: none yet.
+
+        With short tiles it is worth waiting until several can be had for one request.
+        """
+        ahead = self.ahead()
+        free = self.slots + ahead - held
+        return min(free, BATCH_LIMIT) if free >= min(BATCH_LIMIT, ceil(ahead / 2)) else 0

@@ -1,0 +1,76 @@
+"""What a worker reads of its environment: ids only."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Self
+
+from asyncbatch.errors import SettingsError
+from asyncbatch.manifest import batch_worker
+
+RUN: Final = "ASYNCBATCH_RUN"
+WORKER: Final = "ASYNCBATCH_WORKER"
+SLOTS: Final = "ASYNCBATCH_SLOTS"
+LIFELINE: Final = "ASYNCBATCH_LIFELINE"
+BUCKET: Final = "RIOSBucket"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerEnvironment:
+    """Where a worker belongs."""
+
+    run: str
+    bucket: str
+    worker: str
+    slots: int
+    region: str
+    endpoint_url: str | None
+    idle_timeout: float | None
+    """Seconds, overriding the run's own."""
+    lifeline: bool
+    """Whether the end of stdin means that main is gone."""
+    log_stream: str
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """Read the variables that a launcher or AWS Batch sets.
+
+        Raises
+        ------
+        SettingsError
+            If one is missing or unusable.
+        """
+        missing = [name for name in (RUN, BUCKET) if not environment.get(name)]
+        if missing:
+            raise SettingsError(
+                f"{' and '.join(missing)} not set: asyncbatch-worker is started by a launcher, not by hand"
+            )
+        job = environment.get("AWS_BATCH_JOB_ID", "")
+        return cls(
+            run=environment[RUN],
+            bucket=environment[BUCKET],
+            worker=environment.get(WORKER) or batch_worker(job),
+            slots=int(_number(environment, SLOTS) or 1),
+            region=_region(environment),
+            endpoint_url=environment.get("AWS_ENDPOINT_URL") or None,
+            idle_timeout=_number(environment, "RIOS_NOMSG_TIMEOUT"),
+            lifeline=bool(environment.get(LIFELINE)),
+            log_stream=job,
+        )
+
+
+def _region(environment: Mapping[str, str]) -> str:
+    for name in ("RIOS_AWSBATCH_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"):
+        if environment.get(name):
+            return environment[name]
+    return "ap-southeast-2"
+
+
+def _number(environment: Mapping[str, str], name: str) -> float | None:
+    text = environment.get(name)
+    if not text:
+        return None
+    try:
+        return float(text)
+    except ValueError as error:
+        raise SettingsError(f"{name} is {text!r}; it must be a number") from error

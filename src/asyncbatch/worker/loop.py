@@ -1,0 +1,248 @@
+"""The worker's loop: receive, keep leases alive, and leave in good order."""
+
+import logging
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+import anyio
+from anyio.abc import TaskGroup
+
+from asyncbatch.aws.outbox import Outbox
+from asyncbatch.aws.protocols import AgeOfBlob, KeepMessages, Received, ReceiveMessages, SendMessages
+from asyncbatch.errors import AwsBusy, AwsError, EndpointUnreachable, MessageError, QueueGone
+from asyncbatch.manifest import Manifest, alive_key
+from asyncbatch.messages import BATCH_LIMIT, Goodbye, Sentinel, Task, seal, unseal
+from asyncbatch.worker.leases import RENEWALS, Leases
+from asyncbatch.worker.tiles import GiveBackError, Tiles
+
+log: Final = logging.getLogger(__name__)
+
+_LONGEST_POLL: Final = 20.0  # SQS's limit, in seconds
+_REMOVAL_PATIENCE: Final = 2.0  # seconds; a tile done and not yet deleted is computed again if this worker dies
+_LEAVE_TIMEOUT: Final = 10.0  # of the 30 s between SIGTERM and SIGKILL
+_CHECKS: Final = 4  # of main's sign of life, in a run lease's time
+
+
+class Stop(Enum):
+    """Why a worker leaves."""
+
+    SENTINEL = "sentinel"
+    IDLE = "idle"
+    TERMINATED = "terminated"
+    RUN_OVER = "run over"
+
+
+@dataclass(kw_only=True)
+class Worker:
+    """Receives tiles until told to stop."""
+
+    manifest: Manifest
+    tiles: Tiles
+    receiver: ReceiveMessages
+    keeper: KeepMessages
+    """A client of its own, for heartbeats and deletions: long polls must not starve them."""
+    sender: SendMessages
+    blobs: AgeOfBlob
+    idle_timeout: float
+    lifeline: bool
+    requests: Callable[[], dict[str, int]]
+
+    def __post_init__(self) -> None:
+        self._leases = Leases(lease=self.manifest.lease)
+        self._removals: Outbox[str] = Outbox(
+            self._remove, most=BATCH_LIMIT, patience=lambda: min(_REMOVAL_PATIENCE, self.manifest.lease / 2)
+        )
+        self.held = 0
+        self._freed = anyio.Event()
+        self._stop: Stop | None = None
+        self._last_used = anyio.current_time()
+
+    async def run(self) -> Stop:
+        """Work until stopped, and return why."""
+        async with anyio.create_task_group() as background:
+            for task in (
+                self._heartbeat,
+                self._watch_run,
+                self._watch_signals,
+                self._removals.run,
+                self.tiles.results.run,
+            ):
+                background.start_soon(task)
+            if self.lifeline:
+                background.start_soon(self._watch_lifeline)
+            async with anyio.create_task_group() as computing:
+                self._computing = computing
+                await self._receive(computing)
+            with anyio.CancelScope(shield=True):
+                await self._leave()
+            background.cancel_scope.cancel()
+        return self._stop or Stop.IDLE
+
+    def _end(self, why: Stop) -> None:
+        """Stop receiving; unless the run's tiles are to be finished first, abandon them now."""
+        if self._stop is not None and why is Stop.SENTINEL:
+            return
+        log.info("worker stops", extra={"action": "worker_stops", "reason": why.value})
+        self._stop = why
+        self._freed.set()
+        if why in {Stop.TERMINATED, Stop.RUN_OVER}:
+            self._computing.cancel_scope.cancel()
+        if why is Stop.RUN_OVER:
+            self._poll.cancel()
+
+    async def _receive(self, computing: TaskGroup) -> None:
+        while self._stop is None:
+            want = self.tiles.appetite.want(self.held)
+            if not want:
+                self._freed = anyio.Event()
+                await self._freed.wait()
+                continue
+            for received in await self._poll_once(want):
+                await self._take(received, computing)
+            idle = anyio.current_time() - self._last_used
+            if not self.held and idle >= self.idle_timeout and self._stop is None:
+                self._end(Stop.IDLE)
+
+    async def _poll_once(self, want: int) -> list[Received]:
+        """Poll once. Only the run's end cuts a poll short: messages under way to us would stay hidden for a lease."""
+        left = self.idle_timeout - (anyio.current_time() - self._last_used)
+        wait = _LONGEST_POLL if self.held else max(1.0, min(_LONGEST_POLL, left))
+        found: list[Received] = []
+        with anyio.CancelScope(shield=True) as self._poll:
+            try:
+                found = await self.receiver.receive(
+                    self.manifest.task_queue, most=want, wait=wait, lease=self.manifest.lease
+                )
+            except QueueGone:
+                self._end(Stop.RUN_OVER)
+            except (AwsBusy, EndpointUnreachable) as error:
+                if left <= 0:
+                    raise
+                log.warning("receive failed", extra={"action": "receive_failed", "why": error})
+                await anyio.sleep(1.0)
+        return found
+
+    async def _take(self, received: Received, computing: TaskGroup) -> None:
+        """Act on a message: start its tile, or stop, or set it aside."""
+        manifest = self.manifest
+        self._last_used = anyio.current_time()
+        self._leases.hold(received.handle, self._last_used)
+        if self._stop is not None:  # not for us any more
+            await self._give_back([received.handle])
+            return
+        try:
+            message = unseal(received.text, run=manifest.run, direction="task", key=manifest.key)
+        except MessageError as error:
+            log.warning("message set aside", extra={"action": "message_set_aside", "why": error})
+            self._removals.add(received.handle)
+            return
+        if isinstance(message, Task):
+            self.held += 1
+            computing.start_soon(self._compute, message, received)
+        else:
+            self._removals.add(received.handle)
+            if isinstance(message, Sentinel):
+                self._end(Stop.SENTINEL)
+
+    async def _compute(self, task: Task, received: Received) -> None:
+        try:
+            await self.tiles.compute(task, received.deliveries)
+        except GiveBackError:
+            await self._give_back([received.handle])
+        except QueueGone:
+            self._end(Stop.RUN_OVER)
+        else:
+            self._removals.add(received.handle)
+        finally:
+            self.held -= 1
+            self._last_used = anyio.current_time()
+            self._freed.set()
+
+    async def _leave(self) -> None:
+        """Delete what is done, give back what is not, and say goodbye."""
+        await self.tiles.slots.stop()
+        if self._stop is Stop.RUN_OVER:
+            return
+        with anyio.move_on_after(_LEAVE_TIMEOUT):
+            try:
+                await self.tiles.results.aclose()
+                await self._removals.aclose()
+                await self._give_back(self._leases.held())
+                await self._say_goodbye()
+            except AwsError as error:  # leases end by themselves, and main sees workers go without a word
+                log.warning("goodbye failed", extra={"action": "goodbye_failed", "why": error})
+
+    async def _say_goodbye(self) -> None:
+        manifest, tiles = self.manifest, self.tiles
+        goodbye = Goodbye(
+            worker=tiles.worker,
+            reason=(self._stop or Stop.IDLE).value,
+            tiles=tiles.computed,
+            busy_seconds=tiles.busy_seconds,
+            requests=self.requests(),
+        )
+        text = seal(goodbye, run=manifest.run, direction="result", key=manifest.key)
+        await self.sender.send(manifest.result_queue, [text])
+
+    async def _remove(self, handles: list[str]) -> None:
+        """Delete messages that are done with; should that fail, they come again and do no harm."""
+        try:
+            await self.keeper.remove(self.manifest.task_queue, handles)
+        except AwsError as error:
+            log.warning("removal failed", extra={"action": "removal_failed", "why": error})
+        for handle in handles:
+            self._leases.release(handle)
+
+    async def _give_back(self, handles: list[str]) -> None:
+        for start in range(0, len(handles), BATCH_LIMIT):
+            some = handles[start : start + BATCH_LIMIT]
+            await self.keeper.extend(self.manifest.task_queue, some, 0)
+            for handle in some:
+                self._leases.release(handle)
+
+    async def _heartbeat(self) -> None:
+        while True:
+            await anyio.sleep(self.manifest.lease / RENEWALS / 4)
+            handles = self._leases.due(anyio.current_time())
+            for start in range(0, len(handles), BATCH_LIMIT):
+                await self._renew(handles[start : start + BATCH_LIMIT])
+
+    async def _renew(self, handles: list[str]) -> None:
+        try:
+            stale = await self.keeper.extend(self.manifest.task_queue, handles, self.manifest.lease)
+        except QueueGone:
+            self._end(Stop.RUN_OVER)
+        except AwsError as error:
+            log.warning("heartbeat failed", extra={"action": "heartbeat_failed", "why": error})
+        else:
+            for handle in stale:  # another worker has the tile; whoever is first, main takes
+                log.warning("lease lost", extra={"action": "lease_lost"})
+                self._leases.release(handle)
+
+    async def _watch_run(self) -> None:
+        while True:
+            await anyio.sleep(self.manifest.run_lease / _CHECKS)
+            try:
+                age = await self.blobs.age(alive_key(self.manifest.run))
+            except AwsError as error:
+                log.warning("run check failed", extra={"action": "run_check_failed", "why": error})
+                continue
+            if age is None or age.seconds > self.manifest.run_lease:
+                self._end(Stop.RUN_OVER)
+
+    async def _watch_signals(self) -> None:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for _ in signals:
+                self._end(Stop.TERMINATED)
+
+    async def _watch_lifeline(self) -> None:
+        """Wait for the end of stdin, whose other end main holds: it says that main is gone."""
+        while True:
+            await anyio.wait_readable(0)
+            if not os.read(0, 4096):
+                self._end(Stop.RUN_OVER)
+                return
