@@ -1,0 +1,134 @@
+"""The run's workers, as main knows them: who is up, whom to replace, when to give up. Pure: `now` is passed in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from asyncbatch.errors import RunError, VersionMismatch, WorkersLost, WorkersNotStarted
+from asyncbatch.messages import Goodbye, Hello
+
+_SPARE: Final = 5
+_SPARE_PER_WORKER: Final = 3
+"""Workers that may be lost in a row without one tile getting done: more says that replacing does not help."""
+
+_HEARING: Final = 2.0
+"""Seconds from the last worker's end to giving up: what it said before it ended may still be on its way."""
+
+_SHOWN: Final = 3
+"""Workers whose ends are told in an error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerState:
+    """What a launcher knows of a worker it started."""
+
+    worker: str
+    alive: bool
+    detail: str = ""
+    """For people: status, exit code, last lines of output."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Crew:
+    """Follows the workers of a run."""
+
+    wanted: int
+    start_timeout: float
+    started: float = 0.0
+    """When the first workers were launched, by the clock that `now` is of."""
+    slots: int = 0
+    """Slots of all workers that are up."""
+    _up: dict[str, int] = field(default_factory=dict)
+    _dismissed: set[str] = field(default_factory=set)
+    _ended: set[str] = field(default_factory=set)
+    _losses: int = 0
+    _came_up: bool = False
+    _all_ended_at: float | None = None
+
+    @property
+    def came_up(self) -> bool:
+        """Whether a worker has ever been up."""
+        return self._came_up
+
+    @property
+    def up(self) -> int:
+        """Workers that are up."""
+        return len(self._up)
+
+    def hello(self, hello: Hello) -> None:
+        """Note that a worker is up.
+
+        Raises
+        ------
+        VersionMismatch
+            If the worker refuses to work for this main.
+        """
+        if hello.refusal:
+            raise VersionMismatch(f"worker {hello.worker}: {hello.refusal}")
+        self._came_up = True
+        self._up[hello.worker] = hello.slots
+        self.slots = sum(self._up.values())
+
+    def goodbye(self, goodbye: Goodbye) -> None:
+        """Note that a worker leaves of its own accord."""
+        self._dismissed.add(goodbye.worker)
+        self._gone(goodbye.worker)
+
+    def progressed(self) -> None:
+        """Note that a tile got done."""
+        self._losses = 0
+
+    def missing(self, states: Sequence[WorkerState], now: float) -> int:
+        """Return how many workers to start in place of those that have ended.
+
+        Parameters
+        ----------
+        states : sequence
+            All workers that were ever launched.
+        now : float
+            In seconds.
+
+        Raises
+        ------
+        WorkersNotStarted
+            If none ever came up, and all have ended or the time for it is over.
+        WorkersLost
+            If too many were lost without one tile getting done.
+        """
+        alive = sum(state.alive for state in states)
+        for state in states:
+            if not state.alive and state.worker not in self._ended:
+                self._ended.add(state.worker)
+                self._gone(state.worker)
+                self._losses += state.worker not in self._dismissed
+        if not self._came_up:
+            self._check_start(states, alive, now)
+            return 0
+        if self._losses > _SPARE + _SPARE_PER_WORKER * self.wanted:
+            raise WorkersLost(f"{self._losses} workers were lost and no tile got done in between: {_ends(states)}")
+        return self.wanted - alive
+
+    def _check_start(self, states: Sequence[WorkerState], alive: int, now: float) -> None:
+        error: RunError | None = None
+        if not states or alive:
+            self._all_ended_at = None
+        elif self._all_ended_at is None:
+            self._all_ended_at = now
+        if self._all_ended_at is not None and now - self._all_ended_at > _HEARING:
+            error = WorkersNotStarted(f"no worker came up: {_ends(states)}")
+        elif now - self.started > self.start_timeout:
+            error = WorkersNotStarted(f"no worker came up within {self.start_timeout:.0f} s: {_ends(states)}")
+        if error:
+            raise error
+
+    def _gone(self, worker: str) -> None:
+        self._up.pop(worker, None)
+        self.slots = sum(self._up.values())
+
+
+def _ends(states: Sequence[WorkerState]) -> str:
+    """Return what is known of some workers, the dead first."""
+    shown = sorted(states, key=lambda state: state.alive)[:_SHOWN]
+    told = "; ".join(f"worker {state.worker} {state.detail}".rstrip() for state in shown)
+    more = len(states) - len(shown)
+    return f"{told}; and {more} more" if more > 0 else told or "none was launched"

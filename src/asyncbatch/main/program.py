@@ -1,0 +1,190 @@
+"""Programs: a function with its shared arguments, pickled once."""
+
+import functools
+import hashlib
+import sys
+import sysconfig
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from typing import Any, Final, Self
+
+import cloudpickle
+
+from asyncbatch import codec
+from asyncbatch.errors import ProgramError
+
+_DEPTH: Final = 6
+"""How deep the search for what does not pickle goes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """A function with its shared arguments, as it is sent to the workers.
+
+    Called with a tile's arguments it does what ``functools.partial(fn, *shared, **shared)`` does: the shared ones
+    come first.
+    """
+
+    name: str
+    """The function's name, for people."""
+    digest: str
+    """SHA-256 of the content."""
+    content: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, fn: Callable[..., object], args: tuple[object, ...], kwargs: Mapping[str, object]) -> Self:
+        """Pickle a function and its shared arguments.
+
+        The modules beside the user's script are pickled by value, so that a worker need not have them.
+
+        Raises
+        ------
+        ProgramError
+            If they do not pickle; it names the part that does not.
+        """
+        name = getattr(fn, "__qualname__", None) or repr(fn)
+        called = functools.partial(fn, *args, **kwargs) if args or kwargs else fn
+        with _by_value(fn):
+            try:
+                content = codec.join(codec.encode(called))
+            except Exception as error:
+                parts = {"function": fn, **{f"argument {i}": arg for i, arg in enumerate(args)}, **kwargs}
+                raise ProgramError(f"{name} can't be sent to workers: {culprit(parts) or error}") from error
+        return cls(name=name, digest=hashlib.sha256(content).hexdigest(), content=content)
+
+
+class ProgramCache:
+    """The programs of plain functions, so that one passed again is not pickled again.
+
+    A function counts as the same while it is the same object, so it is sent as it was when first seen. Methods are
+    made anew at each access: they are pickled each time, and uploaded only where that gives something new.
+    """
+
+    def __init__(self) -> None:
+        self._programs: dict[int, tuple[weakref.ref[Any], Program]] = {}
+
+    def program(self, fn: Callable[..., object]) -> Program:
+        """Return the program of a function without shared arguments.
+
+        Raises
+        ------
+        ProgramError
+            If it does not pickle.
+        """
+        key = id(fn)
+        known = self._programs.get(key)
+        if known is not None and known[0]() is fn:
+            return known[1]
+        program = Program.of(fn, (), {})
+        if not isinstance(fn, BuiltinFunctionType | MethodType):
+            try:
+                self._programs[key] = (weakref.ref(fn, lambda _: self._programs.pop(key, None)), program)
+            except TypeError:  # its class has no room for weak references
+                return program
+        return program
+
+
+def encode_arguments(args: tuple[object, ...], kwargs: Mapping[str, object]) -> list[codec.Buffer]:
+    """Return the parts of a tile's payload.
+
+    Raises
+    ------
+    ProgramError
+        If an argument does not pickle; it names the part that does not.
+    """
+    try:
+        return codec.encode((args, kwargs))
+    except Exception as error:
+        parts = {**{f"argument {i}": arg for i, arg in enumerate(args)}, **kwargs}
+        raise ProgramError(f"a tile can't be sent to workers: {culprit(parts) or error}") from error
+
+
+def culprit(parts: Mapping[str, object]) -> str:
+    """Return the path to the innermost part that does not pickle, and why; empty if all do."""
+    for name, part in parts.items():
+        found = _search(part, name, _DEPTH)
+        if found:
+            return found
+    return ""
+
+
+def _search(obj: object, path: str, depth: int) -> str:
+    try:
+        cloudpickle.dumps(obj)
+    except Exception as error:  # noqa: BLE001 - pickling raises anything
+        if depth:
+            for name, inner in _inside(obj):
+                found = _search(inner, f"{path}{name}", depth - 1)
+                if found:
+                    return found
+        return f"{path} (a {type(obj).__name__}) does not pickle: {error}"
+    return ""
+
+
+def _inside(obj: object) -> Iterator[tuple[str, object]]:
+    """Yield what an object is made of, as far as pickling is concerned."""
+    if isinstance(obj, functools.partial):
+        obj = [obj.func, *obj.args, obj.keywords]
+    if isinstance(obj, FunctionType):
+        yield from _referred(obj)
+    elif isinstance(obj, Mapping):
+        yield from ((f"[{key!r}]", value) for key, value in obj.items())
+    elif isinstance(obj, list | tuple | set):
+        yield from ((f"[{place}]", value) for place, value in enumerate(obj))
+    else:
+        yield from ((f".{name}", value) for name, value in getattr(obj, "__dict__", {}).items())
+
+
+def _referred(fn: FunctionType) -> Iterator[tuple[str, object]]:
+    """Yield what a function refers to that is pickled with it."""
+    for name, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True):
+        yield f" closes over {name!r}, which", cell.cell_contents
+    for name in fn.__code__.co_names:
+        if name in fn.__globals__ and not isinstance(fn.__globals__[name], ModuleType):
+            yield f" uses the global {name!r}, which", fn.__globals__[name]
+
+
+@contextmanager
+def _by_value(fn: Callable[..., object]) -> Iterator[None]:
+    """Have cloudpickle send the user's own modules by value while the block runs."""
+    already = cloudpickle.list_registry_pickle_by_value()
+    modules = [module for module in _user_modules(fn) if module.__name__ not in already]
+    for module in modules:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        for module in modules:
+            cloudpickle.unregister_pickle_by_value(module)
+
+
+def _user_modules(fn: Callable[..., object]) -> list[ModuleType]:
+    """Return the loaded modules that lie beside the user's script or beside the function's own module."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    homes = set()
+    for name in ("__main__", getattr(fn, "__module__", None)):
+        file = getattr(sys.modules.get(name or ""), "__file__", None)
+        if file and not _installed(Path(file)):
+            homes.add(Path(file).resolve().parent)
+    found = []
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if not file or name == "__main__" or not file.endswith(".py") or name != getattr(module, "__name__", ""):
+            continue
+        path = Path(file).resolve()
+        if any(path.is_relative_to(home) for home in homes) and not _installed(path):
+            found.append(module)
+    return found
+
+
+@functools.cache
+def _installed(file: Path) -> bool:
+    """Return whether a module is part of Python, of an installed package, or of this one: workers have those."""
+    places = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")] + [str(Path(__file__).parents[1])]
+    parts = {"site-packages", "dist-packages"} & set(file.parts)
+    return bool(parts) or any(file.resolve().is_relative_to(Path(place).resolve()) for place in places if place)

@@ -1,0 +1,148 @@
+"""A run's footing in AWS: its queues, its manifest, its sign of life; and their removal."""
+
+import getpass
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import anyio
+
+from asyncbatch.aws.objects import Objects
+from asyncbatch.aws.queues import Queues, on_endpoint
+from asyncbatch.aws.session import AwsSession
+from asyncbatch.aws.stacks import StackOutputs, Stacks
+from asyncbatch.errors import AwsError
+from asyncbatch.main.launchers import Assignment
+from asyncbatch.manifest import Manifest, alive_key, manifest_key, run_prefix
+from asyncbatch.settings import Settings
+from asyncbatch.versions import versions_here
+
+log: Final = logging.getLogger(__name__)
+
+_SIGNS: Final = 4
+"""Signs of life in a run lease's time."""
+
+_SIGN: Final = b"alive\n"
+
+_CLEANUP_TIMEOUT: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """An opened run, and the clients that serve it. Long polls have a client of their own."""
+
+    settings: Settings
+    outputs: StackOutputs
+    manifest: Manifest
+    assignment: Assignment
+    objects: Objects
+    sender: Queues
+    receiver: Queues
+
+    async def keep_alive(self) -> None:
+        """Give a sign of life again and again; without it the workers leave."""
+        while True:
+            try:
+                await self.objects.put(alive_key(self.manifest.run), _SIGN)
+            except AwsError as error:
+                log.warning("sign of life failed", extra={"action": "sign_of_life_failed", "why": error})
+            await anyio.sleep(self.settings.run_lease / _SIGNS)
+
+
+@asynccontextmanager
+async def open_run(settings: Settings, session: AwsSession) -> AsyncIterator[Run]:
+    """Open a run on the stack that the settings name; at the block's end, nothing of it is left.
+
+    Raises
+    ------
+    AwsError
+        If the stack can't be used.
+    """
+    outputs = await (await Stacks.open(session)).outputs(settings.stack)
+    bucket = outputs.need("BatchBucket", "to hold the tiles")
+    run = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
+    objects = await Objects.open(session, bucket, connections=32)
+    sender = await Queues.open(session, connections=32)
+    async with AsyncExitStack() as footing:
+        if settings.queues == "stack":
+            task_queue, result_queue = (
+                on_endpoint(outputs.need(name, "by the setting queues='stack'"), settings.endpoint_url)
+                for name in ("BatchInQueue", "BatchOutQueue")
+            )
+        else:
+            task_queue, result_queue = [
+                await footing.enter_async_context(_queue(sender, f"asyncbatch-{run}-{end}", settings, run))
+                for end in ("task", "result")
+            ]
+        manifest = Manifest(
+            run=run,
+            task_queue=task_queue,
+            result_queue=result_queue,
+            key=secrets.token_bytes(32),
+            versions=versions_here(),
+            lease=settings.lease,
+            run_lease=settings.run_lease,
+            idle_timeout=settings.idle_timeout,
+            max_attempts=settings.max_attempts,
+        )
+        await footing.enter_async_context(_prefix(objects, manifest))
+        log.info("run opened", extra={"action": "run_opened", "run": run, "bucket": bucket})
+        yield Run(
+            settings=settings,
+            outputs=outputs,
+            manifest=manifest,
+            assignment=Assignment(run=run, bucket=bucket, region=settings.region, endpoint_url=settings.endpoint_url),
+            objects=objects,
+            sender=sender,
+            receiver=await Queues.open(session),
+        )
+
+
+@asynccontextmanager
+async def _queue(queues: Queues, name: str, settings: Settings, run: str) -> AsyncIterator[str]:
+    """Create a queue for the time of the block. Its name is unique, since SQS blocks a name for 60 s."""
+    tags = {"asyncbatch:run": run, "asyncbatch:stack": settings.stack, "asyncbatch:user": user()}
+    with anyio.CancelScope(shield=True):  # a queue made by a request cut short would have no owner
+        queue = await queues.create(name, lease=settings.lease, tags=tags)
+    try:
+        yield queue
+    finally:
+        with _clean_up(queue):
+            await queues.drop(queue)
+
+
+@asynccontextmanager
+async def _prefix(objects: Objects, manifest: Manifest) -> AsyncIterator[None]:
+    """Have the run's manifest and sign of life in the bucket for the time of the block, and nothing after it."""
+    try:
+        await objects.put(alive_key(manifest.run), _SIGN)
+        await objects.put(manifest_key(manifest.run), manifest.to_json())
+        yield
+    finally:
+        prefix = run_prefix(manifest.run)
+        with _clean_up(prefix):
+            await objects.delete_prefix(prefix)
+
+
+@contextmanager
+def _clean_up(what: str) -> Iterator[None]:
+    """Let a removal go on although the run is being cancelled, but not for ever; a failure is told, not raised."""
+    with anyio.move_on_after(_CLEANUP_TIMEOUT, shield=True) as scope:
+        try:
+            yield
+        except AwsError as error:
+            log.warning("left behind", extra={"action": "left_behind", "what": what, "why": error})
+    if scope.cancelled_caught:
+        log.warning("left behind", extra={"action": "left_behind", "what": what, "why": "no answer from AWS"})
+
+
+def user() -> str:
+    """Return who runs this: a tag of what is made."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return "unknown"
