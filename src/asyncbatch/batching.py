@@ -1,7 +1,7 @@
 """When to send a batch: wait for company only where company is expected, and where nobody waits for the answer."""
 
 from dataclasses import dataclass, field
-from math import exp
+from math import ceil, exp
 from typing import Final
 
 _WEIGHT: Final = 0.25
@@ -21,28 +21,35 @@ class Mean:
 
 @dataclass(slots=True, kw_only=True)
 class Throughput:
-    """Events a second of late. A burst counts as what it is over time, not by the gaps within it."""
+    """Events a second of late, within a busy period: what could be done, not what was asked for."""
 
     memory: float = 2.0
-    """Seconds after which an event counts 1/e."""
-    _count: float = 0.0
-    _first: float | None = None
-    _last: float = 0.0
+    """Seconds after which what was seen counts 1/e."""
+    _events: float = 0.0
+    _seconds: float = 0.0
+    _last: float | None = None
+
+    def begin(self, now: float) -> None:
+        """Note the start of a busy period; what was before does not count."""
+        self._events, self._seconds, self._last = 0.0, 0.0, now
 
     def add(self, now: float) -> None:
         """Note an event."""
-        if self._first is None:
-            self._first = now
-        else:
-            self._count = self._count * exp((self._last - now) / self.memory) + 1
-        self._last = now
+        self._pass(now)
+        self._events += 1
 
     def rate(self, now: float) -> float | None:
         """Return the events a second, or None while there is no telling."""
-        if self._first is None or now <= self._first:
-            return None
-        seen = 1 - exp((self._first - now) / self.memory)
-        return self._count * exp((self._last - now) / self.memory) / (self.memory * seen)
+        self._pass(now)
+        return self._events / self._seconds if self._events and self._seconds else None
+
+    def _pass(self, now: float) -> None:
+        """Let what was seen fade, and add the time since."""
+        gone = now - (now if self._last is None else self._last)
+        fading = exp(-gone / self.memory)
+        self._events *= fading
+        self._seconds = self._seconds * fading + self.memory * (1 - fading)
+        self._last = now
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,9 +57,11 @@ class Linger:
     """Decides how long a batch stays open. Times are in seconds, on any one clock.
 
     A batch is due at once when nothing more is expected within `patience`; else a little after the next arrival
-    should have come, and never later than `patience` after its first.
+    should have come, and never later than `patience` after its first. One that is not urgent waits for all of its
+    `patience`.
     """
 
+    urgent: bool = True
     least: float = 0.002
     """What is put in within the same few turns of the event loop belongs together."""
     gap: Mean = field(default_factory=Mean)
@@ -74,6 +83,8 @@ class Linger:
         """
         if self.first is None or self.last is None:
             raise ValueError("an empty batch is never due")
+        if not self.urgent:
+            return self.first + patience
         gap = self.gap.value
         if gap is None or gap > patience:
             return self.last + self.least
@@ -84,7 +95,7 @@ class Linger:
         self.first = None
 
 
-def spare_time(*, outstanding: int, slots: int, rate: float | None, most: float) -> float:
+def spare_time(*, outstanding: int, slots: int, rate: float | None, seconds: float | None, most: float) -> float:
     """Return for how many seconds main may let announcements and results wait so that they fill batches.
 
     While the workers have a backlog, neither the next announcement nor the next result is urgent. A quarter of the
@@ -95,13 +106,16 @@ def spare_time(*, outstanding: int, slots: int, rate: float | None, most: float)
     outstanding : int
         Tiles announced whose results have not come back.
     slots : int
-        Slots of all workers that are up. Each is taken to hold one tile and to have one prefetched.
+        Slots of all workers that are up. As many as Little's law says are busy are taken to hold one tile and to
+        have one prefetched; the rest of the outstanding tiles is backlog.
     rate : float or None
         Results a second of late; None if not yet known.
+    seconds : float or None
+        What a tile takes in its slot, of late; None if not yet known.
     most : float
         Upper bound in seconds.
     """
-    backlog = outstanding - 2 * slots
-    if not rate or slots < 1 or backlog <= 0:
+    if not rate or seconds is None or slots < 1:
         return 0.0
-    return min(most, 0.25 * backlog / rate)
+    busy = min(slots, ceil(rate * seconds))
+    return max(0.0, min(most, 0.25 * (outstanding - 2 * busy) / rate))

@@ -36,6 +36,8 @@ class Outbox(Generic[T]):
         Bytes that an item takes.
     patience : callable
         For how many seconds, at this moment, a batch may wait for company.
+    urgent : bool
+        Whether a batch goes earlier when no company is expected.
     """
 
     def __init__(
@@ -46,13 +48,14 @@ class Outbox(Generic[T]):
         patience: Callable[[], float],
         most_bytes: int | None = None,
         size: Callable[[T], int] = lambda _: 0,
+        urgent: bool = True,
     ) -> None:
         self._send = send
         self._most = most
         self._most_bytes = most_bytes
         self._size = size
         self._patience = patience
-        self._linger = Linger()
+        self._linger = Linger(urgent=urgent)
         self._batch: _Batch[T] = _Batch()
         self._ready: list[_Batch[T]] = []
         self._changed = anyio.Event()
@@ -98,11 +101,6 @@ class Outbox(Generic[T]):
                 with anyio.move_on_after(self._pause()):
                     await self._changed.wait()
         self._finished.set()
-
-    @property
-    def pending(self) -> int:
-        """Items that wait for company."""
-        return len(self._batch.items)
 
     def _put(self, item: T) -> _Batch[T]:
         size = self._size(item)

@@ -8,7 +8,8 @@ from tenacity import (
     retry_if_exception_type,
     stop_after_attempt,
     stop_after_delay,
-    wait_exponential_jitter,
+    wait_exponential,
+    wait_random,
 )
 
 from asyncbatch.errors import AwsBusy, BlobCorrupt, EndpointUnreachable
@@ -37,13 +38,13 @@ async def endure(call: Callable[[], Awaitable[T]], *, patience: float = _PATIENC
     outages = AsyncRetrying(
         retry=retry_if_exception_type((AwsBusy, EndpointUnreachable)),
         stop=stop_after_delay(patience),
-        wait=wait_exponential_jitter(initial=0.2, max=5.0),
+        wait=wait_exponential(multiplier=0.2, max=5.0) + wait_random(max=1.0),
         reraise=True,
     )
     damages = AsyncRetrying(
         retry=retry_if_exception_type(BlobCorrupt),
         stop=stop_after_attempt(_DAMAGED),
-        wait=wait_exponential_jitter(initial=0.05, max=1.0),
+        wait=wait_exponential(multiplier=0.05, max=1.0) + wait_random(max=0.1),
         reraise=True,
     )
     return await outages(damages, call)

@@ -16,7 +16,7 @@ import anyio
 
 from asyncbatch.aws.jobs import Jobs
 from asyncbatch.aws.session import AwsSession, Credentials, open_session
-from asyncbatch.batching import Throughput, spare_time
+from asyncbatch.batching import Mean, Throughput, spare_time
 from asyncbatch.errors import AsyncBatchError, RunClosed, RunError, SettingsError
 from asyncbatch.ledger import Ledger
 from asyncbatch.main.crew import Crew
@@ -93,6 +93,7 @@ class Dispatcher:
         self._tickets: dict[int, Ticket] = {}
         self._programs = ProgramCache()
         self._throughput = Throughput()
+        self._seconds = Mean()
         self._failure: AsyncBatchError | None = None
         self._ending = False
         self._changed = anyio.Event()
@@ -191,6 +192,8 @@ class Dispatcher:
         if self._failure is not None or self._ending:
             ticket.future.set_exception(self._failure or RunClosed("the pool has been shut down"))
             return
+        if not self._tickets:
+            self._throughput.begin(anyio.current_time())
         self._tickets[self._ledger.open()] = ticket
         self._pump()
 
@@ -261,6 +264,7 @@ class Dispatcher:
             outstanding=self._ledger.under_way,
             slots=self._crew.slots,
             rate=self._throughput.rate(anyio.current_time()),
+            seconds=self._seconds.value,
             most=_LONGEST_SPARE,
         )
 
@@ -313,6 +317,7 @@ class Dispatcher:
             self._inbound.discard(result.body.key)
             return
         self._throughput.add(anyio.current_time())
+        self._seconds.add(result.seconds)
         self._crew.progressed()
         self._pump()
         ticket = self._tickets[result.index]
@@ -358,7 +363,7 @@ class Dispatcher:
         unfinished = bool(self._tickets) or self._failure is not None
         self._ending = True
         self.abandon(RunClosed("the pool was shut down before this tile was done"))
-        self._inbound.wake()
+        self._inbound.hurry()
         try:
             await self._outbound.send_sentinels(self._workers)
             with anyio.move_on_after(0 if unfinished else _GOODBYE_GRACE):

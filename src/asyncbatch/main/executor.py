@@ -1,5 +1,6 @@
 """The blocking way in: a `concurrent.futures.Executor` over the dispatcher."""
 
+import asyncio
 import atexit
 import threading
 from collections import deque
@@ -11,7 +12,6 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import anyio
-from anyio.from_thread import BlockingPortal
 
 from asyncbatch.errors import RunClosed, SettingsError
 from asyncbatch.local import LocalEndpoint, local_endpoint
@@ -112,7 +112,7 @@ class BatchExecutor(Executor):
             raise RunClosed(_CLOSED)
         ticket = Ticket(program=self._dispatcher.programmed(fn), parts=encode_arguments(args, kwargs))
         try:
-            self._portal.start_task_soon(self._dispatcher.enqueue, ticket)
+            self._loop.call_soon_threadsafe(self._dispatcher.enqueue, ticket)
         except RuntimeError as error:
             raise RunClosed(_CLOSED) from error
         return ticket.future
@@ -152,9 +152,9 @@ class BatchExecutor(Executor):
         """
         self._stopping = True
         try:
-            self._portal.start_task_soon(self._stop.set)
             if cancel_futures:
-                self._portal.start_task_soon(self._dispatcher.abandon, RunClosed(_CLOSED))
+                self._loop.call_soon_threadsafe(self._dispatcher.abandon, RunClosed(_CLOSED))
+            self._loop.call_soon_threadsafe(self._stop.set)
         except RuntimeError:  # has ended already
             atexit.unregister(self._at_exit)
         if wait:
@@ -201,7 +201,8 @@ class BatchExecutor(Executor):
             async with AsyncExitStack() as stack:
                 if embedded:
                     self._endpoint = await stack.enter_async_context(local_endpoint(settings))
-                self._portal = await stack.enter_async_context(BlockingPortal())
+                # Not anyio's portal: there, each submission would wait for a turn of the loop.
+                self._loop = asyncio.get_running_loop()
                 self._stop = anyio.Event()
                 self._dispatcher = await stack.enter_async_context(
                     Dispatcher(
@@ -216,6 +217,8 @@ class BatchExecutor(Executor):
         except BaseException as error:
             if opened.done():
                 raise
+            while isinstance(error, BaseExceptionGroup):  # a task group wraps what ends it
+                error = error.exceptions[0]
             opened.set_exception(error)
 
     def _fill(self, pending: "deque[Future[Any]]", program: Program, tiles: Iterator[tuple[Any, ...]]) -> None:

@@ -54,13 +54,23 @@ class Inbound:
         self._patience = patience
         self._handle = handle
         self._awake = anyio.Event()
+        self._hurried = anyio.Event()
         self._downloads = anyio.CapacityLimiter(_DOWNLOADS)
-        self._removals: Outbox[str] = Outbox(self._remove, most=BATCH_LIMIT, patience=lambda: _REMOVAL_PATIENCE)
-        self._garbage: Outbox[str] = Outbox(self._delete, most=DELETE_LIMIT, patience=lambda: _GARBAGE_PATIENCE)
+        self._removals: Outbox[str] = Outbox(
+            self._remove, most=BATCH_LIMIT, patience=lambda: _REMOVAL_PATIENCE, urgent=False
+        )
+        self._garbage: Outbox[str] = Outbox(
+            self._delete, most=DELETE_LIMIT, patience=lambda: _GARBAGE_PATIENCE, urgent=False
+        )
 
     def wake(self) -> None:
         """Look again at once whether anything is expected."""
         self._awake.set()
+
+    def hurry(self) -> None:
+        """Ask the queue without a pause from now on."""
+        self._hurried.set()
+        self.wake()
 
     def discard(self, *keys: str | None) -> None:
         """Delete objects some time soon."""
@@ -74,8 +84,11 @@ class Inbound:
         async with anyio.create_task_group() as group:
             group.start_soon(self._removals.run)
             group.start_soon(self._garbage.run)
+            found: list[Received] = []
             while True:
-                await self._pause()
+                await self._expect()
+                if len(found) < BATCH_LIMIT:  # else there are more to be had now
+                    await self._pause()
                 try:
                     found = await self._run.receiver.receive(
                         self._run.manifest.result_queue, most=BATCH_LIMIT, wait=LONGEST_POLL, lease=_LEASE
@@ -123,16 +136,16 @@ class Inbound:
             log_stream=result.log_stream,
         )
 
-    async def _pause(self) -> None:
-        """Wait until something is expected, and then while results may wait."""
+    async def _expect(self) -> None:
+        """Wait until something is expected."""
         while not self._expecting():
             self._awake = anyio.Event()
             await self._awake.wait()
-        pause = self._patience()
-        if pause:
-            self._awake = anyio.Event()
-            with anyio.move_on_after(pause):
-                await self._awake.wait()
+
+    async def _pause(self) -> None:
+        """Wait while results may wait."""
+        with anyio.move_on_after(self._patience()):
+            await self._hurried.wait()
 
     def _opened(self, received: Received) -> Message | None:
         """Return a message that bears this run's seal; any other is set aside."""

@@ -28,7 +28,6 @@ from asyncbatch.worker.tiles import Tiles
 
 log: Final = logging.getLogger(__name__)
 
-_PATIENCE: Final = 0.1  # seconds that a result waits for others; it waits only where others are near
 _REFUSED: Final = 3
 _TERMINATED: Final = 128 + signal.SIGTERM  # non-zero, or Batch would count a reclaimed worker as done
 
@@ -89,7 +88,7 @@ async def _worker(  # noqa: PLR0917
         await sender.send(manifest.result_queue, texts)
 
     def patience() -> float:
-        return _PATIENCE if worker.held > results.pending else 0.0
+        return tiles.appetite.patience() if worker.computing else 0.0
 
     results: Outbox[str] = Outbox(send, most=BATCH_LIMIT, most_bytes=MESSAGE_LIMIT, size=len, patience=patience)
     tiles = Tiles(

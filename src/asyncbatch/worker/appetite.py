@@ -13,6 +13,10 @@ _HORIZON: Final = 0.1
 More would save requests on short tiles, but at the run's end one worker would sit on tiles that another could do.
 """
 
+_LONGEST_WAIT: Final = 0.5
+_WAIT_SHARE: Final = 0.02
+"""Seconds², so that tiles of 0.04 s and less wait for the longest time, and those of 0.2 s for 0.1 s."""
+
 _AHEAD_BYTES: Final = 64 * 2**20
 """Bytes of payload held ahead, beyond one tile a slot."""
 
@@ -36,7 +40,7 @@ class Appetite:
             return self.slots
         by_time = ceil(self.slots * _HORIZON / max(self.seconds.value, 1e-6))
         by_size = int(_AHEAD_BYTES / max(self.size.value, 1.0))
-        return max(self.slots, min(by_time, by_size, BATCH_LIMIT * self.slots))
+        return max(self.slots, min(by_time, by_size, 2 * BATCH_LIMIT * self.slots))
 
     def want(self, held: int) -> int:
         """Return how many tiles to ask for now; 0: none yet.
@@ -45,4 +49,14 @@ class Appetite:
         """
         ahead = self.ahead()
         free = self.slots + ahead - held
+        if ahead == self.slots:  # tiles are long: leave some to workers that have none
+            return min(free, self.slots, BATCH_LIMIT)
         return min(free, BATCH_LIMIT) if free >= min(BATCH_LIMIT, ceil(ahead / 2)) else 0
+
+    def patience(self) -> float:
+        """Return for how many seconds a result may wait for others, while there are others to come.
+
+        The longer the tiles take, the fewer results there are, and the less is saved by holding them back.
+        """
+        seconds = self.seconds.value
+        return 0.0 if seconds is None else min(_LONGEST_WAIT, _WAIT_SHARE / max(seconds, 1e-6))

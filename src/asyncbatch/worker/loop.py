@@ -17,12 +17,14 @@ from asyncbatch.errors import AwsBusy, AwsError, EndpointUnreachable, MessageErr
 from asyncbatch.manifest import Manifest, alive_key
 from asyncbatch.messages import BATCH_LIMIT, Goodbye, Sentinel, Task, seal, unseal
 from asyncbatch.worker.leases import RENEWALS, Leases
+from asyncbatch.worker.slots import Computed
 from asyncbatch.worker.tiles import GiveBackError, Tiles
 
 log: Final = logging.getLogger(__name__)
 
 _LONGEST_POLL: Final = 20.0  # SQS's limit, in seconds
 _REMOVAL_PATIENCE: Final = 2.0  # seconds; a tile done and not yet deleted is computed again if this worker dies
+_UNANNOUNCED: Final = 2 * BATCH_LIMIT  # results in memory on their way out, before no more tiles are asked for
 _LEAVE_TIMEOUT: Final = 10.0  # of the 30 s between SIGTERM and SIGKILL
 _CHECKS: Final = 4  # of main's sign of life, in a run lease's time
 
@@ -54,9 +56,14 @@ class Worker:
     def __post_init__(self) -> None:
         self._leases = Leases(lease=self.manifest.lease)
         self._removals: Outbox[str] = Outbox(
-            self._remove, most=BATCH_LIMIT, patience=lambda: min(_REMOVAL_PATIENCE, self.manifest.lease / 2)
+            self._remove,
+            most=BATCH_LIMIT,
+            patience=lambda: min(_REMOVAL_PATIENCE, self.manifest.lease / 2),
+            urgent=False,
         )
-        self.held = 0
+        self.computing = 0
+        """Tiles received and not yet computed."""
+        self._unannounced = 0
         self._freed = anyio.Event()
         self._stop: Stop | None = None
         self._last_used = anyio.current_time()
@@ -74,9 +81,9 @@ class Worker:
                 background.start_soon(task)
             if self.lifeline:
                 background.start_soon(self._watch_lifeline)
-            async with anyio.create_task_group() as computing:
-                self._computing = computing
-                await self._receive(computing)
+            async with anyio.create_task_group() as tiles:
+                self._tiles_scope = tiles.cancel_scope
+                await self._receive(tiles)
             with anyio.CancelScope(shield=True):
                 await self._leave()
             background.cancel_scope.cancel()
@@ -90,27 +97,32 @@ class Worker:
         self._stop = why
         self._freed.set()
         if why in {Stop.TERMINATED, Stop.RUN_OVER}:
-            self._computing.cancel_scope.cancel()
+            self._tiles_scope.cancel()
         if why is Stop.RUN_OVER:
             self._poll.cancel()
 
-    async def _receive(self, computing: TaskGroup) -> None:
+    async def _receive(self, group: TaskGroup) -> None:
         while self._stop is None:
-            want = self.tiles.appetite.want(self.held)
+            kept = max(0, self._unannounced - _UNANNOUNCED)
+            want = self.tiles.appetite.want(self.computing + kept)
             if not want:
                 self._freed = anyio.Event()
                 await self._freed.wait()
                 continue
             for received in await self._poll_once(want):
-                await self._take(received, computing)
+                await self._take(received, group)
             idle = anyio.current_time() - self._last_used
-            if not self.held and idle >= self.idle_timeout and self._stop is None:
+            if not self._busy and idle >= self.idle_timeout and self._stop is None:
                 self._end(Stop.IDLE)
+
+    @property
+    def _busy(self) -> bool:
+        return bool(self.computing or self._unannounced)
 
     async def _poll_once(self, want: int) -> list[Received]:
         """Poll once. Only the run's end cuts a poll short: messages under way to us would stay hidden for a lease."""
         left = self.idle_timeout - (anyio.current_time() - self._last_used)
-        wait = _LONGEST_POLL if self.held else max(1.0, min(_LONGEST_POLL, left))
+        wait = _LONGEST_POLL if self._busy else max(1.0, min(_LONGEST_POLL, left))
         found: list[Received] = []
         with anyio.CancelScope(shield=True) as self._poll:
             try:
@@ -126,7 +138,7 @@ class Worker:
                 await anyio.sleep(1.0)
         return found
 
-    async def _take(self, received: Received, computing: TaskGroup) -> None:
+    async def _take(self, received: Received, group: TaskGroup) -> None:
         """Act on a message: start its tile, or stop, or set it aside."""
         manifest = self.manifest
         self._last_used = anyio.current_time()
@@ -141,8 +153,8 @@ class Worker:
             self._removals.add(received.handle)
             return
         if isinstance(message, Task):
-            self.held += 1
-            computing.start_soon(self._compute, message, received)
+            self.computing += 1
+            group.start_soon(self._compute, message, received)
         else:
             self._removals.add(received.handle)
             if isinstance(message, Sentinel):
@@ -150,17 +162,30 @@ class Worker:
 
     async def _compute(self, task: Task, received: Received) -> None:
         try:
-            await self.tiles.compute(task, received.deliveries)
+            try:
+                computed = await self.tiles.compute(task, received.deliveries)
+            finally:
+                self.computing -= 1
+                self._note_free()
+            await self._announce(task, received, computed)
         except GiveBackError:
             await self._give_back([received.handle])
         except QueueGone:
             self._end(Stop.RUN_OVER)
-        else:
-            self._removals.add(received.handle)
+
+    async def _announce(self, task: Task, received: Received, computed: Computed) -> None:
+        """Tell main, and only then delete the task."""
+        self._unannounced += 1
+        try:
+            await self.tiles.announce(task, received.deliveries, computed)
         finally:
-            self.held -= 1
-            self._last_used = anyio.current_time()
-            self._freed.set()
+            self._unannounced -= 1
+            self._note_free()
+        self._removals.add(received.handle)
+
+    def _note_free(self) -> None:
+        self._last_used = anyio.current_time()
+        self._freed.set()
 
     async def _leave(self) -> None:
         """Delete what is done, give back what is not, and say goodbye."""

@@ -9,7 +9,7 @@ from asyncbatch.aws.outbox import Outbox
 from asyncbatch.aws.protocols import GetBlob, PutBlob
 from asyncbatch.errors import AsyncBatchError, BlobMissing
 from asyncbatch.manifest import Manifest, out_key
-from asyncbatch.messages import Body, Outcome, Result, Task, seal
+from asyncbatch.messages import Body, Result, Task, seal
 from asyncbatch.worker.appetite import Appetite
 from asyncbatch.worker.programs import Programs
 from asyncbatch.worker.slots import Computed, SlotDiedError, Slots
@@ -40,8 +40,8 @@ class Tiles:
     computed: int = 0
     busy_seconds: float = 0.0
 
-    async def compute(self, task: Task, attempt: int) -> None:
-        """Compute a tile; when this returns, main can learn the result whatever becomes of this worker.
+    async def compute(self, task: Task, attempt: int) -> Computed:
+        """Compute a tile and return what became of it.
 
         Raises
         ------
@@ -49,24 +49,41 @@ class Tiles:
             If the slot died and the tile has attempts left.
         """
         if attempt > self.manifest.max_attempts:
-            await self._lose(task, attempt - 1, "each attempt ended with a worker that died or fell silent")
-            return
+            return _lost("each attempt ended with a worker that died or fell silent")
         try:
             computed = await self._run(task)
         except BlobMissing as error:
             # Mostly a second delivery of a tile that is done, whose payload main has deleted; main knows.
-            await self._lose(task, attempt, str(error))
+            return _lost(str(error))
         except SlotDiedError as error:
             log.warning(
                 "slot died", extra={"action": "slot_died", "tile": task.index, "attempt": attempt, "why": error}
             )
             if attempt < self.manifest.max_attempts:
                 raise GiveBackError(str(error)) from error
-            await self._lose(task, attempt, str(error))
-        else:
-            self.computed += 1
-            self.busy_seconds += computed.seconds
-            await self._announce(task, attempt, computed.outcome, computed.seconds, computed.content)
+            return _lost(str(error))
+        self.computed += 1
+        self.busy_seconds += computed.seconds
+        self.appetite.computed(seconds=computed.seconds, size=task.body.size)
+        return computed
+
+    async def announce(self, task: Task, attempt: int, computed: Computed) -> None:
+        """Make a result durable, then tell main of it; after that this worker no longer matters to the tile."""
+        content = computed.content
+        body = Body.of(content, key=out_key(self.manifest.run, task.index, self.worker, attempt))
+        if body.key is not None:
+            await self.blobs.put(body.key, content)
+        result = Result(
+            index=task.index,
+            worker=self.worker,
+            attempt=min(attempt, self.manifest.max_attempts),
+            outcome=computed.outcome,
+            seconds=computed.seconds,
+            body=body,
+            log_stream=self.log_stream,
+        )
+        run, key = self.manifest.run, self.manifest.key
+        await self.results.deliver(seal(result, run=run, direction="result", key=key))
 
     async def _run(self, task: Task) -> Computed:
         body = task.body
@@ -75,26 +92,8 @@ class Tiles:
             payload = await self.blobs.get(body.key, sha256=body.sha256)
         path = await self.programs.path(task.program)
         async with self.slots.claim() as slot:
-            computed = await slot.compute(program=task.program, path=path, payload=payload or b"")
-        self.appetite.computed(seconds=computed.seconds, size=body.size)
-        return computed
+            return await slot.compute(program=task.program, path=path, payload=payload or b"")
 
-    async def _lose(self, task: Task, attempt: int, reason: str) -> None:
-        await self._announce(task, attempt, "lost", 0.0, codec.join(codec.encode(reason)))
 
-    async def _announce(self, task: Task, attempt: int, outcome: Outcome, seconds: float, content: bytes) -> None:
-        """Make a result durable, then tell main of it."""
-        body = Body.of(content, key=out_key(self.manifest.run, task.index, self.worker, attempt))
-        if body.key is not None:
-            await self.blobs.put(body.key, content)
-        result = Result(
-            index=task.index,
-            worker=self.worker,
-            attempt=attempt,
-            outcome=outcome,
-            seconds=seconds,
-            body=body,
-            log_stream=self.log_stream,
-        )
-        run, key = self.manifest.run, self.manifest.key
-        await self.results.deliver(seal(result, run=run, direction="result", key=key))
+def _lost(reason: str) -> Computed:
+    return Computed(outcome="lost", seconds=0.0, content=codec.join(codec.encode(reason)))

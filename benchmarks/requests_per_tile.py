@@ -1,0 +1,58 @@
+"""AWS requests per tile, counted at the embedded endpoint, polling included.
+
+    just bench requests_per_tile [--workers 4] [--tiles 500]
+
+Four cases: payloads and results of 50 kB and of 400 kB, by a function that does no work and by one that takes 0.2 s.
+"""
+
+import argparse
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+
+from asyncbatch import BatchExecutor
+
+LIMITS = {(50_000, 0.0): 1.5, (400_000, 0.0): 5.0, (50_000, 0.2): 3.5, (400_000, 0.2): 7.2}
+
+
+def echo(block: np.ndarray, seconds: float) -> np.ndarray:
+    """Return the block after `seconds`."""
+    time.sleep(seconds)
+    return block
+
+
+def blocks(count: int, size: int) -> Iterator[np.ndarray]:
+    """Yield noise, which does not compress."""
+    noise = np.random.default_rng(0)
+    for _ in range(count):
+        yield noise.integers(0, 256, size - 500, dtype=np.uint8)  # 500 bytes for what pickling adds
+
+
+def measure(size: int, seconds: float, *, workers: int, tiles: int) -> tuple[Counter[str], float]:
+    """Return the requests of a whole run less those that start it, and the tiles' wall time."""
+    with BatchExecutor.local(workers=workers) as pool:
+        list(pool.map(echo, [np.zeros(1)] * workers, [1.0] * workers))  # all are up
+        before, started = Counter(pool.requests()), time.perf_counter()
+        for _ in pool.map(echo, blocks(tiles, size), [seconds] * tiles):
+            pass
+        wall = time.perf_counter() - started
+        return Counter(pool.requests()) - before, wall
+
+
+def main() -> None:
+    """Print a line for each case."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--tiles", type=int, default=500)
+    wanted = parser.parse_args()
+    for (size, seconds), limit in LIMITS.items():
+        counts, wall = measure(size, seconds, workers=wanted.workers, tiles=wanted.tiles)
+        each = ", ".join(f"{name} {count / wanted.tiles:.2f}" for name, count in sorted(counts.items()))
+        total = counts.total() / wanted.tiles
+        print(f"{size // 1000} kB, {seconds} s: {total:.2f} requests a tile (limit {limit}); {wall:.1f} s; {each}")
+
+
+if __name__ == "__main__":
+    main()
