@@ -98,7 +98,7 @@ class BatchExecutor(Executor):
         """
         return Program.of(fn, shared, named)
 
-    def submit(self, fn: Callable[..., Any] | Program, /, *args: object, **kwargs: object) -> "Future[Any]":
+    def submit(self, fn: Callable[..., Any] | Program, /, *args: object, **kwargs: object) -> Future[Any]:
         """Have one tile computed.
 
         Raises
@@ -190,7 +190,7 @@ class BatchExecutor(Executor):
 
     async def _serve(
         self,
-        opened: "Future[None]",
+        opened: Future[None],
         workers: int,
         launcher: LauncherName | Launcher,
         settings: Settings,
@@ -221,13 +221,13 @@ class BatchExecutor(Executor):
                 error = error.exceptions[0]
             opened.set_exception(error)
 
-    def _fill(self, pending: "deque[Future[Any]]", program: Program, tiles: Iterator[tuple[Any, ...]]) -> None:
+    def _fill(self, pending: deque[Future[Any]], program: Program, tiles: Iterator[tuple[Any, ...]]) -> None:
         while len(pending) < self.window and (args := next(tiles, None)) is not None:
             pending.append(self.submit(program, *args))
 
     def _results(
         self,
-        pending: "deque[Future[Any]]",
+        pending: deque[Future[Any]],
         program: Program,
         tiles: Iterator[tuple[Any, ...]],
         deadline: float | None,

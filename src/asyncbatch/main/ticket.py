@@ -17,12 +17,12 @@ class Ticket:
     program: Program
     parts: list[codec.Buffer] = field(repr=False)
     """The payload; dropped when it has been sent."""
-    future: "Future[Any]" = field(default_factory=Future)
+    future: Future[Any] = field(default_factory=Future)
     in_key: str | None = None
     """Where the payload lies, if not in the message."""
 
 
-async def outcome(future: "Future[Any]") -> Any:  # noqa: ANN401 - whatever the user's function returns
+async def outcome(future: Future[Any]) -> Any:  # noqa: ANN401 - whatever the user's function returns
     """Await a future of `concurrent.futures` that is settled by this event loop's thread."""
     settled = anyio.Event()
     future.add_done_callback(lambda _: settled.set())
