@@ -2,7 +2,7 @@ r"""Objects to bytes and back: pickle 5 with the arrays' buffers out of band, co
 
 A body is laid out so that the arrays it holds can be used in place, without a copy::
 
-    magic "AB1\0" | frame count u32 | per frame: stored length u64, raw length u64 | frames, each padded to 16
+    magic "AB1\0" | frame count u32 | 8 zeros | per frame: stored length u64, raw length u64 | frames, each padded to 16
 
 Frame 0 is the pickle, the others are its out-of-band buffers. A frame whose stored length differs from its raw
 length is compressed by zlib. All numbers are little-endian.
@@ -21,7 +21,7 @@ from asyncbatch.errors import MessageError
 Buffer = bytes | bytearray | memoryview
 
 _MAGIC: Final = b"AB1\0"
-_HEAD: Final = struct.Struct("<4sI")
+_HEAD: Final = struct.Struct("<4sI8x")
 _FRAME: Final = struct.Struct("<QQ")
 _ALIGNMENT: Final = 16  # numpy's own arrays start at multiples of 16
 
@@ -122,14 +122,17 @@ def _frames(view: memoryview) -> list[memoryview]:
                 raise MessageError(f"body cut short: {len(view)} bytes, {start + stored} wanted")
             frames.append(frame if stored == raw else _unpacked(frame, raw))
             start += stored + -stored % _ALIGNMENT
-    except (struct.error, zlib.error) as error:
+        if start != len(view):
+            raise MessageError(f"body of {len(view)} bytes, but its frames end at {start}")
+    except (struct.error, zlib.error, OverflowError) as error:
         raise MessageError(f"damaged body of {len(view)} bytes: {error}") from error
     return frames
 
 
 def _unpacked(frame: memoryview, raw: int) -> memoryview:
     """Return a decompressed frame, which must come out at `raw` bytes and no more."""
-    unpacked = bytearray(zlib.decompressobj().decompress(frame, raw + 1))
-    if len(unpacked) != raw:
+    unpacker = zlib.decompressobj()
+    unpacked = bytearray(unpacker.decompress(frame, raw + 1))
+    if len(unpacked) != raw or not unpacker.eof or unpacker.unused_data:
         raise MessageError(f"compressed frame of {len(frame)} bytes does not hold the {raw} bytes it should")
     return memoryview(unpacked)

@@ -30,6 +30,9 @@
 Errors of `botocore` and `aiohttp` are translated in `asyncbatch.aws` and never leave it.
 """
 
+from functools import partial
+from typing import Any
+
 
 class AsyncBatchError(Exception):
     """Root of all errors raised by `asyncbatch`."""
@@ -152,6 +155,9 @@ class TileError(AsyncBatchError):
         self.log_stream = log_stream
         self.place = place
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), **vars(self)), ()
+
     def __str__(self) -> str:
         place = f" ({self.place})" if self.place else ""
         where = f", log {self.log_stream}" if self.log_stream else ""
@@ -195,6 +201,9 @@ class TileLost(AsyncBatchError):
         self.worker = worker
         self.log_stream = log_stream
         self.place = place
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), **vars(self)), ()
 
     def __str__(self) -> str:
         place = f" ({self.place})" if self.place else ""

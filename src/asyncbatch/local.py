@@ -166,6 +166,7 @@ def main() -> None:
     sys.stdout.write(f"http://127.0.0.1:{server.bind_addr[1]}\n")
     sys.stdout.flush()
     sys.stdin.read()
+    os._exit(0)  # each long poll under way would keep its thread, and so the process, for up to 20 s
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
 """Log lines that people read and programs parse: a sentence, then ``key=value`` with a stable ``action``."""
 
+import json
 import logging
 import sys
 from typing import Any, Final
+
+from asyncbatch.errors import SettingsError
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -13,12 +16,27 @@ class KeyValueFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line for a record."""
         extra: dict[str, Any] = {name: value for name, value in vars(record).items() if name not in _STANDARD}
-        pairs = " ".join(f"{name}={value}" for name, value in extra.items())
-        return f"{super().format(record)} {pairs}".rstrip()
+        pairs = " ".join(f"{name}={_quoted(str(value))}" for name, value in extra.items())
+        line, *more = super().format(record).split("\n")
+        return "\n".join([f"{line} {pairs}".rstrip(), *more])
+
+
+def _quoted(value: str) -> str:
+    """Return a value as one word."""
+    return json.dumps(value, ensure_ascii=False) if not value or set(value) & set(' "=\n') else value
 
 
 def configure(level: str) -> None:
-    """Send the project's log records of `level` and above to stderr."""
+    """Send the project's log records of `level` and above to stderr.
+
+    Raises
+    ------
+    SettingsError
+        If there is no such level.
+    """
+    names = logging.getLevelNamesMapping()
+    if level.upper() not in names:
+        raise SettingsError(f"ASYNCBATCH_LOG is {level!r}; it must be one of {', '.join(names)}")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(KeyValueFormatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("asyncbatch")

@@ -45,11 +45,14 @@ class Manifest:
         MessageError
             If it is not one of this version.
         """
-        values = json.loads(text)
-        found = values.pop("version", None)
-        if found != VERSION:
-            raise MessageError(f"the run's manifest is of version {found}; this worker speaks version {VERSION}")
-        return cls(**values | {"key": bytes.fromhex(values["key"])})
+        try:
+            values = json.loads(text)
+            found = values.pop("version")
+            if found != VERSION:
+                raise MessageError(f"the run's manifest is of version {found}; this worker speaks version {VERSION}")
+            return cls(**values | {"key": bytes.fromhex(values["key"])})
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            raise MessageError(f"not a run's manifest: {text[:60]!r}") from error
 
 
 def run_prefix(run: str) -> str:

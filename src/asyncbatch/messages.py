@@ -155,14 +155,14 @@ def unseal(text: str, *, run: str, direction: Direction, key: bytes) -> Message:
         If it is not a message, of another version, or not sealed with this run's key.
     """
     try:
-        mac, head_text, inline_text = text.split("\n")
+        mac, head_text, inline_text = text.encode("ascii").decode().split("\n")
         head = json.loads(head_text)
         found_run, version, kind = head.pop("run"), head.pop("version"), head.pop("kind")
-    except (ValueError, AttributeError, KeyError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         raise MessageError(f"not a message of ours: {text[:60]!r}") from error
     if found_run != run:
         raise ForeignMessageError(f"message of run {found_run!r} on a queue of run {run!r}")
-    if version != VERSION or kind not in _KINDS:
+    if version != VERSION or str(kind) not in _KINDS:
         raise MessageError(f"message {kind!r} of version {version!r}; this side speaks version {VERSION}")
     if not hmac.compare_digest(mac.encode(), _mac(head_text, direction, key).encode()):
         raise MessageError(f"message {kind!r} of run {run!r} does not carry this run's seal")

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Literal, Self, get_args
+from urllib.parse import urlsplit
 
 from asyncbatch.errors import SettingsError
 
@@ -25,6 +26,9 @@ _VARIABLES = {
     "window": "ASYNCBATCH_WINDOW",
     "queues": "ASYNCBATCH_QUEUES",
 }
+
+_WHOLE = frozenset({"max_attempts", "window"})
+_OPTIONAL = frozenset({"start_timeout", "window"})
 
 _RANGES: dict[str, tuple[float, float]] = {
     "lease": (2, 43_200),  # SQS: visibility is at most 12 h; below 2 s no heartbeat is in time
@@ -64,13 +68,22 @@ class Settings:
     def __post_init__(self) -> None:
         for name, (least, most) in _RANGES.items():
             value = getattr(self, name)
-            if value is not None and not least <= value <= most:
+            kinds = (int,) if name in _WHOLE else (int, float)
+            if value is None and name in _OPTIONAL:
+                continue
+            if not isinstance(value, kinds) or isinstance(value, bool):
+                raise SettingsError(f"{name} ({_VARIABLES[name]}) is {value!r}; it must be a number")
+            if not least <= value <= most:
                 raise SettingsError(f"{name} ({_VARIABLES[name]}) is {value}; it must be from {least} to {most}")
+        for name in ("stack", "region"):
+            value = getattr(self, name)
+            if not isinstance(value, str) or not value:
+                raise SettingsError(f"{name} ({_VARIABLES[name]}) is {value!r}; it must be a name")
         if self.queues not in get_args(Queues):
             raise SettingsError(f"queues ({_VARIABLES['queues']}) is {self.queues!r}; it must be 'run' or 'stack'")
-        if self.endpoint_url is not None and not self.endpoint_url.startswith(("http://", "https://")):
+        if self.endpoint_url is not None and not _is_endpoint(self.endpoint_url):
             raise SettingsError(
-                f"endpoint_url (AWS_ENDPOINT_URL) is {self.endpoint_url!r}; it must start with http:// or https://"
+                f"endpoint_url (AWS_ENDPOINT_URL) is {self.endpoint_url!r}; it must be like http://127.0.0.1:5000"
             )
 
     @classmethod
@@ -102,12 +115,23 @@ class Settings:
         return cls(**values)  # type: ignore[arg-type]  # values are checked in __post_init__
 
 
+def _is_endpoint(url: object) -> bool:
+    """Return whether a URL names a host, and a port if any, over HTTP."""
+    if not isinstance(url, str) or any(character.isspace() for character in url):
+        return False
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 def _parsed(name: str, text: str) -> object:
     """Return an environment variable's text as the setting's type."""
     if name not in _RANGES:
         return text
     try:
-        number = int(text) if name in {"max_attempts", "window"} else float(text)
+        number = int(text) if name in _WHOLE else float(text)
     except ValueError:
         number = math.nan
     if math.isnan(number):

@@ -6,6 +6,7 @@ from typing import Final, Generic, TypeVar
 import anyio
 
 from asyncbatch.batching import Linger
+from asyncbatch.errors import RunClosed
 
 T = TypeVar("T")
 
@@ -132,5 +133,8 @@ class Outbox(Generic[T]):
                 await self._send(batch.items)
         except Exception as error:  # noqa: BLE001 - raised where the item was delivered
             batch.error = error
+        except BaseException:
+            batch.error = RunClosed("the run was ended while this was being sent")
+            raise
         finally:
             batch.ended.set()

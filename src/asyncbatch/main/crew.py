@@ -66,11 +66,14 @@ class Crew:
         if hello.refusal:
             raise VersionMismatch(f"worker {hello.worker}: {hello.refusal}")
         self._came_up = True
-        self._up[hello.worker] = hello.slots
-        self.slots = sum(self._up.values())
+        if hello.worker not in self._ended | self._dismissed:  # queues keep no order: it may be gone already
+            self._up[hello.worker] = hello.slots
+            self.slots = sum(self._up.values())
 
     def goodbye(self, goodbye: Goodbye) -> None:
         """Note that a worker leaves of its own accord."""
+        if goodbye.worker in self._ended and goodbye.worker not in self._dismissed:
+            self._losses -= 1  # its end was seen before its word came
         self._dismissed.add(goodbye.worker)
         self._gone(goodbye.worker)
 

@@ -70,8 +70,13 @@ class BatchExecutor(Executor):
             daemon=True,
         )
         self._thread.start()
+        try:
+            opened.result()
+        except KeyboardInterrupt:
+            opened.cancel()  # the thread finds nobody waiting, and takes down what it has built
+            self._thread.join()
+            raise
         atexit.register(self._at_exit)
-        opened.result()
 
     @classmethod
     def local(
@@ -215,6 +220,8 @@ class BatchExecutor(Executor):
                 opened.set_result(None)
                 await self._stop.wait()
         except BaseException as error:
+            if opened.cancelled():
+                return
             if opened.done():
                 raise
             while isinstance(error, BaseExceptionGroup):  # a task group wraps what ends it

@@ -18,7 +18,6 @@ from asyncbatch.messages import BATCH_LIMIT, Failure, Message, Result, unseal
 
 log: Final = logging.getLogger(__name__)
 
-_LEASE: Final = 120.0  # seconds to take in what was received; seen twice, the ledger drops it
 _REMOVAL_PATIENCE: Final = 5.0
 _GARBAGE_PATIENCE: Final = 10.0
 _DOWNLOADS: Final = 16
@@ -56,8 +55,10 @@ class Inbound:
         self._awake = anyio.Event()
         self._hurried = anyio.Event()
         self._downloads = anyio.CapacityLimiter(_DOWNLOADS)
+        # As short as the workers': what a poll whose answer was lost has received stays hidden for so long.
+        self._lease = run.settings.lease
         self._removals: Outbox[str] = Outbox(
-            self._remove, most=BATCH_LIMIT, patience=lambda: _REMOVAL_PATIENCE, urgent=False
+            self._remove, most=BATCH_LIMIT, patience=lambda: min(_REMOVAL_PATIENCE, self._lease / 2), urgent=False
         )
         self._garbage: Outbox[str] = Outbox(
             self._delete, most=DELETE_LIMIT, patience=lambda: _GARBAGE_PATIENCE, urgent=False
@@ -91,7 +92,7 @@ class Inbound:
                     await self._pause()
                 try:
                     found = await self._run.receiver.receive(
-                        self._run.manifest.result_queue, most=BATCH_LIMIT, wait=LONGEST_POLL, lease=_LEASE
+                        self._run.manifest.result_queue, most=BATCH_LIMIT, wait=LONGEST_POLL, lease=self._lease
                     )
                 except (AwsBusy, EndpointUnreachable) as error:
                     if anyio.current_time() - answered > _OUTAGE:

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import sys
 import sysconfig
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,9 @@ import cloudpickle
 
 from asyncbatch import codec
 from asyncbatch.errors import ProgramError
+
+_registry: Final = threading.Lock()
+"""cloudpickle's registry of modules is one for the process, and tiles are submitted from any thread."""
 
 _DEPTH: Final = 6
 """How deep the search for what does not pickle goes."""
@@ -48,11 +52,11 @@ class Program:
         """
         name = getattr(fn, "__qualname__", None) or repr(fn)
         called = functools.partial(fn, *args, **kwargs) if args or kwargs else fn
-        with _by_value(fn):
+        with _by_value(fn, *args, *kwargs.values()):
             try:
                 content = codec.join(codec.encode(called))
             except Exception as error:
-                parts = {"function": fn, **{f"argument {i}": arg for i, arg in enumerate(args)}, **kwargs}
+                parts = {"function": fn, **_named(args, kwargs)}
                 raise ProgramError(f"{name} can't be sent to workers: {culprit(parts) or error}") from error
         return cls(name=name, digest=hashlib.sha256(content).hexdigest(), content=content)
 
@@ -96,11 +100,16 @@ def encode_arguments(args: tuple[object, ...], kwargs: Mapping[str, object]) -> 
     ProgramError
         If an argument does not pickle; it names the part that does not.
     """
-    try:
-        return codec.encode((args, kwargs))
-    except Exception as error:
-        parts = {**{f"argument {i}": arg for i, arg in enumerate(args)}, **kwargs}
-        raise ProgramError(f"a tile can't be sent to workers: {culprit(parts) or error}") from error
+    with _by_value(*args, *kwargs.values()):
+        try:
+            return codec.encode((args, kwargs))
+        except Exception as error:
+            found = culprit(_named(args, kwargs)) or error
+            raise ProgramError(f"a tile can't be sent to workers: {found}") from error
+
+
+def _named(args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[str, object]:
+    return {**{f"argument {place}": arg for place, arg in enumerate(args)}, **kwargs}
 
 
 def culprit(parts: Mapping[str, object]) -> str:
@@ -142,49 +151,69 @@ def _inside(obj: object) -> Iterator[tuple[str, object]]:
 def _referred(fn: FunctionType) -> Iterator[tuple[str, object]]:
     """Yield what a function refers to that is pickled with it."""
     for name, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True):
-        yield f" closes over {name!r}, which", cell.cell_contents
+        try:
+            value = cell.cell_contents
+        except ValueError:  # not filled yet
+            continue
+        yield f" closes over {name!r}, which", value
     for name in fn.__code__.co_names:
         if name in fn.__globals__ and not isinstance(fn.__globals__[name], ModuleType):
             yield f" uses the global {name!r}, which", fn.__globals__[name]
 
 
 @contextmanager
-def _by_value(fn: Callable[..., object]) -> Iterator[None]:
-    """Have cloudpickle send the user's own modules by value while the block runs."""
-    already = cloudpickle.list_registry_pickle_by_value()
-    modules = [module for module in _user_modules(fn) if module.__name__ not in already]
-    for module in modules:
-        cloudpickle.register_pickle_by_value(module)
-    try:
-        yield
-    finally:
+def _by_value(*objects: object) -> Iterator[None]:
+    """Have cloudpickle send the user's own modules by value while the block runs.
+
+    Those are the modules beside the user's script, and beside the modules that the objects are from.
+    """
+    homes = {home for name in ("__main__", *map(_module_name, objects)) if (home := _home(name)) is not None}
+    with _registry:
+        already = cloudpickle.list_registry_pickle_by_value()
+        modules = [module for module in _beside(frozenset(homes), len(sys.modules)) if module.__name__ not in already]
         for module in modules:
-            cloudpickle.unregister_pickle_by_value(module)
+            cloudpickle.register_pickle_by_value(module)
+        try:
+            yield
+        finally:
+            for module in modules:
+                cloudpickle.unregister_pickle_by_value(module)
 
 
-def _user_modules(fn: Callable[..., object]) -> list[ModuleType]:
-    """Return the loaded modules that lie beside the user's script or beside the function's own module."""
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    homes = set()
-    for name in ("__main__", getattr(fn, "__module__", None)):
-        file = getattr(sys.modules.get(name or ""), "__file__", None)
-        if file and not _installed(Path(file)):
-            homes.add(Path(file).resolve().parent)
+def _module_name(obj: object) -> str:
+    """Return the name of the module that a function, or an object's class, is from."""
+    while isinstance(obj, functools.partial):
+        obj = obj.func
+    named = obj if callable(obj) and hasattr(obj, "__module__") else type(obj)
+    return getattr(named, "__module__", None) or ""
+
+
+def _home(name: str) -> Path | None:
+    """Return the folder of a module of the user's own, or None."""
+    path = _own(getattr(sys.modules.get(name), "__file__", None) or "")
+    return path.parent if path else None
+
+
+@functools.lru_cache(maxsize=16)
+def _beside(homes: frozenset[Path], _: int) -> list[ModuleType]:
+    """Return the loaded modules that lie in some folders; the count of all modules says when to look anew."""
     found = []
     for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if not file or name == "__main__" or not file.endswith(".py") or name != getattr(module, "__name__", ""):
+        file = getattr(module, "__file__", None) or ""
+        if name == "__main__" or not file.endswith(".py") or name != getattr(module, "__name__", ""):
             continue
-        path = Path(file).resolve()
-        if any(path.is_relative_to(home) for home in homes) and not _installed(path):
+        path = _own(file)
+        if path and any(path.is_relative_to(home) for home in homes):
             found.append(module)
     return found
 
 
 @functools.cache
-def _installed(file: Path) -> bool:
-    """Return whether a module is part of Python, of an installed package, or of this one: workers have those."""
+def _own(file: str) -> Path | None:
+    """Return the path of a file of the user's own; None for what is Python's, installed, or ours: workers have that."""
+    if not file:
+        return None
+    path = Path(file).resolve()
     places = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")] + [str(Path(__file__).parents[1])]
-    parts = {"site-packages", "dist-packages"} & set(file.parts)
-    return bool(parts) or any(file.resolve().is_relative_to(Path(place).resolve()) for place in places if place)
+    installed = {"site-packages", "dist-packages"} & {*path.parts, *Path(file).parts}
+    return None if installed or any(path.is_relative_to(Path(place).resolve()) for place in places) else path

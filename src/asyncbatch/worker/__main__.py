@@ -34,8 +34,8 @@ _TERMINATED: Final = 128 + signal.SIGTERM  # non-zero, or Batch would count a re
 
 def main() -> None:
     """Run a worker, and exit with 0 when its run is over, or 143 when it was terminated."""
-    logs.configure(os.environ.get("ASYNCBATCH_LOG", "WARNING"))
     try:
+        logs.configure(os.environ.get("ASYNCBATCH_LOG", "WARNING"))
         status = anyio.run(_work, WorkerEnvironment.read())
     except* AsyncBatchError as group:
         error: BaseException = group

@@ -50,7 +50,7 @@ class Appetite:
         ahead = self.ahead()
         free = self.slots + ahead - held
         if ahead == self.slots:  # tiles are long: leave some to workers that have none
-            return min(free, self.slots, BATCH_LIMIT)
+            return max(0, min(free, self.slots, BATCH_LIMIT))
         return min(free, BATCH_LIMIT) if free >= min(BATCH_LIMIT, ceil(ahead / 2)) else 0
 
     def patience(self) -> float:

@@ -50,7 +50,7 @@ class WorkerEnvironment:
             run=environment[RUN],
             bucket=environment[BUCKET],
             worker=environment.get(WORKER) or batch_worker(job),
-            slots=int(_number(environment, SLOTS) or 1),
+            slots=_slots(environment),
             region=_region(environment),
             endpoint_url=environment.get("AWS_ENDPOINT_URL") or None,
             idle_timeout=_number(environment, "RIOS_NOMSG_TIMEOUT"),
@@ -66,11 +66,21 @@ def _region(environment: Mapping[str, str]) -> str:
     return "ap-southeast-2"
 
 
+def _slots(environment: Mapping[str, str]) -> int:
+    slots = _number(environment, SLOTS)
+    if slots is not None and slots != int(slots):
+        raise SettingsError(f"{SLOTS} is {slots}; it must be a whole number")
+    return int(slots or 1)
+
+
 def _number(environment: Mapping[str, str], name: str) -> float | None:
     text = environment.get(name)
     if not text:
         return None
     try:
-        return float(text)
-    except ValueError as error:
-        raise SettingsError(f"{name} is {text!r}; it must be a number") from error
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 < number < float("inf"):
+        raise SettingsError(f"{name} is {text!r}; it must be a number above 0")
+    return number

@@ -172,6 +172,10 @@ class Worker:
             await self._give_back([received.handle])
         except QueueGone:
             self._end(Stop.RUN_OVER)
+        except anyio.get_cancelled_exc_class():
+            if self._stop is Stop.TERMINATED:  # now, since the poll under way may keep this worker for long
+                await self._return([received.handle])
+            raise
 
     async def _announce(self, task: Task, received: Received, computed: Computed) -> None:
         """Tell main, and only then delete the task."""
@@ -228,6 +232,14 @@ class Worker:
             await self.keeper.extend(self.manifest.task_queue, some, 0)
             for handle in some:
                 self._leases.release(handle)
+
+    async def _return(self, handles: list[str]) -> None:
+        """Give back what this worker can't finish any more; should that fail, the leases end by themselves."""
+        with anyio.move_on_after(_LEAVE_TIMEOUT, shield=True):
+            try:
+                await self._give_back(handles)
+            except AwsError as error:
+                log.warning("return failed", extra={"action": "return_failed", "why": error})
 
     async def _heartbeat(self) -> None:
         while True:
