@@ -3,7 +3,7 @@
     just bench latency http://127.0.0.1:PORT [--workers 8] [--tiles 64] [--seconds 0.2] [--rounds 5]
 
 The endpoint is any emulator that models latency, for instance S3 30 ms and SQS 12 ms. A stack is deployed there,
-workers are started on this machine, and once all are up the tiles are timed: 3×256×256 uint16 in, float32 out.
+workers are started on this machine, and once all are up the tiles are timed: 3 x 256 x 256 uint16 in, float32 out.
 """
 
 import argparse

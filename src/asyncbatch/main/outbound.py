@@ -14,8 +14,8 @@ from asyncbatch.main.ticket import Ticket
 from asyncbatch.manifest import PROGRAM_LIFE, in_key, program_key
 from asyncbatch.messages import BATCH_LIMIT, MESSAGE_LIMIT, Body, Sentinel, Task, seal
 
-_UPLOADS: Final = 16
-"""Payloads under way at one time; each is in memory."""
+_UPLOADS: Final = 8
+"""Payloads under way at one time. More finish no sooner, but all of them later: the first tiles are wanted first."""
 
 _OBJECT_LIMIT: Final = 5 * 2**30
 """Bytes that S3 takes in one PutObject."""
