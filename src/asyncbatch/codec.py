@@ -21,7 +21,7 @@ from asyncbatch.errors import MessageError
 Buffer = bytes | bytearray | memoryview
 
 _MAGIC: Final = b"AB1\0"
-_HEAD: Final = struct.Struct("<4sI8x")
+_HEAD: Final = struct.Struct("<4sIQ")
 _FRAME: Final = struct.Struct("<QQ")
 _ALIGNMENT: Final = 16  # numpy's own arrays start at multiples of 16
 
@@ -51,7 +51,7 @@ def encode(obj: object) -> list[Buffer]:
     raw: list[Buffer] = [head, *(buffer.raw() for buffer in buffers)]
     stored = [_packed(frame) for frame in raw]
     table = b"".join(_FRAME.pack(len(kept), len(frame)) for kept, frame in zip(stored, raw, strict=True))
-    parts: list[Buffer] = [_HEAD.pack(_MAGIC, len(raw)) + table]
+    parts: list[Buffer] = [_HEAD.pack(_MAGIC, len(raw), 0) + table]
     for frame in stored:
         parts.append(frame)
         padding = -len(frame) % _ALIGNMENT
@@ -111,9 +111,9 @@ def _frames(view: memoryview) -> list[memoryview]:
     A decompressed frame is a fresh bytearray, so what was compressed can always be written to.
     """
     try:
-        magic, count = _HEAD.unpack(view[: _HEAD.size])
+        magic, count, zeros = _HEAD.unpack(view[: _HEAD.size])
         table_end = _HEAD.size + count * _FRAME.size
-        if magic != _MAGIC or count < 1 or table_end > len(view):
+        if magic != _MAGIC or zeros or count < 1 or table_end > len(view):
             raise MessageError(f"not a body of this version: it starts with {bytes(view[:8])!r}")
         frames, start = [], table_end
         for stored, raw in _FRAME.iter_unpack(view[_HEAD.size : table_end]):

@@ -59,7 +59,8 @@ class Objects:
         async def call() -> bytes:
             with translated(f"s3:GetObject s3://{self.bucket}/{key}"):
                 response = await self._client.get_object(Bucket=self.bucket, Key=key)
-                content: bytes = await response["Body"].read()
+                async with response["Body"] as stream:  # releases the connection, also after a body cut short
+                    content: bytes = await stream.read()
             if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
                 raise BlobCorrupt(f"s3://{self.bucket}/{key} ({len(content)} bytes) does not have SHA-256 {sha256}")
             return content

@@ -18,7 +18,7 @@ import cloudpickle
 from asyncbatch import codec
 from asyncbatch.errors import ProgramError
 
-_registry: Final = threading.Lock()
+_registry: Final = threading.RLock()
 """cloudpickle's registry of modules is one for the process, and tiles are submitted from any thread."""
 
 _DEPTH: Final = 6
@@ -170,7 +170,8 @@ def _by_value(*objects: object) -> Iterator[None]:
     homes = {home for name in ("__main__", *map(_module_name, objects)) if (home := _home(name)) is not None}
     with _registry:
         already = cloudpickle.list_registry_pickle_by_value()
-        modules = [module for module in _beside(frozenset(homes), len(sys.modules)) if module.__name__ not in already]
+        beside = _beside(frozenset(homes), tuple(sys.modules.values()))
+        modules = [module for module in beside if module.__name__ not in already]
         for module in modules:
             cloudpickle.register_pickle_by_value(module)
         try:
@@ -195,12 +196,12 @@ def _home(name: str) -> Path | None:
 
 
 @functools.lru_cache(maxsize=16)
-def _beside(homes: frozenset[Path], _: int) -> list[ModuleType]:
-    """Return the loaded modules that lie in some folders; the count of all modules says when to look anew."""
+def _beside(homes: frozenset[Path], loaded: tuple[ModuleType, ...]) -> list[ModuleType]:
+    """Return the loaded modules that lie in some folders."""
     found = []
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None) or ""
-        if name == "__main__" or not file.endswith(".py") or name != getattr(module, "__name__", ""):
+    for module in loaded:
+        file, name = getattr(module, "__file__", None) or "", getattr(module, "__name__", "")
+        if name == "__main__" or not file.endswith(".py") or sys.modules.get(name) is not module:
             continue
         path = _own(file)
         if path and any(path.is_relative_to(home) for home in homes):
@@ -214,6 +215,12 @@ def _own(file: str) -> Path | None:
     if not file:
         return None
     path = Path(file).resolve()
-    places = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")] + [str(Path(__file__).parents[1])]
     installed = {"site-packages", "dist-packages"} & {*path.parts, *Path(file).parts}
-    return None if installed or any(path.is_relative_to(Path(place).resolve()) for place in places) else path
+    return None if installed or any(path.is_relative_to(place) for place in _common_places()) else path
+
+
+@functools.cache
+def _common_places() -> list[Path]:
+    """Return the folders of Python's own modules and of ours."""
+    standard = (sysconfig.get_path(name) for name in ("stdlib", "platstdlib"))
+    return [Path(place).resolve() for place in (*standard, str(Path(__file__).parents[1])) if place]
