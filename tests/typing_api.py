@@ -1,0 +1,79 @@
+"""The public API as users use it: never run, only type-checked."""
+
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Executor, Future
+from typing import Any, assert_type
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asyncbatch import AsyncBatchError, BatchExecutor, Dispatcher, Program, Settings, TileError, TileLost
+
+Block = NDArray[np.float32]
+
+
+def ndvi(red: Block, nir: Block, scale: float = 1.0) -> Block:
+    return scale * (nir - red) / (nir + red)
+
+
+def ways_to_open() -> None:
+    assert_type(BatchExecutor(workers=8), BatchExecutor)
+    assert_type(BatchExecutor(8, launcher="subprocess"), BatchExecutor)
+    assert_type(BatchExecutor.local(workers=2), BatchExecutor)
+    settings = Settings.from_environment({"RIOS_AWSBATCH_STACK": "mine"}, region="us-west-2", lease=10)
+    assert_type(settings, Settings)
+    BatchExecutor(8, settings=settings)
+    BatchExecutor(8, launcher="slurm")  # type: ignore[arg-type]  # there is no such launcher
+    Settings("mine")  # type: ignore[call-arg]  # by name only
+
+
+def tiles(pool: BatchExecutor, red: list[Block], nir: list[Block]) -> None:
+    with pool:
+        assert_type(pool.submit(ndvi, red[0], nir[0], scale=2.0), Future[Any])
+        assert_type(pool.map(ndvi, red, nir), Iterator[Any])
+        assert_type(pool.map(ndvi, iter(red), nir, timeout=10.0, chunksize=4), Iterator[Any])
+    pool.shutdown(wait=False, cancel_futures=True)
+
+
+def programs(pool: BatchExecutor, red: list[Block], nir: list[Block]) -> None:
+    program = pool.program(ndvi, red[0], scale=2.0)
+    assert_type(program, Program)
+    assert_type(program.digest, str)
+    pool.submit(program, nir[0])
+    pool.map(program, nir)
+
+
+def stands_in_for_any_executor(pool: BatchExecutor) -> Executor:
+    return pool
+
+
+def where_it_stands(pool: BatchExecutor) -> None:
+    status = pool.status()
+    assert_type(status.tiles_done, int)
+    assert_type(status.tiles_in_flight, int)
+    assert_type(status.tiles_waiting, int)
+    assert_type(status.workers_up, int)
+    assert_type(status.workers_wanted, int)
+
+
+async def with_asyncio(red: list[Block], nir: list[Block]) -> None:
+    async with Dispatcher(workers=8, launcher="subprocess", settings=Settings()) as dispatcher:
+        assert_type(dispatcher, Dispatcher)
+        await dispatcher.compute(ndvi, red[0], nir[0], scale=2.0)
+        results = dispatcher.map(dispatcher.program(ndvi, scale=2.0), red, nir)
+        assert_type(results, AsyncIterator[Any])
+        async for result in results:
+            result.sum()
+
+
+def what_can_go_wrong(future: Future[Block]) -> None:
+    try:
+        assert_type(future.result(), Block)
+    except TileError as error:
+        assert_type(error.tile, int)
+        assert_type(error.worker, str)
+        assert_type(error.remote_traceback, str)
+    except TileLost as error:
+        assert_type(error.attempts, int)
+    except AsyncBatchError:
+        raise

@@ -1,0 +1,85 @@
+"""What is written on the command line is read as meant, or refused in one line."""
+
+import math
+from argparse import ArgumentTypeError
+from types import SimpleNamespace
+
+import pytest
+
+from asyncbatch.cli import arguments as read
+
+
+def test_a_name_and_a_value() -> None:
+    assert read.named("image=/data/a=b.tif") == ("image", "/data/a=b.tif")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("image", "'image' is not of the form NAME=VALUE"),
+        ("image=", "'image=' is not of the form NAME=VALUE"),
+        ("=a.tif", "'' in '=a.tif' can't be a name"),
+        ("my-image=a.tif", "'my-image' in 'my-image=a.tif' can't be a name"),
+    ],
+)
+def test_a_bad_pair_is_refused(text: str, why: str) -> None:
+    with pytest.raises(ArgumentTypeError, match=why):
+        read.named(text)
+
+
+def test_a_name_given_again_makes_a_list() -> None:
+    pairs = [("image", "a.tif"), ("mask", "m.tif"), ("image", "b.tif")]
+    assert read.files(pairs) == {"image": ["a.tif", "b.tif"], "mask": "m.tif"}
+
+
+def test_literals_are_what_they_say_and_all_else_is_text() -> None:
+    pairs = [("a", "1"), ("b", "0.5"), ("c", "[1, 'x']"), ("d", "None"), ("e", "hello"), ("f", "a b"), ("g", "'1'")]
+    assert read.other(pairs) == SimpleNamespace(a=1, b=0.5, c=[1, "x"], d=None, e="hello", f="a b", g="1")
+
+
+def test_no_values_make_no_other() -> None:
+    assert read.other([]) is None
+
+
+def test_other_values_are_given_once() -> None:
+    with pytest.raises(ArgumentTypeError, match="'a' is given twice"):
+        read.other([("a", "1"), ("a", "2")])
+
+
+def test_one_nodata_value_for_all() -> None:
+    assert read.nodata(["-9999"]) == -9999
+    assert math.isnan(read.nodata(["nan"]))  # type: ignore[arg-type]  # it is a number
+    assert read.nodata([]) is None
+
+
+def test_a_large_nodata_value_stays_exact() -> None:
+    assert read.nodata(["-9223372036854775808"]) == -(2**63)
+
+
+def test_nodata_values_by_name() -> None:
+    assert read.nodata(["a=0", "b=1.5"]) == {"a": 0, "b": 1.5}
+
+
+@pytest.mark.parametrize(
+    ("texts", "why"),
+    [
+        (["none"], "'none' is not a number"),
+        (["a=b"], "'b' is not a number"),
+        (["a=0", "a=1"], "'a' is given twice"),
+        (["0", "1"], "'0' is not of the form NAME=VALUE"),
+    ],
+)
+def test_bad_nodata_values_are_refused(texts: list[str], why: str) -> None:
+    with pytest.raises(ArgumentTypeError, match=why):
+        read.nodata(texts)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("0", "0 is too small: take 1 or more"), ("x", "'x' is not a whole number"), ("1.5", "not a whole")],
+)
+def test_counts_are_whole_and_positive(text: str, why: str) -> None:
+    assert read.positive("3") == 3
+    assert read.not_negative("0") == 0
+    with pytest.raises(ArgumentTypeError, match=why):
+        read.positive(text)

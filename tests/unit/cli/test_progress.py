@@ -1,0 +1,174 @@
+"""Progress reads well, and the rate is that of the last minute."""
+
+import io
+import itertools
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+import pytest
+from rich.console import Console
+
+from asyncbatch.cli.bar import Bar
+from asyncbatch.cli.lines import Lines
+from asyncbatch.cli.progress import MEMORY, Pace, Snapshot, clock
+from asyncbatch.raster import Progress
+
+
+@dataclass(frozen=True)
+class Pool:
+    tiles_in_flight: int = 4
+    workers_up: int = 1
+    workers_wanted: int = 2
+
+
+class Clock:
+    """Stands until it is set."""
+
+    def __init__(self) -> None:
+        self.time = 100.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "text"),
+    [
+        (Snapshot(progress=Progress(done=0, total=36), status=None, rate=None), "0/36 tiles"),
+        (
+            Snapshot(progress=Progress(done=9, total=36), status=Pool(), rate=2.0),
+            "9/36 tiles, 4 in flight, 1/2 workers up, 2.0 tiles/s, 0:14 left",
+        ),
+        (Snapshot(progress=Progress(done=36, total=36), status=None, rate=250.4), "36/36 tiles, 250 tiles/s"),
+    ],
+)
+def test_a_moment_reads_well(snapshot: Snapshot, text: str) -> None:
+    assert str(snapshot) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0:00"), (59.6, "1:00"), (61, "1:01"), (3661, "1:01:01")])
+def test_durations_read_well(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
+
+
+def test_there_is_no_rate_before_the_second_tile() -> None:
+    pace = Pace()
+    pace.note(0, 10.0)
+    assert pace.rate(0, 20.0) is None
+    pace.note(1, 30.0)
+    assert pace.rate(1, 30.0) is None
+    assert pace.rate(1, 35.0) is None
+
+
+def test_the_time_before_the_first_tile_does_not_count() -> None:
+    pace = Pace()
+    pace.note(0, 0.0)
+    pace.note(1, 1000.0)
+    pace.note(11, 1005.0)
+    assert pace.rate(11, 1005.0) == 2.0
+
+
+def test_what_is_long_ago_is_forgotten() -> None:
+    pace = Pace()
+    for second in range(300):
+        pace.note(1 + second, float(second))
+    for second in range(300, 400):
+        pace.note(300 + 10 * (second - 299), float(second))
+    assert pace.rate(1300, 399.0) == pytest.approx(10.0)
+
+
+def test_notes_are_few_however_many_tiles() -> None:
+    pace = Pace()
+    for tile in range(100_000):
+        pace.note(tile, tile / 1000)
+    assert len(pace._notes) <= MEMORY + 2  # noqa: SLF001 - memory can't be seen from outside
+
+
+def lines(interval: float = 1e6) -> tuple[Lines, list[str], Clock]:
+    written: list[str] = []
+    now = Clock()
+    return Lines(write=written.append, now=now, interval=interval), written, now
+
+
+def test_first_and_last_line_are_always_written() -> None:
+    display, written, _now = lines()
+    with display:
+        for done in range(37):
+            display.update(Progress(done=done, total=36))
+    assert written == ["0/36 tiles", "36/36 tiles"]
+
+
+def test_the_last_line_is_written_after_an_error_too() -> None:
+    display, written, _now = lines()
+    with suppress(OSError), display:
+        display.update(Progress(done=0, total=36))
+        display.update(Progress(done=5, total=36))
+        raise OSError
+    assert written == ["0/36 tiles", "5/36 tiles"]
+
+
+def test_a_line_is_written_only_if_there_is_news() -> None:
+    display, written, now = lines()
+    pool = Pool()
+    display.watch(lambda: pool)
+    display.update(Progress(done=0, total=36))
+    display.show()
+    pool = replace(pool, workers_up=2)
+    display.show()
+    now.time += 10
+    display.show()
+    display.update(Progress(done=1, total=36))
+    display.show()
+    assert written == [
+        "0/36 tiles, 4 in flight, 1/2 workers up",
+        "0/36 tiles, 4 in flight, 2/2 workers up",
+        "1/36 tiles, 4 in flight, 2/2 workers up",
+    ]
+
+
+def test_lines_come_by_themselves_while_nothing_is_done() -> None:
+    """Workers may take minutes to come up: that is when people look."""
+    looks = itertools.count(1)
+    enough = threading.Event()
+
+    def write(text: str) -> None:
+        if "3/2 workers up" in text:
+            enough.set()
+
+    display = Lines(write=write, now=Clock(), interval=0.001)
+    with display:
+        display.watch(lambda: Pool(workers_up=next(looks)))
+        display.update(Progress(done=0, total=36))
+        assert enough.wait(30)
+
+
+def bar() -> tuple[Bar, Callable[[], str]]:
+    console = Console(file=io.StringIO(), force_terminal=True, width=100, color_system=None)
+    return Bar(console, now=Clock()), console.file.getvalue  # type: ignore[attr-defined]  # a StringIO
+
+
+def test_the_bar_shows_what_there_is_to_know() -> None:
+    display, shown = bar()
+    with display:
+        display.watch(Pool)
+        display.update(Progress(done=18, total=36))
+    assert "18/36 tiles, 4 in flight, 1/2 workers up" in shown()
+
+
+def test_before_the_first_tile_the_bar_says_so() -> None:
+    display, shown = bar()
+    with display:
+        pass
+    assert "starting" in shown()
+
+
+def test_what_workers_write_is_shown_above_the_bar() -> None:
+    display, shown = bar()
+    with display:
+        sys.stderr.write("worker 0: [red]not markup[/red]\n")
+    above, below = shown().split("worker 0: [red]not markup[/red]")
+    assert "starting" in below
+    assert "starting" in above

@@ -1,0 +1,84 @@
+"""Small rasters to read and write, through GDAL's other interface: whole arrays, not windows of raw bytes."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from osgeo import gdal, gdal_array, osr
+
+TRANSFORM = (300_000.0, 30.0, 0.0, 4_500_000.0, 0.0, -30.0)
+
+Make = Callable[..., Path]
+Read = Callable[[Path], NDArray[Any]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _settled() -> None:
+    """Take a side, or GDAL warns that version 4 will."""
+    gdal.UseExceptions()
+
+
+@pytest.fixture(params=[True, False], ids=["exceptions", "codes"])
+def raising(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Run the test with either of GDAL's ways to report errors, as a user may have set it, and look that it stays."""
+    if not request.param:
+        gdal.DontUseExceptions()
+    yield
+    assert bool(gdal.GetUseExceptions()) == request.param
+    gdal.UseExceptions()
+
+
+@pytest.fixture
+def utm() -> str:
+    reference = osr.SpatialReference()
+    reference.ImportFromEPSG(32612)
+    return str(reference.ExportToWkt())
+
+
+@pytest.fixture
+def make(tmp_path: Path, utm: str) -> Make:
+    """Return a function that writes an array, shaped (bands, rows, columns), to a file."""
+
+    def write(
+        name: str,
+        array: NDArray[Any],
+        *,
+        transform: Sequence[float] | None = TRANSFORM,
+        projection: str | None = None,
+        nodata: Sequence[float | None] | float | None = None,
+        driver: str = "GTiff",
+    ) -> Path:
+        path = tmp_path / name
+        bands, rows, columns = array.shape
+        kind = gdal_array.NumericTypeCodeToGDALTypeCode(array.dtype)
+        dataset = gdal.GetDriverByName(driver).Create(str(path), columns, rows, bands, kind)
+        if transform is not None:
+            dataset.SetGeoTransform(transform)
+        dataset.SetProjection(utm if projection is None else projection)
+        values = [nodata] * bands if isinstance(nodata, int | float | None) else nodata
+        for band, value in enumerate(values):
+            if value is not None:
+                dataset.GetRasterBand(band + 1).SetNoDataValue(value)
+        dataset.WriteArray(array)
+        del dataset
+        return path
+
+    return write
+
+
+@pytest.fixture
+def read() -> Read:
+    def whole(path: Path) -> NDArray[Any]:
+        array: NDArray[Any] = gdal.Open(str(path)).ReadAsArray()
+        return array if array.ndim == 3 else array[np.newaxis]
+
+    return whole
+
+
+@pytest.fixture
+def scene() -> NDArray[np.uint8]:
+    """Return two bands of 37 by 53 pixels: neither side is a multiple of any window used."""
+    return np.random.default_rng(7).integers(1, 255, (2, 37, 53)).astype(np.uint8)

@@ -1,0 +1,299 @@
+# ruff: noqa: PLR0917 - fixtures are passed by name
+"""What is written is what numpy computes on the whole raster at once, whichever executor computes the tiles."""
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from osgeo import gdal
+
+from asyncbatch.raster import BlockInfo, Blocks, Progress, apply
+
+if TYPE_CHECKING:
+    from asyncbatch.raster.sources import Files
+
+Array = NDArray[Any]
+Make = Callable[..., Path]
+Read = Callable[[Path], Array]
+
+
+@pytest.fixture(scope="module", params=["serial", "threads", "processes"])
+def executor(request: pytest.FixtureRequest) -> Iterator[Executor | None]:
+    if request.param == "serial":
+        yield None
+    elif request.param == "threads":
+        with ThreadPoolExecutor(2) as pool:
+            yield pool
+    else:
+        with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork")) as pool:
+            # All processes are forked now, while this one has no other thread.
+            pool.submit(int).result()
+            yield pool
+
+
+def double(_info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
+    outputs.result = inputs.image + inputs.image
+
+
+def local_mean(_info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
+    outputs.result = mean_of_25(np.pad(inputs.image.astype(np.float64), ((0, 0), (2, 2), (2, 2))))
+
+
+def mean_of_25(padded: Array) -> Array:
+    """Return the means over 5 by 5 pixels of an array with 2 more on every side."""
+    means: Array = np.lib.stride_tricks.sliding_window_view(padded, (5, 5), axis=(1, 2)).mean(axis=(3, 4))
+    return means
+
+
+def swap(_info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
+    first, second = inputs.pair
+    outputs.pair = [second, first]
+    outputs.sum = first + second + inputs.image
+
+
+def where(info: BlockInfo, inputs: Blocks, outputs: Blocks, other: SimpleNamespace) -> None:
+    x, y = info.getBlockCoordArrays()
+    nodata = info.getNoDataValueFor(inputs.image, 2)
+    outputs.result = np.stack([x, y, np.full_like(x, other.offset), np.full_like(x, nodata)])
+
+
+@pytest.mark.parametrize(
+    "dtype", ["uint8", "uint16", "int16", "uint32", "int32", "int64", "uint64", "float32", "float64", "complex64"]
+)
+def test_all_types_are_computed_and_written_exactly(
+    dtype: str, executor: Executor | None, make: Make, read: Read, tmp_path: Path
+) -> None:
+    array = np.random.default_rng(1).integers(0, 100, (3, 37, 53)).astype(dtype)
+    if array.dtype.kind in "fc":
+        array = (array * np.array(0.3 - 1.7j if array.dtype.kind == "c" else 0.3)).astype(dtype)
+    out = tmp_path / "out.tif"
+    apply(double, {"image": make("in.tif", array)}, {"result": out}, window=16, executor=executor)
+    result = read(out)
+    assert result.dtype == array.dtype
+    np.testing.assert_array_equal(result, array + array)
+
+
+@pytest.mark.parametrize("window", [1, 7, 16, 37, 53, 1000])
+def test_any_window_gives_the_same(
+    window: int, scene: Array, executor: Executor | None, make: Make, read: Read, tmp_path: Path
+) -> None:
+    small = scene[:, :9, :11] if window == 1 else scene
+    out = tmp_path / "out.tif"
+    apply(double, {"image": make("in.tif", small)}, {"result": out}, window=window, executor=executor)
+    np.testing.assert_array_equal(read(out), small + small)
+
+
+@pytest.mark.parametrize("nodata", [None, 9])
+@pytest.mark.parametrize("window", [5, 16, 100])
+def test_a_filter_over_neighbours_does_not_see_the_tiles(
+    window: int, nodata: int | None, scene: Array, executor: Executor | None, make: Make, read: Read, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.tif"
+    apply(
+        local_mean, {"image": make("in.tif", scene, nodata=nodata)}, {"result": out},
+        window=window, overlap=2, executor=executor,
+    )  # fmt: skip
+    whole = np.pad(scene.astype(np.float64), ((0, 0), (2, 2), (2, 2)), constant_values=nodata or 0)
+    np.testing.assert_array_equal(read(out), mean_of_25(whole))
+
+
+def test_beyond_the_edge_each_band_has_its_own_nodata_value(scene: Array, make: Make, tmp_path: Path) -> None:
+    seen = []
+
+    def fn(_info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
+        seen.append(inputs.image.copy())
+        outputs.result = inputs.image
+
+    # Files hold one nodata value; a list of two makes a band with each.
+    files = [make("a.vrt.tif", scene[:1], nodata=7), make("b.tif", scene[1:])]
+    stacked = tmp_path / "stack.vrt"
+    gdal.BuildVRT(str(stacked), [str(file) for file in files], separate=True).FlushCache()
+    apply(fn, {"image": stacked}, {"result": tmp_path / "out.tif"}, window=100, overlap=3)
+    np.testing.assert_array_equal(seen[0][0], np.pad(scene[0], 3, constant_values=7))
+    np.testing.assert_array_equal(seen[0][1], np.pad(scene[1], 3, constant_values=0))
+
+
+def test_several_inputs_and_outputs_and_lists_of_them(
+    scene: Array, executor: Executor | None, make: Make, read: Read, tmp_path: Path
+) -> None:
+    a, b = scene[:1], scene[1:]
+    outputs: Files = {"sum": tmp_path / "sum.tif", "pair": [tmp_path / "one.tif", str(tmp_path / "two.tif")]}
+    inputs: Files = {"image": make("c.tif", a), "pair": [make("a.tif", a), str(make("b.tif", b))]}
+    apply(swap, inputs, outputs, window=16, executor=executor)
+    np.testing.assert_array_equal(read(tmp_path / "sum.tif"), a + b + a)
+    np.testing.assert_array_equal(read(tmp_path / "one.tif"), b)
+    np.testing.assert_array_equal(read(tmp_path / "two.tif"), a)
+
+
+@pytest.mark.usefixtures("raising")
+def test_info_and_other_reach_the_function(
+    scene: Array, executor: Executor | None, make: Make, read: Read, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.tif"
+    image = make("in.tif", scene, nodata=17)
+    apply(where, {"image": image}, {"result": out}, other=SimpleNamespace(offset=5), window=16, executor=executor)
+    x, y, offset, nodata = read(out)
+    np.testing.assert_array_equal(x[0], 300_015 + 30 * np.arange(53))
+    np.testing.assert_array_equal(y[:, 0], 4_499_985 - 30 * np.arange(37))
+    assert (offset == 5).all()
+    assert (nodata == 17).all()
+
+
+def test_georeferencing_is_kept(scene: Array, make: Make, tmp_path: Path) -> None:
+    image, out = make("in.tif", scene), tmp_path / "out.tif"
+    apply(double, {"image": image}, {"result": out})
+    before, after = gdal.Open(str(image)), gdal.Open(str(out))
+    assert after.GetGeoTransform() == before.GetGeoTransform()
+    assert after.GetSpatialRef().IsSame(before.GetSpatialRef())
+
+
+def test_a_raster_without_georeferencing_is_given_none(scene: Array, make: Make, tmp_path: Path) -> None:
+    out = tmp_path / "out.tif"
+    apply(double, {"image": make("in.tif", scene, transform=None, projection="")}, {"result": out})
+    after = gdal.Open(str(out))
+    assert after.GetGeoTransform(can_return_null=True) is None
+    assert after.GetProjection() == ""
+
+
+def test_grids_that_differ_by_rounding_are_one(scene: Array, make: Make, read: Read, tmp_path: Path) -> None:
+    near = make("b.tif", scene[:1], transform=(300_000.1, 30.0, 0, 4_500_000.0, 0, -30.0))
+    inputs: Files = {"image": make("a.tif", scene[:1]), "pair": [near, near]}
+    apply(swap, inputs, {"sum": tmp_path / "out.tif"})
+    np.testing.assert_array_equal(read(tmp_path / "out.tif"), scene[:1] * np.uint8(3))
+
+
+def nodata_of(path: Path) -> float | None:
+    dataset = gdal.Open(str(path))  # a band does not keep its dataset open
+    value: float | None = dataset.GetRasterBand(dataset.RasterCount).GetNoDataValue()
+    return value
+
+
+def test_nodata_is_declared_as_asked_for_and_not_else(scene: Array, make: Make, tmp_path: Path) -> None:
+    image = make("in.tif", scene, nodata=3)
+
+    def declared(nodata: Any) -> list[float | None]:  # noqa: ANN401 - whatever `apply` takes
+        outputs: Files = {"sum": tmp_path / "sum.tif", "pair": [tmp_path / "one.tif", tmp_path / "two.tif"]}
+        apply(swap, {"image": image, "pair": [image, image]}, outputs, nodata=nodata)
+        paths = [tmp_path / "sum.tif", tmp_path / "one.tif"]
+        return [nodata_of(path) for path in paths]
+
+    assert declared(None) == [None, None]
+    assert declared(0) == [0, 0]
+    assert declared({"sum": 200}) == [200, None]
+    assert declared({"sum": None, "pair": 5.0}) == [None, 5]
+
+
+def test_large_whole_nodata_values_stay_exact(make: Make, tmp_path: Path) -> None:
+    image = make("in.tif", np.ones((1, 5, 5), np.int64))
+    apply(double, {"image": image}, {"result": tmp_path / "out.tif"}, nodata=-(2**63) + 1)
+    assert nodata_of(tmp_path / "out.tif") == -(2**63) + 1
+
+
+def test_a_later_tile_may_be_of_a_type_that_fits(scene: Array, make: Make, read: Read, tmp_path: Path) -> None:
+    def fn(info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
+        outputs.result = inputs.image if not info.isFirstBlock() else inputs.image.astype(np.float32)
+
+    apply(fn, {"image": make("in.tif", scene)}, {"result": tmp_path / "out.tif"}, window=16)
+    result = read(tmp_path / "out.tif")
+    assert result.dtype == np.float32
+    np.testing.assert_array_equal(result, scene)
+
+
+def test_other_is_the_caller_s_own_in_a_serial_run(scene: Array, make: Make, tmp_path: Path) -> None:
+    other = SimpleNamespace(tiles=0)
+
+    def count(_info: BlockInfo, inputs: Blocks, outputs: Blocks, other: SimpleNamespace) -> None:
+        other.tiles += 1
+        outputs.result = inputs.image
+
+    apply(count, {"image": make("in.tif", scene)}, {"result": tmp_path / "out.tif"}, other=other, window=16)
+    assert other.tiles == 12
+
+
+def test_progress_counts_tiles_that_are_written(
+    scene: Array, executor: Executor | None, make: Make, tmp_path: Path
+) -> None:
+    told: list[Progress] = []
+    apply(
+        double, {"image": make("in.tif", scene)}, {"result": tmp_path / "out.tif"},
+        window=16, executor=executor, progress=told.append,
+    )  # fmt: skip
+    assert told == [Progress(done=done, total=12) for done in range(13)]
+
+
+def test_the_same_input_gives_the_same_file_byte_for_byte(
+    scene: Array, executor: Executor | None, make: Make, tmp_path: Path
+) -> None:
+    image, one, two = make("in.tif", scene), tmp_path / "one.tif", tmp_path / "two.tif"
+    apply(double, {"image": image}, {"result": one}, window=16)
+    apply(double, {"image": image}, {"result": two}, window=16, executor=executor)
+    assert one.read_bytes() == two.read_bytes()
+
+
+class Programs(ThreadPoolExecutor):
+    """Stands for our own executor: binds shared arguments itself."""
+
+    def __init__(self) -> None:
+        super().__init__(2)
+        self.bound: list[dict[str, object]] = []
+
+    def program(self, fn: Callable[..., Any], /, **shared: object) -> Callable[..., Any]:
+        self.bound.append(shared)
+        return partial(fn, **shared)
+
+
+def test_what_all_tiles_share_is_bound_once(scene: Array, make: Make, read: Read, tmp_path: Path) -> None:
+    with Programs() as pool:
+        apply(double, {"image": make("in.tif", scene)}, {"result": tmp_path / "out.tif"}, window=16, executor=pool)
+    assert [shared["fn"] for shared in pool.bound] == [double]
+    np.testing.assert_array_equal(read(tmp_path / "out.tif"), scene + scene)
+
+
+class Waited(Future[Any]):
+    """Is computed, with all others that wait, when main begins to wait for it."""
+
+    def __init__(self, pool: "Growing", call: Callable[[], Any]) -> None:
+        super().__init__()
+        self.pool = pool
+        self.call = call
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        self.pool.compute()
+        return super().exception(timeout)
+
+
+class Growing(Executor):
+    """Computes nothing before main waits for it; then its window grows."""
+
+    def __init__(self) -> None:
+        self.window = 1
+        self.waiting: list[Waited] = []
+        self.counts: list[int] = []
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:  # noqa: ANN401 - as the base
+        self.waiting.append(Waited(self, partial(fn, *args, **kwargs)))
+        return self.waiting[-1]
+
+    def compute(self) -> None:
+        if self.waiting:
+            self.counts.append(len(self.waiting))
+            self.window += 1
+        for future in reversed(self.waiting):
+            future.set_result(future.call())
+        self.waiting.clear()
+
+
+def test_as_many_tiles_are_in_flight_as_the_executor_asks_for_now(
+    scene: Array, make: Make, read: Read, tmp_path: Path
+) -> None:
+    pool = Growing()
+    apply(double, {"image": make("in.tif", scene)}, {"result": tmp_path / "out.tif"}, window=16, executor=pool)
+    assert pool.counts == [1, 2, 3, 4, 2]
+    np.testing.assert_array_equal(read(tmp_path / "out.tif"), scene + scene)

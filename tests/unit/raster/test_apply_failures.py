@@ -1,0 +1,357 @@
+# ruff: noqa: RUF001 - the sign for "by" is no letter
+"""Whatever goes wrong on the way names its tile, and leaves nothing but what was there before."""
+
+import multiprocessing
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from osgeo import gdal
+
+from asyncbatch.errors import (
+    AsyncBatchError,
+    OutputError,
+    RasterError,
+    RunClosed,
+    RunError,
+    TileError,
+    TileLost,
+    WorkersLost,
+)
+from asyncbatch.raster import BlockInfo, Blocks, Progress, apply, reader
+
+Array = NDArray[Any]
+Make = Callable[..., Path]
+Read = Callable[[Path], Array]
+
+WINDOW = 16
+"""Makes 4 by 3 tiles of the scene."""
+
+
+@pytest.fixture
+def image(scene: Array, make: Make) -> Path:
+    return make("in.tif", scene)
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Iterator[Path]:
+    """Return a path in a folder of its own, and look that nothing hidden is left there, and no thread of ours."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    path = folder / "out.tif"
+    yield path
+    assert {entry.name for entry in folder.iterdir()} <= {"out.tif"}
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("asyncbatch")] == []
+
+
+def sixth(info: BlockInfo) -> bool:
+    return info.getBlockCount() == (2, 1)
+
+
+def same(_info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
+    outputs.result = inputs.image
+
+
+def fails(info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
+    outputs.result = inputs.image
+    if sixth(info):
+        raise ZeroDivisionError("by\nnothing")
+
+
+def leaves(info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
+    outputs.result = inputs.image
+    if sixth(info):
+        sys.exit(0)
+
+
+def dies(info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
+    outputs.result = inputs.image
+    if sixth(info):
+        os._exit(3)
+
+
+@pytest.fixture(params=["serial", "threads", "processes"])
+def executor(request: pytest.FixtureRequest) -> Iterator[Executor | None]:
+    if request.param == "serial":
+        yield None
+    elif request.param == "threads":
+        with ThreadPoolExecutor(2) as pool:
+            yield pool
+    else:
+        with processes() as pool:
+            yield pool
+
+
+def processes() -> ProcessPoolExecutor:
+    pool = ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork"))
+    # All processes are forked now, while this one has no other thread.
+    pool.submit(int).result()
+    return pool
+
+
+def test_a_function_that_raises(executor: Executor | None, image: Path, out: Path) -> None:
+    with pytest.raises(TileError) as caught:
+        apply(fails, {"image": image}, {"result": out}, window=WINDOW, executor=executor)
+    error = caught.value
+    worker = type(executor).__name__ if executor else "main"
+    assert str(error).splitlines()[0] == (
+        f"tile 6 (window x=32 y=16 16×16 pixels) failed on worker {worker}, attempt 1: ZeroDivisionError: by nothing"
+    )
+    assert (error.tile, error.place) == (6, "window x=32 y=16 16×16 pixels")
+    assert isinstance(error.__cause__, ZeroDivisionError)
+    assert error.remote_traceback.startswith("Traceback (most recent call last):")
+    assert 'raise ZeroDivisionError("by\\nnothing")' in error.remote_traceback
+    assert not out.exists()
+
+
+def test_the_traceback_begins_with_the_user_s_function(image: Path, out: Path) -> None:
+    with pytest.raises(TileError) as caught:
+        apply(fails, {"image": image}, {"result": out}, window=WINDOW)
+    assert "in fails" in caught.value.remote_traceback.splitlines()[1]
+
+
+def test_a_function_that_ends_its_thread_does_not_end_main(image: Path, out: Path) -> None:
+    with ThreadPoolExecutor(2) as pool, pytest.raises(TileError, match="SystemExit: 0"):
+        apply(leaves, {"image": image}, {"result": out}, window=WINDOW, executor=pool)
+
+
+def test_a_worker_that_dies(image: Path, out: Path) -> None:
+    with processes() as pool, pytest.raises(TileLost, match=r"tile \d \(window .*\) lost after 1 attempts: .*BrokenP"):
+        apply(dies, {"image": image}, {"result": out}, window=WINDOW, executor=pool)
+
+
+def test_a_pool_that_is_found_broken(image: Path, out: Path) -> None:
+    class Broken(Scripted):
+        def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:  # noqa: ANN401 - as the base
+            if self.futures:
+                raise BrokenProcessPool("gone")
+            return super().submit(fn, *args, **kwargs)
+
+    with pytest.raises(TileLost, match=r"tile 1 \(window .*\) lost after 1 attempts: .*BrokenProcessPool: gone"):
+        apply(same, {"image": image}, {"result": out}, window=WINDOW, executor=Broken(None))
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
+def test_an_interruption_passes_and_cleans_up(interruption: type[BaseException], image: Path, out: Path) -> None:
+    def interrupted(info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
+        outputs.result = inputs.image
+        if sixth(info):
+            raise interruption
+
+    with pytest.raises(interruption):
+        apply(interrupted, {"image": image}, {"result": out}, window=WINDOW)
+    assert not out.exists()
+
+
+def test_an_observer_that_raises_is_cleaned_up_after(image: Path, out: Path) -> None:
+    def raises(progress: Progress) -> None:
+        if progress.done == 3:
+            raise LookupError("in the observer")
+
+    with pytest.raises(LookupError):
+        apply(same, {"image": image}, {"result": out}, window=WINDOW, progress=raises)
+    assert not out.exists()
+
+
+class Scripted(Executor):
+    """Gives each tile the next outcome: an error, or None for the true result. The last is for all that follow."""
+
+    window = 5
+
+    def __init__(self, *outcomes: BaseException | None) -> None:
+        self.outcomes = list(outcomes)
+        self.futures: list[Future[Any]] = []
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:  # noqa: ANN401 - as the base
+        future: Future[Any] = Future()
+        self.futures.append(future)
+        outcome = self.outcomes.pop(0) if len(self.outcomes) > 1 else self.outcomes[0]
+        if isinstance(outcome, BaseException):
+            future.set_exception(outcome)
+        else:
+            future.set_result(partial(fn, *args, **kwargs)())
+        return future
+
+
+def tile_error(cause: BaseException | None = None) -> TileError:
+    error = TileError("ValueError: bad", tile=4711, worker="w3", attempt=2, log_stream="s/1", remote_traceback="Trace")
+    error.__cause__ = cause
+    return error
+
+
+def test_a_pool_s_own_tile_error_is_given_its_place_and_its_number_here(image: Path, out: Path) -> None:
+    cause = ValueError("bad")
+    with pytest.raises(TileError) as caught:
+        apply(same, {"image": image}, {"result": out}, window=WINDOW, executor=Scripted(None, tile_error(cause)))
+    assert str(caught.value) == (
+        "tile 1 (window x=16 y=0 16×16 pixels) failed on worker w3, attempt 2, log s/1: ValueError: bad\nTrace"
+    )
+    assert caught.value.__cause__ is cause
+
+
+def test_a_lost_tile_is_given_its_place(image: Path, out: Path) -> None:
+    lost = TileLost("SIGKILL", tile=99, attempts=5)
+    with pytest.raises(TileLost, match=r"tile 1 \(window x=16 y=0 16×16 pixels\) lost after 5 attempts: SIGKILL"):
+        apply(same, {"image": image}, {"result": out}, window=WINDOW, executor=Scripted(None, lost))
+
+
+@pytest.mark.parametrize("error", [WorkersLost("all gone"), RunError("no more"), RasterError("odd")])
+def test_other_errors_of_ours_pass_as_they_are(error: AsyncBatchError, image: Path, out: Path) -> None:
+    with pytest.raises(type(error)) as caught:
+        apply(same, {"image": image}, {"result": out}, window=WINDOW, executor=Scripted(None, error))
+    assert caught.value is error
+
+
+def test_a_pool_that_is_shut_down_meanwhile(image: Path, out: Path) -> None:
+    class Cancelling(Scripted):
+        def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:  # noqa: ANN401 - as the base
+            future = super().submit(fn, *args, **kwargs) if len(self.futures) != 2 else Future[Any]()
+            self.futures.append(future)
+            future.cancel()
+            return future
+
+    with pytest.raises(RunClosed, match=r"tile 1 \(window .*\) was cancelled: the pool was shut down before"):
+        apply(same, {"image": image}, {"result": out}, window=WINDOW, executor=Cancelling(None))
+
+
+def test_tiles_behind_the_failed_one_are_cancelled(image: Path, out: Path) -> None:
+    class Stuck(Scripted):
+        """Never does any but the first tile, which fails once the window is full."""
+
+        def submit(self, _fn: Callable[..., Any], /, *_args: Any, **_kwargs: Any) -> Future[Any]:  # noqa: ANN401 - as the base
+            self.futures.append(Future())
+            if len(self.futures) == self.window:
+                self.futures[0].set_exception(ValueError("bad"))
+            return self.futures[-1]
+
+    pool = Stuck(None)
+    with pytest.raises(TileError, match="tile 0 "):
+        apply(same, {"image": image}, {"result": out}, window=WINDOW, executor=pool)
+    assert [future.cancelled() for future in pool.futures] == [False, True, True, True, True]
+
+
+def test_an_output_never_set(executor: Executor | None, image: Path, out: Path) -> None:
+    with pytest.raises(OutputError) as caught:
+        apply(same, {"image": image}, {"ndvi": out}, window=WINDOW, executor=executor)
+    assert str(caught.value) == (
+        "tile 0 (window x=0 y=0 16×16 pixels): output 'ndvi' was never set; the function set: 'result'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda array: array[:1], "has 1 bands; the first tile's 2 are in the file"),
+        (lambda array: array.astype(np.float32), "is of type float32; the first tile's uint8, which is the file's"),
+        (lambda array: array[0], "has the shape (16, 16); wanted (bands, 16, 16)"),
+    ],
+)
+def test_a_later_tile_unlike_the_first(change: Callable[[Array], Array], why: str, image: Path, out: Path) -> None:
+    def fn(info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
+        outputs.result = change(inputs.image) if sixth(info) else inputs.image
+
+    with pytest.raises(OutputError) as caught:
+        apply(fn, {"image": image}, {"result": out}, window=WINDOW)
+    assert str(caught.value).startswith(f"tile 6 (window x=32 y=16 16×16 pixels): output 'result' {why}")
+    assert not out.exists()
+
+
+def test_a_nodata_value_that_does_not_fit_the_result(image: Path, out: Path) -> None:
+    with pytest.raises(OutputError, match="no pixel of type uint8 can have the nodata value -9999"):
+        apply(same, {"image": image}, {"result": out}, window=WINDOW, nodata=-9999)
+
+
+def test_what_was_there_before_stays_until_all_is_written(image: Path, out: Path) -> None:
+    out.write_text("the work of last week")
+    with pytest.raises(TileError):
+        apply(fails, {"image": image}, {"result": out}, window=WINDOW)
+    assert out.read_text() == "the work of last week"
+    seen = []
+    apply(same, {"image": image}, {"result": out}, window=WINDOW, progress=lambda _: seen.append(out.stat().st_size))
+    assert set(seen) == {21}
+    assert gdal.Open(str(out)) is not None
+
+
+def test_no_output_appears_before_every_output_is_whole(image: Path, out: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.tif"
+
+    def fn(info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
+        outputs.first = inputs.image
+        outputs.second = inputs.image if not info.isLastBlock() else inputs.image.astype(float)
+
+    with pytest.raises(OutputError, match="tile 11 "):
+        apply(fn, {"image": image}, {"first": out, "second": other}, window=WINDOW)
+    assert not out.exists()
+    assert not other.exists()
+
+
+def test_side_files_of_the_raster_before_go_with_it(image: Path, out: Path) -> None:
+    apply(same, {"image": image}, {"result": out}, window=WINDOW)
+    for ending in (".aux.xml", ".ovr"):
+        out.with_name(out.name + ending).write_text("of the raster before")
+    apply(same, {"image": image}, {"result": out}, window=WINDOW)
+    assert [entry.name for entry in out.parent.iterdir()] == ["out.tif"]
+
+
+def test_side_files_of_the_new_raster_come_along(image: Path, tmp_path: Path, read: Read, scene: Array) -> None:
+    out = tmp_path / "out.tif"
+    apply(same, {"image": image}, {"result": out}, window=WINDOW, creation_options=["TFW=YES"])
+    assert {entry.name for entry in tmp_path.glob("out.*")} == {"out.tif", "out.tfw"}
+    np.testing.assert_array_equal(read(out), scene)
+
+
+def test_an_output_that_is_a_link_stays_one(image: Path, out: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link.tif"
+    link.symlink_to(out)
+    apply(same, {"image": image}, {"result": link}, window=WINDOW)
+    assert link.is_symlink()
+    assert out.is_file()
+
+
+@pytest.mark.usefixtures("raising")
+def test_an_input_cut_short(make: Make, out: Path) -> None:
+    path = make("in.tif", np.random.default_rng(1).random((1, 400, 300)))
+    os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(RasterError) as caught:
+        apply(same, {"image": path}, {"result": out}, window=100)
+    assert f"input 'image': can't read {path} in window x=" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_memory_does_not_grow_with_the_raster(make: Make, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alive: weakref.WeakSet[Any] = weakref.WeakSet()
+    most = 0
+
+    class Counted(np.ndarray[Any, Any]):
+        """Can be kept in a set, by its identity."""
+
+        __hash__ = object.__hash__  # type: ignore[assignment]  # arrays have none
+        __eq__ = object.__eq__
+
+    def counted(*arguments: Any) -> Array:  # noqa: ANN401 - as of the function it stands for
+        nonlocal most
+        array = true_read(*arguments).view(Counted)
+        alive.add(array)
+        most = max(most, len(alive))
+        return array
+
+    true_read = reader.read_window
+    monkeypatch.setattr(reader, "read_window", counted)
+    image = make("in.tif", np.zeros((1, 40, 40), np.uint8))
+    with ThreadPoolExecutor(2) as pool:
+        apply(
+            lambda _info, inputs, outputs: setattr(outputs, "result", np.array(inputs.image)),
+            {"image": image}, {"result": out}, window=2, executor=pool,
+        )  # fmt: skip
+    # 400 tiles: 4 in flight, 3 at the reader, and the one on its way between the two.
+    assert most <= 8

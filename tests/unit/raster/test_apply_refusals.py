@@ -1,0 +1,165 @@
+# ruff: noqa: PLR0917, RUF001 - fixtures are passed by name; the sign for "by" is no letter
+"""What can't be done is refused before any work, in one line that names the values."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from osgeo import gdal
+
+from asyncbatch.errors import GridMismatch, RasterError
+from asyncbatch.raster import apply
+
+Array = NDArray[Any]
+Make = Callable[..., Path]
+
+pytestmark = pytest.mark.usefixtures("raising")
+
+
+def never(*_arguments: object) -> None:
+    pytest.fail("the function was called")
+
+
+def refusal(inputs: Any, outputs: Any, **settings: Any) -> str:  # noqa: ANN401 - whatever `apply` takes
+    """Return the message of the error, and look that it is one line and that nothing was written."""
+    before = {entry: sorted(entry.parent.iterdir()) for entry in outputs.values() if isinstance(entry, Path)}
+    with pytest.raises(RasterError) as caught:
+        apply(never, inputs, outputs, **settings)
+    assert before == {entry: sorted(entry.parent.iterdir()) for entry in before}
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture
+def image(scene: Array, make: Make) -> Path:
+    return make("in.tif", scene)
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    return folder / "out.tif"
+
+
+def test_a_missing_input(out: Path, tmp_path: Path, image: Path) -> None:
+    missing = tmp_path / "missing.tif"
+    message = refusal({"image": image, "list": [image, missing]}, {"result": out})
+    assert message == f"input 'list[1]': can't open {missing}: No such file or directory"
+
+
+def test_a_file_that_is_no_raster(out: Path, tmp_path: Path) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("nothing to see")
+    assert f"input 'image': can't open {text}: " in refusal({"image": text}, {"result": out})
+
+
+def test_sizes_that_differ(out: Path, image: Path, make: Make, scene: Array) -> None:
+    other = make("other.tif", scene[:, :30])
+    message = refusal({"image": image, "mask": other}, {"result": out})
+    assert message == (
+        f"inputs 'image' and 'mask' are not on one grid, the sizes differ: {image} has 53×37 pixels, geotransform "
+        f"(300000, 30, 0, 4500000, 0, -30), projection 'WGS 84 / UTM zone 12N'; {other} has 53×30 pixels, geotransform "
+        "(300000, 30, 0, 4500000, 0, -30), projection 'WGS 84 / UTM zone 12N'; for inputs that must be resampled, "
+        "reprojected or cut to a common extent, take RIOS (https://www.rioshome.org)"
+    )
+
+
+def test_pixels_that_lie_apart(out: Path, image: Path, make: Make, scene: Array) -> None:
+    other = make("other.tif", scene, transform=(300_010.0, 30.0, 0.0, 4_500_000.0, 0.0, -30.0))
+    with pytest.raises(GridMismatch, match=r"the pixels lie up to 0\.333 pixels apart"):
+        apply(never, {"image": image, "mask": other}, {"result": out})
+
+
+@pytest.mark.parametrize("projection", ["", "the next zone"])
+def test_projections_that_differ(out: Path, image: Path, make: Make, scene: Array, utm: str, projection: str) -> None:
+    zone = utm.replace("zone 12N", "zone 13N").replace("-111", "-105").replace("32612", "32613") if projection else ""
+    other = make("other.tif", scene, projection=zone)
+    with pytest.raises(GridMismatch, match="the projections differ"):
+        apply(never, {"image": image, "mask": other}, {"result": out})
+
+
+def test_an_output_that_is_an_input(image: Path) -> None:
+    message = refusal({"image": image}, {"result": image})
+    assert message == f"output 'result': {image} is read by input 'image' ({image}); write to another file"
+
+
+def test_an_output_that_is_an_input_by_another_name(image: Path, tmp_path: Path) -> None:
+    soft, hard = tmp_path / "soft.tif", tmp_path / "hard.tif"
+    soft.symlink_to(image)
+    os.link(image, hard)
+    assert "is read by input 'image'" in refusal({"image": image}, {"result": soft})
+    assert "is read by input 'image'" in refusal({"image": image}, {"result": hard})
+
+
+def test_an_output_that_a_virtual_input_is_made_of(image: Path, tmp_path: Path) -> None:
+    mosaic = tmp_path / "mosaic.vrt"
+    gdal.BuildVRT(str(mosaic), [str(image)]).FlushCache()
+    assert f"{image} is read by input 'image' ({mosaic})" in refusal({"image": mosaic}, {"result": image})
+
+
+def test_two_outputs_of_one_path(image: Path, out: Path) -> None:
+    message = refusal({"image": image}, {"a": out, "b": [out.parent / ".." / "out" / out.name]})
+    assert message == f"outputs 'a' and 'b[0]' are both to be written to {out}"
+
+
+def test_a_folder_that_is_not_there(image: Path, tmp_path: Path) -> None:
+    gone = tmp_path / "gone" / "out.tif"
+    with pytest.raises(RasterError, match=f"can't write {gone}: there is no folder {gone.parent}"):
+        apply(never, {"image": image}, {"result": gone})
+
+
+def test_an_output_that_is_a_folder(image: Path, tmp_path: Path) -> None:
+    (tmp_path / "dir.tif").mkdir()
+    assert "dir.tif: it is a folder" in refusal({"image": image}, {"result": tmp_path / "dir.tif"})
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "why"),
+    [
+        ("out.foo", {}, "no GDAL format goes with the extension .foo; name one with format=, or end it in .tif"),
+        ("out", {}, "no GDAL format goes with a name without extension"),
+        ("out.png", {}, "format PNG can't be written tile by tile; write a GTiff (.tif) and convert it with gdal_tran"),
+        ("out.tif", {"format": "GTif"}, "this GDAL has no raster format 'GTif'; do you mean GTiff?"),
+        ("out.tif", {"format": "xyzzy"}, "this GDAL has no raster format 'xyzzy'; take GTiff, for instance"),
+        ("out.tif", {"creation_options": ["COMPRES=LZW"]}, "GTiff has no creation option 'COMPRES'; do you mean COMPR"),
+        ("out.tif", {"creation_options": ["COMPRESS"]}, "creation option 'COMPRESS' is not of the form KEY=VALUE"),
+        ("out.tif", {"window": 0}, "window must be at least 1 pixel, not 0"),
+        ("out.tif", {"overlap": -1}, "overlap must not be negative, as -1 is"),
+        ("out.tif", {"nodata": {"ndvi": 0}}, "nodata is given for 'ndvi', but the outputs are result"),
+    ],
+)
+def test_settings_that_make_no_sense(image: Path, out: Path, name: str, settings: dict[str, Any], why: str) -> None:
+    assert why in refusal({"image": image}, {"result": out.with_name(name)}, **settings)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "why"),
+    [
+        ({}, {"result": "out.tif"}, "no input is given"),
+        ({"image": "in.tif"}, {}, "no output is given"),
+        ({"image": []}, {"result": "out.tif"}, "input 'image' is an empty list of files"),
+        ({"my image": "in.tif"}, {"result": "out.tif"}, "input 'my image' can't be an attribute"),
+        ({"image": "in.tif"}, {"1": "out.tif"}, "output '1' can't be an attribute"),
+    ],
+)
+def test_names_that_make_no_sense(
+    image: Path, out: Path, inputs: dict[str, Any], outputs: dict[str, Any], why: str
+) -> None:
+    given = {name: image if entry == "in.tif" else entry for name, entry in inputs.items()}
+    assert why in refusal(given, dict.fromkeys(outputs, out))
+
+
+def test_types_that_numpy_lacks_are_widened(out: Path, tmp_path: Path) -> None:
+    path = tmp_path / "cint16.tif"
+    dataset = gdal.GetDriverByName("GTiff").Create(str(path), 4, 3, 1, gdal.GDT_CInt16)
+    dataset.GetRasterBand(1).Fill(3, -4)
+    del dataset
+    apply(lambda _info, inputs, outputs: setattr(outputs, "result", inputs.image), {"image": path}, {"result": out})
+    written = gdal.Open(str(out)).ReadAsArray()
+    assert written.dtype == np.complex64
+    np.testing.assert_array_equal(written, np.full((3, 4), 3 - 4j))

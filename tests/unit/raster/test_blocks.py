@@ -1,0 +1,149 @@
+"""One tile on a worker: outputs are checked and trimmed before they travel."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from asyncbatch.raster.blocks import Block, Blocks, Refusal, compute_block
+from asyncbatch.raster.grid import Grid, Tiling
+from asyncbatch.raster.info import BlockInfo
+from asyncbatch.raster.plan import Label, Plan, Source
+
+
+def planned(outputs: list[Label], overlap: int = 0, inputs: list[Label] | None = None) -> Plan:
+    return Plan(
+        grid=Grid(columns=6, rows=5, transform=None, projection=""),
+        tiling=Tiling(columns=6, rows=5, window=4),
+        overlap=overlap,
+        sources=tuple(
+            Source(label=label, path="a.tif", nodata=(None,), dtype="uint8")
+            for label in inputs or [Label(name="image")]
+        ),
+        outputs=tuple(outputs),
+    )
+
+
+def computed(
+    value: Callable[[Blocks], Any], *, overlap: int = 0, outputs: list[Label] | None = None
+) -> tuple[NDArray[Any], ...] | Refusal:
+    """Compute the first tile, of 4 by 4 pixels, with a function that sets `result` to `value(inputs)`."""
+
+    def fn(_info: BlockInfo, inputs: Blocks, results: Blocks) -> None:
+        results.result = value(inputs)
+
+    plan = planned(outputs or [Label(name="result")], overlap)
+    side = 4 + 2 * overlap
+    array = np.arange(side * side, dtype=np.uint8).reshape(1, side, side)
+    return compute_block(Block(tile=0, window=plan.tiling[0], arrays=(array,)), fn=fn, other=None, plan=plan)
+
+
+def refused(value: Callable[[Blocks], Any], **settings: Any) -> str:  # noqa: ANN401 - as of `computed`
+    result = computed(value, **settings)
+    assert isinstance(result, Refusal)
+    return result.reason
+
+
+def test_an_output_comes_back_without_its_margins() -> None:
+    result = computed(lambda inputs: inputs.image, overlap=2)
+    assert isinstance(result, tuple)
+    np.testing.assert_array_equal(result[0][0], np.arange(64).reshape(8, 8)[2:-2, 2:-2])
+
+
+def test_an_output_is_a_copy_that_the_function_may_spoil_later() -> None:
+    buffer = np.ones((1, 4, 4), np.uint8)
+    result = computed(lambda _inputs: buffer)
+    buffer[:] = 0
+    assert isinstance(result, tuple)
+    assert result[0].all()
+
+
+def test_foreign_byte_order_and_layout_are_made_native() -> None:
+    result = computed(lambda inputs: np.asfortranarray(inputs.image.astype(">f4")))
+    assert isinstance(result, tuple)
+    assert result[0].dtype == np.dtype("=f4")
+    assert result[0].flags.c_contiguous
+
+
+def test_other_is_passed_only_if_there_is_one() -> None:
+    calls = []
+
+    def fn(*arguments: Any) -> None:  # noqa: ANN401 - whatever it is called with
+        calls.append(arguments)
+        arguments[2].result = arguments[1].image
+
+    plan = planned([Label(name="result")])
+    block = Block(tile=0, window=plan.tiling[0], arrays=(np.zeros((1, 4, 4)),))
+    compute_block(block, fn=fn, other=None, plan=plan)
+    compute_block(block, fn=fn, other="more", plan=plan)
+    assert [len(call) for call in calls] == [3, 4]
+    assert calls[1][3] == "more"
+
+
+def test_lists_of_files_are_lists_of_arrays() -> None:
+    def fn(_info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
+        outputs.result = [inputs.image[1], inputs.image[0]]
+
+    two = [Label(name="image", position=0), Label(name="image", position=1)]
+    plan = planned([Label(name="result", position=0), Label(name="result", position=1)], inputs=two)
+    arrays = (np.full((1, 4, 4), 1), np.full((1, 4, 4), 2))
+    result = compute_block(Block(tile=0, window=plan.tiling[0], arrays=arrays), fn=fn, other=None, plan=plan)
+    assert isinstance(result, tuple)
+    assert [int(array[0, 0, 0]) for array in result] == [2, 1]
+
+
+def test_an_unknown_input_is_named_with_those_there_are() -> None:
+    with pytest.raises(AttributeError, match="no array is named 'imag'; there are: image"):
+        computed(lambda inputs: inputs.imag)
+
+
+def test_an_output_never_set_is_named_with_those_that_were() -> None:
+    reason = refused(lambda inputs: inputs.image, outputs=[Label(name="ndvi")])
+    assert reason == "output 'ndvi' was never set; the function set: 'result'"
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (lambda inputs: inputs.image[0], "has the shape (4, 4); wanted (bands, 4, 4); for one band set array[numpy.ne"),
+        (lambda inputs: inputs.image[:, :3], "has the shape (1, 3, 4); wanted (bands, 4, 4)"),
+        (lambda inputs: inputs.image[:0], "has the shape (0, 4, 4); wanted (bands, 4, 4)"),
+        (lambda inputs: inputs.image > 3, "is of type bool, which GDAL does not have; set array.astype(numpy.uint8)"),
+        (lambda inputs: inputs.image.astype("datetime64[s]"), "is of type datetime64[s], which GDAL does not have"),
+        (lambda _inputs: None, "must be a numpy array; got a NoneType"),
+        (lambda inputs: [inputs.image], "must be a numpy array; got a list"),
+        (lambda inputs: np.ma.masked_equal(inputs.image, 3), "is a masked array; set the masked pixels with .filled("),
+    ],
+)
+def test_an_output_that_can_t_be_written_is_refused(value: Callable[[Blocks], Any], why: str) -> None:
+    assert refused(value).startswith(f"output 'result' {why}")
+
+
+def test_the_wanted_shape_includes_the_overlap() -> None:
+    reason = refused(lambda inputs: inputs.image[:, 2:-2, 2:-2], overlap=2)
+    assert "shape (1, 4, 4); wanted (bands, 8, 8), which includes the overlap of 2 on every side" in reason
+
+
+@pytest.mark.parametrize(
+    ("value", "got"),
+    [(lambda inputs: inputs.image, "a ndarray"), (lambda inputs: [inputs.image], "1 of them")],
+)
+def test_a_list_of_files_wants_a_list_of_arrays(value: Callable[[Blocks], Any], got: str) -> None:
+    two = [Label(name="result", position=0), Label(name="result", position=1)]
+    reason = refused(value, outputs=two)
+    assert reason == f"output 'result' must be a list of 2 arrays, one for each file; got {got}"
+
+
+def test_a_part_of_a_list_is_named_by_its_place() -> None:
+    two = [Label(name="result", position=0), Label(name="result", position=1)]
+    assert refused(lambda inputs: [inputs.image, 5], outputs=two).startswith("output 'result[1]' must be a numpy array")
+
+
+def test_workers_need_neither_gdal_nor_the_aws_libraries() -> None:
+    code = "import asyncbatch.raster.blocks, sys; print([m for m in ('osgeo', 'botocore', 'rich') if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert found.stdout.strip() == "[]"

@@ -1,0 +1,63 @@
+"""Data types go from numpy to GDAL and back, and nodata values to what a pixel can hold."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from osgeo import gdal, gdal_array
+
+from asyncbatch.raster.dtypes import Number, fitted, gdal_name, numpy_type
+
+KNOWN = ["uint8", "uint16", "int16", "uint32", "int32", "float32", "float64", "complex64", "complex128"]
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_gdal_means_the_same_type(name: str) -> None:
+    dtype = np.dtype(name)
+    told = gdal_name(dtype)
+    assert told is not None
+    assert gdal.GetDataTypeByName(told) == gdal_array.NumericTypeCodeToGDALTypeCode(dtype.type)
+    assert numpy_type(told) == dtype
+
+
+def test_what_the_other_side_lacks_has_no_name() -> None:
+    assert gdal_name(np.dtype(bool)) is None
+    assert gdal_name(np.dtype("U3")) is None
+    assert numpy_type("Unknown") is None
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "wanted"),
+    [
+        (255.0, "uint8", 255),
+        (0, "uint8", 0),
+        (256, "uint8", None),
+        (-9999.0, "uint8", None),
+        (0.5, "int16", None),
+        (math.nan, "int32", None),
+        (math.inf, "int32", None),
+        (2**63 - 1, "int64", 2**63 - 1),
+        (2**63, "int64", None),
+        (2**64 - 1, "uint64", 2**64 - 1),
+        (-9999, "float32", -9999.0),
+        (1e300, "float32", None),
+        (math.inf, "float32", math.inf),
+        (1e300, "complex128", 1e300),
+        (0.1, "float32", float(np.float32(0.1))),
+    ],
+)
+def test_a_nodata_value_fits_or_there_is_none(value: Number, dtype: str, wanted: Number | None) -> None:
+    got = fitted(value, np.dtype(dtype))
+    assert got == wanted
+    assert type(got) is type(wanted)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64"])
+def test_not_a_number_fits_all_but_integers(dtype: str) -> None:
+    assert math.isnan(fitted(math.nan, np.dtype(dtype)) or 0)
+
+
+def test_all_names_are_known_to_this_or_a_newer_gdal() -> None:
+    names: list[Any] = [gdal_name(np.dtype(name)) for name in [*KNOWN, "int64", "uint64"]]
+    assert all(gdal.GetDataTypeByName(name) for name in names)

@@ -1,0 +1,77 @@
+"""Drivers and creation options are settled as a user expects."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from osgeo import gdal
+
+from asyncbatch.errors import RasterError
+from asyncbatch.raster import Blocks, apply
+from asyncbatch.raster.formats import choose_format, closest, driver_of, merged, with_fitting_blocks
+
+Make = Callable[..., Path]
+
+
+@pytest.mark.parametrize(
+    ("path", "driver"), [("a.tif", "GTiff"), ("b/c.TIFF", "GTiff"), ("a.vrt", "VRT"), ("a.nc", "netCDF")]
+)
+def test_the_extension_names_the_driver(path: str, driver: str) -> None:
+    assert driver_of(path) == driver
+
+
+def test_the_user_s_options_win_over_the_defaults() -> None:
+    assert merged(("TILED=YES", "COMPRESS=LZW"), ("compress=ZSTD", "NBITS=4")) == (
+        "TILED=YES",
+        "compress=ZSTD",
+        "NBITS=4",
+    )
+
+
+@pytest.mark.parametrize("option", ["COMPRESS", "=LZW", "A B=C", ""])
+def test_an_option_has_a_key_and_a_value(option: str) -> None:
+    with pytest.raises(RasterError, match="is not of the form KEY=VALUE"):
+        merged((), (option,))
+
+
+@pytest.mark.parametrize(
+    ("window", "side"),
+    [(256, None), (512, None), (1024, None), (128, 128), (96, 96), (320, 160), (100, None), (7, None)],
+)
+def test_blocks_of_a_tiff_fit_the_window_where_they_can(window: int, side: int | None) -> None:
+    added = () if side is None else (f"BLOCKXSIZE={side}", f"BLOCKYSIZE={side}")
+    assert with_fitting_blocks(("TILED=YES",), window) == ("TILED=YES", *added)
+
+
+@pytest.mark.parametrize("options", [(), ("TILED=NO",), ("TILED=YES", "BLOCKXSIZE=64", "BLOCKYSIZE=64")])
+def test_the_user_s_own_blocks_are_left_alone(options: tuple[str, ...]) -> None:
+    assert with_fitting_blocks(options, 128) == options
+
+
+def test_a_driver_named_wins_over_the_extension() -> None:
+    chosen = choose_format("a.dat", "GTiff", [], 256)
+    assert (chosen.driver, chosen.options) == (
+        "GTiff",
+        ("TILED=YES", "COMPRESS=LZW", "INTERLEAVE=BAND", "BIGTIFF=IF_SAFER"),
+    )
+
+
+@pytest.mark.parametrize(("word", "hint"), [("gtif", "do you mean GTiff?"), ("qqq", None)])
+def test_a_slip_of_the_pen_is_answered(word: str, hint: str | None) -> None:
+    assert closest(word, ["GTiff", "HFA"]) == hint
+
+
+def test_options_reach_the_file(scene: NDArray[Any], make: Make, tmp_path: Path) -> None:
+    def same(_info: object, inputs: Blocks, outputs: Blocks) -> None:
+        outputs.result = inputs.image
+
+    out = tmp_path / "out.tif"
+    apply(same, {"image": make("in.tif", scene)}, {"result": out}, window=32, creation_options=["COMPRESS=DEFLATE"])
+    dataset = gdal.Open(str(out))
+    assert dataset.GetMetadataItem("COMPRESSION", "IMAGE_STRUCTURE") == "DEFLATE"
+    assert dataset.GetMetadataItem("INTERLEAVE", "IMAGE_STRUCTURE") == "BAND"
+    assert dataset.GetRasterBand(1).GetBlockSize() == [32, 32]
+    np.testing.assert_array_equal(dataset.ReadAsArray(), scene)

@@ -1,0 +1,194 @@
+import asyncio
+import inspect
+from collections.abc import Iterator
+from contextlib import suppress
+from string import Formatter
+from unittest.mock import MagicMock
+
+import aiohttp
+import pytest
+from botocore import exceptions as boto
+from botocore.retries import standard
+
+from asyncbatch import errors
+from asyncbatch.aws.errors import by_code, translated, translation
+
+PREFIX = "AWS.SimpleQueueService."
+
+CODES = {
+    errors.CredentialsMissing: [
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "UnrecognizedClientException",
+        "SignatureDoesNotMatch",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "AuthFailure",
+        "AuthorizationHeaderMalformed",
+        "IncompleteSignature",
+        "InvalidSignatureException",
+        "InvalidToken",
+        "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException",
+        "RequestExpired",
+        "TokenRefreshRequired",
+    ],
+    errors.AccessDenied: ["AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403"],
+    errors.BlobMissing: ["NoSuchKey", "404"],
+    errors.QueueGone: ["QueueDoesNotExist"],
+    errors.HandleStale: ["ReceiptHandleIsInvalid", "MessageNotInflight"],
+    errors.AwsBusy: [
+        "ThrottlingException",
+        "Throttling",
+        "ThrottledException",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "TooManyRequestsException",
+        "RequestLimitExceeded",
+        "OverLimit",
+        "SlowDown",
+        "ServiceUnavailable",
+        "InternalError",
+        "InternalFailure",
+        "RequestTimeout",
+        "500",
+        "502",
+        "503",
+    ],
+}
+
+CLASSES: dict[type[BaseException], type[errors.AwsError]] = {
+    boto.NoCredentialsError: errors.CredentialsMissing,
+    boto.PartialCredentialsError: errors.CredentialsMissing,
+    boto.CredentialRetrievalError: errors.CredentialsMissing,
+    boto.TokenRetrievalError: errors.CredentialsMissing,
+    boto.ProfileNotFound: errors.CredentialsMissing,
+    boto.SSOTokenLoadError: errors.CredentialsMissing,
+    boto.UnauthorizedSSOTokenError: errors.CredentialsMissing,
+    boto.NoAuthTokenError: errors.CredentialsMissing,
+    boto.MetadataRetrievalError: errors.CredentialsMissing,
+    boto.RefreshWithMFAUnsupportedError: errors.CredentialsMissing,
+    boto.HTTPClientError: errors.EndpointUnreachable,
+    boto.ConnectionClosedError: errors.EndpointUnreachable,
+    boto.ReadTimeoutError: errors.EndpointUnreachable,
+    boto.EndpointConnectionError: errors.EndpointUnreachable,
+    boto.ConnectTimeoutError: errors.EndpointUnreachable,
+    boto.ProxyConnectionError: errors.EndpointUnreachable,
+    boto.SSLError: errors.EndpointUnreachable,
+    aiohttp.ClientConnectionError: errors.EndpointUnreachable,
+    aiohttp.ServerDisconnectedError: errors.EndpointUnreachable,
+    aiohttp.ServerTimeoutError: errors.EndpointUnreachable,
+    TimeoutError: errors.EndpointUnreachable,
+    ConnectionResetError: errors.EndpointUnreachable,
+    BrokenPipeError: errors.EndpointUnreachable,
+    boto.FlexibleChecksumError: errors.BlobCorrupt,
+    boto.ResponseStreamingError: errors.BlobCorrupt,
+    boto.IncompleteReadError: errors.BlobCorrupt,
+    aiohttp.ClientPayloadError: errors.BlobCorrupt,
+    boto.NoRegionError: errors.AwsError,
+    boto.WaiterError: errors.AwsError,
+}
+
+
+def below(kind: type[BaseException]) -> Iterator[type[BaseException]]:
+    yield kind
+    for inner in kind.__subclasses__():
+        yield from below(inner)
+
+
+def made(kind: type[BaseException]) -> BaseException:
+    """Return an error of a class, whatever its constructor asks for."""
+    text = getattr(kind, "fmt", "")
+    named = [name for _, name, _, _ in Formatter().parse(text) if name]
+    with suppress(TypeError):
+        return kind(**dict.fromkeys(named, "why"))
+    with suppress(TypeError):
+        return kind(**dict.fromkeys([*named, "error"], "why"))
+    return kind(
+        *[MagicMock() for name, given in inspect.signature(kind).parameters.items() if given.default is given.empty]
+    )
+
+
+def client_error(code: str) -> boto.ClientError:
+    return boto.ClientError({"Error": {"Code": code, "Message": "why"}}, "Operation")
+
+
+@pytest.mark.parametrize("kind", sorted({*below(boto.BotoCoreError), *below(aiohttp.ClientError)}, key=repr))
+def test_whatever_the_aws_libraries_raise_is_translated(kind: type[BaseException]) -> None:
+    error = made(kind)
+    with pytest.raises(errors.AwsError) as caught, translated("s3:GetObject s3://bucket/key"):
+        raise error
+    assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize(("kind", "ours"), CLASSES.items(), ids=lambda kind: kind.__name__)
+def test_an_error_becomes_the_one_that_fits(kind: type[BaseException], ours: type[errors.AwsError]) -> None:
+    assert type(translation(made(kind), "action")) is ours
+
+
+@pytest.mark.parametrize("prefix", ["", PREFIX])
+@pytest.mark.parametrize(("ours", "code"), [(ours, code) for ours, codes in CODES.items() for code in codes])
+def test_a_code_becomes_the_error_that_fits(ours: type[errors.AwsError], code: str, prefix: str) -> None:
+    error = translation(client_error(prefix + code), "sqs:SendMessage q")
+    assert type(error) is ours
+    assert code in str(error)
+    assert "why" in str(error)
+
+
+def test_whatever_botocore_repeats_is_busy() -> None:
+    codes = {
+        *standard.ThrottledRetryableChecker._THROTTLED_ERROR_CODES,  # noqa: SLF001 - told nowhere else
+        *standard.TransientRetryableChecker._TRANSIENT_ERROR_CODES,  # noqa: SLF001
+        *map(str, standard.TransientRetryableChecker._TRANSIENT_STATUS_CODES),  # noqa: SLF001
+    }
+    assert len(codes) > 10
+    assert {code for code in codes if type(by_code(code, "why", "action")) is not errors.AwsBusy} == set()
+
+
+def test_the_older_name_of_an_absent_queue_is_known() -> None:
+    assert type(by_code(f"{PREFIX}NonExistentQueue", "why", "action")) is errors.QueueGone
+
+
+def test_an_unknown_code_is_told() -> None:
+    error = by_code("Strange", "so it is", "batch:SubmitJob j")
+    assert type(error) is errors.AwsError
+    assert str(error) == "batch:SubmitJob j: so it is (Strange)"
+
+
+def test_an_answer_without_a_code_is_told() -> None:
+    error = translation(boto.ClientError({}, "Operation"), "action")
+    assert type(error) is errors.AwsError
+    assert str(error).startswith("action: ")
+
+
+def test_the_action_is_told() -> None:
+    with pytest.raises(errors.EndpointUnreachable, match="s3:PutObject s3://b/k: no answer") as caught:  # noqa: SIM117
+        with translated("s3:PutObject s3://b/k"):
+            raise TimeoutError
+    assert "AWS_ENDPOINT_URL" in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [boto.NoCredentialsError(), client_error("ExpiredToken")], ids=["none", "expired"])
+def test_how_to_give_credentials_is_told(error: Exception) -> None:
+    assert "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in str(translation(error, "action"))
+
+
+def test_what_has_no_text_is_told_by_its_name() -> None:
+    assert "(ConnectionResetError)" in str(translation(ConnectionResetError(), "action"))
+
+
+def test_a_message_is_one_line() -> None:
+    error = boto.ReadTimeoutError(endpoint_url="u\nv", error="first\n  second")
+    assert "\n" not in str(translation(error, "action"))
+
+
+@pytest.mark.parametrize("error", [KeyError("k"), asyncio.CancelledError(), errors.MessageError("ours"), OSError("x")])
+def test_what_is_not_of_the_aws_libraries_passes(error: BaseException) -> None:
+    with pytest.raises(type(error)) as caught, translated("action"):
+        raise error
+    assert caught.value is error
+
+
+def test_only_foreign_errors_are_translated() -> None:
+    with pytest.raises(TypeError, match="KeyError is not an error of the AWS libraries"):
+        translation(KeyError("k"), "action")

@@ -1,0 +1,186 @@
+from collections.abc import Iterable
+
+import pytest
+
+from asyncbatch.errors import VersionMismatch, WorkersLost, WorkersNotStarted
+from asyncbatch.main.crew import Crew, WorkerState
+from asyncbatch.messages import Goodbye, Hello
+
+HEARING = 2.0
+"""Seconds in which the last words of workers that have ended may come."""
+
+
+def crew(wanted: int = 2, *, up: Iterable[str] = (), slots: int = 1) -> Crew:
+    found = Crew(wanted=wanted, start_timeout=60.0, started=1000.0)
+    for worker in up:
+        found.hello(hello(worker, slots=slots))
+    return found
+
+
+def hello(worker: str, *, slots: int = 1, refusal: str = "") -> Hello:
+    return Hello(worker=worker, slots=slots, versions={}, refusal=refusal)
+
+
+def goodbye(worker: str) -> Goodbye:
+    return Goodbye(worker=worker, reason="idle", tiles=0, busy_seconds=0.0, requests={})
+
+
+def states(*, alive: Iterable[str] = (), dead: Iterable[str] = (), detail: str = "") -> list[WorkerState]:
+    return [
+        *(WorkerState(worker=worker, alive=True, detail=detail) for worker in alive),
+        *(WorkerState(worker=worker, alive=False, detail=detail) for worker in dead),
+    ]
+
+
+def test_slots_are_those_of_the_workers_that_are_up() -> None:
+    found = crew()
+    assert (found.came_up, found.up, found.slots) == (False, 0, 0)
+    found.hello(hello("a", slots=4))
+    found.hello(hello("b", slots=2))
+    assert (found.came_up, found.up, found.slots) == (True, 2, 6)
+    found.goodbye(goodbye("a"))
+    assert (found.came_up, found.up, found.slots) == (True, 1, 2)
+
+
+def test_a_greeting_that_comes_twice_counts_once() -> None:
+    assert crew(up=["a", "a"], slots=4).slots == 4
+
+
+def test_a_worker_that_ended_has_no_slots() -> None:
+    found = crew(up=["a", "b"], slots=4)
+    found.missing(states(alive=["a"], dead=["b"]), 1001.0)
+    assert (found.up, found.slots) == (1, 4)
+
+
+def test_a_goodbye_without_a_greeting_does_no_harm() -> None:
+    found = crew()
+    found.goodbye(goodbye("a"))
+    assert found.up == 0
+
+
+def test_a_greeting_that_comes_after_the_goodbye_gives_no_slots() -> None:
+    found = crew()
+    found.goodbye(goodbye("a"))
+    found.hello(hello("a", slots=4))
+    assert (found.came_up, found.up, found.slots) == (True, 0, 0)
+
+
+def test_a_greeting_that_comes_after_the_end_gives_no_slots() -> None:
+    found = crew()
+    found.missing(states(dead="a"), 1001.0)
+    found.hello(hello("a", slots=4))
+    assert (found.came_up, found.up, found.slots) == (True, 0, 0)
+
+
+def test_a_worker_that_refuses_ends_the_run() -> None:
+    found = crew()
+    with pytest.raises(VersionMismatch, match="worker a: main runs another Python"):
+        found.hello(hello("a", refusal="main runs another Python"))
+    assert not found.came_up
+
+
+@pytest.mark.parametrize(
+    ("alive", "dead", "missing"), [("abc", "", 0), ("ab", "c", 1), ("", "abc", 3), ("ade", "bc", 0)]
+)
+def test_as_many_are_missing_as_have_ended_and_not_been_replaced(alive: str, dead: str, missing: int) -> None:
+    assert crew(wanted=3, up=["a"]).missing(states(alive=alive, dead=dead), 1001.0) == missing
+
+
+def test_the_missing_are_told_until_they_are_replaced() -> None:
+    found = crew(wanted=2, up=["a", "b"])
+    assert [found.missing(states(alive="a", dead="b"), now) for now in (1001.0, 1002.0)] == [1, 1]
+    assert found.missing(states(alive="ac", dead="b"), 1003.0) == 0
+
+
+@pytest.mark.parametrize("goodbye_first", [True, False])
+def test_workers_that_leave_by_themselves_are_replaced_and_no_loss(*, goodbye_first: bool) -> None:
+    found = crew(wanted=1, up=["0"])
+    for place in range(200):
+        ended = [str(worker) for worker in range(place + 1)]
+        if goodbye_first:
+            found.goodbye(goodbye(str(place)))
+        assert found.missing(states(dead=ended), 1001.0) == 1
+        found.goodbye(goodbye(str(place)))
+
+
+def losses(found: Crew, count: int, *, start: int = 0) -> None:
+    """Lose workers one after another, each replaced by the next."""
+    for place in range(start, start + count):
+        found.missing(states(alive=[str(place + 1)], dead=[str(worker) for worker in range(place + 1)]), 1001.0)
+
+
+@pytest.mark.parametrize(("wanted", "limit"), [(1, 8), (2, 11), (10, 35)])
+def test_too_many_losses_without_a_tile_done_end_the_run(wanted: int, limit: int) -> None:
+    found = crew(wanted, up=["0"])
+    losses(found, limit)
+    with pytest.raises(WorkersLost, match=f"^{limit + 1} workers were lost and no tile got done in between: worker 0"):
+        losses(found, 1, start=limit)
+
+
+def test_a_tile_done_makes_up_for_all_losses() -> None:
+    found = crew(1, up=["0"])
+    losses(found, 8)
+    found.progressed()
+    losses(found, 8, start=8)
+    with pytest.raises(WorkersLost):
+        losses(found, 1, start=16)
+
+
+def test_a_loss_counts_once_however_often_it_is_seen() -> None:
+    found = crew(1, up=["0"])
+    for _ in range(100):
+        assert found.missing(states(alive="1", dead="0"), 1001.0) == 0
+
+
+def test_nobody_is_replaced_before_one_came_up() -> None:
+    assert crew(wanted=3).missing(states(alive="a", dead="bc"), 1001.0) == 0
+
+
+def test_workers_have_the_start_timeout_to_come_up() -> None:
+    found = crew(wanted=2)
+    assert found.missing(states(alive="ab"), 1060.0) == 0
+    with pytest.raises(
+        WorkersNotStarted, match=r"^no worker came up within 60 s: worker a is still starting; worker b"
+    ):
+        found.missing(states(alive="ab", detail="is still starting"), 1060.5)
+
+
+def test_the_start_timeout_holds_before_anything_was_launched() -> None:
+    found = crew()
+    assert found.missing([], 1059.0) == 0
+    with pytest.raises(WorkersNotStarted, match=r"within 60 s: none was launched$"):
+        found.missing([], 1061.0)
+
+
+def test_one_worker_up_ends_the_start_timeout() -> None:
+    assert crew(up=["a"]).missing(states(alive="ab"), 9999.0) == 0
+
+
+def test_when_all_have_ended_their_last_words_are_waited_for() -> None:
+    found = crew()
+    ended = states(dead="ab", detail="exited with status 1")
+    assert found.missing(ended, 1010.0) == 0
+    assert found.missing(ended, 1010.0 + HEARING) == 0
+    with pytest.raises(WorkersNotStarted, match=r"^no worker came up: worker a exited with status 1; worker b exited"):
+        found.missing(ended, 1010.1 + HEARING)
+
+
+def test_the_wait_for_last_words_starts_anew_with_another_worker() -> None:
+    found = crew()
+    assert found.missing(states(dead="a"), 1010.0) == 0
+    assert found.missing(states(dead="a", alive="b"), 1015.0) == 0
+    assert found.missing(states(dead="ab"), 1020.0) == 0
+    with pytest.raises(WorkersNotStarted):
+        found.missing(states(dead="ab"), 1020.1 + HEARING)
+
+
+def test_a_greeting_among_the_last_words_counts() -> None:
+    found = crew(wanted=2)
+    assert found.missing(states(dead="ab"), 1010.0) == 0
+    found.hello(hello("a"))
+    assert found.missing(states(dead="ab"), 1020.0) == 2
+
+
+def test_of_many_workers_three_are_shown_the_dead_first() -> None:
+    with pytest.raises(WorkersNotStarted, match=r"s: worker d; worker e; worker a; and 2 more$"):
+        crew(5).missing(states(alive="abc", dead="de"), 1061.0)

@@ -1,0 +1,99 @@
+import pytest
+
+from asyncbatch.errors import SettingsError
+from asyncbatch.main.launchers import Assignment
+from asyncbatch.worker.environment import WorkerEnvironment
+
+LEAST = {"ASYNCBATCH_RUN": "r1", "RIOSBucket": "bucket"}
+JOB = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9:12"
+
+
+def test_the_least_that_a_worker_needs() -> None:
+    assert WorkerEnvironment.read(LEAST) == WorkerEnvironment(
+        run="r1",
+        bucket="bucket",
+        worker=":0",
+        slots=1,
+        region="ap-southeast-2",
+        endpoint_url=None,
+        idle_timeout=None,
+        lifeline=False,
+        log_stream="",
+    )
+
+
+def test_all_that_a_worker_is_told() -> None:
+    told = {
+        "ASYNCBATCH_WORKER": "3",
+        "ASYNCBATCH_SLOTS": "4",
+        "ASYNCBATCH_LIFELINE": "1",
+        "RIOS_AWSBATCH_REGION": "us-west-2",
+        "RIOS_NOMSG_TIMEOUT": "90",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:5000",
+    }
+    assert WorkerEnvironment.read(LEAST | told) == WorkerEnvironment(
+        run="r1",
+        bucket="bucket",
+        worker="3",
+        slots=4,
+        region="us-west-2",
+        endpoint_url="http://127.0.0.1:5000",
+        idle_timeout=90.0,
+        lifeline=True,
+        log_stream="",
+    )
+
+
+def test_a_batch_job_is_told_by_its_id() -> None:
+    found = WorkerEnvironment.read(LEAST | {"AWS_BATCH_JOB_ID": JOB})
+    assert (found.worker, found.log_stream) == ("0a1b2c3d:12", JOB)
+
+
+@pytest.mark.parametrize(
+    ("regions", "region"),
+    [
+        ({"RIOS_AWSBATCH_REGION": "a", "AWS_REGION": "b", "AWS_DEFAULT_REGION": "c"}, "a"),
+        ({"RIOS_AWSBATCH_REGION": "", "AWS_REGION": "b", "AWS_DEFAULT_REGION": "c"}, "b"),
+        ({"AWS_DEFAULT_REGION": "c"}, "c"),
+    ],
+)
+def test_the_region_is_the_run_s_or_the_machine_s(regions: dict[str, str], region: str) -> None:
+    assert WorkerEnvironment.read(LEAST | regions).region == region
+
+
+def test_an_empty_endpoint_is_none() -> None:
+    assert WorkerEnvironment.read(LEAST | {"AWS_ENDPOINT_URL": ""}).endpoint_url is None
+
+
+@pytest.mark.parametrize(
+    ("missing", "told"),
+    [
+        (["ASYNCBATCH_RUN"], "^ASYNCBATCH_RUN not set"),
+        (["RIOSBucket"], "^RIOSBucket not set"),
+        (["ASYNCBATCH_RUN", "RIOSBucket"], "^ASYNCBATCH_RUN and RIOSBucket not set"),
+    ],
+)
+def test_a_worker_started_by_hand_is_told_what_is_missing(missing: list[str], told: str) -> None:
+    with pytest.raises(SettingsError, match=told):
+        WorkerEnvironment.read(LEAST | dict.fromkeys(missing, ""))
+    with pytest.raises(SettingsError, match=told):
+        WorkerEnvironment.read({name: value for name, value in LEAST.items() if name not in missing})
+
+
+@pytest.mark.parametrize("variable", ["ASYNCBATCH_SLOTS", "RIOS_NOMSG_TIMEOUT"])
+@pytest.mark.parametrize("text", ["many", "nan", "inf", "-2", "0"])
+def test_what_is_no_number_above_0_is_told(variable: str, text: str) -> None:
+    with pytest.raises(SettingsError, match=f"{variable} is '{text}'; it must be a number above 0"):
+        WorkerEnvironment.read(LEAST | {variable: text})
+
+
+def test_slots_are_whole() -> None:
+    with pytest.raises(SettingsError, match=r"ASYNCBATCH_SLOTS is 2\.7; it must be a whole number"):
+        WorkerEnvironment.read(LEAST | {"ASYNCBATCH_SLOTS": "2.7"})
+
+
+@pytest.mark.parametrize("endpoint", [None, "http://127.0.0.1:5000"])
+def test_a_worker_reads_what_its_launcher_writes(endpoint: str | None) -> None:
+    assignment = Assignment(run="r1", bucket="b1", region="us-west-2", endpoint_url=endpoint)
+    found = WorkerEnvironment.read(assignment.environment())
+    assert (found.run, found.bucket, found.region, found.endpoint_url) == ("r1", "b1", "us-west-2", endpoint)

@@ -1,0 +1,153 @@
+from collections import Counter
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from asyncbatch.errors import AsyncBatchError
+from asyncbatch.ledger import LEAST_WINDOW, TILES_PER_SLOT, Ledger
+
+windows = st.none() | st.integers(1, 5)
+
+
+class Tiles(RuleBasedStateMachine):
+    """A run's tiles in any order of events that the wire allows: late, twice, or before their time."""
+
+    @initialize(window=windows)
+    def start(self, window: int | None) -> None:
+        self.ledger = Ledger(window=window)
+        self.window = window
+        self.opened = 0
+        self.waiting: list[int] = []
+        self.under_way: set[int] = set()
+        self.sending: set[int] = set()
+        self.ends: Counter[int] = Counter()
+        self.duplicates = 0
+
+    @rule(count=st.integers(1, 100))
+    def open(self, count: int) -> None:
+        indices = [self.ledger.open() for _ in range(count)]
+        assert indices == list(range(self.opened, self.opened + count))
+        self.waiting += indices
+        self.opened += count
+
+    @rule(slots=st.integers(0, 40))
+    def take(self, slots: int) -> None:
+        width = self.ledger.width(slots)
+        before = len(self.under_way)
+        while (index := self.ledger.take(slots)) is not None:
+            assert index == self.waiting.pop(0), "the first to come is the first to go"
+            self.under_way.add(index)
+            self.sending.add(index)
+        assert len(self.under_way) <= max(width, before)
+        assert len(self.under_way) >= width or not self.waiting, "room is not left unused"
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.opened)
+    def announced(self, data: st.DataObject) -> None:
+        """Whatever was sent: its result may be here already."""
+        index = data.draw(st.sampled_from(sorted(self.sending) or [0]))
+        self.ledger.announced(index)
+        self.sending.discard(index)
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.opened)
+    def settle(self, data: st.DataObject) -> None:
+        index = data.draw(st.integers(0, self.opened - 1))
+        unsettled = index in self.under_way or index in self.waiting
+        assert self.ledger.settle(index) is unsettled
+        self.ends[index] += unsettled
+        self.duplicates += not unsettled
+        self.forget(index)
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.waiting or self.sending)
+    def withdraw(self, data: st.DataObject) -> None:
+        index = data.draw(st.sampled_from(sorted(self.sending) or self.waiting))
+        self.ledger.withdraw(index)
+        self.forget(index)
+
+    @rule(beyond=st.integers(0, 5))
+    def settle_unknown(self, beyond: int) -> None:
+        for index in (self.opened + beyond, -1 - beyond):
+            with pytest.raises(AsyncBatchError, match=rf"tile {index}, but only tiles 0 to {self.opened - 1} "):
+                self.ledger.settle(index)
+
+    @invariant()
+    def counts_agree(self) -> None:
+        assert self.ledger.under_way == len(self.under_way)
+        assert self.ledger.waiting == len(self.waiting)
+        assert sorted(self.ledger.unsettled()) == sorted({*self.waiting, *self.under_way})
+        assert self.ledger.settled == self.ends.total()
+        assert self.ledger.duplicates == self.duplicates
+
+    @invariant()
+    def no_tile_ends_twice(self) -> None:
+        assert set(self.ends.values()) <= {0, 1}
+
+    def teardown(self) -> None:
+        if not hasattr(self, "ledger"):
+            return
+        for index in [*self.waiting, *self.under_way]:
+            assert self.ledger.settle(index)
+        assert self.ledger.take(0) is None
+        nothing = Ledger(
+            window=self.window,
+            next_index=self.opened,
+            settled=self.ledger.settled,
+            duplicates=self.duplicates,
+        )
+        assert self.ledger == nothing, "of tiles that have ended, nothing is remembered"
+
+    def forget(self, index: int) -> None:
+        self.under_way.discard(index)
+        self.sending.discard(index)
+        if index in self.waiting:
+            self.waiting.remove(index)
+
+
+TestTiles = Tiles.TestCase
+TestTiles.settings = settings(max_examples=30, stateful_step_count=30)
+
+
+@pytest.mark.parametrize(
+    ("window", "slots", "width"),
+    [
+        (None, 0, LEAST_WINDOW),
+        (None, 1, LEAST_WINDOW),
+        (None, 100, 100 * TILES_PER_SLOT),
+        (5, 0, 5),
+        (5, 100, 5),
+        (1_000, 1, 1_000),
+    ],
+)
+def test_the_window_follows_the_slots_unless_it_is_set(window: int | None, slots: int, width: int) -> None:
+    ledger = Ledger(window=window)
+    for _ in range(width + 1):
+        ledger.open()
+    taken = 0
+    while ledger.take(slots) is not None:
+        taken += 1
+    assert taken == ledger.under_way == width == ledger.width(slots)
+    assert ledger.waiting == 1
+
+
+def test_more_slots_open_the_window() -> None:
+    ledger = Ledger()
+    for _ in range(1_000):
+        ledger.open()
+    while ledger.take(1) is not None:
+        pass
+    assert ledger.take(20) == LEAST_WINDOW
+
+
+def test_a_result_before_the_announcement_returned_counts_once() -> None:
+    ledger = Ledger()
+    index = ledger.open()
+    assert ledger.take(1) == index
+    assert ledger.settle(index)
+    ledger.announced(index)
+    assert not ledger.settle(index)
+    assert (ledger.settled, ledger.duplicates, ledger.under_way) == (1, 1, 0)
+    assert ledger.unsettled() == []

@@ -1,0 +1,258 @@
+import dataclasses
+import hashlib
+import json
+import re
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncbatch import messages
+from asyncbatch.errors import MessageError
+from asyncbatch.messages import (
+    BATCH_LIMIT,
+    INLINE_LIMIT,
+    MESSAGE_LIMIT,
+    Body,
+    Direction,
+    ForeignMessageError,
+    Goodbye,
+    Hello,
+    Message,
+    Outcome,
+    Result,
+    Sentinel,
+    Task,
+    seal,
+    unseal,
+)
+
+KEY = b"k" * 32
+RUN = "20260102-030405-0a1b2c3d"
+
+counts = st.integers(0, 2**53)
+seconds = st.floats(0, 1e9)
+directions = st.sampled_from(get_args(Direction))
+names = st.text(max_size=20)
+inline = st.binary(max_size=50).map(lambda content: Body.of(content, key="runs/r/in/0"))
+bodies = inline | st.just(Body.of(bytes(INLINE_LIMIT + 1), key="runs/r/in/0"))
+
+kinds: dict[type[Message], st.SearchStrategy[Message]] = {
+    Task: st.builds(Task, index=counts, program=names, body=bodies),
+    Sentinel: st.builds(Sentinel),
+    Result: st.builds(
+        Result,
+        index=counts,
+        worker=names,
+        attempt=counts,
+        outcome=st.sampled_from(get_args(Outcome)),
+        seconds=seconds,
+        body=bodies,
+        log_stream=names,
+    ),
+    Hello: st.builds(
+        Hello,
+        worker=names,
+        slots=counts,
+        versions=st.dictionaries(names, names, max_size=4),
+        log_stream=names,
+        refusal=names,
+    ),
+    Goodbye: st.builds(
+        Goodbye,
+        worker=names,
+        reason=names,
+        tiles=counts,
+        busy_seconds=seconds,
+        requests=st.dictionaries(names, counts, max_size=4),
+    ),
+}
+any_message = st.one_of(*kinds.values())
+
+TASK = Task(index=7, program="ab" * 32, body=Body.of(b"a payload", key="runs/r/in/7"))
+SEALED = seal(TASK, run=RUN, direction="task", key=KEY)
+
+
+def opened(text: str, *, run: str = RUN, direction: Direction = "task", key: bytes = KEY) -> Message:
+    return unseal(text, run=run, direction=direction, key=key)
+
+
+def resealed(changes: dict[str, object]) -> str:
+    """Return the sealed task with other values in its head, its seal as it was."""
+    mac, head, text = SEALED.split("\n")
+    return f"{mac}\n{json.dumps(json.loads(head) | changes)}\n{text}"
+
+
+def test_every_kind_of_message_is_tried() -> None:
+    assert set(kinds) == set(get_args(Message))
+
+
+@given(any_message, names, directions, st.binary(min_size=1, max_size=32))
+def test_what_is_sealed_is_unsealed(message: Message, run: str, direction: Direction, key: bytes) -> None:
+    text = seal(message, run=run, direction=direction, key=key)
+    assert unseal(text, run=run, direction=direction, key=key) == message
+
+
+@given(any_message, names)
+def test_only_characters_that_sqs_takes_are_sent(message: Message, run: str) -> None:
+    text = seal(message, run=run, direction="task", key=KEY)
+    assert text.replace("\n", "").isprintable()
+    assert text.isascii(), "a character is a byte, as the limits count"
+
+
+@given(any_message)
+def test_a_message_of_another_run_is_foreign(message: Message) -> None:
+    text = seal(message, run="theirs", direction="task", key=KEY)
+    with pytest.raises(ForeignMessageError, match=r"'theirs' on a queue of run 'ours'"):
+        opened(text, run="ours")
+
+
+@given(any_message, st.sampled_from([("task", "result"), ("result", "task")]))
+def test_a_message_does_not_go_the_other_way(message: Message, ways: tuple[Direction, Direction]) -> None:
+    text = seal(message, run=RUN, direction=ways[0], key=KEY)
+    with pytest.raises(MessageError, match="does not carry this run's seal") as caught:
+        opened(text, direction=ways[1])
+    assert not isinstance(caught.value, ForeignMessageError)
+
+
+@given(any_message)
+def test_a_message_sealed_with_another_key_is_refused(message: Message) -> None:
+    text = seal(message, run=RUN, direction="task", key=b"j" * 32)
+    with pytest.raises(MessageError, match="does not carry this run's seal"):
+        opened(text)
+
+
+@given(any_message, st.data())
+def test_a_changed_character_is_refused_or_changes_nothing(message: Message, data: st.DataObject) -> None:
+    text = seal(message, run=RUN, direction="task", key=KEY)
+    place = data.draw(st.integers(0, len(text) - 1))
+    other = data.draw(st.characters(min_codepoint=10, max_codepoint=126).filter(lambda char: char != text[place]))
+    changed = text[:place] + other + text[place + 1 :]
+    try:
+        found = opened(changed)
+    except MessageError:
+        return
+    # Some of the last bits of base64 are of no effect, and what stands beside a key is not looked at.
+    assert text.rindex("\n") < place
+    assert found == message
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Task)])
+def test_each_field_is_under_the_seal(name: str) -> None:
+    wanted: dict[str, object] = {"index": 8, "program": "cd" * 32, "body": {"sha256": "0", "size": 9, "key": "k"}}
+    with pytest.raises(MessageError, match="seal"):
+        opened(resealed({name: wanted[name]}))
+
+
+def test_the_kind_is_under_the_seal() -> None:
+    with pytest.raises(MessageError, match="seal"):
+        opened(resealed({"kind": "Result"}))
+
+
+def test_claiming_this_run_does_not_make_a_foreign_message_ours() -> None:
+    mac, head, text = seal(TASK, run="theirs", direction="task", key=b"j" * 32).split("\n")
+    with pytest.raises(MessageError, match="seal"):
+        opened(f"{mac}\n{head.replace('theirs', RUN)}\n{text}")
+
+
+def test_bodies_do_not_change_places() -> None:
+    other = Task(index=8, program=TASK.program, body=Body.of(b"b payload", key="runs/r/in/8"))
+    head, _, _ = SEALED.rpartition("\n")
+    _, _, text = seal(other, run=RUN, direction="task", key=KEY).rpartition("\n")
+    with pytest.raises(MessageError, match="not the one sealed"):
+        opened(f"{head}\n{text}")
+
+
+def test_a_body_that_is_no_base64_is_refused() -> None:
+    with pytest.raises(MessageError, match="base64"):
+        opened(f"{SEALED[:-1]}*")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"version": 2}, {"version": None}, {"kind": "Question"}, {"kind": None}, {"kind": []}]
+)
+def test_another_version_or_kind_is_refused_by_name(changes: dict[str, object]) -> None:
+    told = re.escape(repr(next(iter(changes.values()))))
+    with pytest.raises(MessageError, match=rf"{told}.*this side speaks version 1"):
+        opened(resealed(changes))
+
+
+def test_the_next_version_does_not_read_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(messages, "VERSION", 2)
+    with pytest.raises(MessageError, match="of version 1; this side speaks version 2"):
+        opened(SEALED)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "hello",
+        "{}",
+        "a\nb\nc",
+        "a\n{}\nc",
+        "a\nnull\nc",
+        "a\n5\nc",
+        'a\n"b"\nc',
+        "a\n[1]\nc",
+        pytest.param(f"a\n{'[' * 200_000}\nc", id="deep"),
+        pytest.param(f"\ud800{SEALED}", id="surrogate"),
+        pytest.param(f"{SEALED[:-1]}\N{LATIN SMALL LETTER E WITH ACUTE}", id="body not ASCII"),
+        f"{SEALED}\n",
+        f"\n{SEALED}",
+    ],
+)
+def test_what_is_no_message_is_refused_and_shown(text: str) -> None:
+    with pytest.raises(MessageError, match="not a message of ours") as caught:
+        opened(text)
+    assert repr(text[:60]) in str(caught.value)
+
+
+@given(st.text())
+def test_any_other_text_is_refused(text: str) -> None:
+    with pytest.raises(MessageError):
+        opened(text)
+
+
+@pytest.mark.parametrize("size", [0, 1, INLINE_LIMIT])
+def test_a_small_body_travels_inline(size: int) -> None:
+    content = bytes(size)
+    body = Body.of(content, key="k")
+    assert body == Body(sha256=hashlib.sha256(content).hexdigest(), size=size, inline=content)
+
+
+def test_a_larger_body_travels_by_s3() -> None:
+    content = bytes(INLINE_LIMIT + 1)
+    body = Body.of(content, key="k")
+    assert body == Body(sha256=hashlib.sha256(content).hexdigest(), size=len(content), key="k")
+
+
+@pytest.mark.parametrize("direction", get_args(Direction))
+def test_ten_full_bodies_make_one_batch(direction: Direction) -> None:
+    body = Body.of(b"\xff" * INLINE_LIMIT, key="")
+    widest: dict[Direction, Message] = {
+        "task": Task(index=2**63, program="f" * 64, body=body),
+        # A log stream's name has up to 512 characters.
+        "result": Result(
+            index=2**63,
+            worker="deadbeef:10000",
+            attempt=1000,
+            outcome="error",
+            seconds=1 / 3e5,
+            body=body,
+            log_stream="\N{BULLET}" * 512,
+        ),
+    }
+    text = seal(widest[direction], run="\N{BULLET}" * 64, direction=direction, key=KEY)
+    assert BATCH_LIMIT * len(text.encode()) <= MESSAGE_LIMIT
+
+
+def test_a_body_is_not_in_its_repr() -> None:
+    assert "payload" not in repr(TASK)
+
+
+def test_messages_do_not_change() -> None:
+    field: Any = "index"
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(TASK, field, 8)

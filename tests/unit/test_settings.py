@@ -1,0 +1,150 @@
+import dataclasses
+import re
+
+import pytest
+
+from asyncbatch import Settings
+from asyncbatch.errors import SettingsError
+
+VARIABLES: dict[str, tuple[str, str, object]] = {
+    "stack": ("RIOS_AWSBATCH_STACK", "mine", "mine"),
+    "region": ("RIOS_AWSBATCH_REGION", "us-west-2", "us-west-2"),
+    "endpoint_url": ("AWS_ENDPOINT_URL", "http://127.0.0.1:5000", "http://127.0.0.1:5000"),
+    "lease": ("ASYNCBATCH_LEASE", "12.5", 12.5),
+    "run_lease": ("ASYNCBATCH_RUN_LEASE", "60", 60.0),
+    "idle_timeout": ("RIOS_NOMSG_TIMEOUT", "90", 90.0),
+    "start_timeout": ("ASYNCBATCH_START_TIMEOUT", "1e3", 1000.0),
+    "max_attempts": ("ASYNCBATCH_MAX_ATTEMPTS", "3", 3),
+    "window": ("ASYNCBATCH_WINDOW", "100", 100),
+    "queues": ("ASYNCBATCH_QUEUES", "stack", "stack"),
+}
+
+RANGES = {
+    "lease": (2, 43_200),
+    "run_lease": (2, 86_400),
+    "idle_timeout": (1, 86_400),
+    "start_timeout": (1, 86_400),
+    "max_attempts": (1, 1_000),
+    "window": (1, 100_000),
+}
+
+
+def test_the_defaults_are_the_classic_ones() -> None:
+    settings = Settings.from_environment({})
+    assert settings == Settings()
+    assert (settings.stack, settings.region) == ("RIOS", "ap-southeast-2")
+    assert (settings.endpoint_url, settings.start_timeout, settings.window) == (None, None, None)
+
+
+def test_every_setting_has_a_variable() -> None:
+    assert set(VARIABLES) == {field.name for field in dataclasses.fields(Settings)}
+
+
+@pytest.mark.parametrize(("name", "variable", "text", "value"), [(name, *rest) for name, rest in VARIABLES.items()])
+def test_a_setting_is_read_from_its_variable(name: str, variable: str, text: str, value: object) -> None:
+    settings = Settings.from_environment({variable: text, "UNRELATED": "1"})
+    assert settings == dataclasses.replace(Settings(), **{name: value})  # type: ignore[arg-type]  # by name
+    assert type(getattr(settings, name)) is type(value)
+
+
+def test_the_environment_is_the_process_own_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RIOS_AWSBATCH_STACK", "mine")
+    assert Settings.from_environment().stack == "mine"
+    assert Settings.from_environment({}).stack == "RIOS"
+
+
+def test_an_override_comes_before_the_environment() -> None:
+    environment = {"RIOS_AWSBATCH_STACK": "theirs", "ASYNCBATCH_LEASE": "10"}
+    settings = Settings.from_environment(environment, stack="mine", lease=None)
+    assert (settings.stack, settings.lease) == ("mine", 10.0)
+
+
+@pytest.mark.parametrize("variable", [variable for variable, _, _ in VARIABLES.values()])
+def test_an_empty_variable_counts_as_not_set(variable: str) -> None:
+    assert Settings.from_environment({variable: ""}) == Settings()
+
+
+@pytest.mark.parametrize(("name", "least", "most"), [(name, *ends) for name, ends in RANGES.items()])
+def test_the_ends_of_a_range_are_allowed_and_what_is_beyond_is_not(name: str, least: int, most: int) -> None:
+    variable = VARIABLES[name][0]
+    for value in (least, most):
+        assert getattr(Settings.from_environment({variable: str(value)}), name) == value
+    for value in (least - 1, most + 1, -least):
+        told = rf"{name} \({variable}\) is {value}(\.0)?; it must be from {least} to {most}"
+        with pytest.raises(SettingsError, match=told):
+            Settings.from_environment({variable: str(value)})
+        with pytest.raises(SettingsError, match=told):
+            Settings.from_environment({}, **{name: value})
+
+
+@pytest.mark.parametrize("name", RANGES)
+@pytest.mark.parametrize("text", ["soon", "nan", "1,5", "0x10", "3 s"])
+def test_what_is_no_number_is_told_with_its_variable(name: str, text: str) -> None:
+    variable = VARIABLES[name][0]
+    with pytest.raises(SettingsError, match=f"^{variable} is {re.escape(repr(text))}; it must be a number$"):
+        Settings.from_environment({variable: text})
+
+
+@pytest.mark.parametrize("name", ["max_attempts", "window"])
+def test_a_count_is_a_whole_number(name: str) -> None:
+    with pytest.raises(SettingsError, match="must be a number"):
+        Settings.from_environment({VARIABLES[name][0]: "2.5"})
+
+
+@pytest.mark.parametrize("name", RANGES)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_no_range_holds_what_is_not_finite(name: str, value: float) -> None:
+    with pytest.raises(SettingsError, match=f"{name} .* is {value}"):
+        dataclasses.replace(Settings(), **{name: value})  # type: ignore[arg-type]  # by name
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("lease", "30", "a number"),
+        ("lease", True, "a number"),
+        ("window", 2.5, "a number"),
+        ("stack", "", "a name"),
+        ("region", "", "a name"),
+        ("region", 5, "a name"),
+        ("endpoint_url", 5, "like http://"),
+        ("queues", [], "'run' or 'stack'"),
+    ],
+)
+def test_what_is_of_another_kind_is_told(name: str, value: object, told: str) -> None:
+    shown = re.escape(f"{name} ({VARIABLES[name][0]}) is {value!r}; it must be {told}")
+    with pytest.raises(SettingsError, match=f"^{shown}"):
+        Settings.from_environment({}, **{name: value})
+
+
+def test_queues_are_the_run_s_or_the_stack_s() -> None:
+    with pytest.raises(SettingsError, match=r"queues \(ASYNCBATCH_QUEUES\) is 'mine'; it must be 'run' or 'stack'"):
+        Settings.from_environment({"ASYNCBATCH_QUEUES": "mine"})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "127.0.0.1:5000",
+        "localhost",
+        "ftp://host",
+        "http.example.org",
+        "http://",
+        "http://bad host",
+        "http://127.0.0.1:99999",
+    ],
+)
+def test_an_endpoint_is_a_web_address(url: str) -> None:
+    with pytest.raises(SettingsError, match=rf"AWS_ENDPOINT_URL\) is '{re.escape(url)}'; it must be like http://"):
+        Settings.from_environment({"AWS_ENDPOINT_URL": url})
+
+
+def test_an_unknown_setting_is_told_with_those_there_are() -> None:
+    with pytest.raises(SettingsError, match=r"no such setting: leese, wait; there are .*lease.*window"):
+        Settings.from_environment({}, leese=1, wait=2)
+
+
+def test_settings_do_not_change() -> None:
+    field = "stack"
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(Settings(), field, "other")
