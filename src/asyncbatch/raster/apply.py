@@ -1,0 +1,178 @@
+"""Applies a function to rasters, tile by tile."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from asyncbatch.errors import RasterError
+from asyncbatch.raster.blocks import UserFunction, compute_block
+from asyncbatch.raster.grid import Tiling
+from asyncbatch.raster.pipeline import process
+from asyncbatch.raster.plan import Plan
+from asyncbatch.raster.reader import Reader
+from asyncbatch.raster.serial import Serial
+from asyncbatch.raster.sources import Files, common_grid, inspect, labelled
+from asyncbatch.raster.targets import Nodata, Target, settle_targets
+from asyncbatch.raster.writer import Writer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a computation is."""
+
+    done: int
+    """Tiles written."""
+    total: int
+    """Tiles in all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A computation whose inputs and outputs have been checked."""
+
+    plan: Plan
+    targets: tuple[Target, ...]
+
+
+def apply(
+    fn: UserFunction,
+    inputs: Files,
+    outputs: Files,
+    *,
+    other: object = None,
+    window: int = 256,
+    overlap: int = 0,
+    executor: Executor | None = None,
+    nodata: Nodata = None,
+    format: str | None = None,  # noqa: A002 - the word GDAL's users know
+    creation_options: Sequence[str] = (),
+    progress: Callable[[Progress], None] | None = None,
+) -> None:
+    """Apply a function to rasters, tile by tile, and write what it returns.
+
+    Parameters
+    ----------
+    fn : callable
+        ``fn(info, inputs, outputs)``, or ``fn(info, inputs, outputs, other)`` if `other` is given. It reads arrays
+        shaped (bands, rows, columns) from the attributes of `inputs` and sets such arrays on `outputs`; `info` is a
+        `BlockInfo`. A function written for RIOS does. The arrays it gets include the overlap, and those it sets must.
+    inputs, outputs : mapping
+        A path for each name, or a list of paths; a list gives, and wants, a list of arrays.
+    other : object, optional
+        The function's fourth argument. Workers get a copy: what they change in it does not come back.
+    window : int
+        Side of a tile in pixels. Tiles at the right and lower edge are smaller.
+    overlap : int
+        Margin in pixels by which every tile's arrays are larger on each side. Beyond the raster's edge it is filled
+        with the band's nodata value, or with 0. It is cut off again on writing.
+    executor : Executor, optional
+        Where to compute: a `BatchExecutor`, or any other. Default is this process, tile after tile.
+    nodata : number or mapping, optional
+        Nodata value to declare in the outputs, one for all or one for each name. Default is none: an input's value
+        need not fit, and 0, which RIOS declares by default, is a good value of many outputs.
+    format : str, optional
+        GDAL's driver for all outputs. Default is what each path's extension says.
+    creation_options : sequence of str
+        ``KEY=VALUE`` for the driver. They add to, and win over, the defaults for GTiff (``TILED=YES COMPRESS=LZW
+        INTERLEAVE=BAND BIGTIFF=IF_SAFER``) and HFA (``COMPRESSED=YES``).
+    progress : callable, optional
+        Called with a `Progress` at the start and after each tile that is written, in this thread.
+
+    Raises
+    ------
+    RasterError
+        If an input can't be read, an output can't be written, or an argument makes no sense.
+    GridMismatch
+        If the inputs differ in size, georeferencing (by more than a hundredth of a pixel) or projection.
+    OutputError
+        If the function left an output unset, or set one of the wrong shape or type.
+    TileError
+        If the function raised.
+    TileLost
+        If no worker survived a tile.
+
+    Notes
+    -----
+    Outputs appear under their final names only when every tile of every output has been written; until then what was
+    there before stays. The type of the first tile's array becomes the file's, and so does its number of bands.
+    Geotransform and projection are those of the inputs; nothing else is copied.
+    """
+    prepared = prepare(
+        inputs,
+        outputs,
+        window=window,
+        overlap=overlap,
+        nodata=nodata,
+        format=format,
+        creation_options=creation_options,
+    )
+    carry_out(fn, prepared, other=other, executor=executor, progress=progress)
+
+
+def prepare(
+    inputs: Files,
+    outputs: Files,
+    *,
+    window: int = 256,
+    overlap: int = 0,
+    nodata: Nodata = None,
+    format: str | None = None,  # noqa: A002 - as of `apply`
+    creation_options: Sequence[str] = (),
+) -> Prepared:
+    """Check everything that can be checked before any work: the first half of `apply`, with its arguments and errors.
+
+    It needs no executor, so that one need not be opened in vain.
+    """
+    if window < 1:
+        raise RasterError(f"window must be at least 1 pixel, not {window}")
+    if overlap < 0:
+        raise RasterError(f"overlap must not be negative, as {overlap} is")
+    inspected = [inspect(path, label) for label, path in labelled(inputs, "input")]
+    grid = common_grid(inspected)
+    targets = settle_targets(
+        labelled(outputs, "output"),
+        inspected,
+        driver=format,
+        options=creation_options,
+        window=window,
+        nodata=nodata,
+    )
+    plan = Plan(
+        grid=grid,
+        tiling=Tiling(columns=grid.columns, rows=grid.rows, window=window),
+        overlap=overlap,
+        sources=tuple(each.source for each in inspected),
+        outputs=tuple(target.label for target in targets),
+    )
+    return Prepared(plan=plan, targets=targets)
+
+
+def carry_out(
+    fn: UserFunction,
+    prepared: Prepared,
+    *,
+    other: object = None,
+    executor: Executor | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> None:
+    """Compute and write what has been prepared: the second half of `apply`, with its arguments and errors."""
+    plan = prepared.plan
+    total = len(plan.tiling)
+
+    def report(done: int) -> None:
+        if progress is not None:
+            progress(Progress(done=done, total=total))
+
+    pool = Serial() if executor is None else executor
+    with Writer(prepared.targets, plan.grid, report) as writer, Reader(plan) as reader:
+        report(0)
+        process(reader, bound(pool, fn, other, plan), pool, writer)
+        writer.finish()
+
+
+def bound(pool: Executor, fn: UserFunction, other: object, plan: Plan) -> Any:  # noqa: ANN401 - a program or a partial
+    """Bind what all tiles share to the function of one; a pool that can sends it to its workers once."""
+    program = getattr(pool, "program", partial)
+    return program(compute_block, fn=fn, other=other, plan=plan)

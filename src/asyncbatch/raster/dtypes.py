@@ -1,0 +1,58 @@
+"""Pure: the data types of numpy and GDAL, and which values they hold."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Number = int | float
+
+_GDAL_NAMES = {
+    "uint8": "Byte",
+    "int8": "Int8",
+    "uint16": "UInt16",
+    "int16": "Int16",
+    "uint32": "UInt32",
+    "int32": "Int32",
+    "uint64": "UInt64",
+    "int64": "Int64",
+    "float16": "Float16",
+    "float32": "Float32",
+    "float64": "Float64",
+    "complex64": "CFloat32",
+    "complex128": "CFloat64",
+}
+
+_NUMPY_NAMES = {name: dtype for dtype, name in _GDAL_NAMES.items()} | {
+    "UInt8": "uint8",
+    # numpy has no complex integers, so GDAL is asked to widen them.
+    "CInt16": "complex64",
+    "CInt32": "complex128",
+    "CFloat16": "complex64",
+}
+
+
+def gdal_name(dtype: np.dtype[Any]) -> str | None:
+    """Return GDAL's name of a numpy type; None if there is no such type in GDAL."""
+    return _GDAL_NAMES.get(dtype.name)
+
+
+def numpy_type(gdal_name: str) -> np.dtype[Any] | None:
+    """Return the numpy type that holds GDAL's; None for one that is not known."""
+    name = _NUMPY_NAMES.get(gdal_name)
+    return None if name is None else np.dtype(name)
+
+
+def fitted(value: Number, dtype: np.dtype[Any]) -> Number | None:
+    """Return a nodata value as Python's number for this type; None if no pixel of the type can have it."""
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        # Not a number and the infinities fail the first comparison or the last.
+        if not limits.min <= value <= limits.max or value != int(value):
+            return None
+        return int(value)
+    real = np.empty(0, dtype).real.dtype
+    with np.errstate(over="ignore"):
+        rounded = float(real.type(value))
+    return None if np.isinf(rounded) and not np.isinf(value) else rounded

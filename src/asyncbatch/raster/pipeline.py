@@ -1,0 +1,92 @@
+"""Keeps tiles in flight: reading ahead, computing, and writing behind overlap."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from dataclasses import dataclass
+
+from asyncbatch.errors import OutputError
+from asyncbatch.raster.blocks import Block, Refusal
+from asyncbatch.raster.dtypes import Array
+from asyncbatch.raster.failures import translated
+from asyncbatch.raster.grid import Window
+from asyncbatch.raster.writer import Writer
+
+Result = tuple[Array, ...] | Refusal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flight:
+    """A tile that has been submitted."""
+
+    tile: int
+    window: Window
+    future: Future[Result]
+
+
+def process(blocks: Iterable[Block], program: Callable[[Block], Result], executor: Executor, writer: Writer) -> None:
+    """Compute every block and put its results to the writer, in order.
+
+    In order, although a slow tile then holds up those behind it: the same input gives the same file, byte for byte,
+    and the tile that is reported as failed is the first that fails. As many blocks, results and tiles in flight are
+    held as the executor asks for, however large the raster.
+
+    Raises
+    ------
+    TileError, TileLost
+        If the user's function raised, or no worker survived the tile; the tiles behind it are cancelled.
+    OutputError, RasterError
+        If a result can't be written, or an input not be read.
+    """
+    flights: deque[Flight] = deque()
+    try:
+        for block in blocks:
+            flights.append(Flight(tile=block.tile, window=block.window, future=submitted(executor, program, block)))
+            while flights and (len(flights) >= most_in_flight(executor) or flights[0].future.done()):
+                land(flights[0], executor, writer)
+                flights.popleft()
+        while flights:
+            land(flights[0], executor, writer)
+            flights.popleft()
+    finally:
+        for flight in flights:
+            flight.future.cancel()
+
+
+def submitted(executor: Executor, program: Callable[[Block], Result], block: Block) -> Future[Result]:
+    """Submit a tile; if the pool is broken by now, the tile fails, but not before those ahead of it."""
+    try:
+        return executor.submit(program, block)
+    except BrokenExecutor as error:
+        future: Future[Result] = Future()
+        future.set_exception(error)
+        return future
+
+
+def most_in_flight(executor: Executor) -> int:
+    """Return how many tiles keep the executor busy; a `BatchExecutor` says so itself, and anew as workers come up."""
+    asked = getattr(executor, "window", None)
+    if isinstance(asked, int):
+        return max(asked, 1)
+    # The standard pools don't tell; theirs is the attribute that others read as well.
+    workers = getattr(executor, "_max_workers", None)
+    return 2 * (workers if isinstance(workers, int) else os.cpu_count() or 1)
+
+
+def land(flight: Flight, executor: Executor, writer: Writer) -> None:
+    """Wait for a tile and put its results to the writer."""
+    try:
+        # Asked for, not raised: a SystemExit in here would otherwise be a way for a tile to end main.
+        error = flight.future.exception()
+    except CancelledError as cancelled:
+        error = cancelled
+    if error is not None:
+        raised = translated(error, executor, flight.tile, flight.window)
+        if raised is error:
+            raise raised
+        raise raised from error
+    result = flight.future.result()
+    if isinstance(result, Refusal):
+        raise OutputError(f"tile {flight.tile} ({flight.window}): {result.reason}")
+    writer.put(flight.tile, flight.window, result)

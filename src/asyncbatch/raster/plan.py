@@ -1,0 +1,47 @@
+"""What is to be done, in plain values: sources, output labels, tiling. Small, picklable, free of GDAL."""
+
+from dataclasses import dataclass
+
+from asyncbatch.raster.dtypes import Number
+from asyncbatch.raster.grid import Grid, Tiling
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """Where an array hangs: the attribute's name, and the place in its list if it holds one."""
+
+    name: str
+    position: int | None = None
+    """None where the name stands for a single file."""
+
+    def __str__(self) -> str:
+        return repr(self.name) if self.position is None else f"'{self.name}[{self.position}]'"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """An input raster as the user's function needs to know it."""
+
+    label: Label
+    path: str
+    nodata: tuple[Number | None, ...]
+    """For each band, as the file declares it."""
+    dtype: str
+    """Name of the numpy type the arrays have."""
+
+    @property
+    def bands(self) -> int:
+        """Number of bands."""
+        return len(self.nodata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All that the tiles of one raster computation share."""
+
+    grid: Grid
+    tiling: Tiling
+    overlap: int
+    """Margin in pixels on every side of a window."""
+    sources: tuple[Source, ...]
+    outputs: tuple[Label, ...]
