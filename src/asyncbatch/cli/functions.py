@@ -1,0 +1,95 @@
+"""Finds the user's function in the user's file."""
+
+import importlib.util
+import sys
+import traceback
+from argparse import ArgumentTypeError
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from asyncbatch.errors import ProgramError
+from asyncbatch.raster.failures import one_line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a function is defined."""
+
+    path: Path
+    name: str
+
+
+def place(text: str) -> Place:
+    """Split ``FILE.py:FUNCTION``.
+
+    Raises
+    ------
+    ArgumentTypeError
+        If one of the two is missing.
+    """
+    path, _sign, name = text.rpartition(":")
+    if not (path and name.isidentifier()):
+        raise ArgumentTypeError(f"{text!r} is not of the form FILE.py:FUNCTION")
+    return Place(path=Path(path), name=name)
+
+
+def load(wanted: Place) -> Callable[..., Any]:
+    """Return a function of a Python file, which is imported and not run as a script.
+
+    Raises
+    ------
+    ProgramError
+        If there is no such file or function, or the file does not import.
+    """
+    module = load_module(wanted.path.absolute())
+    function = getattr(module, wanted.name, None)
+    if callable(function):
+        return function  # type: ignore[no-any-return]  # whatever is callable
+    own = [name for name, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
+    there = ", ".join(sorted(name for name in own if callable(vars(module)[name]))) or "none"
+    if hasattr(module, wanted.name):
+        kind = type(function).__name__
+        raise ProgramError(
+            f"{wanted.name} in {wanted.path} is of type {kind}, and no function; functions there: {there}"
+        )
+    raise ProgramError(f"there is no function {wanted.name} in {wanted.path}; functions there: {there}")
+
+
+def load_module(path: Path) -> ModuleType:
+    """Import a Python file under its stem, with its folder on the path, as Python does for a script.
+
+    Raises
+    ------
+    ProgramError
+        If there is no such file, its name is taken, or it does not import.
+    """
+    if not path.is_file():
+        raise ProgramError(f"there is no file {path}")
+    if path.stem in sys.modules or path.stem in sys.stdlib_module_names:
+        raise ProgramError(f"{path} has the name of the module {path.stem!r}, which is something else: rename the file")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ProgramError(f"{path} is not a Python file: its name must end in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent))
+    sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[path.stem]
+        raise ProgramError(f"{path} does not import: {in_short(error, path)}") from error
+    return module
+
+
+def in_short(error: BaseException, path: Path) -> str:
+    """Return an error at import on one line, with the line of the user's file that led to it."""
+    if isinstance(error, SyntaxError):
+        return f"SyntaxError: {error.msg} ({error.filename}, line {error.lineno})"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    where = f" (line {lines[-1]})" if lines else ""
+    if isinstance(error, SystemExit):
+        return f"it ends Python instead{where}; put what is not for import under if __name__ == '__main__'"
+    return f"{one_line(error)}{where}"
