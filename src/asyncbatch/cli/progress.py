@@ -102,6 +102,7 @@ class Watch:
         self._pace = Pace()
         self._status: StatusSource | None = None
         self._progress: Progress | None = None
+        self._updated = 0.0
 
     def watch(self, status: StatusSource | None) -> None:
         """Ask a pool from now on; None for no pool."""
@@ -110,16 +111,19 @@ class Watch:
     def update(self, progress: Progress) -> None:
         """Take note of tiles written."""
         self._progress = progress
-        self._pace.note(progress.done, self._now())
+        self._updated = self._now()
+        self._pace.note(progress.done, self._updated)
 
     def snapshot(self) -> Snapshot | None:
         """Return what is to be shown now; None before the first tile is on its way."""
         if self._progress is None:
             return None
+        # Once all is done, the rate stays what it was then, while workers are sent home.
+        now = self._updated if self._progress.done == self._progress.total else self._now()
         return Snapshot(
             progress=self._progress,
             status=self._status() if self._status else None,
-            rate=self._pace.rate(self._progress.done, self._now()),
+            rate=self._pace.rate(self._progress.done, now),
         )
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from asyncbatch.cli.bar import Bar
 from asyncbatch.cli.lines import Lines
-from asyncbatch.cli.progress import MEMORY, Pace, Snapshot, clock
+from asyncbatch.cli.progress import MEMORY, Pace, Snapshot, Watch, clock
 from asyncbatch.raster import Progress
 
 
@@ -85,6 +85,16 @@ def test_notes_are_few_however_many_tiles() -> None:
     for tile in range(100_000):
         pace.note(tile, tile / 1000)
     assert len(pace._notes) <= MEMORY + 2  # noqa: SLF001 - memory can't be seen from outside
+
+
+def test_the_rate_stays_when_all_is_done() -> None:
+    now = Clock()
+    watch = Watch(now)
+    for done in (1, 11):
+        watch.update(Progress(done=done, total=11))
+        now.time += 5
+    now.time += 100
+    assert str(watch.snapshot()) == "11/11 tiles, 2.0 tiles/s"
 
 
 def lines(interval: float = 1e6) -> tuple[Lines, list[str], Clock]:

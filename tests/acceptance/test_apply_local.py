@@ -1,0 +1,115 @@
+"""``asyncbatch apply --local`` as a user runs it: an endpoint and workers of its own, and nothing left of them."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from osgeo import gdal
+
+from tests.integration.eventually import eventually
+from tests.integration.team import MARK, processes
+
+USER_FILE = """
+import os
+import threading
+from helper import doubled
+
+def double(info, inputs, outputs, other):
+    print("block", info.getBlockCount())
+    outputs.result = doubled(inputs.image) + other.more
+
+def fails(info, inputs, outputs):
+    raise ValueError("no good")
+
+def does_not_pickle(info, inputs, outputs):
+    outputs.result = LOCK
+
+def waits(info, inputs, outputs):
+    with open("fifo", "w") as fifo:
+        fifo.write("waiting")
+    while True:
+        os.read(os.open("never", os.O_RDONLY), 1)
+
+LOCK = threading.Lock()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder whose code is not where workers would find it."""
+    gdal.UseExceptions()
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "user.py").write_text(USER_FILE)
+    (tmp_path / "code" / "helper.py").write_text("def doubled(array): return array + array")
+    dataset = gdal.GetDriverByName("GTiff").Create(str(tmp_path / "in.tif"), 100, 130, 1, gdal.GDT_Byte)
+    dataset.WriteArray(np.random.default_rng(3).integers(0, 100, (1, 130, 100)).astype(np.uint8))
+    del dataset
+    (tmp_path / "out").mkdir()
+    return tmp_path
+
+
+def started(folder: Path, function: str, *more: str) -> "subprocess.Popen[str]":
+    start = [sys.executable, "-m", "asyncbatch.cli", "apply", f"code/user.py:{function}", "--local", "--window", "64"]
+    return subprocess.Popen(
+        [*start, "--in", "image=in.tif", "--out", "result=out/out.tif", *more],
+        cwd=folder,
+        env=os.environ | {MARK: folder.name},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def nothing_left(folder: Path) -> bool:
+    return not processes(folder.name)
+
+
+def test_all_goes_well(folder: Path) -> None:
+    with started(folder, "double", "--other", "more=1") as process:
+        out, told = process.communicate()
+    assert (process.returncode, out) == (0, ""), told
+    lines = told.splitlines()
+    assert lines[0].startswith("0/6 tiles, ")
+    assert lines[-1].startswith("6/6 tiles")
+    assert sorted(line[len("worker 0: ") :] for line in lines if line.startswith("worker ")) == [
+        f"block ({x}, {y})" for x in range(2) for y in range(3)
+    ]
+    wanted = 1 + 2 * gdal.Open(str(folder / "in.tif")).ReadAsArray()
+    np.testing.assert_array_equal(gdal.Open(str(folder / "out" / "out.tif")).ReadAsArray(), wanted)
+    assert [entry.name for entry in (folder / "out").iterdir()] == ["out.tif"]
+    eventually(lambda: nothing_left(folder))
+
+
+@pytest.mark.parametrize(
+    ("function", "why"),
+    [
+        ("fails", "tile 0 (window x=0 y=0 64×64 pixels) failed on worker "),  # noqa: RUF001 - the sign for "by"
+        ("does_not_pickle", "compute_block can't be sent to workers: fn uses the global 'LOCK', which (a lock)"),
+    ],
+)
+def test_a_function_that_can_t_be_run_gets_one_clear_line(function: str, why: str, folder: Path) -> None:
+    with started(folder, function) as process:
+        _out, told = process.communicate()
+    assert process.returncode == 1
+    (line,) = [line for line in told.splitlines() if line.startswith("asyncbatch: error: ")]
+    assert line.startswith(f"asyncbatch: error: {why}")
+    assert list((folder / "out").iterdir()) == []
+    eventually(lambda: nothing_left(folder))
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=str)
+def test_a_signal_leaves_nothing_behind(number: signal.Signals, status: int, folder: Path) -> None:
+    os.mkfifo(folder / "fifo")
+    os.mkfifo(folder / "never")
+    with started(folder, "waits") as process:
+        assert (folder / "fifo").read_text().startswith("waiting")
+        process.send_signal(number)
+        _out, told = process.communicate()
+    assert process.returncode == status
+    assert "Traceback" not in told
+    assert list((folder / "out").iterdir()) == []
+    eventually(lambda: nothing_left(folder))

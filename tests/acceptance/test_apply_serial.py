@@ -1,0 +1,230 @@
+# ruff: noqa: RUF001 - the sign for "by" is no letter
+"""``asyncbatch apply --serial`` as a user runs it: what needs neither AWS nor workers."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from osgeo import gdal
+
+USER_FILE = """
+import os
+import resource
+import sys
+import numpy as np
+from helper import doubled
+
+def double(info, inputs, outputs):
+    outputs.result = doubled(inputs.image)
+
+def add(info, inputs, outputs, other):
+    outputs.result = inputs.image + np.uint8(other.amount)
+    assert other.word == "some text"
+
+def fails(info, inputs, outputs):
+    outputs.result = inputs.image
+    if info.getBlockCount() == (1, 2):
+        raise ValueError("no good")
+
+def forgets(info, inputs, outputs):
+    outputs.resutl = inputs.image
+
+def flat(info, inputs, outputs):
+    outputs.result = inputs.image[0]
+
+def waits(info, inputs, outputs):
+    outputs.result = inputs.image
+    if info.getBlockCount() == (1, 2):
+        print("waiting", flush=True)
+        sys.stdin.read()
+
+def fills_the_disk(info, inputs, outputs):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(os.environ["LIMIT"]), resource.RLIM_INFINITY))
+    x, y = info.getBlockCount()
+    outputs.result = inputs.image
+    outputs.noise = np.random.default_rng(x + 100 * y).random((4, *inputs.image.shape[1:]))
+
+NUMBER = 5
+"""
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder with the user's files and an image of 100 by 130 pixels, tiled by 64 if so told."""
+    gdal.UseExceptions()
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "user.py").write_text(USER_FILE)
+    (tmp_path / "code" / "helper.py").write_text("def doubled(array): return array + array")
+    dataset = gdal.GetDriverByName("GTiff").Create(str(tmp_path / "in.tif"), 100, 130, 1, gdal.GDT_Byte)
+    dataset.SetGeoTransform((300_000.0, 30.0, 0.0, 4_500_000.0, 0.0, -30.0))
+    dataset.WriteArray(np.random.default_rng(3).integers(0, 100, (1, 130, 100)).astype(np.uint8))
+    del dataset
+    (tmp_path / "out").mkdir()
+    return tmp_path
+
+
+def command(function: str, *more: str) -> list[str]:
+    start = [sys.executable, "-m", "asyncbatch.cli", "apply", f"code/user.py:{function}", "--serial", "--window", "64"]
+    return [*start, "--in", "image=in.tif", "--out", "result=out/out.tif", *more]
+
+
+@pytest.fixture
+def run(folder: Path) -> Run:
+    def ended(function: str, *more: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            command(function, *more),
+            cwd=folder,
+            env=os.environ | environment,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+
+    return ended
+
+
+def read(path: Path) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+    array: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = gdal.Open(str(path)).ReadAsArray()
+    return array
+
+
+def test_all_goes_well(run: Run, folder: Path) -> None:
+    ended = run("double")
+    assert (ended.returncode, ended.stdout) == (0, "")
+    first, *_between, last = ended.stderr.splitlines()
+    assert first == "0/6 tiles"
+    assert last.startswith("6/6 tiles")
+    np.testing.assert_array_equal(read(folder / "out" / "out.tif"), 2 * read(folder / "in.tif"))
+    assert [entry.name for entry in (folder / "out").iterdir()] == ["out.tif"]
+
+
+def test_other_values_reach_the_function(run: Run, folder: Path) -> None:
+    assert run("add", "--other", "amount=3", "--other", "word=some text").returncode == 0
+    np.testing.assert_array_equal(read(folder / "out" / "out.tif"), 3 + read(folder / "in.tif"))
+
+
+def test_the_file_is_made_as_asked(run: Run, folder: Path) -> None:
+    assert run("double", "--nodata", "result=7", "--co", "COMPRESS=DEFLATE", "--format", "GTiff").returncode == 0
+    dataset = gdal.Open(str(folder / "out" / "out.tif"))
+    assert dataset.GetRasterBand(1).GetNoDataValue() == 7
+    assert dataset.GetMetadataItem("COMPRESSION", "IMAGE_STRUCTURE") == "DEFLATE"
+
+
+@pytest.mark.parametrize(
+    ("function", "more", "why"),
+    [
+        ("double", ("--in", "image=gone.tif"), "input 'image[1]': can't open gone.tif: No such file or directory"),
+        ("double", ("--in", "mask=code/user.py"), "input 'mask': can't open code/user.py: "),
+        ("double", ("--out", "more=gone/out.tif"), "output 'more': can't write "),
+        ("double", ("--out", "more=in.tif"), "output 'more': "),
+        ("double", ("--format", "PNG"), "output out/out.tif: format PNG can't be written tile by tile"),
+        ("double", ("--co", "COMPRESS"), "the creation option 'COMPRESS' is not of the form KEY=VALUE"),
+        ("gone", (), "there is no function gone in code/user.py; functions there: add, double, fails, "),
+        ("NUMBER", (), "NUMBER in code/user.py is of type int, and no function; functions there: add, "),
+        ("forgets", (), "tile 0 (window x=0 y=0 64×64 pixels): output 'result' was never set; the function set: 'resu"),
+        ("flat", (), "tile 0 (window x=0 y=0 64×64 pixels): output 'result' has the shape (64, 64); wanted (bands, 64"),
+        ("add", (), "tile 0 (window x=0 y=0 64×64 pixels) failed on worker main, attempt 1: TypeError: add() missing "),
+    ],
+)  # fmt: skip
+def test_bad_input_gets_one_clear_line(function: str, more: tuple[str, ...], why: str, run: Run, folder: Path) -> None:
+    ended = run(function, *more)
+    assert ended.returncode == 1
+    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("asyncbatch: error: ")]
+    assert line.startswith(f"asyncbatch: error: {why}")
+    assert list((folder / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        (("--in", "image"), "argument --in: 'image' is not of the form NAME=VALUE"),
+        (("--other", "a=1", "--other", "a=2"), "'a' is given twice"),
+        (("--nodata", "much"), "'much' is not a number"),
+        (("--window", "0"), "argument --window: 0 is too small: take 1 or more"),
+        (("--overlap", "-1"), "argument --overlap: -1 is too small: take 0 or more"),
+        (("--local",), "argument --local: not allowed with argument --serial"),
+        (("--stack", "mine"), "--stack and --region mean nothing with --local or --serial"),
+    ],
+)
+def test_wrong_usage_is_told_from_failure(more: tuple[str, ...], why: str, run: Run) -> None:
+    ended = run("double", *more)
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1] == f"asyncbatch apply: error: {why}"
+
+
+def test_a_file_that_is_not_there(folder: Path) -> None:
+    ended = subprocess.run(
+        [*command("double")[:4], "gone.py:double", *command("double")[5:]],
+        cwd=folder, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert ended.stderr == f"asyncbatch: error: there is no file {folder / 'gone.py'}\n"
+
+
+def test_a_function_that_raises_is_shown_with_its_traceback(run: Run, folder: Path) -> None:
+    ended = run("fails")
+    assert ended.returncode == 1
+    told = ended.stderr[ended.stderr.index("asyncbatch: error: ") :].splitlines()
+    assert told[0] == (
+        "asyncbatch: error: tile 5 (window x=64 y=128 36×2 pixels) failed on worker main, attempt 1: "
+        "ValueError: no good"
+    )
+    assert told[1] == "Traceback (most recent call last):"
+    assert told[2].endswith("in fails")
+    assert told[-1] == "ValueError: no good"
+    assert list((folder / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("limit", [1, 10_000, 200_000, 415_000], ids=["at once", "early", "midway", "at the end"])
+def test_a_disk_that_is_full(limit: int, run: Run, folder: Path) -> None:
+    """A limit to the size of files stands for it: GDAL notices both only when it writes, often not before closing."""
+    (folder / "out" / "out.tif").write_text("the work of last week")
+    ended = run("fills_the_disk", "--out", "noise=out/noise.tif", LIMIT=str(limit))
+    assert ended.returncode == 1
+    told = ended.stderr.splitlines()[-1]
+    assert re.match(rf"asyncbatch: error: output '(result|noise)': can't write {folder}/out/(out|noise)\.tif: ", told)
+    assert told.endswith(f" MB free in {folder / 'out'})")
+    assert [entry.read_text() for entry in (folder / "out").iterdir()] == ["the work of last week"]
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+    ids=str,
+)
+def test_a_signal_leaves_nothing_behind(number: signal.Signals, status: int, folder: Path) -> None:
+    with subprocess.Popen(
+        command("waits"), cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waiting\n"
+        assert [entry.suffix for entry in (folder / "out").iterdir()] == [".part"]
+        process.send_signal(number)
+        _out, told = process.communicate()
+    assert process.returncode == status
+    assert "Traceback" not in told
+    assert list((folder / "out").iterdir()) == []
+
+
+QUIET = """
+import sys
+from osgeo import gdal
+from asyncbatch.raster import apply
+before = gdal.GetUseExceptions()
+apply(lambda _info, inputs, outputs: setattr(outputs, "result", inputs.image), {"image": "in.tif"}, {"result": "o.tif"})
+assert gdal.GetUseExceptions() == before
+"""
+
+
+def test_gdal_warns_of_nothing_and_stays_as_it_was(folder: Path) -> None:
+    quiet = [sys.executable, "-W", "error", "-c", QUIET]
+    ended = subprocess.run(quiet, cwd=folder, check=False, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")

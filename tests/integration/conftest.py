@@ -1,0 +1,128 @@
+"""One embedded endpoint for all tests, and what tests look at it with."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+import pytest
+from anyio.from_thread import start_blocking_portal
+
+from asyncbatch import BatchExecutor, Settings
+from asyncbatch.local import local_endpoint
+from tests.integration.endpoint import CREDENTIALS, Endpoint
+from tests.integration.eventually import eventually
+from tests.integration.gate import Gate
+from tests.integration.proxy import Proxy
+from tests.integration.team import MARK, Team, processes
+
+Script = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Hide this machine's AWS configuration, and have the emulator's credentials instead."""
+    nowhere = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(("AWS_", "RIOS", "ASYNCBATCH_")):
+                patch.delenv(name)
+        patch.setenv("HOME", str(nowhere))
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        for name, value in CREDENTIALS.items():
+            patch.setenv(name, value)
+        yield
+
+
+@pytest.fixture(scope="session")
+def endpoint() -> Iterator[Endpoint]:
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(local_endpoint(Settings())) as local:
+
+        def client(service: str) -> Any:  # noqa: ANN401 - boto3 makes clients at run time
+            return boto3.client(
+                service,
+                endpoint_url=local.settings.endpoint_url,
+                region_name=local.settings.region,
+                aws_access_key_id=local.credentials.access_key,
+                aws_secret_access_key=local.credentials.secret_key,
+            )
+
+        clients = {service: client(service) for service in ("s3", "sqs", "cloudformation")}
+        yield Endpoint(local=local, **clients)
+        for each in clients.values():
+            each.close()
+
+
+@pytest.fixture
+def team() -> Iterator[Team]:
+    """Return a team of which nobody may outlive the test."""
+    team = Team()
+    yield team
+    try:
+        eventually(lambda: not processes(team.mark))
+    finally:
+        for process in processes(team.mark):
+            os.kill(process, signal.SIGKILL)
+
+
+@pytest.fixture
+def swept(endpoint: Endpoint) -> Iterator[None]:
+    """Clean up after a run that a test kills."""
+    yield
+    endpoint.sweep()
+
+
+@pytest.fixture(scope="module")
+def pool(endpoint: Endpoint) -> Iterator[BatchExecutor]:
+    """Return a pool of two workers for all tests of a module that do it no harm."""
+    with BatchExecutor(2, launcher="subprocess", settings=endpoint.settings()) as pool:
+        yield pool
+
+
+@pytest.fixture
+def script(endpoint: Endpoint, team: Team, tmp_path: Path) -> Iterator[Script]:
+    """Return a function that runs a text as a user's script, with the endpoint in its environment."""
+    with contextlib.ExitStack() as started:
+
+        def start(text: str, **variables: str) -> "subprocess.Popen[str]":
+            file = tmp_path / "script.py"
+            file.write_text(text)
+            environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], MARK: team.mark}
+            process = subprocess.Popen(
+                [sys.executable, str(file)],
+                env=environment | endpoint.variables() | variables,
+                cwd=tmp_path,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            started.enter_context(process)
+            started.callback(process.kill)
+            return process
+
+        yield start
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    return Gate(folder=tmp_path)
+
+
+@pytest.fixture
+def proxy(endpoint: Endpoint) -> Iterator[Proxy]:
+    target = urlsplit(str(endpoint.local.settings.endpoint_url))
+    proxy = Proxy(target=(str(target.hostname), int(target.port or 80)))
+    proxy.open()
+    yield proxy
+    proxy.close()

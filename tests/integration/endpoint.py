@@ -1,0 +1,74 @@
+"""The embedded endpoint, looked at from outside."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from asyncbatch import Settings
+from asyncbatch.local import LocalEndpoint
+from asyncbatch.manifest import Manifest, manifest_key
+
+CREDENTIALS: Final = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """The embedded endpoint, and what lies there."""
+
+    local: LocalEndpoint
+    s3: Any
+    sqs: Any
+    cloudformation: Any
+
+    @property
+    def bucket(self) -> str:
+        """The stack's bucket."""
+        return self.output("BatchBucket")
+
+    def settings(self, **changes: Any) -> Settings:  # noqa: ANN401 - of several kinds
+        """Return settings that lead here; a dead worker's tiles are out again after two seconds."""
+        return replace(self.local.settings, **{"lease": 2.0, **changes})
+
+    def output(self, name: str) -> str:
+        """Return an output of the stack."""
+        stack = self.cloudformation.describe_stacks(StackName=self.local.settings.stack)["Stacks"][0]
+        return next(str(output["OutputValue"]) for output in stack["Outputs"] if output["OutputKey"] == name)
+
+    def queues(self, end: str = "") -> list[str]:
+        """Return the URLs of all runs' queues."""
+        answer = self.sqs.list_queues(QueueNamePrefix="asyncbatch-")
+        return [url for url in answer.get("QueueUrls", []) if url.endswith(end)]
+
+    def keys(self, prefix: str = "runs/") -> list[str]:
+        """Return the keys of the objects whose keys start with `prefix`, a thousand at most."""
+        return [
+            entry["Key"] for entry in self.s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix).get("Contents", [])
+        ]
+
+    def runs(self) -> set[str]:
+        """Return the ids of the runs that are open."""
+        return {key.split("/")[1] for key in self.keys()}
+
+    def manifest(self) -> Manifest:
+        """Return the manifest of the one run that is open."""
+        (run,) = self.runs()
+        found = self.s3.get_object(Bucket=self.bucket, Key=manifest_key(run))["Body"].read()
+        return Manifest.from_json(found)
+
+    def leftovers(self) -> list[str]:
+        """Return whatever there is of runs."""
+        return self.queues() + self.keys()
+
+    def variables(self) -> dict[str, str]:
+        """Return the environment by which another process finds the endpoint and its stack."""
+        return {"AWS_ENDPOINT_URL": str(self.local.settings.endpoint_url), **CREDENTIALS}
+
+    def count(self, operation: str) -> int:
+        """Return how many requests there have been for ``service:Operation``."""
+        return self.local.requests().get(operation, 0)
+
+    def sweep(self) -> None:
+        """Remove what a run has left that was killed."""
+        for url in self.queues():
+            self.sqs.delete_queue(QueueUrl=url)
+        for key in self.keys():
+            self.s3.delete_object(Bucket=self.bucket, Key=key)

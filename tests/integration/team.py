@@ -1,0 +1,73 @@
+"""The processes that a test starts, found in the table of processes by a mark in their environment."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+from asyncbatch.main.launchers import SubprocessLauncher, WorkerOutput
+from tests.integration.endpoint import Endpoint
+
+MARK: Final = "ASYNCBATCH_TEST_MARK"
+"""Variable in the environment of all that a test starts, down to the slots' processes."""
+
+
+def processes(mark: str, module: str = "") -> list[int]:
+    """Return the ids of the living processes that bear a mark and run a module, the oldest first."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):  # it has just ended
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                marked = f"{MARK}={mark}".encode() in (entry / "environ").read_bytes().split(b"\0")
+                if marked and (not module or module.encode() in words):
+                    found.append(int(entry.name))
+    return sorted(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Team:
+    """The processes that a test's pool starts, to be found and to be killed."""
+
+    mark: str = field(default_factory=lambda: uuid4().hex)
+    output: list[WorkerOutput] = field(default_factory=list)
+
+    def launcher(self, **options: Any) -> SubprocessLauncher:  # noqa: ANN401 - of several kinds
+        """Return a launcher whose processes bear the mark."""
+        variables = {MARK: self.mark, **options.pop("environment", {})}
+        return SubprocessLauncher(environment=variables, on_output=self.output.append, **options)
+
+    def workers(self) -> list[int]:
+        """Return the ids of the worker processes."""
+        return processes(self.mark, "asyncbatch.worker")
+
+    def slots(self) -> list[int]:
+        """Return the ids of the slots' processes."""
+        return processes(self.mark, "asyncbatch.worker.child")
+
+    @contextlib.contextmanager
+    def worker(self, endpoint: Endpoint, run: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Start a worker of a run by hand, as Batch would: without a lifeline to main."""
+        variables = {
+            "PATH": os.environ["PATH"],
+            "ASYNCBATCH_RUN": run,
+            "ASYNCBATCH_WORKER": "by-hand",
+            "RIOSBucket": endpoint.bucket,
+            MARK: self.mark,
+            **endpoint.variables(),
+        }
+        command = [sys.executable, "-m", "asyncbatch.worker"]
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, env=variables) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def said(self, text: str) -> bool:
+        """Return whether a worker wrote a line that holds `text`."""
+        return any(text in output.line for output in self.output)

@@ -1,0 +1,226 @@
+"""The edge to AWS: S3, SQS and CloudFormation as the emulator has them."""
+
+import hashlib
+from collections.abc import AsyncIterator, Iterator
+from uuid import uuid4
+
+import pytest
+
+from asyncbatch.aws.objects import DELETE_LIMIT, Objects
+from asyncbatch.aws.protocols import Received
+from asyncbatch.aws.queues import Queues, on_endpoint
+from asyncbatch.aws.session import AwsSession, open_session
+from asyncbatch.aws.stacks import Stacks
+from asyncbatch.errors import AwsError, BlobCorrupt, BlobMissing, QueueGone, StackNotFound
+from tests.integration.endpoint import Endpoint
+from tests.integration.proxy import Damage, Proxy
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def key() -> str:
+    return f"edge/{uuid4().hex}"
+
+
+@pytest.fixture
+async def session(endpoint: Endpoint) -> AsyncIterator[AwsSession]:
+    settings = endpoint.settings()
+    async with open_session(region=settings.region, endpoint_url=settings.endpoint_url) as session:
+        yield session
+
+
+@pytest.fixture
+async def objects(session: AwsSession, endpoint: Endpoint) -> Objects:
+    return await Objects.open(session, endpoint.bucket)
+
+
+@pytest.fixture
+async def queues(session: AwsSession) -> Queues:
+    return await Queues.open(session)
+
+
+@pytest.fixture
+async def queue(queues: Queues) -> AsyncIterator[str]:
+    url = await queues.create(f"edge-{uuid4().hex}", lease=30, tags={"asyncbatch:run": "edge"})
+    yield url
+    await queues.drop(url)
+
+
+async def receive(queues: Queues, queue: str, *, wait: float = 0, lease: float = 30) -> list[Received]:
+    return await queues.receive(queue, most=10, wait=wait, lease=lease)
+
+
+async def test_an_object_comes_back_as_it_was_put(objects: Objects, key: str) -> None:
+    content = bytes(range(256)) * 1000
+    await objects.put(key, b"what was there before")
+    await objects.put(key, content)
+    assert await objects.get(key) == content
+    assert await objects.get(key, sha256=hashlib.sha256(content).hexdigest()) == content
+
+
+async def test_an_absent_object_is_missing(objects: Objects, key: str, endpoint: Endpoint) -> None:
+    gets = endpoint.count("s3:GetObject")
+    with pytest.raises(BlobMissing, match=key):
+        await objects.get(key)
+    assert endpoint.count("s3:GetObject") == gets + 1  # asking again would not bring it
+
+
+async def test_wrong_content_is_fetched_anew_and_then_given_up(objects: Objects, key: str, endpoint: Endpoint) -> None:
+    await objects.put(key, b"not what was sealed")
+    gets = endpoint.count("s3:GetObject")
+    with pytest.raises(BlobCorrupt, match=f"{key} .* does not have SHA-256 {'0' * 64}"):
+        await objects.get(key, sha256="0" * 64)
+    assert 3 <= endpoint.count("s3:GetObject") - gets <= 6
+
+
+@pytest.mark.parametrize(
+    "damage", [Damage(find=b"pristine", put=b"tampered"), Damage(find=b"pristine", put=None)], ids=["altered", "cut"]
+)
+async def test_content_damaged_on_its_way_is_fetched_anew(
+    endpoint: Endpoint, proxy: Proxy, key: str, damage: Damage
+) -> None:
+    settings = endpoint.settings()
+    content = b"a pristine body" * 5
+    async with open_session(region=settings.region, endpoint_url=proxy.url) as session:
+        objects = await Objects.open(session, endpoint.bucket)
+        await objects.put(key, content)
+        gets = endpoint.count("s3:GetObject")
+        proxy.damages.append(damage)
+        assert await objects.get(key, sha256=hashlib.sha256(content).hexdigest()) == content
+    assert not proxy.damages
+    assert endpoint.count("s3:GetObject") == gets + 2
+
+
+async def test_an_objects_age_is_told_by_the_service(objects: Objects, key: str) -> None:
+    assert await objects.age(key) is None
+    await objects.put(key, b"new")
+    age = await objects.age(key)
+    assert age is not None
+    assert 0 <= age.seconds < 60
+
+
+async def test_deleting_takes_any_number_of_keys(objects: Objects, endpoint: Endpoint, key: str) -> None:
+    await objects.put(f"{key}/there", b"")
+    await objects.put(f"{key}/other", b"")
+    requests = endpoint.count("s3:DeleteObjects")
+    absent = [f"{key}/absent/{n}" for n in range(DELETE_LIMIT + 1)]
+    await objects.delete([*absent, f"{key}/there"])
+    assert endpoint.count("s3:DeleteObjects") == requests + 2
+    assert endpoint.keys(key) == [f"{key}/other"]
+    await objects.delete([])
+
+
+async def test_a_prefix_is_deleted_page_by_page(
+    objects: Objects, endpoint: Endpoint, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asyncbatch.aws.objects.DELETE_LIMIT", 3)
+    for n in range(7):
+        await objects.put(f"{key}/{n}", b"")
+    await objects.put(f"{key}-beside", b"")
+    assert await objects.delete_prefix(f"{key}/") == 7
+    assert endpoint.keys(key) == [f"{key}-beside"]
+    assert await objects.delete_prefix(f"{key}/") == 0
+
+
+async def test_an_absent_bucket_is_an_error_that_names_it(session: AwsSession) -> None:
+    objects = await Objects.open(session, "there-is-no-such-bucket")
+    with pytest.raises(AwsError, match="there-is-no-such-bucket"):
+        await objects.put("key", b"")
+
+
+async def test_ten_messages_go_and_come(queues: Queues, queue: str) -> None:
+    texts = [f"{n}: seal\n{{}}\nAÄ€=" for n in range(10)]
+    await queues.send(queue, texts)
+    found = await receive(queues, queue, wait=1)
+    assert sorted(received.text for received in found) == texts
+    assert {received.deliveries for received in found} == {1}
+    assert await receive(queues, queue) == []
+    await queues.remove(queue, [received.handle for received in found])
+    assert await queues.extend(queue, [found[0].handle], 0) in ([], [found[0].handle])
+    assert await receive(queues, queue) == []
+
+
+async def test_a_message_given_back_comes_again_and_is_counted(queues: Queues, queue: str) -> None:
+    await queues.send(queue, ["tile"])
+    for delivery in (1, 2, 3):
+        (found,) = await receive(queues, queue)
+        assert (found.text, found.deliveries) == ("tile", delivery)
+        assert await queues.extend(queue, [found.handle], 0) == []
+
+
+async def test_a_lease_that_runs_out_gives_the_message_to_another(queues: Queues, queue: str) -> None:
+    await queues.send(queue, ["tile"])
+    (held,) = await receive(queues, queue, lease=1)
+    (found,) = await receive(queues, queue, wait=10)
+    assert (found.text, found.deliveries) == ("tile", 2)
+    await queues.remove(queue, [held.handle, found.handle])  # one is stale, and that is no error
+
+
+async def test_a_stale_handle_is_told(queues: Queues, queue: str) -> None:
+    # The emulator takes old handles of a message that is there; that it is gone altogether it does tell.
+    await queues.send(queue, ["tile", "other"])
+    gone, kept = await receive(queues, queue)
+    await queues.remove(queue, [gone.handle])
+    assert await queues.extend(queue, [kept.handle, gone.handle], 5) == [gone.handle]
+
+
+async def test_a_queue_is_dropped_once_and_for_all(queues: Queues, queue: str) -> None:
+    await queues.drop(queue)
+    await queues.drop(queue)
+    with pytest.raises(QueueGone):
+        await queues.send(queue, ["tile"])
+    with pytest.raises(QueueGone):
+        await receive(queues, queue)
+
+
+async def test_queues_are_found_through_the_endpoint_whatever_host_their_url_names(
+    queues: Queues, queue: str, endpoint: Endpoint
+) -> None:
+    name = queue.rpartition("/")[2]
+    foreign = f"https://sqs.ap-southeast-2.amazonaws.com/123456789012/{name}"
+    assert on_endpoint(foreign, None) == foreign
+    seen = on_endpoint(foreign, endpoint.local.settings.endpoint_url)
+    assert seen == f"{endpoint.local.settings.endpoint_url}/123456789012/{name}"
+    await queues.send(seen, ["tile"])
+    (found,) = await receive(queues, queue)
+    assert found.text == "tile"
+
+
+async def test_requests_are_counted_by_operation(session: AwsSession, queues: Queues, queue: str) -> None:
+    before = dict(session.requests)
+    await queues.send(queue, ["tile"])
+    assert session.requests["sqs:SendMessageBatch"] == before.get("sqs:SendMessageBatch", 0) + 1
+
+
+@pytest.fixture
+def unready(endpoint: Endpoint) -> Iterator[str]:
+    """Return the name of a stack that has only been proposed."""
+    endpoint.cloudformation.create_change_set(
+        StackName="Proposed",
+        ChangeSetName="first",
+        ChangeSetType="CREATE",
+        TemplateBody='{"Resources": {"Queue": {"Type": "AWS::SQS::Queue"}}}',
+    )
+    yield "Proposed"
+    endpoint.cloudformation.delete_stack(StackName="Proposed")
+
+
+async def test_a_stacks_outputs_are_read(session: AwsSession, endpoint: Endpoint) -> None:
+    outputs = await (await Stacks.open(session)).outputs("RIOS")
+    assert outputs.need("BatchBucket", "by a test") == endpoint.bucket
+    assert outputs.need("BatchInQueue", "by a test").startswith("http")
+    with pytest.raises(
+        StackNotFound, match=r"'RIOS' in ap-southeast-2 has no output Moon, needed by a test; it has: Ba"
+    ):
+        outputs.need("Moon", "by a test")
+
+
+async def test_an_absent_stack_is_told_with_the_mend(session: AwsSession) -> None:
+    with pytest.raises(StackNotFound, match="no stack 'Nowhere' in region ap-southeast-2; set RIOS_AWSBATCH_STACK"):
+        await (await Stacks.open(session)).outputs("Nowhere")
+
+
+async def test_a_stack_that_is_not_ready_is_told_with_its_state(session: AwsSession, unready: str) -> None:
+    with pytest.raises(StackNotFound, match="'Proposed' in ap-southeast-2 is in state REVIEW_IN_PROGRESS"):
+        await (await Stacks.open(session)).outputs(unready)

@@ -1,0 +1,155 @@
+"""What can't work is told in one clear error, soon, and leaves nothing behind."""
+
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asyncbatch import BatchExecutor, Settings
+from asyncbatch.errors import (
+    AsyncBatchError,
+    CredentialsMissing,
+    EndpointUnreachable,
+    ProgramError,
+    StackNotFound,
+    VersionMismatch,
+    WorkersNotStarted,
+)
+from asyncbatch.versions import versions_here
+from tests.integration.endpoint import Endpoint
+from tests.integration.team import Team
+
+
+def double(tile: int) -> int:
+    return 2 * tile
+
+
+def program(folder: Path, text: str) -> str:
+    """Return the path of a shell script that is to take the interpreter's place."""
+    file = folder / "python"
+    file.write_text(f"#!/bin/sh\n{text}\n")
+    file.chmod(0o755)
+    return str(file)
+
+
+@pytest.fixture(autouse=True)
+def tidy(endpoint: Endpoint) -> Iterator[None]:
+    yield
+    assert not endpoint.leftovers()
+
+
+def test_no_credentials(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(CredentialsMissing, match="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
+        BatchExecutor(1, launcher="subprocess", settings=endpoint.settings())
+
+
+def test_an_unknown_profile(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with pytest.raises(CredentialsMissing, match="nobody"):
+        BatchExecutor(1, launcher="subprocess", settings=endpoint.settings())
+
+
+def test_no_such_stack(endpoint: Endpoint) -> None:
+    with pytest.raises(StackNotFound, match="no stack 'Nowhere' in region ap-southeast-2"):
+        BatchExecutor(1, launcher="subprocess", settings=endpoint.settings(stack="Nowhere"))
+
+
+def test_a_stack_without_batch_is_not_enough_for_the_launcher_batch(endpoint: Endpoint) -> None:
+    endpoint.cloudformation.create_stack(
+        StackName="Bare",
+        TemplateBody="{Resources: {Bucket: {Type: AWS::S3::Bucket}}, Outputs: {BatchBucket: {Value: !Ref Bucket}}}",
+    )
+    with pytest.raises(StackNotFound, match=r"no output BatchProcessingJobQueueName, .* has: BatchBucket$"):
+        BatchExecutor(1, settings=endpoint.settings(stack="Bare"))
+    endpoint.cloudformation.delete_stack(StackName="Bare")
+
+
+def test_nothing_listens_at_the_endpoint() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    settings = Settings(endpoint_url=f"http://127.0.0.1:{port}")
+    with ThreadPoolExecutor(1) as threads:
+        opening: Future[Any] = threads.submit(BatchExecutor, 1, launcher="subprocess", settings=settings)
+        error = opening.exception(timeout=15)
+    assert isinstance(error, EndpointUnreachable)
+    assert "check the network, the region and AWS_ENDPOINT_URL" in str(error)
+
+
+def test_workers_that_end_at_once(endpoint: Endpoint, team: Team, tmp_path: Path) -> None:
+    python = program(tmp_path, "echo this line is not shown; echo one; echo two; echo three >&2; exit 7")
+    with BatchExecutor(2, launcher=team.launcher(python=python), settings=endpoint.settings()) as pool:
+        future = pool.submit(double, 1)
+        with pytest.raises(
+            WorkersNotStarted,
+            match=r"^no worker came up: worker 0 exited with status 7, .*: one \| two \| three; worker 1",
+        ):
+            future.result()
+        with pytest.raises(WorkersNotStarted):
+            pool.submit(double, 1).result()
+
+
+def test_an_interpreter_without_the_package(endpoint: Endpoint, team: Team, tmp_path: Path) -> None:
+    python = program(tmp_path, f'exec "{sys.executable}" -I -S "$@"')
+    with (
+        BatchExecutor(1, launcher=team.launcher(python=python), settings=endpoint.settings()) as pool,
+        pytest.raises(WorkersNotStarted, match=r"exited with status 1, .*No module named '?asyncbatch"),
+    ):
+        pool.submit(double, 1).result()
+
+
+def test_an_interpreter_that_is_not_there(endpoint: Endpoint, team: Team, tmp_path: Path) -> None:
+    absent = str(tmp_path / "python")
+    with (
+        BatchExecutor(1, launcher=team.launcher(python=absent), settings=endpoint.settings()) as pool,
+        pytest.raises(AsyncBatchError, match=absent),
+    ):
+        pool.submit(double, 1).result()
+
+
+def test_workers_that_hang(endpoint: Endpoint, team: Team, tmp_path: Path) -> None:
+    python = program(tmp_path, "echo waiting for a train; exec sleep 600")
+    settings = endpoint.settings(start_timeout=1.0)
+    with (
+        BatchExecutor(1, launcher=team.launcher(python=python), settings=settings) as pool,
+        pytest.raises(WorkersNotStarted, match=r"within 1 s: worker 0 is still starting, .* waiting for a train"),
+    ):
+        pool.submit(double, 1).result()
+
+
+def test_a_worker_of_another_python(endpoint: Endpoint, team: Team, tmp_path: Path) -> None:
+    # The real worker, but for what it says of its Python.
+    fake = "import platform, runpy; platform.python_version = lambda: '3.99.1'; "
+    run = "runpy.run_module('asyncbatch.worker', run_name='__main__', alter_sys=True)"
+    python = program(tmp_path, f'exec "{sys.executable}" -c "{fake}{run}"')
+    ours = versions_here()["python"]
+    with (
+        BatchExecutor(1, launcher=team.launcher(python=python), settings=endpoint.settings()) as pool,
+        pytest.raises(VersionMismatch, match=f"worker 0: main runs python {ours} and the worker python 3.99.1"),
+    ):
+        pool.submit(double, 1).result()
+
+
+def test_what_does_not_pickle(endpoint: Endpoint, team: Team) -> None:
+    lock = threading.Lock()
+
+    def guarded(tile: int) -> int:
+        with lock:
+            return tile
+
+    with BatchExecutor(1, launcher=team.launcher(), settings=endpoint.settings()) as pool:
+        with pytest.raises(ProgramError, match="guarded can't be sent to workers: function closes over 'lock'"):
+            pool.submit(guarded, 1)
+        with pytest.raises(ProgramError, match=r"double can't be sent to workers: scale .*does not pickle"):
+            pool.program(double, scale=lock)
+        with pytest.raises(ProgramError, match=r"a tile can't be sent to workers: argument 0\['lock'\]"):
+            pool.submit(double, {"lock": lock})
+        with pytest.raises(ProgramError, match="a tile can't be sent"):
+            pool.map(double, [lock])
+        assert pool.submit(double, 1).result() == 2

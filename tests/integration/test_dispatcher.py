@@ -1,0 +1,80 @@
+"""The dispatcher, as asyncio users see it."""
+
+from collections.abc import Iterator
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from asyncbatch import Dispatcher, TileError
+from asyncbatch.errors import RunClosed, SettingsError
+from tests.integration.endpoint import Endpoint
+from tests.integration.eventually import eventually
+from tests.integration.gate import Gate
+from tests.integration.team import Team
+
+pytestmark = pytest.mark.anyio
+
+
+def difference(a: int, b: int) -> int:
+    return a - b
+
+
+async def test_tiles_are_computed_one_by_one_and_many(endpoint: Endpoint) -> None:
+    pulled = []
+
+    def tiles() -> Iterator[int]:
+        for x in range(1_000_000):
+            pulled.append(x)
+            yield x
+
+    before = endpoint.leftovers()
+    async with Dispatcher(workers=1, launcher="subprocess", settings=endpoint.settings()) as dispatcher:
+        assert await dispatcher.compute(difference, 5, b=2) == 3
+        program = dispatcher.program(difference, 10)
+        results = []
+        async for result in dispatcher.map(program, tiles()):
+            results.append(result)
+            if len(results) == 30:
+                break
+        assert results == [10 - x for x in range(30)]
+        assert len(pulled) <= 30 + dispatcher.window
+        with pytest.raises(TileError, match="TypeError: unsupported operand"):
+            await dispatcher.compute(difference, "five", 2)
+    assert endpoint.leftovers() == before
+    with pytest.raises(RunClosed):
+        await dispatcher.compute(difference, 5, 2)
+
+
+async def test_a_cancelled_wait_leaves_the_run_in_order(endpoint: Endpoint, gate: Gate) -> None:
+    async with Dispatcher(workers=1, launcher="subprocess", settings=endpoint.settings(window=1)) as dispatcher:
+        async with anyio.create_task_group() as group:
+            group.start_soon(dispatcher.compute, gate, "held")
+            await anyio.to_thread.run_sync(eventually, lambda: gate.started("held"))
+            group.start_soon(dispatcher.compute, gate, "waiting")
+            await anyio.to_thread.run_sync(eventually, lambda: dispatcher.status().tiles_waiting)
+            group.cancel_scope.cancel()
+        gate.open()
+        assert await dispatcher.compute(difference, 5, 2) == 3
+    assert not gate.started("waiting")
+
+
+async def test_an_exception_in_the_block_comes_out_as_it_is_and_ends_the_run(
+    endpoint: Endpoint, gate: Gate, team: Team
+) -> None:
+    before = endpoint.leftovers()
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012 - the block is what is tested
+        async with Dispatcher(workers=1, launcher=team.launcher(), settings=endpoint.settings()) as dispatcher:
+            future = dispatcher.submit(gate, ("held",), {})
+            raise ZeroDivisionError
+    assert isinstance(future.exception(), RunClosed)
+    assert endpoint.leftovers() == before
+    assert not team.workers()
+
+
+async def test_what_can_not_be_is_refused(endpoint: Endpoint) -> None:
+    with pytest.raises(SettingsError, match="workers is 0; it must be at least 1"):
+        Dispatcher(workers=0)
+    with pytest.raises(SettingsError, match="no launcher 'rocket'; there are 'batch' and 'subprocess'"):
+        async with Dispatcher(workers=1, launcher="rocket", settings=endpoint.settings()):  # type: ignore[arg-type] # wrong on purpose
+            pass

@@ -1,0 +1,102 @@
+"""Whatever ends main, and however: nothing of its run is left."""
+
+import signal
+from typing import Final
+
+import pytest
+
+from asyncbatch.manifest import manifest_key, run_prefix
+from tests.integration.conftest import Script
+from tests.integration.endpoint import Endpoint
+from tests.integration.eventually import eventually
+from tests.integration.gate import Gate
+from tests.integration.team import Team, processes
+
+HEAD: Final = """
+import signal, sys, time
+from pathlib import Path
+from asyncbatch import BatchExecutor, Settings
+
+here = Path(__file__).parent
+
+def hold(tile):
+    (here / f"started-{tile}-").touch()
+    while not (here / "open").exists():
+        time.sleep(0.01)
+    return bytes(500_000)
+
+def fail(tile):
+    raise ValueError(f"tile {tile} is unlucky")
+
+"""
+
+POOL: Final = "BatchExecutor(1, launcher='subprocess', settings=Settings.from_environment(lease=2))"
+
+ENDS: Final = {
+    "normal": (f"with {POOL} as pool: list(pool.map(hold, range(6)))", "open", 0),
+    "exception": (
+        f"with {POOL} as pool: future = pool.submit(fail, 1); pool.map(hold, range(6)); future.result()",
+        None,
+        1,
+    ),
+    "Ctrl-C": (f"with {POOL} as pool: list(pool.map(hold, range(6)))", signal.SIGINT, -signal.SIGINT),
+    "SIGTERM": (
+        f"signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))\nwith {POOL} as pool: list(pool.map(hold, range(6)))",
+        signal.SIGTERM,
+        5,
+    ),
+    "never shut down": (f"{POOL}.submit(hold, 0).result()", "open", 0),
+}
+
+
+@pytest.mark.usefixtures("swept")
+@pytest.mark.parametrize("end", ENDS)
+def test_nothing_is_left(endpoint: Endpoint, team: Team, gate: Gate, script: Script, end: str) -> None:
+    text, act, status = ENDS[end]
+    assert not endpoint.leftovers()
+    main = script(HEAD + text)
+    if act == "open":
+        gate.open()
+    elif isinstance(act, signal.Signals):
+        eventually(gate.started)
+        main.send_signal(act)
+    _, errors = main.communicate(timeout=20)
+    assert main.returncode == status, errors
+    eventually(lambda: not endpoint.leftovers() and not processes(team.mark), within=5)
+
+
+@pytest.mark.usefixtures("swept")
+def test_local_mode_is_gone_when_main_is_killed(team: Team, gate: Gate, script: Script) -> None:
+    main = script(HEAD + "with BatchExecutor.local(1) as pool: list(pool.map(hold, range(6)))")
+    eventually(gate.started, within=20)
+    assert processes(team.mark, "asyncbatch.local")
+    assert team.workers()
+    assert team.slots()
+    main.kill()
+    eventually(lambda: not processes(team.mark))
+
+
+@pytest.mark.usefixtures("swept")
+def test_a_worker_without_a_lifeline_leaves_after_the_runs_lease(
+    endpoint: Endpoint, team: Team, gate: Gate, script: Script
+) -> None:
+    main = script(
+        HEAD
+        + """
+class Nobody:
+    start_timeout = interval = 60.0
+    async def start(self, assignment, count, group): pass
+    async def states(self): return []
+    async def stop(self): pass
+
+settings = Settings.from_environment(run_lease=3)
+with BatchExecutor(1, launcher=Nobody(), settings=settings) as pool: list(pool.map(hold, range(6)))
+"""
+    )
+    run = eventually(endpoint.runs).pop()
+    eventually(lambda: manifest_key(run) in endpoint.keys(run_prefix(run)))
+    with team.worker(endpoint, run) as worker:
+        eventually(gate.started)
+        main.kill()
+        assert worker.wait(timeout=20) == 0
+    assert endpoint.queues()  # so it was not their end that told the worker

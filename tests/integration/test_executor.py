@@ -1,0 +1,269 @@
+"""The executor, as its users see it."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import wait
+from itertools import islice
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from asyncbatch import BatchExecutor, TileError, TileLost
+from asyncbatch.errors import RunClosed
+from tests.integration.endpoint import Endpoint
+from tests.integration.eventually import eventually
+from tests.integration.gate import Gate
+from tests.integration.team import Team, processes
+
+MEGABYTE = 2**20
+
+
+class UnluckyError(Exception):
+    """What a user's function may raise."""
+
+
+def square(x: int) -> int:
+    return x * x
+
+
+def stumble(x: int) -> int:
+    raise UnluckyError(f"tile {x} is unlucky")
+
+
+def told(a: object, b: object, *, c: object = "c", d: object = "d") -> tuple[object, ...]:
+    return a, b, c, d
+
+
+def doubled(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    array *= 2  # in place: what a tile is given, it may change
+    return array
+
+
+def noise(size: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
+
+
+def test_results_come_in_order_whichever_comes_first(pool: BatchExecutor) -> None:
+    assert list(pool.map(square, range(200))) == [square(x) for x in range(200)]
+
+
+def test_map_takes_several_iterables_up_to_the_shortest(pool: BatchExecutor) -> None:
+    assert list(pool.map(pow, [2, 3, 4], [5, 2])) == [32, 9]
+
+
+def test_map_pulls_its_input_only_as_far_as_the_window(pool: BatchExecutor) -> None:
+    pulled = []
+
+    def tiles() -> Iterator[int]:
+        for x in range(1_000_000):
+            pulled.append(x)
+            yield x
+
+    results = pool.map(square, tiles())
+    assert list(islice(results, 100)) == [square(x) for x in range(100)]
+    assert 100 <= len(pulled) <= 100 + pool.window
+
+
+def test_map_waits_no_longer_than_told(pool: BatchExecutor, gate: Gate) -> None:
+    results = pool.map(gate, range(3), timeout=0.2)
+    with pytest.raises(TimeoutError):
+        next(results)
+    gate.open()
+    assert pool.submit(square, 3).result() == 9
+
+
+def test_a_waiting_tile_can_be_cancelled(endpoint: Endpoint, gate: Gate) -> None:
+    with BatchExecutor(1, launcher="subprocess", settings=endpoint.settings(window=1)) as pool:
+        first, second, third = (pool.submit(gate, tile) for tile in ("first", "second", "third"))
+        eventually(gate.started)
+        assert second.cancel()
+        assert not first.cancel()
+        gate.open()
+        assert third.result() == "third"
+        assert first.result() == "first"
+        assert second.cancelled()
+    assert not gate.started("second")
+
+
+def test_an_exception_tells_where_it_comes_from(pool: BatchExecutor) -> None:
+    futures = [pool.submit(stumble, x) for x in (6, 7)]
+    first, error = (future.exception() for future in futures)
+    assert isinstance(first, TileError)
+    assert isinstance(error, TileError)
+    assert "UnluckyError: tile 7 is unlucky" in str(error)
+    assert isinstance(error.__cause__, UnluckyError)
+    assert str(error.__cause__) == "tile 7 is unlucky"
+    assert error.remote_traceback.startswith("Traceback (most recent call last)")
+    assert "in stumble" in error.remote_traceback
+    assert "child.py" not in error.remote_traceback
+    assert error.tile == first.tile + 1
+    assert error.worker in {"0", "1"}
+    assert error.attempt == 1
+
+
+def test_a_failing_tile_leaves_the_others_alone(pool: BatchExecutor) -> None:
+    good, bad = pool.submit(square, 3), pool.submit(stumble, 3)
+    assert good.result() == 9
+    assert isinstance(bad.exception(), TileError)
+    assert pool.submit(square, 4).result() == 16
+
+
+def test_a_program_is_called_as_a_partial_is(pool: BatchExecutor) -> None:
+    program = pool.program(told, "shared", c="shared")
+    assert pool.submit(program, "own").result() == ("shared", "own", "shared", "d")
+    assert pool.submit(program, "own", c="own", d="own").result() == ("shared", "own", "own", "own")
+    assert list(pool.map(program, "xy")) == [("shared", x, "shared", "d") for x in "xy"]
+
+
+def test_a_method_takes_its_object_along(pool: BatchExecutor) -> None:
+    assert list(pool.map("{0}-{0}".format, [1, 2])) == ["1-1", "2-2"]
+
+
+@pytest.mark.parametrize("size", [10_000, 400_000, 2 * MEGABYTE], ids=["inline", "S3", "large"])
+def test_arrays_come_back_writable_and_whole(pool: BatchExecutor, endpoint: Endpoint, size: int) -> None:
+    array = noise(size)
+    puts = endpoint.count("s3:PutObject")
+    results = list(pool.map(doubled, [array] * 4))
+    puts = endpoint.count("s3:PutObject") - puts
+    assert puts <= 2 if size == 10_000 else puts >= 8  # payload and result each; else a sign of life, a program
+    for result in results:
+        np.testing.assert_array_equal(result, array * np.uint8(2))
+        result[:] = 0
+    np.testing.assert_array_equal(array, noise(size))
+
+
+def test_compressible_arrays_come_back_writable(pool: BatchExecutor) -> None:
+    result = pool.submit(doubled, np.ones(4 * MEGABYTE, dtype=np.uint8)).result()
+    result += 1
+    assert (result == 3).all()
+
+
+def test_two_pools_on_one_stack_do_not_meet(pool: BatchExecutor, endpoint: Endpoint) -> None:
+    with BatchExecutor(1, launcher="subprocess", settings=endpoint.settings()) as other:
+        here, there = pool.map(square, range(50)), other.map(told, range(50), range(50))
+        assert list(here) == [square(x) for x in range(50)]
+        assert list(there) == [(x, x, "c", "d") for x in range(50)]
+        assert other.status().tiles_done == 50
+
+
+def test_status_tells_where_the_run_stands(endpoint: Endpoint, gate: Gate) -> None:
+    with BatchExecutor(1, launcher="subprocess", settings=endpoint.settings(window=4)) as pool:
+        futures = [pool.submit(gate, tile) for tile in range(10)]
+        eventually(gate.started)
+        status = pool.status()
+        assert (status.tiles_done, status.tiles_in_flight, status.tiles_waiting) == (0, 4, 6)
+        assert (status.workers_up, status.workers_wanted) == (1, 1)
+        gate.open()
+        wait(futures)
+        eventually(lambda: pool.status().tiles_done == 10)
+
+
+def test_shutdown_finishes_what_was_submitted(endpoint: Endpoint, gate: Gate) -> None:
+    before = endpoint.leftovers()
+    pool = BatchExecutor(1, launcher="subprocess", settings=endpoint.settings())
+    futures = [pool.submit(gate, tile) for tile in range(3)]
+    eventually(gate.started)
+    pool.shutdown(wait=False)  # returns although the gate is closed
+    with pytest.raises(RunClosed):
+        pool.submit(square, 1)
+    gate.open()
+    assert [future.result() for future in futures] == [0, 1, 2]
+    pool.shutdown()
+    assert endpoint.leftovers() == before
+
+
+def test_shutdown_gives_up_tiles_when_told(endpoint: Endpoint, gate: Gate, team: Team) -> None:
+    pool = BatchExecutor(1, launcher=team.launcher(), settings=endpoint.settings(window=1))
+    futures = [pool.submit(with_a_process, gate, tile) for tile in range(3)]
+    eventually(gate.started)
+    pool.shutdown(cancel_futures=True)
+    assert isinstance(futures[0].exception(), RunClosed)
+    assert all(future.cancelled() or isinstance(future.exception(), RunClosed) for future in futures[1:])
+    assert not processes(team.mark)
+    pool.shutdown()  # a second time is no error
+
+
+def test_submit_after_the_end_says_so(endpoint: Endpoint) -> None:
+    with BatchExecutor(1, launcher="subprocess", settings=endpoint.settings()) as pool:
+        pass
+    with pytest.raises(RunClosed, match="shut down"):
+        pool.submit(square, 1)
+    with pytest.raises(RunClosed, match="shut down"):
+        pool.map(square, [1])
+
+
+def test_futures_can_be_submitted_from_any_thread(pool: BatchExecutor) -> None:
+    results: list[int] = []
+
+    def use() -> None:
+        results.extend(pool.map(square, range(20)))
+
+    threads = [threading.Thread(target=use) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == sorted(4 * [square(x) for x in range(20)])
+
+
+def with_a_process(gate: Gate, tile: int) -> int:
+    with subprocess.Popen(["sleep", "600"]):
+        return int(gate(tile))
+
+
+def speak(tile: int) -> int:
+    print(f"printed by tile {tile}")  # noqa: T201 - what users do
+    os.write(1, f"written by tile {tile}\n".encode())
+    subprocess.run(["echo", f"echoed by tile {tile}"], check=True)
+    print(f"complained by tile {tile}", file=sys.stderr)  # noqa: T201 - see above
+    return tile
+
+
+def leave(tile: int) -> None:
+    sys.exit(f"no more after tile {tile}")
+
+
+def unsendable(tile: int) -> object:  # noqa: ARG001 - as all tiles
+    return threading.Lock()
+
+
+def crash_on_three(tile: int) -> int:
+    import ctypes  # noqa: PLC0415 - only where it is needed
+
+    if tile == 3:
+        ctypes.string_at(0)
+    return tile
+
+
+def test_what_user_code_prints_is_the_workers_output(endpoint: Endpoint, team: Team) -> None:
+    with BatchExecutor(1, launcher=team.launcher(), settings=endpoint.settings()) as pool:
+        assert list(pool.map(speak, [5, 6])) == [5, 6]
+    for how in ("printed", "written", "echoed", "complained"):
+        for tile in (5, 6):
+            assert team.said(f"{how} by tile {tile}")
+
+
+def test_an_exit_in_user_code_is_the_tiles_failure(pool: BatchExecutor) -> None:
+    with pytest.raises(TileError, match="SystemExit: no more after tile 5"):
+        pool.submit(leave, 5).result()
+    assert pool.submit(square, 5).result() == 25
+
+
+def test_a_result_that_does_not_pickle_is_the_tiles_failure(pool: BatchExecutor) -> None:
+    with pytest.raises(TileError, match=r"cannot pickle '_thread\.lock' object"):
+        pool.submit(unsendable, 0).result()
+
+
+def test_a_crash_costs_its_own_tile_only(endpoint: Endpoint, team: Team) -> None:
+    settings = endpoint.settings(max_attempts=2)
+    with BatchExecutor(1, launcher=team.launcher(), settings=settings) as pool:
+        futures = [pool.submit(crash_on_three, tile) for tile in range(8)]
+        error = futures.pop(3).exception()
+        assert isinstance(error, TileLost)
+        assert "SIGSEGV" in error.reason
+        assert (error.tile, error.attempts, error.worker) == (3, 2, "0")
+        assert [future.result() for future in futures] == [0, 1, 2, 4, 5, 6, 7]

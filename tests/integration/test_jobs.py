@@ -1,0 +1,151 @@
+"""AWS Batch as the emulator has it: one job for all workers, with ids in its environment and nothing else."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+from urllib.request import ProxyHandler, Request, build_opener
+
+import anyio
+import boto3
+import pytest
+from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+
+from asyncbatch.aws.jobs import Jobs
+from asyncbatch.aws.session import open_session
+from asyncbatch.errors import AwsError, StackNotFound
+from asyncbatch.main.launchers import Assignment, BatchLauncher
+
+pytestmark = pytest.mark.anyio
+
+REGION = "ap-southeast-2"
+ASSIGNMENT = Assignment(run="20260101-000000-abcd", bucket="bucket", region=REGION, endpoint_url=None)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """Return the URL of an emulator whose Batch succeeds without running anything."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    wanted = json.dumps({"batch": {"use_docker": False}}).encode()
+    opener = build_opener(ProxyHandler({}))
+    opener.open(Request(f"{url}/moto-api/config", data=wanted, method="POST"), timeout=10).close()  # noqa: S310 - of our own
+    yield url
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def batch(server: str, isolated: None) -> Iterator[Any]:  # noqa: ARG001 - its environment has the credentials
+    """Return Batch with a job queue `queue`, and a definition `worker` of which the second revision has 4 vCPUs."""
+    iam = boto3.client("iam", endpoint_url=server, region_name=REGION)
+    role = iam.create_role(RoleName="batch", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    iam.close()
+    batch = boto3.client("batch", endpoint_url=server, region_name=REGION)
+    place = batch.create_compute_environment(
+        computeEnvironmentName="place", type="UNMANAGED", state="ENABLED", serviceRole=role
+    )
+    order = [{"order": 1, "computeEnvironment": place["computeEnvironmentArn"]}]
+    batch.create_job_queue(jobQueueName="queue", state="ENABLED", priority=1, computeEnvironmentOrder=order)
+    for vcpus in ("1", "4"):
+        needs = [{"type": "VCPU", "value": vcpus}, {"type": "MEMORY", "value": "512"}]
+        container = {"image": "worker", "resourceRequirements": needs}
+        batch.register_job_definition(jobDefinitionName="worker", type="container", containerProperties=container)
+    yield batch
+    batch.close()
+
+
+@pytest.fixture
+async def jobs(server: str, batch: Any) -> AsyncIterator[Jobs]:  # noqa: ANN401, ARG001 - boto3's clients have no type
+    async with open_session(region=REGION, endpoint_url=server) as session:
+        yield await Jobs.open(session)
+
+
+@pytest.fixture
+def launcher(jobs: Jobs) -> BatchLauncher:
+    return BatchLauncher(jobs, queue="queue", definition="worker", user="me", stack="RIOS")
+
+
+async def test_workers_are_one_array_job(launcher: BatchLauncher, batch: Any) -> None:  # noqa: ANN401 - see above
+    before = submitted(batch)
+    async with anyio.create_task_group() as group:
+        await launcher.start(ASSIGNMENT, 3, group)
+    (job,) = submitted(batch) - before
+    described = batch.describe_jobs(jobs=[job])["jobs"][0]
+    assert described["jobName"] == "asyncbatch-20260101-000000-abcd"
+    assert described["arrayProperties"]["size"] == 3
+    assert described["tags"] == {
+        "asyncbatch:run": "20260101-000000-abcd",
+        "asyncbatch:stack": "RIOS",
+        "asyncbatch:user": "me",
+    }
+    assert environment(described) == {
+        "ASYNCBATCH_RUN": "20260101-000000-abcd",
+        "ASYNCBATCH_SLOTS": "4",
+        "RIOSBucket": "bucket",
+        "RIOS_AWSBATCH_REGION": REGION,
+    }
+
+
+async def test_one_worker_is_a_job_of_its_own(launcher: BatchLauncher, batch: Any) -> None:  # noqa: ANN401 - see above
+    before = submitted(batch)
+    async with anyio.create_task_group() as group:
+        await launcher.start(ASSIGNMENT, 1, group)
+    (job,) = submitted(batch) - before
+    assert "size" not in batch.describe_jobs(jobs=[job])["jobs"][0].get("arrayProperties", {})
+    (state,) = await launcher.states()
+    assert state.worker == f"{job[:8]}:0"
+
+
+async def test_each_child_of_an_array_is_a_worker(launcher: BatchLauncher) -> None:
+    async with anyio.create_task_group() as group:
+        await launcher.start(ASSIGNMENT, 2, group)
+        await launcher.start(ASSIGNMENT, 3, group)
+    states = await launcher.states()
+    assert [state.worker.partition(":")[2] for state in states] == ["0", "1", "0", "1", "2"]
+    assert len({state.worker for state in states}) == 5
+    assert not any(state.alive for state in states)
+    assert "in state SUCCEEDED" in states[0].detail
+
+
+async def test_an_array_of_more_than_a_request_holds_is_described(jobs: Jobs) -> None:
+    job = await jobs.submit(name="many", queue="queue", definition="worker", size=120, environment={}, tags={})
+    described = await jobs.describe(job, 120)
+    assert {found.id for found in described} == {f"{job}:{place}" for place in range(120)}
+    assert {found.status for found in described} == {"SUCCEEDED"}
+
+
+async def test_the_end_terminates_the_jobs(launcher: BatchLauncher) -> None:
+    async with anyio.create_task_group() as group:
+        await launcher.start(ASSIGNMENT, 2, group)
+    await launcher.stop()
+    await launcher.stop()
+
+
+async def test_the_newest_definition_says_how_many_slots(jobs: Jobs, batch: Any) -> None:  # noqa: ANN401 - see above
+    assert await jobs.slots("worker") == 4
+    definitions = batch.describe_job_definitions(jobDefinitionName="worker")["jobDefinitions"]
+    first = next(found["jobDefinitionArn"] for found in definitions if found["revision"] == 1)
+    assert await jobs.slots(first) == 1
+
+
+async def test_an_absent_definition_is_told(jobs: Jobs) -> None:
+    with pytest.raises(StackNotFound, match="job definition nobody is not there or not active"):
+        await jobs.slots("nobody")
+
+
+async def test_an_absent_queue_is_told(jobs: Jobs) -> None:
+    with pytest.raises(AwsError, match=r"batch:SubmitJob name to nowhere \(2 workers\)"):
+        await jobs.submit(name="name", queue="nowhere", definition="worker", size=2, environment={}, tags={})
+
+
+def submitted(batch: Any) -> set[str]:  # noqa: ANN401 - see above
+    """Return the ids of all jobs but the children of arrays."""
+    listed = batch.list_jobs(jobQueue="queue", jobStatus="SUCCEEDED")["jobSummaryList"]
+    return {job["jobId"] for job in listed if ":" not in job["jobId"]}
+
+
+def environment(described: dict[str, Any]) -> dict[str, str]:
+    """Return the variables that were asked for; Batch adds some of its own."""
+    asked = described["container"]["environment"]
+    return {entry["name"]: entry["value"] for entry in asked if not entry["name"].startswith("AWS_BATCH_")}

@@ -1,0 +1,129 @@
+"""What lies on the queues and is not this run's, or lies there twice."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+
+from asyncbatch import BatchExecutor
+from asyncbatch.aws.queues import on_endpoint
+from asyncbatch.messages import Body, Goodbye, Hello, Message, Result, Sentinel, Task, seal
+from tests.integration.endpoint import Endpoint
+from tests.integration.eventually import eventually
+from tests.integration.gate import Gate
+from tests.integration.team import Team
+
+DEAD: Final = "20000101-000000-dead"
+WRONG_KEY: Final = b"not the run's key" * 2
+BODY: Final = Body.of(b"not a pickle that anybody may open", key="runs/other/in/0")
+
+
+def double(tile: int) -> int:
+    return 2 * tile
+
+
+TASKS: Final[list[Message]] = [Task(index=0, program="0" * 64, body=BODY), Sentinel(), Sentinel(), Sentinel()]
+ANSWERS: Final[list[Message]] = [
+    Result(index=0, worker="0", attempt=1, outcome="ok", seconds=0.0, body=BODY),
+    Hello(worker="0", slots=1, versions={}, refusal="I am not of this run"),
+    Goodbye(worker="0", reason="idle", tiles=0, busy_seconds=0.0, requests={}),
+]
+
+
+def tasks(run: str, key: bytes) -> list[str]:
+    return [seal(message, run=run, direction="task", key=key) for message in TASKS]
+
+
+def answers(run: str, key: bytes) -> list[str]:
+    return [seal(message, run=run, direction="result", key=key) for message in ANSWERS]
+
+
+def put(endpoint: Endpoint, queue: str, texts: list[str]) -> None:
+    for text in texts:
+        endpoint.sqs.send_message(QueueUrl=queue, MessageBody=text)
+
+
+def texts_on(endpoint: Endpoint, queue: str) -> list[str]:
+    """Return what lies on a queue, without taking it off."""
+    answer = endpoint.sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, VisibilityTimeout=0)
+    return [message["Body"] for message in answer.get("Messages", [])]
+
+
+def test_messages_that_are_not_the_runs_are_set_aside(
+    endpoint: Endpoint, team: Team, gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
+    with BatchExecutor(1, launcher=team.launcher(), settings=endpoint.settings()) as pool:
+        manifest = endpoint.manifest()
+        first = pool.submit(gate, 0)
+        eventually(gate.started)
+        tampered = seal(Sentinel(), run=manifest.run, direction="task", key=manifest.key).replace("Sentinel", "Goodbye")
+        reflected = seal(Sentinel(), run=manifest.run, direction="result", key=manifest.key)
+        put(endpoint, manifest.task_queue, ["hello there", tampered, reflected])
+        put(endpoint, manifest.result_queue, ["hello there", "{}\n{}\n{}", tampered, reflected.replace("Sen", "Zen")])
+        for run, key in ((manifest.run, WRONG_KEY), (DEAD, manifest.key)):
+            put(endpoint, manifest.task_queue, tasks(run, key))
+            put(endpoint, manifest.result_queue, answers(run, key))
+        gate.open()
+        assert first.result(timeout=60) == 0
+        assert list(pool.map(double, range(50), timeout=60)) == [2 * tile for tile in range(50)]
+        eventually(lambda: sum("message set aside" in record.message for record in caplog.records) == 4 + 2 * 3)
+        eventually(lambda: sum("message_set_aside" in output.line for output in team.output) == 3 + 2 * 4)
+        assert pool.status().tiles_done == 51
+        assert pool.status().workers_up == 1
+    assert team.said("does not carry this run's seal")
+    assert team.said(f"message of run {DEAD!r} on a queue of run")
+
+
+def test_a_tile_delivered_twice_counts_once(endpoint: Endpoint, team: Team, gate: Gate) -> None:
+    with BatchExecutor(1, launcher=team.launcher(), settings=endpoint.settings()) as pool:
+        held = [pool.submit(gate, tile) for tile in range(12)]
+        eventually(gate.started)
+        manifest = endpoint.manifest()
+        again = eventually(lambda: texts_on(endpoint, manifest.task_queue))
+        put(endpoint, manifest.task_queue, [again[0], again[0], *again])
+        gate.open()
+        assert [future.result(timeout=60) for future in held] == list(range(12))
+        eventually(lambda: gate.started() == 12 + 2 + len(again))
+        assert list(pool.map(double, range(12), timeout=60)) == [2 * tile for tile in range(12)]
+        assert pool.status().tiles_done == 24
+
+
+@pytest.fixture
+def elsewhere(endpoint: Endpoint) -> Iterator[tuple[str, str, str]]:
+    """Return a stack with no more than a bucket and two queues, whose URLs name AWS's host; and the two URLs."""
+    urls = [endpoint.sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("classic-in", "classic-out")]
+    host = "https://sqs.ap-southeast-2.amazonaws.com/123456789012"
+    stack = f"""
+Resources:
+  Bucket:
+    Type: AWS::S3::Bucket
+Outputs:
+  BatchBucket:
+    Value: !Ref Bucket
+  BatchInQueue:
+    Value: {host}/classic-in
+  BatchOutQueue:
+    Value: {host}/classic-out
+"""
+    endpoint.cloudformation.create_stack(StackName="Classic", TemplateBody=stack)
+    yield "Classic", urls[0], urls[1]
+    endpoint.cloudformation.delete_stack(StackName="Classic")
+    for url in urls:
+        endpoint.sqs.delete_queue(QueueUrl=url)
+
+
+def test_a_run_on_the_stacks_own_queues_is_not_disturbed_by_one_that_died(
+    endpoint: Endpoint, elsewhere: tuple[str, str, str], team: Team, caplog: pytest.LogCaptureFixture
+) -> None:
+    stack, task_queue, result_queue = elsewhere
+    settings: Any = endpoint.settings(stack=stack, queues="stack")
+    assert on_endpoint(task_queue, settings.endpoint_url).endswith("/classic-in")
+    with BatchExecutor(1, launcher=team.launcher(), settings=settings) as pool:
+        assert list(pool.map(double, range(20), timeout=60)) == [2 * tile for tile in range(20)]
+        assert not endpoint.queues()
+    put(endpoint, task_queue, tasks(DEAD, WRONG_KEY))
+    put(endpoint, result_queue, answers(DEAD, WRONG_KEY))
+    with BatchExecutor(2, launcher=team.launcher(), settings=settings) as pool:
+        assert list(pool.map(double, range(20), timeout=60)) == [2 * tile for tile in range(20)]
+        eventually(lambda: sum("message set aside" in record.message for record in caplog.records) >= 3)
+        eventually(lambda: sum("message_set_aside" in output.line for output in team.output) >= 4)

@@ -1,0 +1,32 @@
+"""Programs: uploaded once, and only once."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asyncbatch import BatchExecutor
+from asyncbatch.manifest import program_key
+from tests.integration.endpoint import Endpoint
+
+SIZE = 100_000_000
+
+
+def element(table: NDArray[np.uint8], tile: int) -> int:
+    return int(table[tile])
+
+
+def test_shared_arguments_of_100_mb_are_uploaded_once(endpoint: Endpoint) -> None:
+    table = np.random.default_rng(0).integers(0, 256, SIZE, dtype=np.uint8)
+    puts, heads = [], []
+    for tiles in (64, 1):
+        put, head = endpoint.count("s3:PutObject"), endpoint.count("s3:HeadObject")
+        with BatchExecutor(1, launcher="subprocess", settings=endpoint.settings(run_lease=3600.0)) as pool:
+            program = pool.program(element, table)
+            assert list(pool.map(program, range(tiles))) == table[:tiles].tolist()
+        puts.append(endpoint.count("s3:PutObject") - put)
+        heads.append(endpoint.count("s3:HeadObject") - head)
+    key = program_key(program.digest)
+    assert endpoint.s3.head_object(Bucket=endpoint.bucket, Key=key)["ContentLength"] >= SIZE
+    # The manifest, two signs of life and the program; the second run finds the program there.
+    assert puts == [4, 3]
+    assert heads == [1, 1]
+    endpoint.s3.delete_object(Bucket=endpoint.bucket, Key=key)

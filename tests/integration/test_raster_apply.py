@@ -1,0 +1,70 @@
+"""Rasters through real workers: what is written is what a serial run writes, byte for byte."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from osgeo import gdal, gdal_array
+
+from asyncbatch import BatchExecutor, TileError
+from asyncbatch.errors import OutputError
+from asyncbatch.raster import BlockInfo, Blocks, apply
+
+
+def blurred(info: BlockInfo, inputs: Blocks, outputs: Blocks, other: int) -> None:
+    image = inputs.image
+    around = sum(np.roll(image, shift, (1, 2)) for shift in [(0, 0), (0, 1), (1, 0), (0, -1), (-1, 0)])
+    outputs.blurred = (around * other).astype(image.dtype)
+    outputs.nodata = np.full((1, *image.shape[1:]), info.getNoDataValueFor(image), image.dtype)
+
+
+def stumbles(info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
+    outputs.result = inputs.image
+    if info.getBlockCount() == (2, 1):
+        raise ValueError("a bad pixel")
+
+
+def forgets(_info: BlockInfo, _inputs: Blocks, outputs: Blocks) -> None:
+    outputs.resutl = 1
+
+
+def image(folder: Path, dtype: str) -> Path:
+    gdal.UseExceptions()
+    random = np.random.default_rng(5)
+    array = random.integers(0, 50, (2, 70, 90)).astype(dtype)
+    if array.dtype.kind == "c":
+        array = (array + 1j * random.random(array.shape)).astype(dtype)
+    path = folder / "in.tif"
+    kind = gdal_array.NumericTypeCodeToGDALTypeCode(array.dtype)
+    dataset = gdal.GetDriverByName("GTiff").Create(str(path), 90, 70, 2, kind)
+    dataset.GetRasterBand(1).SetNoDataValue(7)
+    dataset.WriteArray(array)
+    del dataset
+    return path
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32", "complex64"])
+def test_workers_write_what_a_serial_run_writes(dtype: str, pool: BatchExecutor, tmp_path: Path) -> None:
+    source = image(tmp_path, dtype)
+    for way, executor in (("serial", None), ("workers", pool)):
+        outputs = {name: tmp_path / f"{name}-{way}.tif" for name in ("blurred", "nodata")}
+        apply(blurred, {"image": source}, outputs, other=2, window=32, overlap=1, executor=executor)
+    for name in ("blurred", "nodata"):
+        assert (tmp_path / f"{name}-workers.tif").read_bytes() == (tmp_path / f"{name}-serial.tif").read_bytes()
+
+
+def test_a_failed_tile_is_numbered_within_its_own_raster(pool: BatchExecutor, tmp_path: Path) -> None:
+    """The pool has computed many tiles before, and numbers them on."""
+    source = image(tmp_path, "uint8")
+    with pytest.raises(TileError) as caught:
+        apply(stumbles, {"image": source}, {"result": tmp_path / "out.tif"}, window=32, executor=pool)
+    first, *more = str(caught.value).splitlines()
+    assert first.startswith("tile 5 (window x=64 y=32 26×32 pixels) failed on worker ")  # noqa: RUF001 - the sign for "by"
+    assert first.endswith(", attempt 1: ValueError: a bad pixel")
+    assert "in stumbles" in "".join(more)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["in.tif"]
+
+
+def test_an_output_never_set_is_no_error_of_the_function(pool: BatchExecutor, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="output 'result' was never set; the function set: 'resutl'"):
+        apply(forgets, {"image": image(tmp_path, "uint8")}, {"result": tmp_path / "out.tif"}, executor=pool)

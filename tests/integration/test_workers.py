@@ -1,0 +1,131 @@
+"""Workers and slots that die, are told to go, or have nothing to do."""
+
+import os
+import signal
+import sys
+import time
+
+import anyio
+import pytest
+
+from asyncbatch import BatchExecutor, TileLost
+from asyncbatch.errors import WorkersLost
+from asyncbatch.main.launchers import SubprocessLauncher
+from tests.integration.endpoint import Endpoint
+from tests.integration.eventually import eventually
+from tests.integration.gate import Gate
+from tests.integration.team import Team
+
+
+def slowly(tile: int) -> int:
+    time.sleep(0.05)
+    return -tile
+
+
+def deadly(tile: int) -> int:
+    os.kill(os.getppid(), signal.SIGKILL)
+    return tile
+
+
+def ends(launcher: SubprocessLauncher) -> list[str]:
+    """Return how a launcher's workers have ended so far."""
+    return [state.detail for state in anyio.run(launcher.states) if not state.alive]
+
+
+def test_four_workers_killed_in_a_run_cost_no_tile(endpoint: Endpoint, team: Team) -> None:
+    launcher = team.launcher()
+    with BatchExecutor(2, launcher=launcher, settings=endpoint.settings()) as pool:
+        results = pool.map(slowly, range(150), timeout=60)
+        found = []
+        for _ in range(4):
+            found += [next(results) for _ in range(10)]
+            os.kill(eventually(team.workers)[0], signal.SIGKILL)
+        found += results
+    assert found == [-tile for tile in range(150)]
+    assert sum("SIGKILL" in end for end in ends(launcher)) == 4
+
+
+def test_a_tile_that_no_worker_survives_is_lost(endpoint: Endpoint, team: Team) -> None:
+    with BatchExecutor(1, launcher=team.launcher(), settings=endpoint.settings(max_attempts=2)) as pool:
+        with pytest.raises(TileLost, match=r"tile 0 lost after 2 attempts.*died or fell silent"):
+            pool.submit(deadly, 7).result(timeout=60)
+        assert pool.submit(slowly, 7).result(timeout=60) == -7
+
+
+def test_workers_that_all_die_end_the_run(endpoint: Endpoint, team: Team, gate: Gate) -> None:
+    mortal = gate.folder / "mortal"
+    mortal.write_text(f'#!/bin/sh\n[ "$ASYNCBATCH_WORKER" = 0 ] && exec {sys.executable} "$@"\necho no luck\nexit 7\n')
+    mortal.chmod(0o755)
+    with BatchExecutor(1, launcher=team.launcher(python=str(mortal)), settings=endpoint.settings()) as pool:
+        future = pool.submit(gate, "held")
+        eventually(gate.started)
+        os.kill(team.workers()[0], signal.SIGKILL)
+        with pytest.raises(WorkersLost, match="exited with status 7, its last lines: no luck"):
+            future.result(timeout=60)
+        with pytest.raises(WorkersLost):
+            pool.submit(slowly, 1).result(timeout=60)
+
+
+def test_killed_slots_are_replaced_and_their_tiles_computed_again(endpoint: Endpoint, team: Team, gate: Gate) -> None:
+    launcher = team.launcher(environment={"ASYNCBATCH_SLOTS": "2"})
+    with BatchExecutor(1, launcher=launcher, settings=endpoint.settings(lease=300.0)) as pool:
+        futures = [pool.submit(gate, tile) for tile in "ab"]
+        eventually(lambda: gate.started("a") and gate.started("b"))
+        for slot in team.slots():
+            os.kill(slot, signal.SIGKILL)
+        eventually(lambda: gate.started("a") + gate.started("b") == 4)
+        gate.open()
+        assert [future.result(timeout=60) for future in futures] == ["a", "b"]
+        assert len(team.workers()) == 1
+    assert team.said("killed by signal 9 (SIGKILL), perhaps for lack of memory")
+
+
+def test_a_worker_told_to_go_gives_its_tile_back_at_once(endpoint: Endpoint, team: Team, gate: Gate) -> None:
+    launcher = team.launcher()
+    with BatchExecutor(1, launcher=launcher, settings=endpoint.settings(lease=600.0)) as pool:
+        future = pool.submit(gate, "tile")
+        (first,) = eventually(lambda: gate.started() and team.workers())
+        with team.worker(endpoint, endpoint.manifest().run):
+            eventually(lambda: pool.status().workers_up == 2)
+            os.kill(first, signal.SIGTERM)
+            eventually(lambda: gate.started() == 2, within=5)  # far less than the lease, and than a long poll
+            gate.open()
+            assert future.result(timeout=60) == "tile"
+            pool.submit(slowly, 1).result(timeout=60)
+    assert "exited with status 143" in ends(launcher)[0]
+
+
+def test_a_slow_tile_keeps_its_lease(endpoint: Endpoint, team: Team, gate: Gate) -> None:
+    with BatchExecutor(1, launcher=team.launcher(), settings=endpoint.settings()) as pool:
+        future = pool.submit(gate, "slow")
+        extends = endpoint.count("sqs:ChangeMessageVisibilityBatch")
+        eventually(lambda: endpoint.count("sqs:ChangeMessageVisibilityBatch") >= extends + 4)  # over more than a lease
+        gate.open()
+        assert future.result(timeout=60) == "slow"
+    assert gate.started("slow") == 1
+
+
+def test_idle_workers_leave_and_others_come_for_new_tiles(endpoint: Endpoint, team: Team) -> None:
+    launcher = team.launcher()
+    with BatchExecutor(1, launcher=launcher, settings=endpoint.settings(idle_timeout=1.0)) as pool:
+        eventually(lambda: ends(launcher))
+        assert "exited with status 0" in ends(launcher)[0]
+        assert pool.submit(slowly, 2).result(timeout=60) == -2
+
+
+def test_a_worker_leaves_when_its_queue_is_deleted(endpoint: Endpoint, team: Team, gate: Gate) -> None:
+    launcher = team.launcher()
+    with BatchExecutor(1, launcher=launcher, settings=endpoint.settings()) as pool:
+        future = pool.submit(gate, "held")
+        eventually(gate.started)
+        (queue,) = endpoint.queues("-task")
+        endpoint.sqs.delete_queue(QueueUrl=queue)
+        eventually(lambda: ends(launcher))
+        pool.shutdown(cancel_futures=True)
+        assert future.exception()
+    assert "exited with status 0" in ends(launcher)[0]
+
+
+def test_a_worker_without_a_run_leaves(endpoint: Endpoint, team: Team) -> None:
+    with team.worker(endpoint, run="20000101-000000-0000") as worker:
+        assert worker.wait(timeout=20) == 0
