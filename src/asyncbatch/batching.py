@@ -7,6 +7,9 @@ from typing import Final
 _WEIGHT: Final = 0.25
 """Of the newest observation, in the running means below: about the last seven count."""
 
+_LULL: Final = 6
+"""Mean gaps without an arrival that say that the company is complete: arrivals come in bursts."""
+
 
 @dataclass(slots=True)
 class Mean:
@@ -88,7 +91,7 @@ class Linger:
         gap = self.gap.value
         if gap is None or gap > patience:
             return self.last + self.least
-        return min(self.first + patience, self.last + max(self.least, 3 * gap))
+        return min(self.first + patience, self.last + max(self.least, _LULL * gap))
 
     def sent(self) -> None:
         """Note that the batch was sent: the next one is empty."""
@@ -119,3 +122,29 @@ def spare_time(*, outstanding: int, slots: int, rate: float | None, seconds: flo
         return 0.0
     busy = min(slots, ceil(rate * seconds))
     return max(0.0, min(most, 0.25 * (outstanding - 2 * busy) / rate))
+
+
+def hold_back(*, sending: int, slots: int, rate: float | None, seconds: float | None, batch: int, most: float) -> float:
+    """Return for how many seconds announcements and results may wait although the workers have no backlog.
+
+    Where tiles are so short that the slots are idle half of the time although main sends as fast as it can, hurry
+    gains nothing: while enough payloads are being uploaded to fill a batch, main has work, and its batches company.
+
+    Parameters
+    ----------
+    sending : int
+        Tiles that are being sent, the waiting announcements among them.
+    slots : int
+        Slots of all workers that are up.
+    rate : float or None
+        Results a second of late; None if not yet known.
+    seconds : float or None
+        What a tile takes in its slot, of late; None if not yet known.
+    batch : int
+        Announcements that make a full batch.
+    most : float
+        The seconds that are allowed then.
+    """
+    if not rate or seconds is None or sending < batch:
+        return 0.0
+    return most if rate * seconds < slots / 2 else 0.0

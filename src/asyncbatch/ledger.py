@@ -35,6 +35,8 @@ class Ledger:
     duplicates: int = 0
     under_way: int = 0
     """Tiles that are being sent or have been announced."""
+    sending: int = 0
+    """Those of them that are being sent."""
     _states: dict[int, State] = field(default_factory=dict)
     _waiting: deque[int] = field(default_factory=deque)
 
@@ -55,6 +57,7 @@ class Ledger:
             if self._states.get(index) is State.WAITING:
                 self._states[index] = State.SENDING
                 self.under_way += 1
+                self.sending += 1
                 return index
         return None
 
@@ -65,6 +68,7 @@ class Ledger:
         """
         if self._states.get(index) is State.SENDING:
             self._states[index] = State.ANNOUNCED
+            self.sending -= 1
 
     def settle(self, index: int) -> bool:
         """Note a tile's end and return True, or return False if it had ended before.
@@ -82,15 +86,13 @@ class Ledger:
         if state is None:
             self.duplicates += 1
             return False
-        if state is not State.WAITING:
-            self.under_way -= 1
+        self._leave(state)
         self.settled += 1
         return True
 
     def withdraw(self, index: int) -> None:
         """Forget a tile that was cancelled before it was sent."""
-        if self._states.pop(index) is State.SENDING:
-            self.under_way -= 1
+        self._leave(self._states.pop(index))
 
     def unsettled(self) -> list[int]:
         """Return the indices of all tiles that have not ended."""
@@ -104,3 +106,8 @@ class Ledger:
     def waiting(self) -> int:
         """Tiles that have not been sent."""
         return len(self._states) - self.under_way
+
+    def _leave(self, state: State) -> None:
+        """Take a tile out of the counts."""
+        self.under_way -= state is not State.WAITING
+        self.sending -= state is State.SENDING

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import wait
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -47,6 +48,20 @@ def noise(size: int) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
 
 
+@pytest.fixture(scope="module")
+def heard() -> Team:
+    """Return the team of the pool `single`, with what it wrote."""
+    return Team()
+
+
+@pytest.fixture(scope="module")
+def single(endpoint: Endpoint, heard: Team) -> Iterator[BatchExecutor]:
+    """Return a pool of one worker, that sends one tile after the other."""
+    settings = endpoint.settings(window=1, max_attempts=2)
+    with BatchExecutor(1, launcher=heard.launcher(), settings=settings) as pool:
+        yield pool
+
+
 def test_results_come_in_order_whichever_comes_first(pool: BatchExecutor) -> None:
     assert list(pool.map(square, range(200))) == [square(x) for x in range(200)]
 
@@ -76,16 +91,15 @@ def test_map_waits_no_longer_than_told(pool: BatchExecutor, gate: Gate) -> None:
     assert pool.submit(square, 3).result() == 9
 
 
-def test_a_waiting_tile_can_be_cancelled(endpoint: Endpoint, gate: Gate) -> None:
-    with BatchExecutor(1, launcher="subprocess", settings=endpoint.settings(window=1)) as pool:
-        first, second, third = (pool.submit(gate, tile) for tile in ("first", "second", "third"))
-        eventually(gate.started)
-        assert second.cancel()
-        assert not first.cancel()
-        gate.open()
-        assert third.result() == "third"
-        assert first.result() == "first"
-        assert second.cancelled()
+def test_a_waiting_tile_can_be_cancelled(single: BatchExecutor, gate: Gate) -> None:
+    first, second, third = (single.submit(gate, tile) for tile in ("first", "second", "third"))
+    eventually(gate.started)
+    assert second.cancel()
+    assert not first.cancel()
+    gate.open()
+    assert third.result() == "third"
+    assert first.result() == "first"
+    assert second.cancelled()
     assert not gate.started("second")
 
 
@@ -150,16 +164,16 @@ def test_two_pools_on_one_stack_do_not_meet(pool: BatchExecutor, endpoint: Endpo
         assert other.status().tiles_done == 50
 
 
-def test_status_tells_where_the_run_stands(endpoint: Endpoint, gate: Gate) -> None:
-    with BatchExecutor(1, launcher="subprocess", settings=endpoint.settings(window=4)) as pool:
-        futures = [pool.submit(gate, tile) for tile in range(10)]
-        eventually(gate.started)
-        status = pool.status()
-        assert (status.tiles_done, status.tiles_in_flight, status.tiles_waiting) == (0, 4, 6)
-        assert (status.workers_up, status.workers_wanted) == (1, 1)
-        gate.open()
-        wait(futures)
-        eventually(lambda: pool.status().tiles_done == 10)
+def test_status_tells_where_the_run_stands(single: BatchExecutor, gate: Gate) -> None:
+    done = single.status().tiles_done
+    futures = [single.submit(gate, tile) for tile in range(10)]
+    eventually(gate.started)
+    status = single.status()
+    assert (status.tiles_done, status.tiles_in_flight, status.tiles_waiting) == (done, 1, 9)
+    assert (status.workers_up, status.workers_wanted) == (1, 1)
+    gate.open()
+    wait(futures)
+    eventually(lambda: single.status().tiles_done == done + 10)
 
 
 def test_shutdown_finishes_what_was_submitted(endpoint: Endpoint, gate: Gate) -> None:
@@ -174,6 +188,10 @@ def test_shutdown_finishes_what_was_submitted(endpoint: Endpoint, gate: Gate) ->
     assert [future.result() for future in futures] == [0, 1, 2]
     pool.shutdown()
     assert endpoint.leftovers() == before
+    with pytest.raises(RunClosed, match="shut down"):
+        pool.submit(square, 1)
+    with pytest.raises(RunClosed, match="shut down"):
+        pool.map(square, [1])
 
 
 def test_shutdown_gives_up_tiles_when_told(endpoint: Endpoint, gate: Gate, team: Team) -> None:
@@ -185,15 +203,6 @@ def test_shutdown_gives_up_tiles_when_told(endpoint: Endpoint, gate: Gate, team:
     assert all(future.cancelled() or isinstance(future.exception(), RunClosed) for future in futures[1:])
     assert not processes(team.mark)
     pool.shutdown()  # a second time is no error
-
-
-def test_submit_after_the_end_says_so(endpoint: Endpoint) -> None:
-    with BatchExecutor(1, launcher="subprocess", settings=endpoint.settings()) as pool:
-        pass
-    with pytest.raises(RunClosed, match="shut down"):
-        pool.submit(square, 1)
-    with pytest.raises(RunClosed, match="shut down"):
-        pool.map(square, [1])
 
 
 def test_futures_can_be_submitted_from_any_thread(pool: BatchExecutor) -> None:
@@ -239,12 +248,11 @@ def crash_on_three(tile: int) -> int:
     return tile
 
 
-def test_what_user_code_prints_is_the_workers_output(endpoint: Endpoint, team: Team) -> None:
-    with BatchExecutor(1, launcher=team.launcher(), settings=endpoint.settings()) as pool:
-        assert list(pool.map(speak, [5, 6])) == [5, 6]
+def test_what_user_code_prints_is_the_workers_output(single: BatchExecutor, heard: Team) -> None:
+    assert list(single.map(speak, [5, 6])) == [5, 6]
     for how in ("printed", "written", "echoed", "complained"):
         for tile in (5, 6):
-            assert team.said(f"{how} by tile {tile}")
+            eventually(partial(heard.said, f"{how} by tile {tile}"))
 
 
 def test_an_exit_in_user_code_is_the_tiles_failure(pool: BatchExecutor) -> None:
@@ -258,12 +266,10 @@ def test_a_result_that_does_not_pickle_is_the_tiles_failure(pool: BatchExecutor)
         pool.submit(unsendable, 0).result()
 
 
-def test_a_crash_costs_its_own_tile_only(endpoint: Endpoint, team: Team) -> None:
-    settings = endpoint.settings(max_attempts=2)
-    with BatchExecutor(1, launcher=team.launcher(), settings=settings) as pool:
-        futures = [pool.submit(crash_on_three, tile) for tile in range(8)]
-        error = futures.pop(3).exception()
-        assert isinstance(error, TileLost)
-        assert "SIGSEGV" in error.reason
-        assert (error.tile, error.attempts, error.worker) == (3, 2, "0")
-        assert [future.result() for future in futures] == [0, 1, 2, 4, 5, 6, 7]
+def test_a_crash_costs_its_own_tile_only(single: BatchExecutor) -> None:
+    futures = [single.submit(crash_on_three, tile) for tile in range(8)]
+    error = futures.pop(3).exception()
+    assert isinstance(error, TileLost)
+    assert "SIGSEGV" in error.reason
+    assert (error.attempts, error.worker) == (2, "0")
+    assert [future.result() for future in futures] == [0, 1, 2, 4, 5, 6, 7]

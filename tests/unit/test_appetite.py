@@ -59,11 +59,15 @@ def test_the_newest_tiles_count_most() -> None:
     [(0.0, 0.5), (0.01, 0.5), (0.04, 0.5), (0.1, 0.2), (0.2, 0.1), (2.0, 0.01), (60.0, 0.0)],
 )
 def test_results_of_short_tiles_wait_for_others(seconds: float, patience: float) -> None:
-    assert fed(2, seconds, MIB).patience() == pytest.approx(patience, abs=0.001)
+    assert fed(2, seconds, MIB).patience(computing=1) == pytest.approx(patience, abs=0.001)
 
 
 def test_the_first_results_wait_for_nothing() -> None:
-    assert Appetite(slots=4).patience() == 0.0
+    assert Appetite(slots=4).patience(computing=1) == 0.0
+
+
+def test_with_no_tile_in_hand_a_result_waits_a_fifth_of_the_time() -> None:
+    assert fed(2, 0.001, MIB).patience(computing=0) == pytest.approx(0.1)
 
 
 @given(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncbatch.batching import Linger, Mean, Throughput, spare_time
+from asyncbatch.batching import Linger, Mean, Throughput, hold_back, spare_time
 
 gaps = st.floats(0, 10, allow_subnormal=False)
 
@@ -21,7 +21,7 @@ def test_what_comes_alone_goes_as_soon_as_its_own_turn_is_over() -> None:
 
 
 def test_company_is_waited_for_by_the_gap_between_arrivals() -> None:
-    assert lingering(5.0, 5.1).due(patience=10) == pytest.approx(5.1 + 3 * 0.1)
+    assert lingering(5.0, 5.1).due(patience=10) == pytest.approx(5.1 + 6 * 0.1)
 
 
 def test_a_batch_waits_no_longer_than_patience_after_its_first() -> None:
@@ -40,7 +40,7 @@ def test_the_gap_is_remembered_from_batch_to_batch() -> None:
     linger = lingering(5.0, 5.1)
     linger.sent()
     linger.arrived(5.2)
-    assert linger.due(patience=10) == pytest.approx(5.2 + 3 * 0.1)
+    assert linger.due(patience=10) == pytest.approx(5.2 + 6 * 0.1)
 
 
 def test_patience_counts_from_the_first_of_each_batch() -> None:
@@ -175,3 +175,20 @@ def test_main_waits_while_the_workers_have_a_backlog(
 ) -> None:
     found = spare_time(outstanding=outstanding, slots=slots, rate=rate, seconds=seconds, most=60.0)
     assert found == pytest.approx(spare)
+
+
+@pytest.mark.parametrize(
+    ("sending", "rate", "seconds", "found"),
+    [
+        (10, 30.0, 0.001, 0.5),
+        (64, 30.0, 0.066, 0.5),  # a little less than half of four slots busy
+        (64, 30.0, 0.067, 0.0),  # a little more
+        (9, 30.0, 0.001, 0.0),  # not enough on its way to fill a batch
+        (64, None, 0.001, 0.0),
+        (64, 30.0, None, 0.0),
+    ],
+)
+def test_idle_workers_are_kept_waiting_only_where_main_can_t_feed_them(
+    sending: int, rate: float | None, seconds: float | None, found: float
+) -> None:
+    assert hold_back(sending=sending, slots=4, rate=rate, seconds=seconds, batch=10, most=0.5) == found

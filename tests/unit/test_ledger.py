@@ -77,6 +77,7 @@ class Tiles(RuleBasedStateMachine):
     @invariant()
     def counts_agree(self) -> None:
         assert self.ledger.under_way == len(self.under_way)
+        assert self.ledger.sending == len(self.sending)
         assert self.ledger.waiting == len(self.waiting)
         assert sorted(self.ledger.unsettled()) == sorted({*self.waiting, *self.under_way})
         assert self.ledger.settled == self.ends.total()

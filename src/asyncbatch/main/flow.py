@@ -11,7 +11,7 @@ from typing import Any, Final
 import anyio
 from anyio.abc import TaskGroup
 
-from asyncbatch.batching import Mean, Throughput, spare_time
+from asyncbatch.batching import Mean, Throughput, hold_back, spare_time
 from asyncbatch.errors import AsyncBatchError, RunClosed, RunError
 from asyncbatch.ledger import Ledger
 from asyncbatch.main.crew import Crew
@@ -19,7 +19,7 @@ from asyncbatch.main.inbound import Inbound
 from asyncbatch.main.outbound import Outbound
 from asyncbatch.main.run import Run
 from asyncbatch.main.ticket import Ticket
-from asyncbatch.messages import Goodbye, Hello, Message, Result
+from asyncbatch.messages import BATCH_LIMIT, Goodbye, Hello, Message, Result
 
 log: Final = logging.getLogger(__name__)
 
@@ -50,8 +50,8 @@ class Flow:
         self._seconds = Mean()
         self._ending = False
         self._changed = anyio.Event()
-        self._outbound = Outbound(run, patience=self._spare_time)
-        self._inbound = Inbound(run, expecting=self._expecting, patience=self._spare_time, handle=self._handle)
+        self._outbound = Outbound(run, patience=self._patience)
+        self._inbound = Inbound(run, expecting=self._expecting, patience=self._patience, handle=self._handle)
 
     def start(self) -> None:
         """Begin to send and receive."""
@@ -113,16 +113,19 @@ class Flow:
     def _expecting(self) -> bool:
         return bool(self._tickets) or not self._crew.came_up or self._ending
 
-    def _spare_time(self) -> float:
+    def _patience(self) -> float:
+        """Return for how many seconds announcements and results may wait for others now."""
         if self._ending:
             return 0.0
-        return spare_time(
-            outstanding=self.ledger.under_way,
-            slots=self._crew.slots,
-            rate=self._throughput.rate(anyio.current_time()),
-            seconds=self._seconds.value,
-            most=_LONGEST_SPARE,
+        slots = self._crew.slots
+        rate = self._throughput.rate(anyio.current_time())
+        seconds = self._seconds.value
+        outstanding, sending = self.ledger.under_way, self.ledger.sending
+        spare = spare_time(outstanding=outstanding, slots=slots, rate=rate, seconds=seconds, most=_LONGEST_SPARE)
+        held = hold_back(
+            sending=sending, slots=slots, rate=rate, seconds=seconds, batch=BATCH_LIMIT, most=_LONGEST_SPARE
         )
+        return max(spare, held)
 
     def _pump(self) -> None:
         """Send as many tiles as the window has room for."""

@@ -14,6 +14,7 @@ from anyio.abc import Process, TaskGroup
 from anyio.streams.text import TextReceiveStream
 
 from asyncbatch.aws.protocols import RunJobs
+from asyncbatch.errors import WorkersNotStarted
 from asyncbatch.main.crew import WorkerState
 from asyncbatch.manifest import batch_worker
 
@@ -124,16 +125,22 @@ class SubprocessLauncher:
         for _ in range(count):
             worker = str(len(self._children))
             variables = {"ASYNCBATCH_WORKER": worker, "ASYNCBATCH_LIFELINE": "1", "PYTHONUNBUFFERED": "1"}
-            process = await anyio.open_process(
-                [self._python, "-m", "asyncbatch.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **self._environment, **assignment.environment(), **variables},
-                start_new_session=True,
-            )
+            try:
+                process = await self._opened(assignment, variables)
+            except OSError as error:
+                raise WorkersNotStarted(f"worker {worker} can't be started with {self._python}: {error}") from error
             self._children[worker] = child = _Child(process=process)
             group.start_soon(self._listen, worker, child)
+
+    async def _opened(self, assignment: Assignment, variables: Mapping[str, str]) -> Process:
+        return await anyio.open_process(
+            [self._python, "-m", "asyncbatch.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **self._environment, **assignment.environment(), **variables},
+            start_new_session=True,
+        )
 
     async def states(self) -> Sequence[WorkerState]:
         """Return the state of every process ever started."""

@@ -88,7 +88,7 @@ async def _worker(  # noqa: PLR0917
         await sender.send(manifest.result_queue, texts)
 
     def patience() -> float:
-        return tiles.appetite.patience() if worker.computing else 0.0
+        return tiles.appetite.patience(worker.computing)
 
     results: Outbox[str] = Outbox(send, most=BATCH_LIMIT, most_bytes=MESSAGE_LIMIT, size=len, patience=patience)
     tiles = Tiles(

@@ -53,10 +53,17 @@ class Appetite:
             return max(0, min(free, self.slots, BATCH_LIMIT))
         return min(free, BATCH_LIMIT) if free >= min(BATCH_LIMIT, ceil(ahead / 2)) else 0
 
-    def patience(self) -> float:
-        """Return for how many seconds a result may wait for others, while there are others to come.
+    def patience(self, computing: int) -> float:
+        """Return for how many seconds a result may wait for others.
 
-        The longer the tiles take, the fewer results there are, and the less is saved by holding them back.
+        The longer the tiles take, the fewer results there are, and the less is saved by holding them back. With no
+        tile in hand the next one's result is further off, and main may be waiting for this one.
+
+        Parameters
+        ----------
+        computing : int
+            Tiles received and not yet computed.
         """
         seconds = self.seconds.value
-        return 0.0 if seconds is None else min(_LONGEST_WAIT, _WAIT_SHARE / max(seconds, 1e-6))
+        longest = 0.0 if seconds is None else min(_LONGEST_WAIT, _WAIT_SHARE / max(seconds, 1e-6))
+        return longest if computing else longest / 5

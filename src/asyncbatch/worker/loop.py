@@ -132,7 +132,7 @@ class Worker:
             except QueueGone:
                 self._end(Stop.RUN_OVER)
             except (AwsBusy, EndpointUnreachable) as error:
-                if left <= 0:
+                if left <= 0 and not self._busy:
                     raise
                 log.warning("receive failed", extra={"action": "receive_failed", "why": error})
                 await anyio.sleep(1.0)
