@@ -10,6 +10,9 @@ _WEIGHT: Final = 0.25
 _LULL: Final = 6
 """Mean gaps without an arrival that say that the company is complete: arrivals come in bursts."""
 
+_SHORT: Final = 0.05
+"""Seconds. Of longer tiles a run has its first results before its rate is known: idle slots say nothing then."""
+
 
 @dataclass(slots=True)
 class Mean:
@@ -127,8 +130,9 @@ def spare_time(*, outstanding: int, slots: int, rate: float | None, seconds: flo
 def hold_back(*, sending: int, slots: int, rate: float | None, seconds: float | None, batch: int, most: float) -> float:
     """Return for how many seconds announcements and results may wait although the workers have no backlog.
 
-    Where tiles are so short that the slots are idle half of the time although main sends as fast as it can, hurry
-    gains nothing: while enough payloads are being uploaded to fill a batch, main has work, and its batches company.
+    Where tiles are short (below 0.05 s) and the slots are idle half of the time although main sends as fast as it
+    can, hurry gains nothing: while enough payloads are being uploaded to fill a batch, main has work, and its batches
+    have company.
 
     Parameters
     ----------
@@ -145,6 +149,6 @@ def hold_back(*, sending: int, slots: int, rate: float | None, seconds: float | 
     most : float
         The seconds that are allowed then.
     """
-    if not rate or seconds is None or sending < batch:
+    if not rate or seconds is None or seconds > _SHORT or sending < batch:
         return 0.0
     return most if rate * seconds < slots / 2 else 0.0

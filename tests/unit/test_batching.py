@@ -181,8 +181,9 @@ def test_main_waits_while_the_workers_have_a_backlog(
     ("sending", "rate", "seconds", "found"),
     [
         (10, 30.0, 0.001, 0.5),
-        (64, 30.0, 0.066, 0.5),  # a little less than half of four slots busy
-        (64, 30.0, 0.067, 0.0),  # a little more
+        (64, 49.0, 0.04, 0.5),  # a little less than half of four slots busy
+        (64, 51.0, 0.04, 0.0),  # a little more
+        (64, 5.0, 0.06, 0.0),  # long tiles, at a run's beginning
         (9, 30.0, 0.001, 0.0),  # not enough on its way to fill a batch
         (64, None, 0.001, 0.0),
         (64, 30.0, None, 0.0),
