@@ -44,16 +44,6 @@ class AgeOfBlob(Protocol):
         """Return the age of the object under `key`, or None if there is none."""
 
 
-class DeleteBlobs(Protocol):
-    """Can delete objects."""
-
-    async def delete(self, keys: Sequence[str]) -> None:
-        """Delete the objects under `keys`; absent ones do not matter."""
-
-    async def delete_prefix(self, prefix: str) -> int:
-        """Delete all objects whose key starts with `prefix`; return how many."""
-
-
 class SendMessages(Protocol):
     """Can send to queues."""
 
@@ -76,16 +66,6 @@ class KeepMessages(Protocol):
 
     async def remove(self, queue: str, handles: Sequence[str]) -> None:
         """Delete up to ten messages."""
-
-
-class OwnQueues(Protocol):
-    """Can create and delete queues."""
-
-    async def create(self, name: str, *, lease: float, tags: Mapping[str, str]) -> str:
-        """Create a queue and return its URL."""
-
-    async def drop(self, queue: str) -> None:
-        """Delete a queue; an absent one does not matter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
