@@ -70,6 +70,8 @@ class Task:
     """SHA-256 of the program."""
     body: Body
     """The pickled ``(args, kwargs)``."""
+    spare: float = 0.0
+    """Seconds for which main, busy with others, lets the result wait for company."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,8 +66,23 @@ def test_the_first_results_wait_for_nothing() -> None:
     assert Appetite(slots=4).patience(computing=1) == 0.0
 
 
-def test_with_no_tile_in_hand_a_result_waits_a_fifth_of_the_time() -> None:
-    assert fed(2, 0.001, MIB).patience(computing=0) == pytest.approx(0.1)
+@pytest.mark.parametrize(("spare", "patience"), [(0.0, 0.0), (0.2, 0.2), (9.0, 0.5)])
+def test_with_no_tile_in_hand_a_result_waits_as_long_as_main_allows(spare: float, patience: float) -> None:
+    appetite = fed(2, 0.001, MIB)
+    appetite.spare = spare
+    assert appetite.patience(computing=0) == pytest.approx(patience)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "spare", "rest"),
+    [(0.001, 0.0, 0.0), (0.001, 0.2, 0.2), (0.001, 9.0, 0.3), (0.2, 9.0, 0.0)],
+)
+def test_an_empty_queue_is_left_alone_while_short_tiles_are_in_hand_and_main_has_time(
+    seconds: float, spare: float, rest: float
+) -> None:
+    appetite = fed(2, seconds, MIB)
+    appetite.spare = spare
+    assert appetite.rest() == pytest.approx(rest)
 
 
 @given(

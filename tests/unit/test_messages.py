@@ -140,7 +140,8 @@ def test_a_changed_character_is_refused_or_changes_nothing(message: Message, dat
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Task)])
 def test_each_field_is_under_the_seal(name: str) -> None:
-    wanted: dict[str, object] = {"index": 8, "program": "cd" * 32, "body": {"sha256": "0", "size": 9, "key": "k"}}
+    body = {"sha256": "0", "size": 9, "key": "k"}
+    wanted: dict[str, object] = {"index": 8, "program": "cd" * 32, "body": body, "spare": 1.0}
     with pytest.raises(MessageError, match="seal"):
         opened(resealed({name: wanted[name]}))
 

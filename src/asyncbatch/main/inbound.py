@@ -20,6 +20,8 @@ log: Final = logging.getLogger(__name__)
 
 _REMOVAL_PATIENCE: Final = 5.0
 _GARBAGE_PATIENCE: Final = 10.0
+_BACKLOG: Final = 2  # full receives running that say that the queue holds more
+_AFTER_FULL: Final = 4  # of the patience, this part
 _DOWNLOADS: Final = 16
 _LARGE: Final = 2**20  # bytes that take longer to unpickle than a thread takes to start
 _OUTAGE: Final = 60.0  # seconds without an answer before the run is given up
@@ -85,11 +87,11 @@ class Inbound:
         async with anyio.create_task_group() as group:
             group.start_soon(self._removals.run)
             group.start_soon(self._garbage.run)
-            found: list[Received] = []
+            full = 0  # receives running that brought all they could
             while True:
                 await self._expect()
-                if len(found) < BATCH_LIMIT:  # else there are more to be had now
-                    await self._pause()
+                if full < _BACKLOG:
+                    await self._pause(full)
                 try:
                     found = await self._run.receiver.receive(
                         self._run.manifest.result_queue, most=BATCH_LIMIT, wait=LONGEST_POLL, lease=self._lease
@@ -101,6 +103,7 @@ class Inbound:
                     await anyio.sleep(1.0)
                     continue
                 answered = anyio.current_time()
+                full = full + 1 if len(found) == BATCH_LIMIT else 0
                 for received in found:
                     message = self._opened(received)
                     if message is not None:
@@ -143,9 +146,9 @@ class Inbound:
             self._awake = anyio.Event()
             await self._awake.wait()
 
-    async def _pause(self) -> None:
-        """Wait while results may wait."""
-        with anyio.move_on_after(self._patience()):
+    async def _pause(self, full: int) -> None:
+        """Wait while results may wait: after a full receive not as long, for some may have been left."""
+        with anyio.move_on_after(self._patience() / (_AFTER_FULL if full else 1)):
             await self._hurried.wait()
 
     def _opened(self, received: Received) -> Message | None:

@@ -29,11 +29,12 @@ class Outbound:
     run : Run
         The opened run.
     patience : callable
-        For how many seconds, at this moment, an announcement may wait for others.
+        For how many seconds, at this moment, an announcement or a result may wait for others.
     """
 
     def __init__(self, run: Run, *, patience: Callable[[], float]) -> None:
         self._run = run
+        self._patience = patience
         self._announcements: Outbox[str] = Outbox(
             self._announce, most=BATCH_LIMIT, most_bytes=MESSAGE_LIMIT, size=len, patience=patience
         )
@@ -52,7 +53,8 @@ class Outbound:
                 ticket.in_key = body.key
                 await self._run.objects.put(body.key, content)
             del content
-        await self._announcements.deliver(self._sealed(Task(index=index, program=ticket.program.digest, body=body)))
+        task = Task(index=index, program=ticket.program.digest, body=body, spare=self._patience())
+        await self._announcements.deliver(self._sealed(task))
 
     async def send_sentinels(self, count: int) -> None:
         """Tell `count` workers to stop."""

@@ -17,6 +17,9 @@ _LONGEST_WAIT: Final = 0.5
 _WAIT_SHARE: Final = 0.02
 """Seconds², so that tiles of 0.04 s and less wait for the longest time, and those of 0.2 s for 0.1 s."""
 
+_REST: Final = 0.3
+"""Seconds: what a tile and the delivery of its result take at most, where tiles are short."""
+
 _AHEAD_BYTES: Final = 64 * 2**20
 """Bytes of payload held ahead, beyond one tile a slot."""
 
@@ -28,6 +31,8 @@ class Appetite:
     slots: int
     seconds: Mean = field(default_factory=Mean)
     size: Mean = field(default_factory=Mean)
+    spare: float = 0.0
+    """Seconds for which main lets a result wait, as it last said."""
 
     def computed(self, *, seconds: float, size: int) -> None:
         """Note a computed tile: the time it occupied its slot, and its payload's size in bytes."""
@@ -53,11 +58,15 @@ class Appetite:
             return max(0, min(free, self.slots, BATCH_LIMIT))
         return min(free, BATCH_LIMIT) if free >= min(BATCH_LIMIT, ceil(ahead / 2)) else 0
 
+    def rest(self) -> float:
+        """Return for how many seconds to leave an empty queue alone while short tiles are in hand."""
+        return min(_REST, self.spare) if self.ahead() > self.slots else 0.0
+
     def patience(self, computing: int) -> float:
         """Return for how many seconds a result may wait for others.
 
         The longer the tiles take, the fewer results there are, and the less is saved by holding them back. With no
-        tile in hand the next one's result is further off, and main may be waiting for this one.
+        tile in hand the next one's result is further off, and main may be waiting for this one: it has said.
 
         Parameters
         ----------
@@ -66,4 +75,4 @@ class Appetite:
         """
         seconds = self.seconds.value
         longest = 0.0 if seconds is None else min(_LONGEST_WAIT, _WAIT_SHARE / max(seconds, 1e-6))
-        return longest if computing else longest / 5
+        return longest if computing else min(longest, self.spare)

@@ -109,11 +109,21 @@ class Worker:
                 self._freed = anyio.Event()
                 await self._freed.wait()
                 continue
-            for received in await self._poll_once(want):
+            found = await self._poll_once(want)
+            for received in found:
                 await self._take(received, group)
+            if found and len(found) < want:  # the queue is empty
+                await self._rest()
             idle = anyio.current_time() - self._last_used
             if not self._busy and idle >= self.idle_timeout and self._stop is None:
                 self._end(Stop.IDLE)
+
+    async def _rest(self) -> None:
+        """With short tiles, finish those in hand first: fewer polls then share what is announced next."""
+        with anyio.move_on_after(self.tiles.appetite.rest()):
+            while self._busy and self._stop is None:
+                self._freed = anyio.Event()
+                await self._freed.wait()
 
     @property
     def _busy(self) -> bool:
@@ -154,6 +164,7 @@ class Worker:
             return
         if isinstance(message, Task):
             self.computing += 1
+            self.tiles.appetite.spare = message.spare
             group.start_soon(self._compute, message, received)
         else:
             self._removals.add(received.handle)
