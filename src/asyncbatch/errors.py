@@ -4,6 +4,7 @@
 
     AsyncBatchError
     ├── SettingsError              a setting or an environment variable is not usable
+    ├── RiosMissing                RIOS is not installed
     ├── AwsError                   AWS refused, or could not be asked
     │   ├── CredentialsMissing     no credentials, or AWS does not take them
     │   ├── EndpointUnreachable    no answer from the service
@@ -40,6 +41,10 @@ class AsyncBatchError(Exception):
 
 class SettingsError(AsyncBatchError):
     """A setting or an environment variable is not usable."""
+
+
+class RiosMissing(AsyncBatchError, ImportError):
+    """RIOS is not installed."""
 
 
 class AwsError(AsyncBatchError):

@@ -4,15 +4,12 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
-from typing import NoReturn
 
-from asyncbatch.cli import apply
+from asyncbatch.cli import apply, run
 from asyncbatch.errors import AsyncBatchError
+from asyncbatch.signals import BY_SIGNAL, leave_by_exception
 
 FAILED = 1
-BY_SIGNAL = 128
-"""A shell's way to say that a signal ended a command: this and the signal's number."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,6 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         Ctrl-C, 143 after SIGTERM.
     """
     arguments = parser().parse_args(argv)
+    if arguments.command is run.run:
+        return run_script(arguments)
     leave_by_exception()
     try:
         arguments.command(arguments)
@@ -45,6 +44,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def run_script(arguments: argparse.Namespace) -> int:
+    """Run a script, whose exceptions end this process as they end Python's own."""
+    try:
+        script = run.prepared(arguments)
+    except AsyncBatchError as error:
+        print(f"asyncbatch: error: {error}", file=sys.stderr)
+        return FAILED
+    run.run(script)
+    return 0
+
+
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     top = argparse.ArgumentParser(
@@ -52,17 +62,5 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     apply.describe(commands.add_parser("apply", help=apply.HELP))
+    run.describe(commands.add_parser("run", help=run.HELP))
     return top
-
-
-def leave_by_exception() -> None:
-    """Let the signals that end a process take the path of an exception, on which everything is cleaned up."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        # A command started with nohup is not to notice that the terminal goes.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, leave)
-
-
-def leave(number: int, _frame: FrameType | None) -> NoReturn:
-    """End the process as the signal would have."""
-    raise SystemExit(BY_SIGNAL + number)

@@ -5,7 +5,7 @@ Here a run is opened, staffed and ended; what moves its tiles is the flow.
 
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -182,6 +182,11 @@ class Dispatcher:
     def abandon(self, error: AsyncBatchError) -> None:
         """End the run for good: every tile under way or waiting fails with `error`."""
         self._flow.abandon(error)
+
+    @property
+    def outputs(self) -> Mapping[str, str]:
+        """The stack's outputs, by name."""
+        return self._run.outputs.values
 
     @property
     def window(self) -> int:

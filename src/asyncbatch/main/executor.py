@@ -4,7 +4,7 @@ import asyncio
 import atexit
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from contextlib import AsyncExitStack
 from time import monotonic
@@ -171,6 +171,11 @@ class BatchExecutor(Executor):
     ) -> None:
         """Shut down; after an exception, Ctrl-C for one, without waiting for the tiles under way."""
         self.shutdown(wait=True, cancel_futures=error is not None)
+
+    @property
+    def outputs(self) -> Mapping[str, str]:
+        """The stack's outputs, by name."""
+        return self._dispatcher.outputs
 
     @property
     def window(self) -> int:

@@ -17,6 +17,7 @@ import cloudpickle
 
 from asyncbatch import codec
 from asyncbatch.errors import ProgramError
+from asyncbatch.versions import COMMON
 
 _registry: Final = threading.RLock()
 """cloudpickle's registry of modules is one for the process, and tiles are submitted from any thread."""
@@ -191,6 +192,8 @@ def _module_name(obj: object) -> str:
 
 def _home(name: str) -> Path | None:
     """Return the folder of a module of the user's own, or None."""
+    if _is_common(name):
+        return None
     path = _own(getattr(sys.modules.get(name), "__file__", None) or "")
     return path.parent if path else None
 
@@ -201,12 +204,17 @@ def _beside(homes: frozenset[Path], loaded: tuple[ModuleType, ...]) -> list[Modu
     found = []
     for module in loaded:
         file, name = getattr(module, "__file__", None) or "", getattr(module, "__name__", "")
-        if name == "__main__" or not file.endswith(".py") or sys.modules.get(name) is not module:
+        if name == "__main__" or _is_common(name) or not file.endswith(".py") or sys.modules.get(name) is not module:
             continue
         path = _own(file)
         if path and any(path.is_relative_to(home) for home in homes):
             found.append(module)
     return found
+
+
+def _is_common(name: str) -> bool:
+    """Return whether a module is of a package that workers have, wherever it lies: RIOS may run from its sources."""
+    return name.partition(".")[0] in COMMON
 
 
 @functools.cache

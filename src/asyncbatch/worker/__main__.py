@@ -55,12 +55,13 @@ async def _work(environment: WorkerEnvironment) -> int:
         except BlobMissing:
             log.warning("no such run, or it is over", extra={"action": "run_absent", "run": environment.run})
             return 0
+        versions = versions_here(manifest.versions)
         hello = Hello(
             worker=environment.worker,
             slots=environment.slots,
-            versions=versions_here(),
+            versions=versions,
             log_stream=environment.log_stream,
-            refusal=mismatch(manifest.versions, versions_here()),
+            refusal=mismatch(manifest.versions, versions),
         )
         greeting = seal(hello, run=manifest.run, direction="result", key=manifest.key)
         if hello.refusal:
@@ -96,7 +97,7 @@ async def _worker(  # noqa: PLR0917
         worker=environment.worker,
         log_stream=environment.log_stream,
         blobs=objects,
-        slots=Slots(environment.slots),
+        slots=Slots(environment.slots, folder),
         programs=Programs(blobs=objects, folder=folder),
         results=results,
         appetite=Appetite(slots=environment.slots),

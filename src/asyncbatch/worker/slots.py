@@ -5,6 +5,7 @@ the protocol, the child's output is thrown away, and a dead child's signal is no
 """
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -48,8 +49,13 @@ class Slot:
     _reader: BufferedByteReceiveStream
 
     @classmethod
-    async def start(cls) -> Self:
+    async def start(cls, folder: Path) -> Self:
         """Start a child process and return it when it is ready.
+
+        Parameters
+        ----------
+        folder : Path
+            Where its temporary files go: it may end by a signal, and somebody else must remove them.
 
         Raises
         ------
@@ -60,7 +66,12 @@ class Slot:
         command = [sys.executable, "-m", "asyncbatch.worker.child", str(theirs.fileno())]
         with theirs:
             process = await anyio.open_process(
-                command, stdin=subprocess.DEVNULL, stdout=None, stderr=None, pass_fds=[theirs.fileno()]
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=None,
+                stderr=None,
+                pass_fds=[theirs.fileno()],
+                env={**os.environ, "TMPDIR": str(folder)},
             )
         stream = await UNIXSocketStream.from_socket(ours)
         slot = cls(_process=process, _socket=stream, _reader=BufferedByteReceiveStream(stream))
@@ -119,10 +130,19 @@ class Slot:
 
 
 class Slots:
-    """The slots of a worker. A slot that dies is replaced when the next tile needs it."""
+    """The slots of a worker. A slot that dies is replaced when the next tile needs it.
 
-    def __init__(self, count: int) -> None:
+    Parameters
+    ----------
+    count : int
+        How many.
+    folder : Path
+        Where their temporary files go.
+    """
+
+    def __init__(self, count: int, folder: Path) -> None:
         self.count = count
+        self._folder = folder
         self._limiter = anyio.CapacityLimiter(count)
         self._idle: list[Slot] = []
 
@@ -141,7 +161,7 @@ class Slots:
     async def claim(self) -> AsyncIterator[Slot]:
         """Wait for a free slot and hold it; if the block fails or is cancelled, the slot's process is killed."""
         async with self._limiter:
-            slot = self._idle.pop() if self._idle else await Slot.start()
+            slot = self._idle.pop() if self._idle else await Slot.start(self._folder)
             try:
                 yield slot
             except BaseException:
@@ -150,4 +170,4 @@ class Slots:
             self._idle.append(slot)
 
     async def _start_one(self) -> None:
-        self._idle.append(await Slot.start())
+        self._idle.append(await Slot.start(self._folder))

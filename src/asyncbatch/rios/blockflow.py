@@ -1,0 +1,111 @@
+"""The flow of RIOS 2's blocks through a pool: two threads, one that sends and one that receives.
+
+RIOS's main thread writes meanwhile. What it waits for is the compute buffer, so whatever happens here must show
+there.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Future
+from typing import Any
+
+
+class BlockFlow:
+    """Sends blocks and takes in what comes back.
+
+    Parameters
+    ----------
+    blocks : iterator
+        The blocks, each a tuple of what to submit, the definition first. Its exceptions end the flow.
+    submit : callable
+        Has one computed.
+    window : callable
+        How many may be under way at this moment.
+    deliver : callable
+        Takes a block's definition and what came back. May block.
+    fail : callable
+        Takes the exception that ends the flow, and the block it belongs to, if any.
+    """
+
+    def __init__(
+        self,
+        blocks: Iterator[tuple[Any, ...]],
+        *,
+        submit: Callable[..., Future[Any]],
+        window: Callable[[], int],
+        deliver: Callable[[Any, Any], None],
+        fail: Callable[[BaseException, Any], None],
+    ) -> None:
+        self._blocks = blocks
+        self._submit = submit
+        self._window = window
+        self._deliver = deliver
+        self._fail = fail
+        self._room = threading.Condition()
+        self._under_way: dict[Future[Any], Any] = {}
+        self._delivering = 0
+        self._done: queue.SimpleQueue[Future[Any] | None] = queue.SimpleQueue()
+        self._stopped = False
+        self._sent_all = False
+        self._threads = [
+            threading.Thread(target=target, name=f"asyncbatch-{name}", daemon=True)
+            for name, target in (("send", self._send), ("receive", self._receive))
+        ]
+
+    def start(self) -> None:
+        """Begin."""
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def complete(self) -> bool:
+        """Whether all blocks have been delivered."""
+        return self._sent_all and not self._under_way
+
+    def stop(self) -> None:
+        """Send and receive no more; `deliver` and the blocks' iterator must not block any longer."""
+        with self._room:
+            self._stopped = True
+            self._room.notify_all()
+            abandoned = list(self._under_way)
+        for future in abandoned:
+            future.cancel()
+        self._done.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _send(self) -> None:
+        try:
+            while self._has_room():
+                block = next(self._blocks, None)
+                if block is None or self._stopped:
+                    break
+                future = self._submit(*block)
+                with self._room:
+                    self._under_way[future] = block[0]
+                future.add_done_callback(self._done.put)
+            self._sent_all = not self._stopped
+        except Exception as error:  # noqa: BLE001 - reading and pickling raise anything; RIOS is to tell of it
+            self._give_up(error, None)
+
+    def _has_room(self) -> bool:
+        with self._room:
+            self._room.wait_for(lambda: self._stopped or len(self._under_way) < self._window())
+            return not self._stopped
+
+    def _receive(self) -> None:
+        while (future := self._done.get()) is not None:
+            block = self._under_way[future]
+            try:
+                self._deliver(block, future.result())
+            except (Exception, CancelledError) as error:  # noqa: BLE001 - whatever it is, RIOS is to tell of it
+                self._give_up(error, block)
+                return
+            with self._room:
+                del self._under_way[future]
+                self._room.notify()
+
+    def _give_up(self, error: BaseException, block: Any) -> None:
+        if not self._stopped:
+            self._fail(error, block)

@@ -1,0 +1,66 @@
+"""Where the tiles of a RIOS script are computed: what the script asks for, and what the environment says."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, Self, cast
+
+from asyncbatch.errors import SettingsError
+from asyncbatch.settings import Settings
+
+WORKERS: Final = "ASYNCBATCH_WORKERS"
+LAUNCHER: Final = "ASYNCBATCH_LAUNCHER"
+LOCAL: Final = "ASYNCBATCH_LOCAL"
+
+_LAUNCHERS: Final = ("batch", "subprocess")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A pool as a script wants it."""
+
+    workers: int
+    launcher: Literal["batch", "subprocess"]
+    local: bool
+    """On the embedded endpoint, with a stack of its own."""
+    settings: Settings
+
+    @classmethod
+    def read(cls, *, workers: int, environment: Mapping[str, str] | None = None) -> Self:
+        """Return what the environment says.
+
+        Parameters
+        ----------
+        workers : int
+            What the script asks for; the environment's word counts more.
+        environment : mapping, optional
+            The variables to read; by default the process's own.
+
+        Raises
+        ------
+        SettingsError
+            If a variable is not usable.
+        """
+        environment = os.environ if environment is None else environment
+        local = environment.get(LOCAL, "") or "0"
+        if local not in {"0", "1"}:
+            raise SettingsError(f"{LOCAL} is {local!r}; it must be 1, 0 or unset")
+        launcher = environment.get(LAUNCHER) or ("subprocess" if local == "1" else "batch")
+        if launcher not in _LAUNCHERS:
+            raise SettingsError(f"{LAUNCHER} is {launcher!r}; it must be one of {', '.join(_LAUNCHERS)}")
+        if local == "1" and launcher == "batch":
+            raise SettingsError(f"{LOCAL} is 1 and {LAUNCHER} is 'batch', which needs AWS; unset one of them")
+        return cls(
+            workers=_workers(environment.get(WORKERS)) or workers,
+            launcher=cast('Literal["batch", "subprocess"]', launcher),
+            local=local == "1",
+            settings=Settings.from_environment(environment),
+        )
+
+
+def _workers(text: str | None) -> int | None:
+    if not text:
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise SettingsError(f"{WORKERS} is {text!r}; it must be a whole number above 0")
+    return int(text)

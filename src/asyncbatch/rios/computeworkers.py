@@ -1,0 +1,186 @@
+"""The compute worker managers for RIOS 2: blocks are pulled by whatever workers are up."""
+
+import copy
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+from rios.computemanager import ComputeWorkerManager
+from rios.rioserrors import TimeoutError as RiosTimeoutError
+from rios.structures import CW_AWSBATCH, BlockAssociations, Timers, WorkerErrorRecord
+
+from asyncbatch.errors import SettingsError, TileError, TileLost
+from asyncbatch.rios import blocks, places
+from asyncbatch.rios.blockflow import BlockFlow
+from asyncbatch.rios.choice import Choice
+from asyncbatch.rios.otherargs import Copies
+from asyncbatch.rios.pools import POOLS
+
+_GLANCE: Final = 1.0
+"""Seconds between two looks at whether RIOS's readers have failed: nobody wakes those who wait for their blocks."""
+
+
+class _Manager:
+    """What both kinds have in common. RIOS's class comes in below, since it finds direct subclasses only."""
+
+    computeWorkersRead_default = True
+    outObjList: list[Any] | None = None
+
+    def __init__(self) -> None:
+        self._choice: Choice | None = None
+        self._flow: BlockFlow | None = None
+        self._failed = False
+        self._stopped = False
+        self._timings = Timers()
+        self._workers = 0
+
+    def startWorkers(
+        self,
+        *,
+        numWorkers: int,
+        userFunction: Callable[..., object],
+        infiles: Any,
+        otherArgs: Any,
+        controls: Any,
+        blockList: Sequence[Any],
+        inBlockBuffer: Any,
+        outBlockBuffer: Any,
+        workinggrid: Any,
+        allInfo: Any,
+        exceptionQue: Any,
+        singleBlockComputeWorkers: bool = False,
+        **_others: object,
+    ) -> None:
+        """Ask for workers, and begin to send blocks: the first worker that is up begins to compute.
+
+        Raises
+        ------
+        SettingsError
+            If there is to be a worker for each block.
+        AsyncBatchError
+            If the workers can't be asked for.
+        """
+        if singleBlockComputeWorkers or not numWorkers:
+            raise SettingsError(
+                "singleBlockComputeWorkers does not go with AWSBatch, where workers take one block after another; "
+                "set numComputeWorkers instead"
+            )
+        choice = Choice.read(workers=numWorkers)
+        self._workers = choice.workers
+        self._exceptions = exceptionQue
+        self._copies = None if otherArgs is None else Copies(sent=otherArgs)
+        self._out, self._in = outBlockBuffer, inBlockBuffer
+        # Batch may take minutes to start or to replace a worker. What goes wrong shows in `_fail` instead.
+        outBlockBuffer.popTimeout = None
+        pool = POOLS.borrow(choice)
+        self._choice = choice
+        sent = copy.copy(controls)
+        sent.progress = None  # is main's alone
+        job = blocks.Apply(
+            infiles=infiles, otherargs=otherArgs, controls=sent, workinggrid=workinggrid, allinfo=allInfo
+        )
+        program, call = pool.program(blocks.compute, userFunction, job), uuid.uuid4().hex
+        self._tiles = {block: tile for tile, block in enumerate(blockList)}
+        self._flow = BlockFlow(
+            ((block,) for block in blockList) if inBlockBuffer is None else self._read(len(blockList)),
+            submit=lambda *block: pool.submit(program, call, *block),
+            window=lambda: pool.window,
+            deliver=self._deliver,
+            fail=self._fail,
+        )
+        self._flow.start()
+
+    def shutdown(self) -> None:
+        """Stop what is under way, let go of the workers, and gather what they have left on `otherArgs`."""
+        self._stopped = True
+        self._unblock()
+        if self._flow is not None:
+            self._flow.stop()
+        if self._choice is not None:
+            failed = self._failed or self._flow is None or not self._flow.complete
+            POOLS.give_back(self._choice, failed=failed)
+            self._choice = None
+        self.outObjList = [self._timings]
+        if self._flow is not None and self._copies is not None:
+            self.outObjList += self._copies.all(self._workers)
+
+    def _read(self, count: int) -> Iterator[tuple[Any, Any]]:
+        """Yield blocks as RIOS's readers, in main, have read them."""
+        buffer = self._in
+        buffer.insertTimeout = None  # a full buffer says that workers are busy, or not yet up
+        limit, buffer.popTimeout = buffer.popTimeout, _GLANCE
+        for _ in range(count):
+            since = time.monotonic()
+            with self._timings.interval("pop_readbuffer"):
+                while (popped := self._glance()) is None:
+                    if self._stopped or self._exceptions.qsize():
+                        return self._wake()
+                    if limit is not None and time.monotonic() - since > limit:
+                        raise RiosTimeoutError(f"no block was read within readBufferPopTimeout, {limit} s")
+            yield popped
+
+    def _glance(self) -> tuple[Any, Any] | None:
+        try:
+            popped: tuple[Any, Any] = self._in.popNextBlock()
+        except RiosTimeoutError:
+            return None
+        return popped
+
+    def _deliver(self, block: Any, computed: blocks.Computed) -> None:
+        self._timings.merge(computed.timings)
+        if self._copies is not None and computed.state is not None:
+            self._copies.note(computed.state)
+        with self._timings.interval("insert_computebuffer"):
+            self._insert(block, computed.outputs)
+
+    def _insert(self, block: Any, outputs: Any) -> None:
+        """Hand a block to RIOS's main thread, when there is room.
+
+        RIOS's own wait for room takes its timeout for something else, and could not be ended.
+        """
+        self._out.bufferCount.acquire()
+        self._out.bufferCount.release()
+        if not self._stopped:
+            self._out.insertCompleteBlock(block, outputs)
+
+    def _fail(self, error: BaseException, block: Any) -> None:
+        """Have RIOS's main thread raise, with what is known of the error."""
+        self._failed = True
+        if isinstance(error, TileError | TileLost):  # says itself where the user's function was
+            place = places.of_block(self._tiles[block], block)
+            error.tile, error.place, error.__cause__ = place.tile, place.window, None
+            error.__traceback__ = None
+        self._exceptions.put(WorkerErrorRecord(error, "compute", getattr(error, "worker", None)))
+        self._wake(block)
+
+    def _wake(self, block: Any = None) -> None:
+        """Wake RIOS's main thread by a block without content: it then finds the error, and writes nothing."""
+        if not self._stopped:
+            self._insert(block, BlockAssociations())
+
+    def _unblock(self) -> None:
+        """End every wait for room in RIOS's buffers."""
+        if self._flow is None:
+            return
+        for buffer in (self._out, self._in):
+            if buffer is None:
+                continue
+            buffer.insertTimeout = 0.0
+            try:
+                for _ in range(buffer.BUFFERMAX):
+                    buffer.bufferCount.release()
+            except ValueError:  # all places are free
+                continue
+
+
+class AWSBatchComputeWorkerMgr(_Manager, ComputeWorkerManager):
+    """Compute workers on AWS Batch, by our own name."""
+
+    computeWorkerKind = "AWSBatch"
+
+
+class ClassicAWSBatchComputeWorkerMgr(_Manager, ComputeWorkerManager):
+    """The same in place of RIOS's own, which also stands for RIOS 1.4's job manager type ``AWSBatch``."""
+
+    computeWorkerKind = CW_AWSBATCH
