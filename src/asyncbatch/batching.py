@@ -31,17 +31,20 @@ class Throughput:
 
     memory: float = 2.0
     """Seconds after which what was seen counts 1/e."""
+    count: int = 0
+    """Events in this busy period so far."""
     _events: float = 0.0
     _seconds: float = 0.0
     _last: float | None = None
 
     def begin(self, now: float) -> None:
         """Note the start of a busy period; what was before does not count."""
-        self._events, self._seconds, self._last = 0.0, 0.0, now
+        self.count, self._events, self._seconds, self._last = 0, 0.0, 0.0, now
 
     def add(self, now: float) -> None:
         """Note an event."""
         self._pass(now)
+        self.count += 1
         self._events += 1
 
     def rate(self, now: float) -> float | None:

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,6 +47,25 @@ def test_one_request_brings_several_short_tiles() -> None:
 def test_long_tiles_are_left_to_workers_that_have_none() -> None:
     appetite = fed(2, 10.0, MIB)
     assert [appetite.want(held) for held in (0, 1, 2, 3, 4)] == [2, 2, 2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "held", "age", "pause"),
+    [
+        (10.0, 1, 0.0, 0.0),  # a slot is idle
+        (10.0, 2, 0.0, 9.9),  # the next tile is wanted in 10 s, and takes 0.1 s to come
+        (10.0, 2, 4.0, 5.9),
+        (10.0, 2, 60.0, 0.0),  # later than expected
+        (0.05, 2, 0.0, 0.0),  # of short tiles several are held
+    ],
+)
+def test_the_next_long_tile_is_asked_for_just_in_time(seconds: float, held: int, age: float, pause: float) -> None:
+    assert fed(2, seconds, MIB).hold_off(held=held, age=age) == pytest.approx(pause)
+
+
+def test_a_second_tile_waits_until_the_first_tells_how_long_they_take() -> None:
+    appetite = Appetite(slots=2)
+    assert [appetite.hold_off(held=held, age=0.0) for held in (1, 2)] == [0.0, math.inf]
 
 
 def test_the_newest_tiles_count_most() -> None:

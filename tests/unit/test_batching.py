@@ -146,7 +146,9 @@ def test_what_was_before_a_busy_period_does_not_count() -> None:
     throughput = busy_from(0.0)
     for place in range(100):
         throughput.add(place / 100)
+    assert throughput.count == 100
     throughput.begin(60.0)
+    assert throughput.count == 0
     assert throughput.rate(61.0) is None
     for place in range(1, 11):
         throughput.add(61.0 + place)

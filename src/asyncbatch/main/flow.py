@@ -118,7 +118,8 @@ class Flow:
         if self._ending:
             return 0.0
         slots = self._crew.slots
-        rate = self._throughput.rate(anyio.current_time())
+        # Before each slot has had its turn, results are on their way whose rate nobody can tell.
+        rate = self._throughput.rate(anyio.current_time()) if self._throughput.count >= slots else None
         seconds = self._seconds.value
         outstanding, sending = self.ledger.under_way, self.ledger.sending
         spare = spare_time(outstanding=outstanding, slots=slots, rate=rate, seconds=seconds, most=_LONGEST_SPARE)

@@ -1,7 +1,7 @@
 """How many tiles a worker asks for. Pure."""
 
 from dataclasses import dataclass, field
-from math import ceil
+from math import ceil, inf
 from typing import Final
 
 from asyncbatch.batching import Mean
@@ -57,6 +57,22 @@ class Appetite:
         if ahead == self.slots:  # tiles are long: leave some to workers that have none
             return max(0, min(free, self.slots, BATCH_LIMIT))
         return min(free, BATCH_LIMIT) if free >= min(BATCH_LIMIT, ceil(ahead / 2)) else 0
+
+    def hold_off(self, *, held: int, age: float) -> float:
+        """Return for how many seconds yet to leave the queue to workers that have nothing to do.
+
+        With every slot busy with a long tile, the next one is asked for just in time.
+
+        Parameters
+        ----------
+        held : int
+            Tiles received and not yet computed.
+        age : float
+            Seconds since the oldest of them was received.
+        """
+        if held < self.slots or self.ahead() > self.slots:
+            return 0.0
+        return inf if self.seconds.value is None else max(0.0, self.seconds.value - age - _HORIZON)
 
     def rest(self) -> float:
         """Return for how many seconds to leave an empty queue alone while short tiles are in hand."""

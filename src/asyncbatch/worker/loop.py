@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from math import inf
 from typing import Final
 
 import anyio
@@ -61,8 +62,8 @@ class Worker:
             patience=lambda: min(_REMOVAL_PATIENCE, self.manifest.lease / 2),
             urgent=False,
         )
-        self.computing = 0
-        """Tiles received and not yet computed."""
+        self._received: list[float] = []
+        """When the tiles that are not yet computed came."""
         self._unannounced = 0
         self._freed = anyio.Event()
         self._stop: Stop | None = None
@@ -105,9 +106,11 @@ class Worker:
         while self._stop is None:
             kept = max(0, self._unannounced - _UNANNOUNCED)
             want = self.tiles.appetite.want(self.computing + kept)
-            if not want:
+            pause = self._hold_off() if want else inf
+            if pause > 0:
                 self._freed = anyio.Event()
-                await self._freed.wait()
+                with anyio.move_on_after(pause):
+                    await self._freed.wait()
                 continue
             found = await self._poll_once(want)
             for received in found:
@@ -117,6 +120,15 @@ class Worker:
             idle = anyio.current_time() - self._last_used
             if not self._busy and idle >= self.idle_timeout and self._stop is None:
                 self._end(Stop.IDLE)
+
+    def _hold_off(self) -> float:
+        age = anyio.current_time() - min(self._received, default=0.0)
+        return self.tiles.appetite.hold_off(held=self.computing, age=age)
+
+    @property
+    def computing(self) -> int:
+        """Tiles received and not yet computed."""
+        return len(self._received)
 
     async def _rest(self) -> None:
         """With short tiles, finish those in hand first: fewer polls then share what is announced next."""
@@ -163,20 +175,20 @@ class Worker:
             self._removals.add(received.handle)
             return
         if isinstance(message, Task):
-            self.computing += 1
+            self._received.append(self._last_used)
             self.tiles.appetite.spare = message.spare
-            group.start_soon(self._compute, message, received)
+            group.start_soon(self._compute, message, received, self._last_used)
         else:
             self._removals.add(received.handle)
             if isinstance(message, Sentinel):
                 self._end(Stop.SENTINEL)
 
-    async def _compute(self, task: Task, received: Received) -> None:
+    async def _compute(self, task: Task, received: Received, since: float) -> None:
         try:
             try:
                 computed = await self.tiles.compute(task, received.deliveries)
             finally:
-                self.computing -= 1
+                self._received.remove(since)
                 self._note_free()
             await self._announce(task, received, computed)
         except GiveBackError:
