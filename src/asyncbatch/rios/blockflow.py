@@ -44,10 +44,10 @@ class BlockFlow:
         self._fail = fail
         self._room = threading.Condition()
         self._under_way: dict[Future[Any], Any] = {}
-        self._delivering = 0
+        self.delivered = 0
+        """Blocks so far."""
         self._done: queue.SimpleQueue[Future[Any] | None] = queue.SimpleQueue()
         self._stopped = False
-        self._sent_all = False
         self._threads = [
             threading.Thread(target=target, name=f"asyncbatch-{name}", daemon=True)
             for name, target in (("send", self._send), ("receive", self._receive))
@@ -57,11 +57,6 @@ class BlockFlow:
         """Begin."""
         for thread in self._threads:
             thread.start()
-
-    @property
-    def complete(self) -> bool:
-        """Whether all blocks have been delivered."""
-        return self._sent_all and not self._under_way
 
     def stop(self) -> None:
         """Send and receive no more; `deliver` and the blocks' iterator must not block any longer."""
@@ -85,7 +80,6 @@ class BlockFlow:
                 with self._room:
                     self._under_way[future] = block[0]
                 future.add_done_callback(self._done.put)
-            self._sent_all = not self._stopped
         except Exception as error:  # noqa: BLE001 - reading and pickling raise anything; RIOS is to tell of it
             self._give_up(error, None)
 
@@ -102,6 +96,7 @@ class BlockFlow:
             except (Exception, CancelledError) as error:  # noqa: BLE001 - whatever it is, RIOS is to tell of it
                 self._give_up(error, block)
                 return
+            self.delivered += 1
             with self._room:
                 del self._under_way[future]
                 self._room.notify()

@@ -30,7 +30,6 @@ class _Manager:
     def __init__(self) -> None:
         self._choice: Choice | None = None
         self._flow: BlockFlow | None = None
-        self._failed = False
         self._stopped = False
         self._timings = Timers()
         self._workers = 0
@@ -98,7 +97,7 @@ class _Manager:
         if self._flow is not None:
             self._flow.stop()
         if self._choice is not None:
-            failed = self._failed or self._flow is None or not self._flow.complete
+            failed = self._flow is None or self._flow.delivered < len(self._tiles)
             POOLS.give_back(self._choice, failed=failed)
             self._choice = None
         self.outObjList = [self._timings]
@@ -146,7 +145,6 @@ class _Manager:
 
     def _fail(self, error: BaseException, block: Any) -> None:
         """Have RIOS's main thread raise, with what is known of the error."""
-        self._failed = True
         if isinstance(error, TileError | TileLost):  # says itself where the user's function was
             place = places.of_block(self._tiles[block], block)
             error.tile, error.place, error.__cause__ = place.tile, place.window, None

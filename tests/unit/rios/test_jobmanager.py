@@ -1,0 +1,138 @@
+import gc
+import threading
+from typing import Any
+
+import pytest
+
+from asyncbatch.errors import ProgramError
+from tests.unit.rios.standins import Pool
+
+
+class Other:
+    factor = 1
+
+
+class Job:
+    """A tile as RIOS 1.4 hands it over."""
+
+    def __init__(self, number: int, otherargs: Other | None) -> None:
+        self.number = number
+        self.otherargs = otherargs
+        self.stream: object = threading.Lock()
+
+    def prepareForPickling(self) -> "Job":
+        self.stream = None
+        return self
+
+    def getFunctionParams(self) -> tuple[Any, ...]:
+        return (self.number, [], self.otherargs)
+
+    def getFunctionResult(self, params: tuple[Any, ...]) -> list[Any]:
+        outputs: list[Any] = params[1]
+        return outputs
+
+
+def scaled(number: int, outputs: list[Any], other: Other) -> None:
+    outputs.append((number * other.factor, threading.current_thread() is threading.main_thread()))
+    other.factor += 100
+
+
+def manager(count: int) -> Any:
+    from asyncbatch.rios.jobmanager import AWSBatchJobManager
+
+    return AWSBatchJobManager(count)
+
+
+def jobs(count: int, other: Other | None) -> list[Job]:
+    return [Job(number, other) for number in range(count)]
+
+
+def test_main_computes_the_first_tile_and_the_workers_the_others_in_order(pools: list[Pool]) -> None:
+    found = manager(4).runSubJobs(scaled, jobs(4, Other()))
+    assert found == [[(0, True)], [(1, False)], [(2, False)], [(3, False)]]
+    assert pools[0].choice.workers == 3
+
+
+def test_the_number_of_workers_may_be_set_apart(pools: list[Pool], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASYNCBATCH_WORKERS", "8")
+    manager(64)
+    assert pools[0].choice.workers == 8
+
+
+def test_one_program_serves_all_tiles_while_function_and_arguments_stay(pools: list[Pool]) -> None:
+    other = Other()
+
+    def still(number: int, outputs: list[Any], _other: Other) -> None:
+        outputs.append(number)
+
+    made = manager(3)
+    for _ in range(3):
+        made.runSubJobs(still, jobs(3, other))
+    assert len(pools[0].sent) == 6
+    assert len(set(pools[0].sent)) == 1
+
+
+def test_what_mains_tile_does_to_the_arguments_reaches_the_next_round(pools: list[Pool]) -> None:
+    other, made = Other(), manager(2)
+    assert made.runSubJobs(scaled, jobs(2, other))[1] == [(1, False)]
+    assert made.runSubJobs(scaled, jobs(2, other))[1] == [(101, False)]
+    assert len(set(pools[0].sent)) == 2
+
+
+def test_tiles_do_not_see_what_others_do_to_the_arguments(pools: list[Pool]) -> None:
+    found = manager(5).runSubJobs(scaled, jobs(5, Other()))
+    assert [number for [(number, _)] in found] == [0, 1, 2, 3, 4]
+    assert pools
+
+
+def test_the_pool_is_kept_for_the_next_apply(pools: list[Pool]) -> None:
+    for _ in range(3):
+        made = manager(3)
+        made.runSubJobs(scaled, jobs(3, Other()))
+        made.finalise()
+        made.finalise()  # once more does no harm
+    assert [pool.ended for pool in pools] == [[]]
+
+
+def failing(number: int, outputs: list[Any], _other: Other | None) -> None:
+    outputs.append(number)
+    if number == failing.at:  # type: ignore[attr-defined]
+        raise ValueError(f"number {number}")
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_after_an_error_the_pool_ends_at_once(pools: list[Pool], number: int) -> None:
+    vars(failing)["at"] = number
+    with pytest.raises(ValueError, match=f"number {number}"):
+        manager(3).runSubJobs(failing, jobs(3, None))
+    assert pools[0].ended == [True]
+
+
+def test_an_interrupt_ends_the_pool(pools: list[Pool], monkeypatch: pytest.MonkeyPatch) -> None:
+    from asyncbatch.rios import jobmanager
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(jobmanager, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        manager(3).runSubJobs(scaled, jobs(3, Other()))
+    assert pools[0].ended == [True]
+
+
+def test_a_manager_that_is_just_dropped_ends_the_pool(pools: list[Pool]) -> None:
+    made = manager(3)
+    del made
+    gc.collect()
+    for thread in threading.enumerate():
+        if thread.name == "asyncbatch-end":
+            thread.join()
+    assert pools[0].ended == [True]
+
+
+def test_arguments_that_do_not_pickle_are_named_and_the_pool_ends(pools: list[Pool]) -> None:
+    other = Other()
+    other.lock = threading.Lock()  # type: ignore[attr-defined]
+    with pytest.raises(ProgramError, match="lock"):
+        manager(3).runSubJobs(scaled, jobs(3, other))
+    assert pools[0].ended == [True]

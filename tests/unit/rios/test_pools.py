@@ -1,0 +1,90 @@
+import threading
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from asyncbatch import Settings
+from tests.unit.rios.standins import Pool
+
+
+def choice(**wanted: Any) -> Any:
+    from asyncbatch.rios.choice import Choice
+
+    return replace(Choice(workers=2, launcher="subprocess", local=True, settings=Settings()), **wanted)
+
+
+def pools(opened: list[Pool], **options: float) -> Any:
+    from asyncbatch.rios.pools import Pools
+
+    def open_one(wanted: Any) -> Pool:
+        opened.append(Pool(wanted))
+        return opened[-1]
+
+    return Pools(open_one, **options)  # type: ignore[arg-type]
+
+
+def test_who_wants_the_same_shares_a_pool() -> None:
+    opened: list[Pool] = []
+    shared = pools(opened)
+    assert shared.borrow(choice()) is shared.borrow(choice())
+    shared.give_back(choice(), failed=False)
+    assert shared.borrow(choice()) is opened[0]
+    assert len(opened) == 1
+
+
+def test_an_idle_pool_makes_way_for_another_and_a_borrowed_one_does_not() -> None:
+    opened: list[Pool] = []
+    shared = pools(opened)
+    shared.borrow(choice())
+    shared.borrow(choice(workers=3))
+    assert [pool.ended for pool in opened] == [[], []]
+    shared.give_back(choice(), failed=False)
+    shared.borrow(choice(settings=replace(Settings(), stack="other")))
+    assert [pool.ended for pool in opened] == [[False], [], []]
+
+
+def test_a_failed_pool_is_not_lent_again_and_ends_with_its_last_borrower() -> None:
+    opened: list[Pool] = []
+    shared = pools(opened)
+    shared.borrow(choice())
+    shared.borrow(choice())
+    shared.give_back(choice(), failed=True)
+    assert opened[0].ended == []
+    shared.give_back(choice(), failed=False)
+    assert opened[0].ended == [True]
+    assert shared.borrow(choice()) is opened[1]
+
+
+def test_a_pool_that_nobody_wants_again_ends() -> None:
+    ended = threading.Event()
+
+    class Watched(Pool):
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as the base has it
+            super().shutdown(wait, cancel_futures=cancel_futures)
+            ended.set()
+
+    from asyncbatch.rios.pools import Pools
+
+    shared = Pools(Watched, kept=0.0)  # type: ignore[arg-type]
+    shared.borrow(choice())
+    shared.give_back(choice(), failed=False)
+    assert ended.wait(30)
+
+
+@pytest.mark.parametrize(("most", "warned"), [("2", False), ("1", True)])
+def test_more_workers_than_the_stack_was_made_for_are_warned_of(
+    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder, most: str, *, warned: bool
+) -> None:
+    from asyncbatch.rios import pools as module
+
+    class Opened:
+        outputs = {"BatchMaxJobs": most}  # noqa: RUF012 - never changed
+
+        def __init__(self, *_: object, **__: object) -> None:
+            pass
+
+    monkeypatch.setattr(module, "BatchExecutor", Opened)
+    monkeypatch.setattr(module, "leave_by_exception", lambda: None)
+    module.opened(choice())
+    assert ["BatchMaxJobs" in str(warning.message) for warning in recwarn.list] == [True] * warned
