@@ -38,6 +38,7 @@ class Pool(ThreadPoolExecutor):
         super().__init__(max_workers=4)
         self.choice = choice
         self.sent: list[str] = []
+        self._programs: dict[str, Any] = {}
         self.ended: list[bool] = []
 
     def program(self, fn: Callable[..., object], /, *shared: object) -> Program:
@@ -45,9 +46,10 @@ class Pool(ThreadPoolExecutor):
 
     def submit(self, fn: Program, /, *args: object) -> Future[Any]:  # type: ignore[override]
         self.sent.append(fn.digest)
-        called: Any = codec.decode(fn.content)
+        if fn.digest not in self._programs:  # as a slot keeps them
+            self._programs[fn.digest] = codec.decode(fn.content)
         parameters: Any = codec.decode(codec.join(codec.encode(args)))
-        return super().submit(called, *parameters)
+        return super().submit(self._programs[fn.digest], *parameters)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as the base has it
         self.ended.append(cancel_futures)
