@@ -11,6 +11,10 @@ default:
 test *ARGS:
     pytest --cov "$@"
 
+# The tests against RIOS, with a Python that has it (https://www.rioshome.org) and asyncbatch[local] and pytest.
+test-rios PYTHON *ARGS:
+    shift && "{{ PYTHON }}" -m pytest tests/rios "$@"
+
 # Style, formatting, types and layers.
 lint:
     ruff check

@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -47,6 +48,7 @@ class Half:
 
 COMPUTE = """
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from asyncbatch import codec
 program = codec.decode(Path(sys.argv[1]).read_bytes())
@@ -118,6 +120,8 @@ def test_shared_arguments_come_first() -> None:
 def test_a_program_is_named_after_its_function() -> None:
     assert Program.of(json.dumps, (), {}).name == "dumps"
     assert Program.of(functools.partial(json.dumps), (), {}).name.startswith("functools.partial(<function dumps")
+    for args, kwargs in (((json.dumps, 1), {}), ((), {"other": 1, "fn": json.dumps})):
+        assert Program.of(codec.encode, args, kwargs).name == "dumps", "ours is to call it"
 
 
 def test_the_digest_tells_programs_apart() -> None:
@@ -239,6 +243,11 @@ def closing_over_less_than_it_names(part: object) -> Callable[[], object]:
     return lambda: (absent, part)
 
 
+@dataclass(slots=True, kw_only=True)
+class Slotted:
+    lock: object
+
+
 def uses_global() -> object:
     return LOCK
 
@@ -255,6 +264,7 @@ def uses_global() -> object:
         (len, (SimpleNamespace(x=1, inner=SimpleNamespace(lock=LOCK)),), {}, "argument 0.inner.lock (a lock) does not"),
         (len, (functools.partial(print, 7, LOCK),), {}, "argument 0[2] (a lock) does not pickle"),
         (len, (functools.partial(sorted, key=LOCK),), {}, "argument 0[1]['key'] (a lock) does not pickle"),
+        (len, (Slotted(lock=LOCK),), {}, "argument 0.lock (a lock) does not pickle"),
         (len, (1,), {"lock": LOCK}, "lock (a lock) does not pickle"),
         (functools.partial(closing_over(LOCK)), (), {}, "function[0] closes over 'part', which (a lock) does not"),
     ],

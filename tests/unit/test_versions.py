@@ -1,9 +1,12 @@
 import platform
-from importlib.metadata import version
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from asyncbatch import versions
 from asyncbatch.versions import mismatch, versions_here
 
 MAIN = {"python": "3.11.4", "numpy": "2.1.0", "asyncbatch": "0.3.1", "cloudpickle": "3.1.1"}
@@ -58,3 +61,29 @@ def test_a_package_that_one_side_lacks_is_told(package: str) -> None:
     assert f"the worker {package} none" in mismatch(MAIN, without)
     assert f"main runs {package} none" in mismatch(without, MAIN)
     assert mismatch(without, without) == ""
+
+
+def test_rios_matters_to_the_last_digit_where_main_uses_it() -> None:
+    assert mismatch(MAIN | {"rios": "2.0.9"}, MAIN | {"rios": "2.0.9"}) == ""
+    assert mismatch(MAIN, MAIN | {"rios": "2.0.9"}) == ""
+    assert mismatch(MAIN | {"rios": "2.0.9"}, MAIN | {"rios": "2.0.8"}) == (
+        "main runs rios 2.0.9 and the worker rios 2.0.8; give both the same version of rios"
+    )
+    assert "and the worker rios none;" in mismatch(MAIN | {"rios": "2.0.9"}, MAIN)
+
+
+def test_rios_is_told_where_it_is_used_even_run_from_its_sources(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "rios.py").write_text("__version__ = '7.8.9'")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(versions, "version", not_installed)
+    monkeypatch.delitem(sys.modules, "rios", raising=False)
+    assert "rios" not in versions_here()
+    assert versions_here({"rios": "1.0", "python": "3.0"}) == {"rios": "7.8.9", "python": platform.python_version()}
+    assert versions_here()["rios"] == "7.8.9"
+    monkeypatch.delitem(sys.modules, "rios")
+
+
+def not_installed(package: str) -> str:
+    raise PackageNotFoundError(package)

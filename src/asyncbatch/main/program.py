@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, Final, Self
@@ -51,7 +51,8 @@ class Program:
         ProgramError
             If they do not pickle; it names the part that does not.
         """
-        name = getattr(fn, "__qualname__", None) or repr(fn)
+        called_for = _called_for(fn, args, kwargs)
+        name = getattr(called_for, "__qualname__", None) or repr(called_for)
         called = functools.partial(fn, *args, **kwargs) if args or kwargs else fn
         with _by_value(fn, *args, *kwargs.values()):
             try:
@@ -60,6 +61,13 @@ class Program:
                 parts = {"function": fn, **_named(args, kwargs)}
                 raise ProgramError(f"{name} can't be sent to workers: {culprit(parts) or error}") from error
         return cls(name=name, digest=hashlib.sha256(content).hexdigest(), content=content)
+
+
+def _called_for(fn: Callable[..., object], args: tuple[object, ...], kwargs: Mapping[str, object]) -> object:
+    """Return the user's function: where one of ours is to call it, it is among the arguments."""
+    if _module_name(fn).partition(".")[0] != __name__.partition(".")[0]:
+        return fn
+    return next((one for one in (*args, *kwargs.values()) if callable(one)), fn)
 
 
 class ProgramCache:
@@ -145,6 +153,8 @@ def _inside(obj: object) -> Iterator[tuple[str, object]]:
         yield from ((f"[{key!r}]", value) for key, value in obj.items())
     elif isinstance(obj, list | tuple | set):
         yield from ((f"[{place}]", value) for place, value in enumerate(obj))
+    elif is_dataclass(obj):
+        yield from ((f".{field.name}", getattr(obj, field.name)) for field in fields(obj))
     else:
         yield from ((f".{name}", value) for name, value in getattr(obj, "__dict__", {}).items())
 

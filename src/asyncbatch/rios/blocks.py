@@ -1,6 +1,7 @@
 """A block of RIOS 2, as a worker computes it."""
 
 import copy
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -94,6 +95,7 @@ def compute(
         The block of all inputs; by default it is read here.
     """
     gdal.UseExceptions()  # as RIOS has it in all its workers
+    job.controls.loggingstream = sys.stdout
     timings = Timers()
     kept = job.call(call)
     if inputs is None:

@@ -11,7 +11,7 @@ from rios.rioserrors import TimeoutError as RiosTimeoutError
 from rios.structures import CW_AWSBATCH, BlockAssociations, Timers, WorkerErrorRecord
 
 from asyncbatch.errors import SettingsError, TileError, TileLost
-from asyncbatch.rios import blocks, places
+from asyncbatch.rios import blocks, places, references
 from asyncbatch.rios.blockflow import BlockFlow
 from asyncbatch.rios.choice import Choice
 from asyncbatch.rios.otherargs import Copies
@@ -74,8 +74,9 @@ class _Manager:
         outBlockBuffer.popTimeout = None
         pool = POOLS.borrow(choice)
         self._choice = choice
+        references.register()
         sent = copy.copy(controls)
-        sent.progress = None  # is main's alone
+        sent.progress = sent.loggingstream = None  # main's alone
         job = blocks.Apply(
             infiles=infiles, otherargs=otherArgs, controls=sent, workinggrid=workinggrid, allinfo=allInfo
         )

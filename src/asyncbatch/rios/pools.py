@@ -55,8 +55,7 @@ class Pools:
         with self._lock:
             shared = self._shared.get(choice)
             if shared is None:
-                for other in [one for one, held in self._shared.items() if not held.borrowers]:
-                    self._close(other)  # two idle sets of workers are one too many
+                self._close_idle()  # two idle sets of workers are one too many
                 shared = self._shared[choice] = _Shared(pool=self._opened(choice))
             elif shared.closing is not None:
                 shared.closing.cancel()
@@ -87,6 +86,11 @@ class Pools:
             shared.closing.daemon = True  # at the script's end the pool closes itself
             shared.closing.start()
 
+    def close(self) -> None:
+        """End all pools that nobody has borrowed, and do not wait for another `apply`."""
+        with self._lock:
+            self._close_idle()
+
     def abandon(self, choice: Choice) -> None:
         """Give a pool back from wherever Python collects its borrower, and so without waiting."""
         threading.Thread(target=self.give_back, args=[choice], kwargs={"failed": True}, name="asyncbatch-end").start()
@@ -95,6 +99,10 @@ class Pools:
         with self._lock:
             if self._shared.get(choice) is shared and not shared.borrowers:
                 self._close(choice)
+
+    def _close_idle(self) -> None:
+        for choice in [choice for choice, shared in self._shared.items() if not shared.borrowers]:
+            self._close(choice)
 
     def _close(self, choice: Choice) -> None:
         shared = self._shared.pop(choice)

@@ -1,0 +1,55 @@
+"""A user's script, as text: the tests below add what it does."""
+
+from typing import Final
+
+PRELUDE: Final = '''
+import os, sys, time
+from pathlib import Path
+
+import numpy as np
+import asyncbatch.rios
+from rios import applier
+
+IMAGE, OUT = os.environ["IMAGE"], os.environ.get("OUT", "out.tif")
+
+
+def controls(n=3, **reading):
+    made = applier.ApplierControls()
+    made.setWindowXsize(64)
+    made.setWindowYsize(64)
+    made.setOutputDriverName("GTiff")
+    made.setCreationOptions(["TILED=YES", "BLOCKXSIZE=64", "BLOCKYSIZE=64"])
+    made.setCalcStats(False)
+    made.setOmitPyramids(True)
+    if n > 1 and hasattr(applier, "jobmanager"):
+        made.setNumThreads(n)
+        made.setJobManagerType("AWSBatch")
+    elif n > 1:
+        from rios.structures import ConcurrencyStyle
+        made.setConcurrencyStyle(ConcurrencyStyle(numComputeWorkers=n - 1, computeWorkerKind="AWSBatch", **reading))
+    return made
+
+
+def apply(function, other=None, image=IMAGE, **wanted):
+    infiles, outfiles = applier.FilenameAssociations(), applier.FilenameAssociations()
+    infiles.image, outfiles.out = image, OUT
+    return applier.apply(function, infiles, outfiles, other, controls=controls(**wanted))
+
+
+def doubled(info, inputs, outputs):
+    outputs.out = inputs.image[:1] * 2
+
+
+def held(info, inputs, outputs):
+    """Say that a tile has started, and wait until it may go on."""
+    Path(f"started-{os.getpid()}").touch()
+    while not Path("open").exists():
+        time.sleep(0.01)
+    outputs.out = inputs.image[:1] * 2
+
+
+def failing(info, inputs, outputs):
+    doubled(info, inputs, outputs)
+    if info.getBlockCount() == tuple(map(int, os.environ["FAILS_AT"].split(","))):
+        raise ValueError("no luck")
+'''

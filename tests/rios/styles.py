@@ -1,0 +1,48 @@
+"""The ways in which a script asks RIOS for workers."""
+
+from collections.abc import Callable
+from typing import Any
+
+from rios import applier
+
+from tests.rios.needs import RIOS_1
+
+Style = Callable[[Any], None]
+
+
+def serial(_controls: Any) -> None:
+    """Ask for none."""
+
+
+def rounds_of(threads: int) -> Style:
+    """Ask as RIOS 1.4 does."""
+
+    def style(controls: Any) -> None:
+        controls.setNumThreads(threads)
+        controls.setJobManagerType("AWSBatch")
+
+    return style
+
+
+def compute_workers(kind: str, **reading: Any) -> Style:
+    """Ask as RIOS 2 does."""
+
+    def style(controls: Any) -> None:
+        from rios.structures import ConcurrencyStyle
+
+        controls.setConcurrencyStyle(ConcurrencyStyle(numComputeWorkers=2, computeWorkerKind=kind, **reading))
+
+    return style
+
+
+STYLES: dict[str, Style] = {}
+if RIOS_1:
+    STYLES |= {"n=3": rounds_of(3), "n=64": rounds_of(64)}
+else:
+    STYLES |= {
+        "workers read": compute_workers("AWSBatch"),
+        "main reads": compute_workers("AWSBatch", computeWorkersRead=False, numReadWorkers=2),
+        "CW_AWSBATCH": compute_workers("CW_AWSBATCH", numReadWorkers=1),
+    }
+    if hasattr(applier.ApplierControls, "setJobManagerType"):
+        STYLES |= {"setJobManagerType": rounds_of(3)}

@@ -1,0 +1,263 @@
+"""Whole scripts, as users run them: their ends, their errors, and each other's company."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.integration.endpoint import Endpoint
+from tests.integration.eventually import eventually
+from tests.integration.team import MARK, Team, processes
+from tests.rios.needs import only_rios_1, only_rios_2, rios
+
+from osgeo import gdal  # isort: skip - only where there is RIOS
+
+from tests.rios.job import PRELUDE  # isort: skip
+from tests.rios.rasters import raster  # isort: skip
+
+assert rios
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> str:
+    return raster(tmp_path / "image.tif")
+
+
+@pytest.fixture
+def start(endpoint: Endpoint, team: Team, tmp_path: Path, image: str) -> Iterator[Start]:
+    """Return a function that starts a script, on workers of this machine."""
+    started: list[subprocess.Popen[str]] = []
+
+    def started_one(text: str, *, head: str = "", **variables: str) -> "subprocess.Popen[str]":
+        file = tmp_path / f"script{len(started)}.py"
+        file.write_text(head + PRELUDE + text)
+        environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], MARK: team.mark, "IMAGE": image}
+        environment |= {"ASYNCBATCH_LAUNCHER": "subprocess", "ASYNCBATCH_LEASE": "2", "ASYNCBATCH_RUN_LEASE": "4"}
+        process = subprocess.Popen(
+            [sys.executable, str(file)],
+            env=environment | endpoint.variables() | variables,
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield started_one
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def ended(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
+    """Return the status, the output and the errors of a script that ends by itself."""
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+def pixels(path: Path | str) -> np.ndarray:
+    found: np.ndarray = gdal.Open(str(path)).ReadAsArray()
+    return found
+
+
+def assert_doubled(out: Path, image: str) -> None:
+    assert np.array_equal(pixels(out), pixels(image)[0] * 2)
+
+
+def test_several_applies_share_workers_and_send_the_function_once(
+    endpoint: Endpoint, start: Start, tmp_path: Path, image: str
+) -> None:
+    queues, programs = endpoint.count("sqs:CreateQueue"), set(endpoint.keys("programs/"))
+    status, _, err = ended(start("for _ in range(3): apply(doubled)"))
+    assert status == 0, err
+    assert_doubled(tmp_path / "out.tif", image)
+    assert endpoint.count("sqs:CreateQueue") - queues == 2, "one run"
+    assert len(set(endpoint.keys("programs/")) - programs) <= 1, "one program"
+    assert endpoint.leftovers() == []
+
+
+@pytest.mark.parametrize("at", ["1,0", pytest.param("0,1", marks=only_rios_1)])
+def test_an_error_of_the_users_is_told_and_ends_the_run_at_once(
+    endpoint: Endpoint, team: Team, start: Start, tmp_path: Path, at: str
+) -> None:
+    """In RIOS 1.4, the first tile of a round is main's own."""
+    process = start(
+        """
+try:
+    apply(failing)
+except Exception as error:
+    print(error, flush=True)
+    Path("caught").touch()
+    while not Path("seen").exists():
+        time.sleep(0.01)
+""",
+        FAILS_AT=at,
+    )
+    eventually((tmp_path / "caught").exists, within=60)
+    eventually(lambda: not processes(team.mark, "asyncbatch.worker"))
+    eventually(lambda: endpoint.leftovers() == [])
+    (tmp_path / "seen").touch()
+    status, out, err = ended(process)
+    assert status == 0, err
+    assert "no luck" in out + err
+    if at == "1,0":
+        told = out + err
+        for part in ("ValueError: no luck", "window x=64 y=0", "on worker", "in failing"):
+            assert part in told
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_nothing_behind(
+    endpoint: Endpoint, team: Team, start: Start, tmp_path: Path, number: signal.Signals
+) -> None:
+    process = start("apply(held)")
+    eventually(lambda: list(tmp_path.glob("started-*")), within=60)
+    process.send_signal(number)
+    status, _, _ = ended(process)
+    assert status != 0
+    eventually(lambda: not processes(team.mark))
+    assert endpoint.leftovers() == []
+
+
+def test_two_scripts_on_one_stack_do_not_meet(start: Start, tmp_path: Path, image: str) -> None:
+    both = [start("apply(doubled, n=4)", OUT=f"{name}.tif") for name in ("first", "second")]
+    for process, name in zip(both, ("first", "second"), strict=True):
+        status, _, err = ended(process)
+        assert status == 0, err
+        assert_doubled(tmp_path / f"{name}.tif", image)
+
+
+@pytest.mark.usefixtures("swept")
+def test_a_script_that_dies_does_not_disturb_the_next_and_its_workers_leave(
+    team: Team, start: Start, tmp_path: Path, image: str
+) -> None:
+    dying = start("apply(held)", OUT="never.tif")
+    eventually(lambda: list(tmp_path.glob("started-*")), within=60)
+    dying.kill()
+    status, _, err = ended(start("apply(doubled)"))
+    assert status == 0, err
+    assert_doubled(tmp_path / "out.tif", image)
+    eventually(lambda: not processes(team.mark))
+
+
+@only_rios_1
+def test_what_mains_tile_does_to_otherargs_reaches_the_next_round(start: Start, tmp_path: Path) -> None:
+    status, _, err = ended(
+        start(
+            """
+def numbered(info, inputs, outputs, other):
+    outputs.out = np.full(inputs.image[:1].shape, other.rounds, np.int16)
+    other.rounds += 1
+
+other = applier.OtherInputs()
+other.rounds = 0
+apply(numbered, other, n=5)
+"""
+        )
+    )
+    assert status == 0, err
+    found = pixels(tmp_path / "out.tif")
+    assert [[int(found[row, column]) for column in (0, 64, 128, 192, 256)] for row in (0, 64, 128, 192, 256)] == [
+        [number] * 5 for number in range(5)
+    ]
+
+
+@only_rios_1
+@pytest.mark.parametrize("head", ["from rios.parallel.aws import batch\n", ""])
+def test_ours_takes_the_place_of_rioss_own(start: Start, tmp_path: Path, image: str, head: str) -> None:
+    text = """
+from rios.parallel.aws import batch
+assert applier.jobmanager.getJobManagerClassByType("AWSBatch").__module__ == "asyncbatch.rios.jobmanager"
+made = controls(n=1)
+made.setNumThreads(3)
+infiles, outfiles = applier.FilenameAssociations(), applier.FilenameAssociations()
+infiles.image, outfiles.out = IMAGE, OUT
+applier.apply(doubled, infiles, outfiles, controls=made)
+"""
+    status, _, err = ended(start(text, head=head, RIOS_DFLT_JOBMGRTYPE="AWSBatch"))
+    assert status == 0, err
+    assert_doubled(tmp_path / "out.tif", image)
+
+
+@only_rios_2
+def test_readers_of_main_that_fail_do_not_hang_it(start: Start, tmp_path: Path, image: str) -> None:
+    content = Path(image).read_bytes()
+    broken = tmp_path / "broken.tif"
+    broken.write_bytes(content[: len(content) // 2])
+    text = "apply(doubled, image='broken.tif', computeWorkersRead=False, numReadWorkers=2)"
+    status, _, err = ended(start(text))
+    assert status != 0
+    assert "Error in read worker" in err
+
+
+def test_an_argument_that_does_not_pickle_is_named(endpoint: Endpoint, start: Start) -> None:
+    text = """
+import threading
+other = applier.OtherInputs()
+other.deep = {"lock": threading.Lock()}
+apply(lambda info, inputs, outputs, other: None, other)
+"""
+    status, _, err = ended(start(text))
+    assert status != 0
+    assert "['lock'] (a lock) does not pickle" in err
+    assert endpoint.leftovers() == []
+
+
+def test_an_output_that_is_not_set_is_told(endpoint: Endpoint, start: Start) -> None:
+    status, _, err = ended(start("def nothing(info, inputs, outputs): pass\napply(nothing)"))
+    assert status != 0
+    assert "out" in err.splitlines()[-1] or "WorkerExceptionError" in err
+    assert endpoint.leftovers() == []
+
+
+def test_workers_of_another_rios_are_refused_before_the_first_tile(start: Start, tmp_path: Path) -> None:
+    text = """
+from asyncbatch import versions
+installed = versions._version
+versions._version = lambda package: "9.9.9" if package == "rios" else installed(package)
+apply(doubled)
+"""
+    status, _, err = ended(start(text))
+    assert status != 0
+    assert "main runs rios 9.9.9 and the worker rios " in err
+    assert not (tmp_path / "out.tif").exists()
+
+
+def test_the_stacks_outputs_are_told(endpoint: Endpoint, start: Start) -> None:
+    text = "import json; print(json.dumps(asyncbatch.rios.getStackOutputs()))"
+    status, out, err = ended(start(text))
+    assert status == 0, err
+    assert json.loads(out)["BatchBucket"] == endpoint.bucket
+    text = """
+try:
+    asyncbatch.rios.getStackOutputs()
+except asyncbatch.rios.AWSBatchException as error:
+    print(error)
+"""
+    status, out, err = ended(start(text, RIOS_AWSBATCH_STACK="Nowhere"))
+    assert status == 0, err
+    assert "no stack 'Nowhere'" in out
+
+
+def test_more_workers_than_the_stack_was_made_for_are_warned_of(start: Start) -> None:
+    text = """
+from asyncbatch.rios import pools
+class Opened:
+    outputs = {"BatchMaxJobs": "1"}
+    def __init__(self, *_, **__): pass
+pools.BatchExecutor = Opened
+from asyncbatch.rios.choice import Choice
+pools.opened(Choice.read(workers=2))
+"""
+    status, _, err = ended(start(text))
+    assert status == 0, err
+    assert "BatchMaxJobs" in err
