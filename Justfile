@@ -13,7 +13,7 @@ test *ARGS:
 
 # The tests against RIOS, with a Python that has it (https://www.rioshome.org) and asyncbatch[local] and pytest.
 test-rios PYTHON *ARGS:
-    shift && "{{ PYTHON }}" -m pytest tests/rios "$@"
+    shift && "{{ PYTHON }}" -m pytest --confcutdir tests/rios tests/rios "$@"
 
 # Style, formatting, types and layers.
 lint:

@@ -244,7 +244,7 @@ def closing_over_less_than_it_names(part: object) -> Callable[[], object]:
 
 
 @dataclass(slots=True, kw_only=True)
-class Slotted:
+class LockHolder:
     lock: object
 
 
@@ -264,7 +264,7 @@ def uses_global() -> object:
         (len, (SimpleNamespace(x=1, inner=SimpleNamespace(lock=LOCK)),), {}, "argument 0.inner.lock (a lock) does not"),
         (len, (functools.partial(print, 7, LOCK),), {}, "argument 0[2] (a lock) does not pickle"),
         (len, (functools.partial(sorted, key=LOCK),), {}, "argument 0[1]['key'] (a lock) does not pickle"),
-        (len, (Slotted(lock=LOCK),), {}, "argument 0.lock (a lock) does not pickle"),
+        (len, (LockHolder(lock=LOCK),), {}, "argument 0.lock (a lock) does not pickle"),
         (len, (1,), {"lock": LOCK}, "lock (a lock) does not pickle"),
         (functools.partial(closing_over(LOCK)), (), {}, "function[0] closes over 'part', which (a lock) does not"),
     ],
