@@ -61,7 +61,7 @@ def forced_on_rios_2(apply: Callable[..., Any]) -> Callable[..., Any]:
 
         controls = copy.copy(controls or applier.ApplierControls())
         Counts.applies += 1
-        if controls.concurrency.computeWorkerKind != CW_NONE:
+        if controls.concurrency.computeWorkerKind != CW_NONE or getattr(controls, "numThreads", 1) != 1:
             return apply(function, infiles, outfiles, otherArgs, controls=controls)
         workers = 2 if otherArgs is None else 1
         reading = json.loads(os.environ["FORCED_READING"])

@@ -82,7 +82,7 @@ def test_rios_is_told_where_it_is_used_even_run_from_its_sources(
     assert "rios" not in versions_here()
     assert versions_here({"rios": "1.0", "python": "3.0"}) == {"rios": "7.8.9", "python": platform.python_version()}
     assert versions_here()["rios"] == "7.8.9"
-    monkeypatch.delitem(sys.modules, "rios")
+    del sys.modules["rios"]
 
 
 def not_installed(package: str) -> str:

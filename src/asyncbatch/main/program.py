@@ -67,7 +67,7 @@ def _called_for(fn: Callable[..., object], args: tuple[object, ...], kwargs: Map
     """Return the user's function: where one of ours is to call it, it is among the arguments."""
     if _module_name(fn).partition(".")[0] != __name__.partition(".")[0]:
         return fn
-    return next((one for one in (*args, *kwargs.values()) if callable(one)), fn)
+    return next(filter(callable, [*args, *kwargs.values()]), fn)
 
 
 class ProgramCache:
