@@ -88,7 +88,7 @@ def test_all_goes_well(folder: Path) -> None:
     ("function", "why"),
     [
         ("fails", "tile 0 (window x=0 y=0 64×64 pixels) failed on worker "),  # noqa: RUF001 - the sign for "by"
-        ("does_not_pickle", "compute_block can't be sent to workers: fn uses the global 'LOCK', which (a lock)"),
+        ("does_not_pickle", "does_not_pickle can't be sent to workers: fn uses the global 'LOCK', which (a lock)"),
     ],
 )
 def test_a_function_that_can_t_be_run_gets_one_clear_line(function: str, why: str, folder: Path) -> None:
