@@ -22,6 +22,11 @@ lint:
     mypy
     lint-imports
 
+# Security checks of the template, by checkov in an environment of its own: it pins much.
+audit:
+    test -x .venv-audit/bin/checkov || { python -m venv .venv-audit && .venv-audit/bin/pip install --quiet "checkov>=3.2,<4"; }
+    .venv-audit/bin/checkov --file infra/batch.yaml --framework cloudformation --compact --quiet --skip-download
+
 # Rewrite the code in the project's format.
 format:
     ruff check --fix-only
