@@ -10,6 +10,7 @@
     │   ├── EndpointUnreachable    no answer from the service
     │   ├── AccessDenied           the action is not permitted
     │   ├── StackNotFound          no such CloudFormation stack, or it lacks an output
+    │   ├── StackFailed            a stack could not be created, changed or deleted
     │   ├── BlobMissing            no such S3 object
     │   ├── BlobCorrupt            a body arrived damaged, repeatedly
     │   ├── QueueGone              the queue does not exist (any more)
@@ -65,6 +66,10 @@ class AccessDenied(AwsError):
 
 class StackNotFound(AwsError):
     """There is no such CloudFormation stack, or it lacks a needed output."""
+
+
+class StackFailed(AwsError):
+    """A CloudFormation stack could not be created, changed or deleted."""
 
 
 class BlobMissing(AwsError):

@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 from urllib.request import ProxyHandler, build_opener
@@ -25,6 +24,7 @@ from anyio.streams.text import TextReceiveStream
 
 from asyncbatch.aws.session import Credentials, open_session
 from asyncbatch.aws.stacks import Stacks
+from asyncbatch.deployment import template
 from asyncbatch.errors import AwsError, SettingsError
 from asyncbatch.settings import Settings
 
@@ -80,9 +80,8 @@ async def local_endpoint(settings: Settings) -> AsyncIterator[LocalEndpoint]:
     try:
         url = await _url(process)
         local = replace(settings, endpoint_url=url)
-        template = (files("asyncbatch") / "infra" / "batch.yaml").read_text()
         async with open_session(region=local.region, endpoint_url=url, credentials=_CREDENTIALS) as session:
-            await (await Stacks.open(session)).create(local.stack, template)
+            await (await Stacks.open(session)).create(local.stack, template())
         yield LocalEndpoint(settings=local, credentials=_CREDENTIALS)
     finally:
         with anyio.CancelScope(shield=True):

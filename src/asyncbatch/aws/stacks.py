@@ -1,7 +1,8 @@
 """CloudFormation stacks and their outputs."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 from asyncbatch.aws.errors import translated
 from asyncbatch.aws.session import AwsSession
@@ -35,6 +36,37 @@ class StackOutputs:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StackState:
+    """How a stack stands."""
+
+    id: str
+    status: str
+    reason: str
+    parameters: dict[str, str]
+    outputs: dict[str, str]
+
+    @property
+    def changing(self) -> bool:
+        """Whether CloudFormation is at work."""
+        return self.status.endswith("_IN_PROGRESS")
+
+    @property
+    def ready(self) -> bool:
+        """Whether the stack can be used."""
+        return self.status in _READY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackEvent:
+    """What happened to a resource of a stack."""
+
+    id: str
+    resource: str
+    status: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stacks:
     """Stacks through one client."""
 
@@ -54,29 +86,91 @@ class Stacks:
         StackNotFound
             If there is no such stack, or it is not in working order.
         """
+        found = await self.state(stack)
+        if found is None:
+            raise StackNotFound(_absent(stack, self.region))
+        if not found.ready:
+            raise StackNotFound(f"stack {stack!r} in {self.region} is in state {found.status}, so it can't be used")
+        return StackOutputs(stack=stack, region=self.region, values=found.outputs)
+
+    async def state(self, stack: str) -> StackState | None:
+        """Return how a stack stands, by its name or, even after its end, by its id; None if there is none."""
         try:
             with translated(f"cloudformation:DescribeStacks {stack}"):
                 answer = await self._client.describe_stacks(StackName=stack)
         except AwsError as error:
             if "does not exist" in str(error):
-                raise StackNotFound(_absent(stack, self.region)) from error
+                return None
             raise
-        if not answer["Stacks"]:
-            raise StackNotFound(_absent(stack, self.region))
-        found = answer["Stacks"][0]
-        if found["StackStatus"] not in _READY:
-            raise StackNotFound(
-                f"stack {stack!r} in {self.region} is in state {found['StackStatus']}, so it can't be used"
+        for found in answer["Stacks"]:
+            return StackState(
+                id=found["StackId"],
+                status=found["StackStatus"],
+                reason=found.get("StackStatusReason", ""),
+                parameters={one["ParameterKey"]: one["ParameterValue"] for one in found.get("Parameters", [])},
+                outputs={one["OutputKey"]: one["OutputValue"] for one in found.get("Outputs", [])},
             )
-        values = {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
-        return StackOutputs(stack=stack, region=self.region, values=values)
+        return None
+
+    async def begin(
+        self,
+        change: Literal["create", "update"],
+        stack: str,
+        template: str,
+        *,
+        parameters: Mapping[str, str],
+        tags: Mapping[str, str],
+    ) -> bool:
+        """Begin to create or change a stack; return False if there is nothing to change.
+
+        Parameters
+        ----------
+        parameters : mapping
+            Values by name; the template's own defaults hold for the others.
+        tags : mapping
+            What all its resources are to be tagged with.
+        """
+        wanted = {
+            "StackName": stack,
+            "TemplateBody": template,
+            "Capabilities": ["CAPABILITY_IAM"],
+            "Parameters": [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
+        }
+        if tags or change == "create":  # without, a change leaves them as they are
+            wanted["Tags"] = [{"Key": key, "Value": value} for key, value in tags.items()]
+        call = self._client.create_stack if change == "create" else self._client.update_stack
+        try:
+            with translated(f"cloudformation:{change.title()}Stack {stack}"):
+                await call(**wanted)
+        except AwsError as error:
+            if "No updates are to be performed" in str(error):
+                return False
+            raise
+        return True
+
+    async def begin_delete(self, stack: str) -> None:
+        """Begin to delete a stack, by name or id."""
+        with translated(f"cloudformation:DeleteStack {stack}"):
+            await self._client.delete_stack(StackName=stack)
+
+    async def events(self, stack: str) -> list[StackEvent]:
+        """Return the newest events of a stack, by name or id, the oldest first."""
+        with translated(f"cloudformation:DescribeStackEvents {stack}"):
+            answer = await self._client.describe_stack_events(StackName=stack)
+        return [
+            StackEvent(
+                id=found["EventId"],
+                resource=found["LogicalResourceId"],
+                status=found.get("ResourceStatus", ""),
+                reason=found.get("ResourceStatusReason", ""),
+            )
+            for found in reversed(answer["StackEvents"])
+        ]
 
     async def create(self, stack: str, template: str) -> None:
-        """Create a stack from a template, and wait until it stands."""
+        """Create a stack from a template as it is, and wait until it stands."""
+        await self.begin("create", stack, template, parameters={}, tags={})
         with translated(f"cloudformation:CreateStack {stack}"):
-            await self._client.create_stack(
-                StackName=stack, TemplateBody=template, Capabilities=["CAPABILITY_NAMED_IAM"]
-            )
             waiter = self._client.get_waiter("stack_create_complete")
             await waiter.wait(StackName=stack, WaiterConfig={"Delay": 1, "MaxAttempts": 900})
 

@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from asyncbatch.cli import apply, run
+from asyncbatch.cli import apply, run, stack
 from asyncbatch.errors import AsyncBatchError
 from asyncbatch.signals import BY_SIGNAL, leave_by_exception
 
@@ -63,4 +63,5 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     apply.describe(commands.add_parser("apply", help=apply.HELP))
     run.describe(commands.add_parser("run", help=run.HELP))
+    stack.describe(commands.add_parser("stack", help=stack.HELP))
     return top

@@ -1,0 +1,40 @@
+"""ECR repositories."""
+
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
+
+from asyncbatch.aws.errors import translated
+from asyncbatch.aws.session import AwsSession
+from asyncbatch.errors import AwsError
+
+_DELETE_LIMIT: Final = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repositories:
+    """ECR repositories through one client."""
+
+    _client: Any = field(repr=False)
+
+    @classmethod
+    async def open(cls, session: AwsSession) -> Self:
+        """Return repositories over a client of their own."""
+        return cls(_client=await session.client("ecr"))
+
+    async def empty(self, repository: str) -> int:
+        """Delete all images of a repository, and return how many there were; none where there is no repository."""
+        deleted = 0
+        while True:
+            try:
+                with translated(f"ecr:ListImages {repository}"):
+                    answer = await self._client.list_images(repositoryName=repository, maxResults=_DELETE_LIMIT)
+            except AwsError as error:
+                if "RepositoryNotFoundException" in str(error):
+                    return deleted
+                raise
+            images = answer.get("imageIds", [])
+            if not images:
+                return deleted
+            with translated(f"ecr:BatchDeleteImage {repository}"):
+                await self._client.batch_delete_image(repositoryName=repository, imageIds=images)
+            deleted += len(images)

@@ -1,0 +1,224 @@
+"""The commands ``asyncbatch stack …``."""
+
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from asyncbatch.cli import arguments as read
+from asyncbatch.errors import SettingsError
+from asyncbatch.settings import Settings
+
+if TYPE_CHECKING:
+    from asyncbatch.aws.stacks import StackEvent
+    from asyncbatch.deployment import Deployment, Wish
+
+HELP = "create, modify, delete and look at the stack in AWS"
+
+_Action = Callable[["Deployment", Namespace], Awaitable[None]]
+
+
+def describe(parser: ArgumentParser) -> None:
+    """Add the commands to their parser."""
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, action, text in (
+        ("create", create, "create the stack"),
+        ("modify", modify, "bring the stack to the present template, and to what is wished"),
+        ("delete", delete, "empty the stack's bucket and repositories, and delete it"),
+        ("status", status, "tell how the stack stands"),
+        ("outputs", outputs, "tell the stack's outputs"),
+    ):
+        command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        command.set_defaults(command=run, action=action)
+        command.add_argument("--stackname", metavar="NAME", help="default: $RIOS_AWSBATCH_STACK, or RIOS")
+        command.add_argument("--region", metavar="NAME", help="default: $RIOS_AWSBATCH_REGION, or ap-southeast-2")
+        if name in {"create", "modify"}:
+            describe_wish(command)
+        if name in {"create", "modify", "delete"}:
+            command.add_argument("--wait", action="store_true", help="tell what happens, and wait for the end")
+        if name == "delete":
+            command.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def describe_wish(parser: ArgumentParser) -> None:
+    """Add what a stack may be like; on modifying, what is not given stays."""
+    parser.add_argument(
+        "--az",
+        dest="zones",
+        action="append",
+        default=[],
+        metavar="ZONE",
+        help="availability zone, three times (default: the region's own)",
+    )
+    parser.add_argument("--ecrname", metavar="NAME", help="name of the image repository (default: riosecr)")
+    parser.add_argument("--vcpus", type=vcpus, metavar="N", help="vCPUs of a worker (default: 1)")
+    parser.add_argument("--mem", type=read.positive, metavar="MIB", help="memory of a worker in MiB (default: 4096)")
+    parser.add_argument("--maxjobs", type=read.positive, metavar="N", help="workers at one time (default: 64)")
+    parser.add_argument(
+        "--compute", choices=("EC2", "SPOT", "FARGATE", "FARGATE_SPOT"), help="what workers run on (default: SPOT)"
+    )
+    parser.add_argument("--arch", choices=("X86_64", "ARM64"), help="of the images (default: X86_64)")
+    parser.add_argument(
+        "--instance-type",
+        dest="instance_types",
+        action="append",
+        default=[],
+        metavar="TYPE",
+        help="instance type or family; may be given more than once",
+    )
+    parser.add_argument(
+        "--parameter",
+        dest="others",
+        action="append",
+        default=[],
+        type=read.named,
+        metavar="NAME=VALUE",
+        help="any other parameter of the template, VpcId for one; may be given more than once",
+    )
+    parser.add_argument(
+        "--tag",
+        dest="tags",
+        action="append",
+        default=[],
+        type=tag,
+        metavar="KEY[=VALUE]",
+        help="tag of all that the stack makes; may be given more than once",
+    )
+
+
+def vcpus(text: str) -> float:
+    """Read a number of vCPUs: a whole one, or a part that Fargate has.
+
+    Raises
+    ------
+    ArgumentTypeError
+        If it is neither.
+    """
+    if text in {"0.25", "0.5", ".25", ".5"}:
+        return float(text)
+    try:
+        return read.positive(text)
+    except ArgumentTypeError:
+        raise ArgumentTypeError(f"{text!r} is not a number of vCPUs: take 0.25, 0.5, or a whole number") from None
+
+
+def tag(text: str) -> tuple[str, str]:
+    """Split ``KEY=VALUE``; a key alone has an empty value."""
+    key, _, value = text.partition("=")
+    if not key:
+        raise ArgumentTypeError(f"{text!r} is not of the form KEY[=VALUE]")
+    return key, value
+
+
+def run(arguments: Namespace) -> None:
+    """Run a command.
+
+    Raises
+    ------
+    AsyncBatchError
+        If it fails.
+    """
+    # Imported here: the AWS libraries take half a second, which neither an error nor --help should wait for.
+    import anyio  # noqa: PLC0415 - as said above
+
+    from asyncbatch.deployment import Deployment  # noqa: PLC0415
+
+    settings = Settings.from_environment(stack=arguments.stackname, region=arguments.region)
+
+    async def act() -> None:
+        async with Deployment.open(settings) as deployment:
+            await arguments.action(deployment, arguments)
+
+    anyio.run(act)
+
+
+async def create(deployment: "Deployment", arguments: Namespace) -> None:
+    """Create the stack."""
+    await deployment.create(wish(arguments))
+    print(f"stack {deployment.stack} is being created in {deployment.region}")
+    if arguments.wait:
+        await deployment.follow(tell, seen=set())
+        print(f"stack {deployment.stack} is ready")
+
+
+async def modify(deployment: "Deployment", arguments: Namespace) -> None:
+    """Modify the stack."""
+    seen = await deployment.events_so_far()
+    if not await deployment.modify(wish(arguments)):
+        print(f"stack {deployment.stack} is as wished already")
+        return
+    print(f"stack {deployment.stack} is being modified in {deployment.region}")
+    if arguments.wait:
+        await deployment.follow(tell, seen=seen)
+        print(f"stack {deployment.stack} is ready")
+
+
+async def delete(deployment: "Deployment", arguments: Namespace) -> None:
+    """Delete the stack, if that is really wanted.
+
+    Raises
+    ------
+    SettingsError
+        If nobody is there to be asked.
+    """
+    from anyio import to_thread  # noqa: PLC0415 - see `run`
+
+    found = await deployment.state()
+    if not arguments.yes:
+        if not sys.stdin.isatty():
+            raise SettingsError("stack delete asks before it deletes, and there is no terminal: give it --yes")
+        bucket = found.outputs.get("BatchBucket", "no bucket")
+        asked = f"delete stack {deployment.stack} in {deployment.region}, with its images and all in {bucket}? [y/N] "
+        answer = await to_thread.run_sync(input, asked)
+        if answer.strip().lower() not in {"y", "yes"}:
+            print("nothing is deleted")
+            return
+    seen = await deployment.events_so_far()
+    stack = await deployment.delete()
+    print(f"stack {deployment.stack} is being deleted in {deployment.region}")
+    if arguments.wait:
+        await deployment.follow(tell, seen=seen, stack=stack)
+        print(f"stack {deployment.stack} is gone")
+
+
+async def status(deployment: "Deployment", _arguments: Namespace) -> None:
+    """Tell how the stack stands."""
+    found = await deployment.state()
+    print(f"{deployment.stack} in {deployment.region}: {found.status} {found.reason}".rstrip())
+    table(found.parameters)
+
+
+async def outputs(deployment: "Deployment", _arguments: Namespace) -> None:
+    """Tell the stack's outputs."""
+    table((await deployment.state()).outputs)
+
+
+def wish(arguments: Namespace) -> "Wish":
+    """Return what the arguments wish for."""
+    from asyncbatch.deployment import Wish  # noqa: PLC0415 - see `run`
+
+    values: dict[str, Any] = {
+        "ecr_name": arguments.ecrname,
+        "vcpus": arguments.vcpus,
+        "memory": arguments.mem,
+        "max_jobs": arguments.maxjobs,
+        "compute": arguments.compute,
+        "architecture": arguments.arch,
+        "instance_types": tuple(arguments.instance_types),
+        "zones": tuple(arguments.zones),
+        "others": dict(arguments.others),
+        "tags": dict(arguments.tags),
+    }
+    return Wish(**values)
+
+
+def tell(event: "StackEvent") -> None:
+    """Print an event."""
+    print(f"  {event.status:<32} {event.resource} {event.reason}".rstrip(), flush=True)
+
+
+def table(values: dict[str, str]) -> None:
+    """Print names and values."""
+    width = max(map(len, values), default=0)
+    for name, value in sorted(values.items()):
+        print(f"  {name:<{width}}  {value}")

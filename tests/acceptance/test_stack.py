@@ -1,0 +1,130 @@
+"""``asyncbatch stack`` as an operator runs it, on an emulated CloudFormation."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from tests.integration.conftest import endpoint, isolated
+from tests.integration.endpoint import CREDENTIALS, Endpoint
+from tests.integration.test_stack_template import remove_for_moto
+
+__all__ = ["endpoint", "isolated"]
+
+REGION = "eu-central-1"
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def run(endpoint: Endpoint, tmp_path: Path) -> Run:
+    def ran(*words: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "asyncbatch.cli", "stack", *words],
+            env=os.environ | endpoint.variables() | {"RIOS_AWSBATCH_REGION": REGION},
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return ran
+
+
+@pytest.fixture
+def clients(endpoint: Endpoint) -> Iterator[dict[str, Any]]:
+    with ExitStack() as closing:
+        found = {}
+        for name in ("batch", "cloudformation", "ec2", "ecr", "s3"):
+            found[name] = boto3.client(
+                name,
+                endpoint_url=endpoint.local.settings.endpoint_url,
+                region_name=REGION,
+                aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+                aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+            )
+            closing.callback(found[name].close)
+        yield found
+
+
+def told(done: "subprocess.CompletedProcess[str]", status: int = 0) -> str:
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout if status == 0 else done.stderr
+
+
+def values(text: str) -> dict[str, str]:
+    """Return the table that a command printed."""
+    return dict(line.split(maxsplit=1) for line in text.splitlines() if line.startswith("  ") and " " in line.strip())
+
+
+def own_network(clients: dict[str, Any]) -> list[str]:
+    """Return the arguments for the network that an account has by default: moto can't delete a modified stack's."""
+    subnets = clients["ec2"].describe_subnets()["Subnets"]
+    groups = clients["ec2"].describe_security_groups()["SecurityGroups"]
+    own = {
+        "VpcId": subnets[0]["VpcId"],
+        "SubnetIds": ",".join(subnet["SubnetId"] for subnet in subnets),
+        "SecurityGroupIds": groups[0]["GroupId"],
+    }
+    return [word for name, value in own.items() for word in ("--parameter", f"{name}={value}")]
+
+
+def test_a_stack_s_life(run: Run, clients: dict[str, Any]) -> None:
+    wished = ["--maxjobs", "10", "--vcpus", "2", "--mem", "8192", "--tag", "project=trees", *own_network(clients)]
+    made = told(run("create", *wished, "--wait"))
+    assert made.startswith(f"stack RIOS is being created in {REGION}\n")
+    assert made.endswith("stack RIOS is ready\n")
+    assert "  CREATE_COMPLETE " in made
+
+    assert told(run("status")).startswith(f"RIOS in {REGION}: CREATE_COMPLETE\n")
+    assert values(told(run("status")))["MaxVCPUS"] == "22"
+    outputs = values(told(run("outputs")))
+    assert (outputs["BatchMaxJobs"], outputs["BatchECR"]) == ("10", "riosecr")
+    [stack] = clients["cloudformation"].describe_stacks(StackName="RIOS")["Stacks"]
+    assert {"Key": "project", "Value": "trees"} in stack["Tags"]
+
+    assert "is there, in state CREATE_COMPLETE: modify it" in told(run("create"), 1)
+
+    assert told(run("modify", "--maxjobs", "20", "--wait")).endswith("stack RIOS is ready\n")
+    after = values(told(run("status")))
+    assert (after["MaxJobs"], after["MaxVCPUS"], after["VCPUS"], after["MaxMemory"]) == ("20", "42", "2", "8192")
+
+    clients["s3"].put_object(Bucket=outputs["BatchBucket"], Key="runs/old/in/1", Body=b"left")
+    assert "give it --yes" in told(run("delete"), 1)
+    remove_for_moto(clients)
+    gone = told(run("delete", "--yes", "--wait"))
+    assert gone.endswith("stack RIOS is gone\n")
+    assert outputs["BatchBucket"] not in [bucket["Name"] for bucket in clients["s3"].list_buckets()["Buckets"]]
+    assert "no stack 'RIOS' in region eu-central-1" in told(run("status"), 1)
+
+
+@pytest.mark.parametrize("command", ["modify", "delete", "status", "outputs"])
+def test_a_stack_that_is_not_there_is_named(run: Run, command: str) -> None:
+    error = told(run(command, "--stackname", "nowhere"), 1)
+    assert error == (
+        "asyncbatch: error: no stack 'nowhere' in region eu-central-1; `asyncbatch stack create` makes one\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--az", "eu-central-1a"], "--az is given 1 times; give it 3 times"),
+        (["--parameter", "Colour=red"], "no parameter Colour; there are ServiceName"),
+    ],
+)
+def test_a_wish_that_can_t_be_is_refused(run: Run, words: list[str], reason: str) -> None:
+    assert reason in told(run("create", "--stackname", "odd", *words), 1)
+
+
+@pytest.mark.parametrize("words", [["--vcpus", "1.5"], ["--mem", "0"], ["--compute", "LAMBDA"], ["--tag", "=x"]])
+def test_wrong_usage_is_refused_at_once(run: Run, words: list[str]) -> None:
+    assert told(run("create", *words), 2).startswith("usage: ")

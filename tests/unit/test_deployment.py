@@ -1,0 +1,69 @@
+import re
+from importlib.resources import files
+
+import pytest
+from cfnlint.decode import decode
+
+from asyncbatch.deployment import Wish, parameter_names
+from asyncbatch.errors import SettingsError
+
+NOW = {"EcrName": "riosecr", "VCPUS": "2", "MaxJobs": "10", "MaxVCPUS": "22", "ComputeType": "SPOT"}
+
+
+def test_the_templates_parameters_are_known() -> None:
+    found, _ = decode(str(files("asyncbatch") / "infra" / "batch.yaml"))
+    assert parameter_names() == list(found["Parameters"])
+
+
+def test_a_new_stack_gets_what_is_wished_and_else_what_the_template_has() -> None:
+    assert Wish().parameters({}) == {"MaxVCPUS": "66"}
+    wish = Wish(
+        ecr_name="MyImages",
+        vcpus=4,
+        memory=8192,
+        max_jobs=100,
+        compute="EC2",
+        architecture="ARM64",
+        instance_types=("c7g", "m7g"),
+        zones=("a", "b", "c"),
+        others={"LogRetention": "7"},
+    )
+    assert wish.parameters({}) == {
+        "EcrName": "myimages",
+        "VCPUS": "4",
+        "MaxMemory": "8192",
+        "MaxJobs": "100",
+        "MaxVCPUS": "402",
+        "ComputeType": "EC2",
+        "Architecture": "ARM64",
+        "InstanceTypes": "c7g,m7g",
+        "AZ1": "a",
+        "AZ2": "b",
+        "AZ3": "c",
+        "LogRetention": "7",
+    }
+
+
+@pytest.mark.parametrize(
+    ("wish", "changed"),
+    [
+        (Wish(), {}),
+        (Wish(compute="EC2"), {"ComputeType": "EC2"}),
+        (Wish(max_jobs=20), {"MaxJobs": "20", "MaxVCPUS": "42"}),
+        (Wish(vcpus=0.25), {"VCPUS": "0.25", "MaxVCPUS": "5"}),
+        (Wish(max_jobs=20, others={"MaxVCPUS": "1000"}), {"MaxJobs": "20", "MaxVCPUS": "1000"}),
+    ],
+)
+def test_of_a_stack_that_is_there_only_what_is_wished_changes(wish: Wish, changed: dict[str, str]) -> None:
+    assert wish.parameters(NOW) == {**NOW, **changed}
+
+
+@pytest.mark.parametrize("zones", [("a",), ("a", "b"), ("a", "b", "c", "d")])
+def test_zones_are_three_or_none(zones: tuple[str, ...]) -> None:
+    with pytest.raises(SettingsError, match=f"--az is given {len(zones)} times; give it 3 times"):
+        Wish(zones=zones).parameters({})
+
+
+def test_a_parameter_that_is_not_the_templates_is_refused() -> None:
+    with pytest.raises(SettingsError, match=re.escape("no parameter Vpc; there are ServiceName, EcrName,")):
+        Wish(others={"Vpc": "vpc-1"}).parameters({})
