@@ -3,6 +3,8 @@
 set positional-arguments
 export PATH := justfile_directory() / ".venv/bin" + ":" + env("PATH")
 
+engine := env("ENGINE", `command -v docker || command -v podman || echo no-container-engine`)
+
 [private]
 default:
     @just --list --unsorted
@@ -40,8 +42,29 @@ demo *ARGS:
 bench NAME *ARGS:
     name=$1 && shift && python "benchmarks/$name.py" "$@"
 
+# Build the workers' image; BASE_IMAGE, EXTRA_PACKAGES, PIP_PACKAGES, NUMPY, RIOS_SOURCE (a tar in dist/, or a URL) count.
+image TAG="asyncbatch": _engine wheel
+    "{{ engine }}" build ${BUILD_OPTIONS:-} --file container/Dockerfile --tag "$1" \
+        --build-arg ASYNCBATCH_VERSION="$(python -c 'import importlib.metadata as m; print(m.version("asyncbatch"))')" \
+        $(for name in BASE_IMAGE NUMPY RIOS_SOURCE; do test -z "$(printenv $name)" || echo "--build-arg $name"; done) \
+        --build-arg EXTRA_PACKAGES="${EXTRA_PACKAGES:-}" --build-arg PIP_PACKAGES="${PIP_PACKAGES:-}" dist
+
+# Build a main script's image, on the workers'.
+image-main SCRIPT TAG="asyncbatchmain" WORKER="asyncbatch": _engine
+    "{{ engine }}" build ${BUILD_OPTIONS:-} --file container/Dockerfile.main --tag "$2" \
+        --build-arg WORKER_IMAGE="$3" --build-arg SCRIPT="$(basename "$1")" "$(dirname "$1")"
+
+# Whole runs in containers of an image, as jobs of an emulated Batch; needs podman.
+e2e IMAGE="asyncbatch":
+    IMAGE_UNDER_TEST="$1" pytest tests/containers
+
+[private]
+_engine:
+    @test "{{ engine }}" != no-container-engine || { echo "neither docker nor podman is here: install one, or name it by ENGINE=/path/to/it" >&2; exit 1; }
+
 # Build the wheel into dist/.
 wheel:
+    rm -f dist/*.whl
     pip wheel --quiet --no-deps --build-constraint constraints.txt --wheel-dir dist .
 
 # Remove what tests, tools and builds left behind; .venv stays.
