@@ -6,9 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from osgeo import gdal
 
 from asyncbatch import BatchExecutor
+from asyncbatch.errors import WorkersNotStarted
 from asyncbatch.local import LocalEndpoint
 from asyncbatch.raster import apply
 from tests.containers.conftest import Podman
@@ -59,6 +61,22 @@ def test_a_container_that_dies_costs_no_tile(endpoint: LocalEndpoint, podman: Po
         podman("kill", running(podman)[0])
         assert [future.result(timeout=120)[0] for future in futures] == list(range(30))
     eventually(lambda: not running(podman), within=60)
+
+
+def test_containers_that_do_not_come_up_are_told_of_by_their_last_words(
+    endpoint: LocalEndpoint, deployed: str, podman: Podman, tmp_path: Path
+) -> None:
+    (tmp_path / "Dockerfile").write_text(f"FROM {deployed}\nENTRYPOINT echo these were its last words && exit 9\n")
+    podman("tag", deployed, "kept")
+    podman("build", "--quiet", "--tag", deployed, str(tmp_path))
+    try:
+        with (
+            pytest.raises(WorkersNotStarted, match=r"in state FAILED.*its last lines: these were its last words"),
+            BatchExecutor(2, settings=endpoint.settings) as pool,
+        ):
+            pool.submit(where, 1).result(timeout=120)
+    finally:
+        podman("tag", "kept", deployed)
 
 
 def test_a_raster_comes_back_as_from_a_serial_run(endpoint: LocalEndpoint, tmp_path: Path) -> None:

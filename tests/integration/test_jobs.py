@@ -21,6 +21,13 @@ REGION = "ap-southeast-2"
 ASSIGNMENT = Assignment(run="20260101-000000-abcd", bucket="bucket", region=REGION, endpoint_url=None)
 
 
+class Silent:
+    """Logs without a word."""
+
+    async def tail(self, _stream: str, _lines: int) -> list[str]:
+        return []
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """Return the URL of an emulator whose Batch succeeds without running anything."""
@@ -63,7 +70,7 @@ async def jobs(server: str, batch: Any) -> AsyncIterator[Jobs]:  # noqa: ANN401,
 
 @pytest.fixture
 def launcher(jobs: Jobs) -> BatchLauncher:
-    return BatchLauncher(jobs, queue="queue", definition="worker", user="me", stack="RIOS")
+    return BatchLauncher(jobs, Silent(), queue="queue", definition="worker", user="me", stack="RIOS")
 
 
 async def test_workers_are_one_array_job(launcher: BatchLauncher, batch: Any) -> None:  # noqa: ANN401 - see above

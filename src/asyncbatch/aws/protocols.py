@@ -102,3 +102,10 @@ class RunJobs(Protocol):
 
     async def slots(self, definition: str) -> int:
         """Return the vCPUs that a job definition asks for."""
+
+
+class TailLogs(Protocol):
+    """Can read the end of a log stream."""
+
+    async def tail(self, stream: str, lines: int) -> list[str]:
+        """Return the last lines of a stream; none where it is not there, or may not be read."""

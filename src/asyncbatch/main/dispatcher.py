@@ -16,6 +16,7 @@ import anyio
 
 from asyncbatch.aws.jobs import Jobs
 from asyncbatch.aws.session import AwsSession, Credentials, open_session
+from asyncbatch.aws.streams import BATCH_GROUP, LogStreams
 from asyncbatch.errors import AsyncBatchError, SettingsError
 from asyncbatch.main.crew import Crew
 from asyncbatch.main.flow import Flow
@@ -208,8 +209,10 @@ class Dispatcher:
         if launcher == "subprocess":
             return SubprocessLauncher(environment=self._credentials.environment() if self._credentials else None)
         if launcher == "batch":
+            groups = (run.outputs.values.get("BatchLogGroup"), BATCH_GROUP)
             return BatchLauncher(
                 await Jobs.open(session),
+                await LogStreams.open(session, groups=[group for group in groups if group]),
                 queue=run.outputs.need("BatchProcessingJobQueueName", "by the launcher 'batch'"),
                 definition=run.outputs.need("BatchProcessingJobDefinitionName", "by the launcher 'batch'"),
                 user=user(),

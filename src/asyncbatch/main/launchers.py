@@ -13,7 +13,7 @@ import anyio
 from anyio.abc import Process, TaskGroup
 from anyio.streams.text import TextReceiveStream
 
-from asyncbatch.aws.protocols import RunJobs
+from asyncbatch.aws.protocols import Job, RunJobs, TailLogs
 from asyncbatch.errors import WorkersNotStarted
 from asyncbatch.main.crew import WorkerState
 from asyncbatch.manifest import batch_worker
@@ -194,6 +194,8 @@ class BatchLauncher:
     ----------
     jobs : RunJobs
         Batch.
+    streams : TailLogs
+        Where jobs write their output.
     queue, definition : str
         Names or ARNs of the stack's job queue and job definition.
     user : str
@@ -205,8 +207,10 @@ class BatchLauncher:
     start_timeout = 900.0
     interval = 5.0
 
-    def __init__(self, jobs: RunJobs, *, queue: str, definition: str, user: str, stack: str) -> None:
+    def __init__(self, jobs: RunJobs, streams: TailLogs, *, queue: str, definition: str, user: str, stack: str) -> None:
         self._jobs = jobs
+        self._streams = streams
+        self._last_lines: dict[str, str] = {}
         self._queue = queue
         self._definition = definition
         self._tags = {"asyncbatch:stack": stack, "asyncbatch:user": user}
@@ -230,11 +234,20 @@ class BatchLauncher:
         found = []
         for array, size in self._arrays.items():
             for job in await self._jobs.describe(array, size):
-                code = "" if job.exit_code is None else f", exit code {job.exit_code}"
-                detail = f"is job {job.id} in state {job.status}{code} {job.reason}".rstrip()
                 alive = job.status not in {"SUCCEEDED", "FAILED"}
-                found.append(WorkerState(worker=batch_worker(job.id), alive=alive, detail=detail))
+                found.append(WorkerState(worker=batch_worker(job.id), alive=alive, detail=await self._detail(job)))
         return found
+
+    async def _detail(self, job: Job) -> str:
+        """Return what is known of a job; of the first that fail, their last words too."""
+        code = "" if job.exit_code is None else f", exit code {job.exit_code}"
+        detail = f"is job {job.id} in state {job.status}{code} {job.reason}".rstrip()
+        if job.status == "FAILED" and job.log_stream:
+            if job.id not in self._last_lines and len(self._last_lines) < _TOLD:
+                self._last_lines[job.id] = " | ".join(await self._streams.tail(job.log_stream, _TOLD))
+            if told := self._last_lines.get(job.id):
+                detail = f"{detail}, its last lines: {told}"
+        return detail
 
     async def stop(self) -> None:
         """Terminate all jobs."""
