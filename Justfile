@@ -54,6 +54,14 @@ image-main SCRIPT TAG="asyncbatchmain" WORKER="asyncbatch": _engine
     "{{ engine }}" build ${BUILD_OPTIONS:-} --file container/Dockerfile.main --tag "$2" \
         --build-arg WORKER_IMAGE="$3" --build-arg SCRIPT="$(basename "$1")" "$(dirname "$1")"
 
+# Push the workers' image to the stack's repository.
+push TAG="asyncbatch":
+    ENGINE="{{ engine }}" asyncbatch stack push "$1"
+
+# Build and push a main script's image.
+push-main SCRIPT TAG="asyncbatchmain": (image-main SCRIPT TAG)
+    ENGINE="{{ engine }}" asyncbatch stack push --main "$2"
+
 # Whole runs in containers of an image, as jobs of an emulated Batch; needs podman.
 e2e IMAGE="asyncbatch":
     IMAGE_UNDER_TEST="$1" pytest tests/containers

@@ -11,7 +11,7 @@ from typing import Final, Self
 import anyio
 
 from asyncbatch.aws.objects import Objects
-from asyncbatch.aws.repositories import Repositories
+from asyncbatch.aws.repositories import Registry, Repositories
 from asyncbatch.aws.session import AwsSession, open_session
 from asyncbatch.aws.stacks import StackEvent, Stacks, StackState
 from asyncbatch.errors import AwsError, SettingsError, StackFailed, StackNotFound
@@ -157,6 +157,22 @@ class Deployment:
                 await repositories.empty(repository)
         await self._stacks.begin_delete(found.id)
         return found.id
+
+    async def registry(self, output: str) -> Registry:
+        """Return where images of one of the stack's repositories are pushed.
+
+        Parameters
+        ----------
+        output : {"BatchECR", "BatchECRMain"}
+            Which repository.
+
+        Raises
+        ------
+        StackNotFound
+            If there is no such stack, or it has no such repository.
+        """
+        found = await self._stacks.outputs(self.stack)
+        return await (await Repositories.open(self._session)).registry(found.need(output, "to push an image"))
 
     async def follow(self, tell: Callable[[StackEvent], None], *, seen: set[str], stack: str | None = None) -> None:
         """Tell the stack's events, and return when CloudFormation has done what it was asked for.

@@ -16,6 +16,7 @@
     │   ├── QueueGone              the queue does not exist (any more)
     │   ├── HandleStale            the lease on a message has been lost
     │   └── AwsBusy                throttled, or failing on AWS's side, beyond all retries
+    ├── EngineError                docker or podman is not there, or failed
     ├── MessageError               bytes that are not ours, or have been tampered with
     ├── ProgramError               a function or its arguments can't be sent
     ├── RunError                   the run as a whole can't go on
@@ -90,6 +91,10 @@ class HandleStale(AwsError):
 
 class AwsBusy(AwsError):
     """AWS throttles, or fails on its own side, beyond all retries."""
+
+
+class EngineError(AsyncBatchError):
+    """A container engine, docker or podman, is not there or failed."""
 
 
 class MessageError(AsyncBatchError):

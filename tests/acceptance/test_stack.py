@@ -128,3 +128,36 @@ def test_a_wish_that_can_t_be_is_refused(run: Run, words: list[str], reason: str
 @pytest.mark.parametrize("words", [["--vcpus", "1.5"], ["--mem", "0"], ["--compute", "LAMBDA"], ["--tag", "=x"]])
 def test_wrong_usage_is_refused_at_once(run: Run, words: list[str]) -> None:
     assert told(run("create", *words), 2).startswith("usage: ")
+
+
+def test_an_image_is_pushed_to_the_stack_s_repository(
+    run: Run,
+    clients: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The engine only takes down what it is asked for: there is no registry to push to."""
+    engine = tmp_path / "engine"
+    engine.write_text('#!/bin/sh\necho "$@" >> asked\n[ "$1" != login ] || cat > password\n')
+    engine.chmod(0o755)
+    monkeypatch.setenv("ENGINE", str(engine))
+    told(run("create", "--stackname", "pushed", "--parameter", "ServiceName=P", *own_network(clients)))
+    host = f"123456789012.dkr.ecr.{REGION}.amazonaws.com"
+    for words, repository in ((["built"], "riosecr"), (["--main", "built"], "riosecrmain")):
+        assert told(run("push", "--stackname", "pushed", *words)).endswith(
+            f"pushed built as {host}/{repository}:latest\n"
+        )
+        assert (tmp_path / "asked").read_text().splitlines() == [
+            f"tag built {host}/{repository}:latest",
+            f"login --username AWS --password-stdin {host}",
+            f"push {host}/{repository}:latest",
+        ]
+        assert (tmp_path / "password").read_text()
+        (tmp_path / "asked").unlink()
+    monkeypatch.setenv("ENGINE", "no-such-engine")
+    assert "no-such-engine (ENGINE) is not here" in told(run("push", "--stackname", "pushed", "built"), 1)
+    engine.write_text("#!/bin/sh\nexit 5\n")
+    monkeypatch.setenv("ENGINE", str(engine))
+    assert "failed with status 5" in told(run("push", "--stackname", "pushed", "built"), 1)
+    remove_for_moto(clients)
+    told(run("delete", "--stackname", "pushed", "--yes", "--wait"))

@@ -1,5 +1,6 @@
 """ECR repositories."""
 
+import base64
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
@@ -8,6 +9,20 @@ from asyncbatch.aws.session import AwsSession
 from asyncbatch.errors import AwsError
 
 _DELETE_LIMIT: Final = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registry:
+    """Where images of a repository are pushed."""
+
+    uri: str
+    user: str
+    password: str = field(repr=False)
+
+    @property
+    def host(self) -> str:
+        """Where to log in."""
+        return self.uri.partition("/")[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +35,22 @@ class Repositories:
     async def open(cls, session: AwsSession) -> Self:
         """Return repositories over a client of their own."""
         return cls(_client=await session.client("ecr"))
+
+    async def registry(self, repository: str) -> Registry:
+        """Return where a repository is, and how to log in there.
+
+        Raises
+        ------
+        AwsError
+            If there is no such repository, or no right to push.
+        """
+        with translated(f"ecr:DescribeRepositories {repository}"):
+            found = await self._client.describe_repositories(repositoryNames=[repository])
+        with translated("ecr:GetAuthorizationToken"):
+            answer = await self._client.get_authorization_token()
+        token = base64.b64decode(answer["authorizationData"][0]["authorizationToken"]).decode()
+        user, _, password = token.partition(":")
+        return Registry(uri=found["repositories"][0]["repositoryUri"], user=user, password=password)
 
     async def empty(self, repository: str) -> int:
         """Delete all images of a repository, and return how many there were; none where there is no repository."""

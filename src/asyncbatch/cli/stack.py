@@ -25,6 +25,7 @@ def describe(parser: ArgumentParser) -> None:
         ("create", create, "create the stack"),
         ("modify", modify, "bring the stack to the present template, and to what is wished"),
         ("delete", delete, "empty the stack's bucket and repositories, and delete it"),
+        ("push", push, "push an image to the stack's repository"),
         ("status", status, "tell how the stack stands"),
         ("outputs", outputs, "tell the stack's outputs"),
     ):
@@ -36,6 +37,9 @@ def describe(parser: ArgumentParser) -> None:
             describe_wish(command)
         if name in {"create", "modify", "delete"}:
             command.add_argument("--wait", action="store_true", help="tell what happens, and wait for the end")
+        if name == "push":
+            command.add_argument("image", metavar="IMAGE", help="which, as docker or podman here knows it")
+            command.add_argument("--main", action="store_true", help="it is a main script's, not the workers'")
         if name == "delete":
             command.add_argument("--yes", action="store_true", help="do not ask")
 
@@ -179,6 +183,27 @@ async def delete(deployment: "Deployment", arguments: Namespace) -> None:
     if arguments.wait:
         await deployment.follow(tell, seen=seen, stack=stack)
         print(f"stack {deployment.stack} is gone")
+
+
+async def push(deployment: "Deployment", arguments: Namespace) -> None:
+    """Push an image to where the stack's job definitions look.
+
+    Raises
+    ------
+    EngineError
+        If there is no container engine, or it fails.
+    """
+    from asyncbatch.cli import engines  # noqa: PLC0415 - see `run`
+
+    engine = engines.found()
+    registry = await deployment.registry("BatchECRMain" if arguments.main else "BatchECR")
+    tagged = f"{registry.uri}:latest"
+    await engines.call(engine, "tag", arguments.image, tagged)
+    await engines.call(
+        engine, "login", "--username", registry.user, "--password-stdin", registry.host, words=registry.password
+    )
+    await engines.call(engine, "push", tagged)
+    print(f"pushed {arguments.image} as {tagged}")
 
 
 async def status(deployment: "Deployment", _arguments: Namespace) -> None:

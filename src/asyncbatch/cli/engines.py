@@ -1,0 +1,40 @@
+"""The container engine of this machine: docker or podman."""
+
+import os
+import shutil
+
+import anyio
+
+from asyncbatch.errors import EngineError
+
+
+def found() -> str:
+    """Return the engine: ``$ENGINE``, or else the first that is here.
+
+    Raises
+    ------
+    EngineError
+        If there is none.
+    """
+    wanted = os.environ.get("ENGINE")
+    for name in [wanted] if wanted else ["docker", "podman"]:
+        if path := shutil.which(name):
+            return path
+    raise EngineError(
+        f"{wanted} (ENGINE) is not here"
+        if wanted
+        else "neither docker nor podman is here: install one, or name it by ENGINE"
+    )
+
+
+async def call(engine: str, *arguments: str, words: str = "") -> None:
+    """Run one of the engine's commands; its output is the user's to see.
+
+    Raises
+    ------
+    EngineError
+        If it fails.
+    """
+    done = await anyio.run_process([engine, *arguments], input=words.encode(), stdout=None, stderr=None, check=False)
+    if done.returncode:
+        raise EngineError(f"`{engine} {' '.join(arguments)}` failed with status {done.returncode}; it says why above")
