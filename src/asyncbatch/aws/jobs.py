@@ -65,6 +65,16 @@ class Jobs:
             found += await self._describe_some(ids[start : start + _DESCRIBE_LIMIT])
         return found
 
+    async def unfinished(self, queue: str, name: str) -> list[str]:
+        """Return the ids of the jobs of a name that have not ended; of an array, its own."""
+        with translated(f"batch:ListJobs {queue}"):
+            answer = await self._client.list_jobs(jobQueue=queue, filters=[{"name": "JOB_NAME", "values": [name]}])
+        return [
+            job["jobId"]
+            for job in answer.get("jobSummaryList", [])
+            if job["jobName"] == name and job["status"] not in {"SUCCEEDED", "FAILED"} and ":" not in job["jobId"]
+        ]
+
     async def terminate(self, job: str, reason: str) -> None:
         """End a job and all its children; one that has ended does not matter."""
 

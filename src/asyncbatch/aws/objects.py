@@ -81,6 +81,18 @@ class Objects:
         except BlobMissing:
             return None
 
+    async def folders(self, prefix: str) -> list[str]:
+        """Return what the keys that start with `prefix` have between it and the next slash."""
+        found: list[str] = []
+        token: dict[str, str] = {}
+        while True:
+            with translated(f"s3:ListBucket s3://{self.bucket}/{prefix}"):
+                page = await self._client.list_objects_v2(Bucket=self.bucket, Prefix=prefix, Delimiter="/", **token)
+            found += [entry["Prefix"].removeprefix(prefix).rstrip("/") for entry in page.get("CommonPrefixes", [])]
+            if not page.get("IsTruncated"):
+                return found
+            token = {"ContinuationToken": page["NextContinuationToken"]}
+
     async def delete(self, keys: Sequence[str]) -> None:
         """Delete the objects under `keys`; absent ones do not matter."""
         for start in range(0, len(keys), DELETE_LIMIT):

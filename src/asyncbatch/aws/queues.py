@@ -61,6 +61,24 @@ class Queues:
         except QueueGone:
             return
 
+    async def named(self, prefix: str) -> dict[str, dict[str, str]]:
+        """Return the tags of all queues whose names start with `prefix`, by the queues' URLs."""
+        found: dict[str, dict[str, str]] = {}
+        token: dict[str, str] = {}
+        while True:
+            with translated(f"sqs:ListQueues {prefix}"):
+                page = await self._client.list_queues(QueueNamePrefix=prefix, MaxResults=1000, **token)
+            for url in page.get("QueueUrls", []):
+                queue = on_endpoint(url, self.endpoint_url)
+                try:
+                    with translated(f"sqs:ListQueueTags {queue}"):
+                        found[queue] = (await self._client.list_queue_tags(QueueUrl=queue)).get("Tags", {})
+                except QueueGone:
+                    continue
+            if "NextToken" not in page:
+                return found
+            token = {"NextToken": page["NextToken"]}
+
     async def send(self, queue: str, texts: Sequence[str]) -> None:
         """Send up to ten messages of together at most 1 MiB; those that AWS could not take are sent again."""
         left = dict(enumerate(texts))

@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from asyncbatch.cli import apply, run, stack
+from asyncbatch.cli import apply, run, runs, stack
 from asyncbatch.errors import AsyncBatchError
 from asyncbatch.signals import BY_SIGNAL, leave_by_exception
 
@@ -63,5 +63,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     apply.describe(commands.add_parser("apply", help=apply.HELP))
     run.describe(commands.add_parser("run", help=run.HELP))
+    runs.describe(commands.add_parser("runs", help=runs.RUNS_HELP), runs.tell)
+    runs.describe(commands.add_parser("gc", help=runs.GC_HELP), runs.sweep)
     stack.describe(commands.add_parser("stack", help=stack.HELP))
     return top

@@ -1,0 +1,115 @@
+"""The runs of a stack, and what those that died have left."""
+
+import time
+from calendar import timegm
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final, Self
+
+from asyncbatch.aws.jobs import Jobs
+from asyncbatch.aws.objects import Objects
+from asyncbatch.aws.queues import Queues
+from asyncbatch.aws.session import open_session
+from asyncbatch.aws.stacks import StackOutputs, Stacks
+from asyncbatch.errors import AsyncBatchError
+from asyncbatch.manifest import Manifest, alive_key, manifest_key, run_prefix
+from asyncbatch.settings import Settings
+
+_OPENING: Final = 600.0
+"""Seconds in which a run that is being opened may not have given a sign of life yet."""
+
+_LEASES: Final = 2
+"""Run leases without a sign of life after which a run is over: its workers left after the first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFound:
+    """A run, by what there is of it."""
+
+    run: str
+    age: float | None
+    """Seconds since it was opened, as its id says; None if that is no run's id."""
+    silence: float | None
+    """Seconds since its last sign of life; None if there never was one, or it is deleted."""
+    run_lease: float
+    """Seconds of silence after which its workers leave."""
+    queues: tuple[str, ...] = field(repr=False)
+
+    @property
+    def over(self) -> bool:
+        """Whether nobody uses it any more."""
+        if self.silence is not None:
+            return self.silence > _LEASES * self.run_lease
+        return self.age is not None and self.age > _OPENING
+
+
+def age_of(run: str, now: float) -> float | None:
+    """Return the seconds from a run's opening, which its id tells, to `now` (seconds since 1970)."""
+    try:
+        return now - timegm(time.strptime(run[:15], "%Y%m%d-%H%M%S"))
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """The runs of one stack."""
+
+    settings: Settings
+    _outputs: StackOutputs
+    _objects: Objects
+    _queues: Queues
+    _jobs: Jobs
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: Settings) -> AsyncIterator[Self]:
+        """Yield the runs of the stack that the settings name.
+
+        Raises
+        ------
+        StackNotFound
+            If there is no such stack.
+        """
+        async with open_session(region=settings.region, endpoint_url=settings.endpoint_url) as session:
+            outputs = await (await Stacks.open(session)).outputs(settings.stack)
+            yield cls(
+                settings=settings,
+                _outputs=outputs,
+                _objects=await Objects.open(session, outputs.need("BatchBucket", "to find runs")),
+                _queues=await Queues.open(session),
+                _jobs=await Jobs.open(session),
+            )
+
+    async def runs(self) -> list[RunFound]:
+        """Return all runs of which there is anything, the oldest first."""
+        queues: dict[str, list[str]] = {}
+        for url, tags in (await self._queues.named("asyncbatch-")).items():
+            if tags.get("asyncbatch:stack") == self.settings.stack and (run := tags.get("asyncbatch:run")):
+                queues.setdefault(run, []).append(url)
+        names = {*queues, *await self._objects.folders("runs/")}
+        return [await self._found(run, queues.get(run, [])) for run in sorted(names)]
+
+    async def remove(self, found: RunFound) -> None:
+        """Remove all that there is of a run."""
+        if queue := self._outputs.values.get("BatchProcessingJobQueueName"):
+            for job in await self._jobs.unfinished(queue, f"asyncbatch-{found.run}"):
+                await self._jobs.terminate(job, "its run is over")
+        for url in found.queues:
+            await self._queues.drop(url)
+        await self._objects.delete_prefix(run_prefix(found.run))
+
+    async def _found(self, run: str, queues: list[str]) -> RunFound:
+        sign = await self._objects.age(alive_key(run))
+        try:
+            run_lease = Manifest.from_json(await self._objects.get(manifest_key(run))).run_lease
+        except AsyncBatchError:  # none, or of another version
+            run_lease = self.settings.run_lease
+        return RunFound(
+            run=run,
+            age=age_of(run, time.time()),
+            silence=None if sign is None else sign.seconds,
+            run_lease=run_lease,
+            queues=tuple(queues),
+        )

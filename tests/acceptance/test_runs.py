@@ -1,0 +1,62 @@
+"""``asyncbatch runs`` and ``asyncbatch gc`` as an operator runs them."""
+
+import os
+import signal
+import subprocess
+import sys
+
+from asyncbatch import BatchExecutor
+from tests.integration.conftest import Script, endpoint, isolated, script, swept, team
+from tests.integration.endpoint import Endpoint
+from tests.integration.eventually import eventually
+
+__all__ = ["endpoint", "isolated", "script", "swept", "team"]
+
+DYING = """
+import threading
+from asyncbatch import BatchExecutor
+pool = BatchExecutor(1, launcher="subprocess")
+print(pool.submit(abs, -1).result(), flush=True)
+threading.Event().wait()
+"""
+
+
+def ran(endpoint: Endpoint, *words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "asyncbatch.cli", *words],
+        env=os.environ | endpoint.variables(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_what_a_killed_run_left_goes_and_an_open_run_stays(
+    endpoint: Endpoint,
+    script: Script,
+    swept: None,  # noqa: ARG001
+) -> None:
+    assert ran(endpoint, "runs") == "no runs on stack RIOS\n"
+    dying = script(DYING, ASYNCBATCH_RUN_LEASE="2")
+    assert dying.stdout is not None
+    assert dying.stdout.readline() == "1\n"
+    [dead] = endpoint.runs()
+    assert ran(endpoint, "gc") == "nothing to remove on stack RIOS\n"
+    dying.send_signal(signal.SIGKILL)
+    dying.wait()
+    with BatchExecutor(1, launcher="subprocess", settings=endpoint.settings()) as pool:
+        assert pool.submit(abs, -2).result() == 2
+        [alive] = endpoint.runs() - {dead}
+        told = eventually(lambda: [line for line in ran(endpoint, "runs").splitlines() if "over" in line])
+        assert len(told) == 1
+        assert told[0].startswith(f"{dead}  over, last sign of life ")
+        assert f"would remove {dead}" in ran(endpoint, "gc")
+        assert endpoint.runs() == {dead, alive}
+        assert ran(endpoint, "gc", "--delete").startswith(f"removed {dead}")
+        assert endpoint.runs() == {alive}
+        assert len(endpoint.queues()) == 2
+        assert pool.submit(abs, -3).result() == 3
+    assert ran(endpoint, "runs") == "no runs on stack RIOS\n"

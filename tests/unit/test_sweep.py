@@ -1,0 +1,24 @@
+import pytest
+
+from asyncbatch.sweep import RunFound, age_of
+
+
+@pytest.mark.parametrize(
+    ("age", "silence", "over"),
+    [
+        (10.0, None, False),  # is being opened
+        (3_600.0, None, True),  # its end was cut short
+        (3_600.0, 30.0, False),
+        (3_600.0, 200.0, False),  # a sign may be late
+        (3_600.0, 241.0, True),
+        (None, None, False),  # not ours to judge
+    ],
+)
+def test_a_run_is_over_when_it_has_been_silent_for_long(age: float | None, silence: float | None, over: bool) -> None:  # noqa: FBT001 - a table
+    assert RunFound(run="r", age=age, silence=silence, run_lease=120.0, queues=()).over is over
+
+
+def test_a_run_s_id_tells_when_it_was_opened() -> None:
+    assert age_of("19700102-000001-abcd", 86_401.0) == 0.0
+    assert age_of("20260101-000000-abcd", 1_767_225_610.0) == 10.0
+    assert age_of("something else", 0.0) is None
