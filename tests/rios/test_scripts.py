@@ -199,6 +199,25 @@ def test_readers_of_main_that_fail_do_not_hang_it(start: Start, tmp_path: Path, 
     assert "Error in read worker" in err
 
 
+@only_rios_2
+@pytest.mark.parametrize("reading", ["", "computeWorkersRead=False, numReadWorkers=1, readBufferInsertTimeout=1, "])
+def test_the_time_that_batch_takes_is_no_reason_to_give_up(
+    start: Start, tmp_path: Path, image: str, reading: str
+) -> None:
+    """The first block takes as long as a cold start; little is read ahead, so that readers wait too."""
+    text = f"""
+def slow(info, inputs, outputs):
+    doubled(info, inputs, outputs)
+    if info.getBlockCount() == (0, 0):
+        time.sleep(3)
+
+apply(slow, n=2, {reading}computeBufferPopTimeout=1, computeBufferInsertTimeout=1)
+"""
+    status, _, err = ended(start(text, ASYNCBATCH_WINDOW="2"))
+    assert status == 0, err
+    assert_doubled(tmp_path / "out.tif", image)
+
+
 def test_an_argument_that_does_not_pickle_is_named(endpoint: Endpoint, start: Start) -> None:
     text = """
 import threading
