@@ -36,8 +36,10 @@ ENDS: Final = {
     "normal": (f"with {POOL} as pool: list(pool.map(hold, range(6)))", "open", 0),
     "exception": (
         # Queues keep no order: a tile that is held could come first, and the one slot would never get to the failure.
-        f"with {POOL} as pool:\n    future = pool.submit(fail, 1)\n    future.exception()\n"
-        "    pool.map(hold, range(6))\n    future.result()",
+        (
+            f"with {POOL} as pool:\n    future = pool.submit(fail, 1)\n    future.exception()\n"
+            "    pool.map(hold, range(6))\n    future.result()"
+        ),
         None,
         1,
     ),
