@@ -54,9 +54,8 @@ def main() -> None:
         totals = ", ".join(f"{one.total() / wanted.tiles:.2f}" for one, _ in rounds)
         each = ", ".join(f"{name} {count / wanted.tiles:.2f}" for name, count in sorted(counts.items()))
         total = counts.total() / wanted.tiles
-        print(
-            f"{size // 1000} kB, {seconds} s: {total:.2f} requests a tile (limit {limit}; rounds: {totals}); {wall:.1f} s; {each}"
-        )
+        print(f"{size // 1000} kB, {seconds} s: {total:.2f} requests a tile (limit {limit}; rounds: {totals})")
+        print(f"    {wall:.1f} s; {each}")
 
 
 if __name__ == "__main__":
