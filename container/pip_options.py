@@ -1,0 +1,24 @@
+"""Print options of `podman build` that lend it this machine's pip settings, without their getting into the image."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+
+def pip(*words: str) -> str:
+    """Return what pip tells."""
+    return subprocess.run([sys.executable, "-m", "pip", "config", *words], capture_output=True, text=True, check=True).stdout
+
+
+def lent() -> list[Path]:
+    """Return pip's configuration files, and the folders of packages that they name."""
+    files = [Path(name) for name in re.findall(r"^\s*(/.*), exists: True$", pip("debug"), re.MULTILINE)]
+    named = re.findall(r"(?:file://)?(/[^\s'\",]+)", pip("list"))
+    # An index in a folder, "simple" by its standard's name, points to files beside it.
+    folders = [path.parent if path.name == "simple" else path for path in map(Path, named) if path.is_dir()]
+    return sorted({*files, *folders})
+
+
+if __name__ == "__main__":
+    print(" ".join(f"--volume {path}:{path}:ro" for path in lent()))
