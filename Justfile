@@ -42,6 +42,18 @@ demo *ARGS:
 bench NAME *ARGS:
     name=$1 && shift && python "benchmarks/$name.py" "$@"
 
+# All that AWS needs: the stack, the image in it, and a look at both; STACK OPTIONS as `asyncbatch stack create` has them.
+deploy *OPTIONS: _engine
+    case " $* " in *" --stackname"*|*" --region"*) echo "deploy: name stack and region by RIOS_AWSBATCH_STACK and RIOS_AWSBATCH_REGION, for all its steps" >&2; exit 2;; esac
+    if asyncbatch stack status >/dev/null 2>&1; then verb=modify; else verb=create; fi; asyncbatch stack $verb --wait "$@"
+    just image
+    just push
+    asyncbatch doctor
+
+# Delete the stack with all that is in it.
+undeploy *OPTIONS:
+    asyncbatch stack delete --wait "$@"
+
 # Build the workers' image; BASE_IMAGE, EXTRA_PACKAGES, PIP_PACKAGES, NUMPY, RIOS_SOURCE (a tar in dist/, or a URL) count.
 image TAG="asyncbatch": _engine wheel
     "{{ engine }}" build ${BUILD_OPTIONS:-} --file container/Dockerfile --tag "$1" \

@@ -47,7 +47,7 @@ def main() -> None:
         return
     for tiles in (100, wanted.tiles):
         command = [sys.executable, __file__, "--alone", "--tiles", str(tiles), "--workers", str(wanted.workers)]
-        subprocess.run(command, check=True)  # noqa: S603 - this file
+        subprocess.run(command, check=True)
 
 
 if __name__ == "__main__":

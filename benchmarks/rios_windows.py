@@ -113,7 +113,7 @@ def classic(settings: Settings) -> Iterator[None]:
     environment = os.environ | {name: outputs[output] for name, output in variables.items()}
     environment["AWS_DEFAULT_REGION"] = settings.region
     command = [sys.executable, str(Path(sys.executable).with_name("rios_subproc_awsbatch.py"))]
-    workers = [subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) for _ in range(7)]  # noqa: S603 - RIOS's own
+    workers = [subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) for _ in range(7)]
     client = boto3.client
 
     def patched(service: str, **options: object) -> object:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 def pip(*words: str) -> str:
     """Return what pip tells."""
-    return subprocess.run([sys.executable, "-m", "pip", "config", *words], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        [sys.executable, "-m", "pip", "config", *words], capture_output=True, text=True, check=True
+    ).stdout
 
 
 def lent() -> list[Path]:

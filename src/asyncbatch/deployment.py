@@ -22,8 +22,35 @@ _AZS: Final = 3
 _FOR_MAIN: Final = 2
 """vCPUs on top of the workers', for main scripts that run as jobs."""
 
-_DEFAULTS: Final = {"MaxJobs": "64", "VCPUS": "1"}
+DEFAULTS: Final = {
+    "MaxJobs": "64",
+    "VCPUS": "1",
+    "MaxMemory": "4096",
+    "ComputeType": "SPOT",
+    "Architecture": "X86_64",
+}
 """The template's own."""
+
+RANGES: Final = {
+    "MaxMemory": (512, 1_000_000),
+    "MaxJobs": (1, 10_000),
+    "MaxVCPUS": (1, 100_000),
+    "WorkerTimeout": (60, 2_592_000),
+    "MainTimeout": (60, 2_592_000),
+}
+"""The template's own, told here before AWS tells them."""
+
+_FARGATE_MEMORY: Final = {
+    0.25: (512, 1024, 2048),
+    0.5: range(1024, 4096 + 1, 1024),
+    1: range(2048, 8192 + 1, 1024),
+    2: range(4096, 16384 + 1, 1024),
+    4: range(8192, 30720 + 1, 1024),
+    8: range(16384, 61440 + 1, 4096),
+    16: range(32768, 122880 + 1, 8192),
+}
+"""MiB that Fargate has with each number of vCPUs:
+https://docs.aws.amazon.com/batch/latest/APIReference/API_ResourceRequirement.html"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +84,8 @@ class Wish:
         Raises
         ------
         SettingsError
-            If there are availability zones, but not three; or a parameter that the template does not have.
+            If there are availability zones, but not three; a parameter that the template does not have; or a value
+            out of its range, or that Fargate does not have.
         """
         if unknown := sorted(self.others.keys() - parameter_names()):
             raise SettingsError(f"no parameter {', '.join(unknown)}; there are {', '.join(parameter_names())}")
@@ -74,9 +102,32 @@ class Wish:
         } | {f"AZ{place + 1}": zone for place, zone in enumerate(self.zones)}
         wanted = {name: value for name, value in given.items() if value is not None}
         if not now or "MaxJobs" in wanted or "VCPUS" in wanted:
-            known = {**_DEFAULTS, **now, **wanted}
+            known = {**DEFAULTS, **now, **wanted}
             wanted["MaxVCPUS"] = str(math.ceil(int(known["MaxJobs"]) * float(known["VCPUS"])) + _FOR_MAIN)
-        return {**now, **wanted, **self.others}
+        parameters = {**now, **wanted, **self.others}
+        _check(parameters)
+        return parameters
+
+
+def _check(parameters: Mapping[str, str]) -> None:
+    """Refuse values that AWS would refuse, some of them only after minutes."""
+    for name, (least, most) in RANGES.items():
+        value = parameters.get(name, "")
+        if value and not (value.isdecimal() and least <= int(value) <= most):
+            raise SettingsError(f"{name} is {value}; it must be a whole number from {least} to {most}")
+    known = {**DEFAULTS, **parameters}
+    if not known["ComputeType"].startswith("FARGATE"):
+        return
+    sizes = _FARGATE_MEMORY.get(float(known["VCPUS"]))
+    if sizes is None:
+        there = ", ".join(f"{vcpus:g}" for vcpus in _FARGATE_MEMORY)
+        raise SettingsError(f"Fargate has no {known['VCPUS']} vCPUs; it has {there}")
+    if int(known["MaxMemory"]) not in sizes:
+        step = f", each {sizes.step} more" if isinstance(sizes, range) else ""
+        raise SettingsError(
+            f"Fargate has no {known['MaxMemory']} MiB with {known['VCPUS']} vCPUs; "
+            f"--mem must be from {sizes[0]} to {sizes[-1]}{step}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +160,11 @@ class Deployment:
         if found is None:
             raise StackNotFound(f"no stack {self.stack!r} in region {self.region}; `asyncbatch stack create` makes one")
         return found
+
+    async def parameters(self) -> Mapping[str, str]:
+        """Return the stack's parameters; none where there is no stack."""
+        found = await self._stacks.state(self.stack)
+        return {} if found is None else found.parameters
 
     async def create(self, wish: Wish) -> None:
         """Begin to create the stack.

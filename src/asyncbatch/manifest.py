@@ -85,6 +85,11 @@ def program_key(digest: str) -> str:
     return f"programs/{digest}"
 
 
+def job_name(run: str) -> str:
+    """Return the name of the jobs that are a run's workers."""
+    return f"asyncbatch-{run}"
+
+
 def batch_worker(job: str) -> str:
     """Return the id of the worker that runs as a Batch job: enough of the job's id, and the place in its array."""
     parent, _, place = job.partition(":")

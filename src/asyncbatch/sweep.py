@@ -13,7 +13,7 @@ from asyncbatch.aws.queues import Queues
 from asyncbatch.aws.session import open_session
 from asyncbatch.aws.stacks import StackOutputs, Stacks
 from asyncbatch.errors import AsyncBatchError
-from asyncbatch.manifest import Manifest, alive_key, manifest_key, run_prefix
+from asyncbatch.manifest import Manifest, alive_key, job_name, manifest_key, run_prefix
 from asyncbatch.settings import Settings
 
 _OPENING: Final = 600.0
@@ -94,7 +94,7 @@ class Sweep:
     async def remove(self, found: RunFound) -> None:
         """Remove all that there is of a run."""
         if queue := self._outputs.values.get("BatchProcessingJobQueueName"):
-            for job in await self._jobs.unfinished(queue, f"asyncbatch-{found.run}"):
+            for job in await self._jobs.named(queue, job_name(found.run), unfinished=True):
                 await self._jobs.terminate(job, "its run is over")
         for url in found.queues:
             await self._queues.drop(url)

@@ -11,9 +11,11 @@ import pytest
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
 from asyncbatch.aws.jobs import Jobs
+from asyncbatch.aws.protocols import JobDefinition
 from asyncbatch.aws.session import open_session
 from asyncbatch.errors import AwsError, StackNotFound
-from asyncbatch.main.launchers import Assignment, BatchLauncher
+from asyncbatch.main.batch import BatchLauncher
+from asyncbatch.main.launchers import Assignment
 
 pytestmark = pytest.mark.anyio
 
@@ -26,6 +28,10 @@ class Silent:
 
     async def tail(self, _stream: str, _lines: int) -> list[str]:
         return []
+
+
+async def nothing_known(_definition: JobDefinition) -> str:
+    return ""
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +76,7 @@ async def jobs(server: str, batch: Any) -> AsyncIterator[Jobs]:  # noqa: ANN401,
 
 @pytest.fixture
 def launcher(jobs: Jobs) -> BatchLauncher:
-    return BatchLauncher(jobs, Silent(), queue="queue", definition="worker", user="me", stack="RIOS")
+    return BatchLauncher(jobs, Silent(), nothing_known, queue="queue", definition="worker", user="me", stack="RIOS")
 
 
 async def test_workers_are_one_array_job(launcher: BatchLauncher, batch: Any) -> None:  # noqa: ANN401 - see above
@@ -130,19 +136,19 @@ async def test_the_end_terminates_the_jobs(launcher: BatchLauncher) -> None:
 
 
 async def test_the_newest_definition_says_how_many_slots(jobs: Jobs, batch: Any) -> None:  # noqa: ANN401 - see above
-    assert await jobs.slots("worker") == 4
+    assert (await jobs.definition("worker")).slots == 4
     definitions = batch.describe_job_definitions(jobDefinitionName="worker")["jobDefinitions"]
     first = next(found["jobDefinitionArn"] for found in definitions if found["revision"] == 1)
-    assert await jobs.slots(first) == 1
+    assert (await jobs.definition(first)).slots == 1
 
 
 async def test_an_absent_definition_is_told(jobs: Jobs) -> None:
     with pytest.raises(StackNotFound, match="job definition nobody is not there or not active"):
-        await jobs.slots("nobody")
+        await jobs.definition("nobody")
 
 
 async def test_an_absent_queue_is_told(jobs: Jobs) -> None:
-    with pytest.raises(AwsError, match=r"batch:SubmitJob name to nowhere \(2 workers\)"):
+    with pytest.raises(AwsError, match=r"batch:SubmitJob name to nowhere \(size 2\)"):
         await jobs.submit(name="name", queue="nowhere", definition="worker", size=2, environment={}, tags={})
 
 

@@ -3,7 +3,7 @@ from collections.abc import Iterable
 import pytest
 
 from asyncbatch.errors import VersionMismatch, WorkersLost, WorkersNotStarted
-from asyncbatch.main.crew import Crew, WorkerState
+from asyncbatch.main.crew import Crew, WorkerState, workers_for
 from asyncbatch.messages import Goodbye, Hello
 
 HEARING = 2.0
@@ -184,3 +184,30 @@ def test_a_greeting_among_the_last_words_counts() -> None:
 def test_of_many_workers_three_are_shown_the_dead_first() -> None:
     with pytest.raises(WorkersNotStarted, match=r"s: worker d; worker e; worker a; and 2 more$"):
         crew(5).missing(states(alive="abc", dead="de"), 1061.0)
+
+
+@pytest.mark.parametrize(
+    ("backlog", "slots", "workers"),
+    [(0, 1, 0), (1, 1, 1), (3, 1, 2), (64, 1, 32), (64, 4, 8), (999, 1, 50)],
+)
+def test_workers_follow_the_tiles_at_hand(backlog: int, slots: int, workers: int) -> None:
+    assert workers_for(backlog, slots=slots, most=50) == workers
+
+
+def test_before_any_is_up_more_are_started_at_once_and_none_is_counted_off() -> None:
+    crew = Crew(wanted=0, start_timeout=10)
+    assert crew.resize(2) == 2
+    assert crew.resize(5) == 3
+    assert crew.resize(1) == 0
+    assert crew.wanted == 5
+
+
+def test_once_one_is_up_the_missing_are_counted_from_those_alive() -> None:
+    crew = Crew(wanted=0, start_timeout=10)
+    crew.resize(2)
+    crew.hello(hello("0"))
+    assert crew.resize(6) == 0
+    alive = [WorkerState(worker=str(worker), alive=True) for worker in range(2)]
+    assert crew.missing(alive, 1.0) == 4
+    crew.resize(1)
+    assert crew.missing(alive, 2.0) < 1

@@ -4,7 +4,7 @@ from importlib.resources import files
 import pytest
 from cfnlint.decode import decode
 
-from asyncbatch.deployment import Wish, parameter_names
+from asyncbatch.deployment import DEFAULTS, RANGES, Wish, parameter_names
 from asyncbatch.errors import SettingsError
 
 NOW = {"EcrName": "riosecr", "VCPUS": "2", "MaxJobs": "10", "MaxVCPUS": "22", "ComputeType": "SPOT"}
@@ -67,3 +67,34 @@ def test_zones_are_three_or_none(zones: tuple[str, ...]) -> None:
 def test_a_parameter_that_is_not_the_templates_is_refused() -> None:
     with pytest.raises(SettingsError, match=re.escape("no parameter Vpc; there are ServiceName, EcrName,")):
         Wish(others={"Vpc": "vpc-1"}).parameters({})
+
+
+def test_ranges_and_defaults_are_the_templates() -> None:
+    found, _ = decode(str(files("asyncbatch") / "infra" / "batch.yaml"))
+    parameters = found["Parameters"]
+    ranges = {name: (one["MinValue"], one["MaxValue"]) for name, one in parameters.items() if "MinValue" in one}
+    assert ranges == RANGES
+    assert {name: str(parameters[name]["Default"]) for name in DEFAULTS} == DEFAULTS
+
+
+@pytest.mark.parametrize(
+    ("wish", "told"),
+    [
+        (Wish(memory=100), r"MaxMemory is 100; it must be a whole number from 512 to 1000000"),
+        (Wish(max_jobs=10_001), r"MaxJobs is 10001; it must be a whole number from 1 to 10000"),
+        (Wish(others={"WorkerTimeout": "long"}), r"WorkerTimeout is long; it must be a whole number from 60"),
+        (
+            Wish(compute="FARGATE", memory=1000),
+            r"Fargate has no 1000 MiB with 1 vCPUs; --mem must be from 2048",
+        ),
+        (Wish(compute="FARGATE_SPOT", vcpus=3), r"Fargate has no 3 vCPUs; it has 0\.25, 0\.5, 1, 2, 4, 8, 16"),
+    ],
+)
+def test_what_aws_would_refuse_is_refused_before(wish: Wish, told: str) -> None:
+    with pytest.raises(SettingsError, match=told):
+        wish.parameters({})
+
+
+@pytest.mark.parametrize(("vcpus", "memory"), [(0.25, 2048), (1, 4096), (8, 20480), (16, 122880)])
+def test_what_fargate_has_is_taken(vcpus: float, memory: int) -> None:
+    assert Wish(compute="FARGATE", vcpus=vcpus, memory=memory).parameters({})["MaxMemory"] == str(memory)

@@ -19,6 +19,7 @@ def test_the_least_that_a_worker_needs() -> None:
         idle_timeout=None,
         lifeline=False,
         log_stream="",
+        metadata_url="",
     )
 
 
@@ -41,6 +42,7 @@ def test_all_that_a_worker_is_told() -> None:
         idle_timeout=90.0,
         lifeline=True,
         log_stream="",
+        metadata_url="",
     )
 
 
@@ -97,3 +99,20 @@ def test_a_worker_reads_what_its_launcher_writes(endpoint: str | None) -> None:
     assignment = Assignment(run="r1", bucket="b1", region="us-west-2", endpoint_url=endpoint)
     found = WorkerEnvironment.read(assignment.environment())
     assert (found.run, found.bucket, found.region, found.endpoint_url) == ("r1", "b1", "us-west-2", endpoint)
+
+
+@pytest.mark.parametrize(
+    ("variables", "url"),
+    [
+        ({}, ""),
+        ({"AWS_BATCH_JOB_ID": JOB}, "http://169.254.169.254"),
+        ({"AWS_BATCH_JOB_ID": JOB, "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE"}, ""),
+        ({"AWS_BATCH_JOB_ID": JOB, "AWS_EC2_METADATA_DISABLED": "true"}, ""),
+        (
+            {"AWS_BATCH_JOB_ID": JOB, "AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://[fd00:ec2::254]"},
+            "http://[fd00:ec2::254]",
+        ),
+    ],
+)
+def test_only_machines_of_ec2_tell_of_their_end(variables: dict[str, str], url: str) -> None:
+    assert WorkerEnvironment.read(LEAST | variables).metadata_url == url

@@ -30,7 +30,14 @@ OUTPUTS = {  # the names that the classic system's users know, and those of ours
     "BatchLogGroup",
 }
 
-ANY_RESOURCE = {"batch:DescribeJobs", "batch:DescribeJobDefinitions"}
+ANY_RESOURCE = {
+    "batch:DescribeJobs",
+    "batch:DescribeJobDefinitions",
+    "batch:DescribeJobQueues",
+    "batch:DescribeComputeEnvironments",
+    "batch:ListJobs",
+    "sqs:ListQueues",
+}
 """Actions for which IAM knows no resource."""
 
 

@@ -1,11 +1,11 @@
 """AWS Batch jobs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 from asyncbatch.aws.errors import translated
-from asyncbatch.aws.protocols import Job
+from asyncbatch.aws.protocols import Job, JobDefinition
 from asyncbatch.aws.retries import endure
 from asyncbatch.aws.session import AwsSession
 from asyncbatch.errors import StackNotFound
@@ -36,8 +36,11 @@ class Jobs:
         size: int,
         environment: Mapping[str, str],
         tags: Mapping[str, str],
+        command: Sequence[str] = (),
     ) -> str:
         """Submit one job, an array of `size` if that is more than one, and return its id.
+
+        `command` is what the image's entry point gets as arguments.
 
         Not repeated after an outage: a lost answer would start the workers twice, at the user's cost.
         """
@@ -53,7 +56,9 @@ class Jobs:
         }
         if size > 1:
             wanted["arrayProperties"] = {"size": size}
-        with translated(f"batch:SubmitJob {name} to {queue} ({size} workers)"):
+        if command:
+            wanted["containerOverrides"]["command"] = list(command)
+        with translated(f"batch:SubmitJob {name} to {queue} (size {size})"):
             answer = await self._client.submit_job(**wanted)
         return str(answer["jobId"])
 
@@ -65,14 +70,34 @@ class Jobs:
             found += await self._describe_some(ids[start : start + _DESCRIBE_LIMIT])
         return found
 
-    async def unfinished(self, queue: str, name: str) -> list[str]:
-        """Return the ids of the jobs of a name that have not ended; of an array, its own."""
+    async def members(self, job: str) -> list[Job]:
+        """Return a job by its id; of an array, its children."""
+        with translated(f"batch:DescribeJobs {job}"):
+            found = (await self._client.describe_jobs(jobs=[job])).get("jobs", [])
+        size = int(found[0].get("arrayProperties", {}).get("size", 1)) if found else 0
+        return await self.describe(job, size) if found else []
+
+    async def named(self, queue: str, name: str, *, unfinished: bool = False) -> list[str]:
+        """Return the ids of a queue's jobs of a name, the oldest first; of arrays, their own.
+
+        Parameters
+        ----------
+        unfinished : bool
+            Only those that have not ended. Of the others Batch knows for at least seven days.
+        """
+        found: list[Mapping[str, Any]] = []
+        pages = self._client.get_paginator("list_jobs").paginate(
+            jobQueue=queue, filters=[{"name": "JOB_NAME", "values": [name]}]
+        )
         with translated(f"batch:ListJobs {queue}"):
-            answer = await self._client.list_jobs(jobQueue=queue, filters=[{"name": "JOB_NAME", "values": [name]}])
+            async for page in pages:
+                found += page.get("jobSummaryList", [])
         return [
             job["jobId"]
-            for job in answer.get("jobSummaryList", [])
-            if job["jobName"] == name and job["status"] not in {"SUCCEEDED", "FAILED"} and ":" not in job["jobId"]
+            for job in sorted(found, key=lambda job: job.get("createdAt", 0))
+            if job["jobName"] == name
+            and ":" not in job["jobId"]
+            and not (unfinished and job["status"] in {"SUCCEEDED", "FAILED"})
         ]
 
     async def terminate(self, job: str, reason: str) -> None:
@@ -84,13 +109,13 @@ class Jobs:
 
         await endure(call)
 
-    async def slots(self, definition: str) -> int:
-        """Return the vCPUs that a job definition asks for.
+    async def definition(self, definition: str) -> JobDefinition:
+        """Return the newest active revision of a job definition, by its name or ARN.
 
         Raises
         ------
         StackNotFound
-            If there is no such active job definition.
+            If there is none.
         """
         name = definition.rsplit("/", 1)[-1]
         with translated(f"batch:DescribeJobDefinitions {name}"):
@@ -103,8 +128,14 @@ class Jobs:
             raise StackNotFound(f"job definition {definition} is not there or not active; deploy the stack again")
         newest = max(definitions, key=lambda found: found["revision"])
         container = newest.get("containerProperties", {})
-        asked = [entry["value"] for entry in container.get("resourceRequirements", []) if entry["type"] == "VCPU"]
-        return max(1, int(float(asked[0] if asked else container.get("vcpus", 1))))
+        asked = {entry["type"]: float(entry["value"]) for entry in container.get("resourceRequirements", [])}
+        return JobDefinition(
+            name=name,
+            revision=newest["revision"],
+            image=container.get("image", ""),
+            vcpus=asked.get("VCPU") or float(container.get("vcpus", 1)),
+            memory=int(asked.get("MEMORY") or container.get("memory", 0)),
+        )
 
     async def _describe_some(self, ids: list[str]) -> list[Job]:
         async def call() -> list[Job]:

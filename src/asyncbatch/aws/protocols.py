@@ -79,6 +79,23 @@ class Job:
     log_stream: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobDefinition:
+    """How a job runs."""
+
+    name: str
+    revision: int
+    image: str
+    vcpus: float
+    memory: int
+    """In MiB."""
+
+    @property
+    def slots(self) -> int:
+        """Tiles that a worker computes at one time: one on each whole vCPU."""
+        return max(1, int(self.vcpus))
+
+
 class RunJobs(Protocol):
     """Can submit, watch and end Batch jobs."""
 
@@ -100,8 +117,8 @@ class RunJobs(Protocol):
     async def terminate(self, job: str, reason: str) -> None:
         """End a job and all its children; one that has ended does not matter."""
 
-    async def slots(self, definition: str) -> int:
-        """Return the vCPUs that a job definition asks for."""
+    async def definition(self, definition: str) -> JobDefinition:
+        """Return the newest active revision of a job definition, by its name or ARN."""
 
 
 class TailLogs(Protocol):

@@ -61,6 +61,11 @@ class Queues:
         except QueueGone:
             return
 
+    async def check(self, queue: str) -> None:
+        """Ask for a queue's attributes, to see that it is there and may be used."""
+        with translated(f"sqs:GetQueueAttributes {queue}"):
+            await self._client.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
+
     async def named(self, prefix: str) -> dict[str, dict[str, str]]:
         """Return the tags of all queues whose names start with `prefix`, by the queues' URLs."""
         found: dict[str, dict[str, str]] = {}

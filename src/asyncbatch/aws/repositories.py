@@ -2,6 +2,7 @@
 
 import base64
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final, Self
 
 from asyncbatch.aws.errors import translated
@@ -51,6 +52,24 @@ class Repositories:
         token = base64.b64decode(answer["authorizationData"][0]["authorizationToken"]).decode()
         user, _, password = token.partition(":")
         return Registry(uri=found["repositories"][0]["repositoryUri"], user=user, password=password)
+
+    async def pushed(self, repository: str, tag: str) -> datetime | None:
+        """Return when the image of a tag was pushed; None if there is none.
+
+        Raises
+        ------
+        AwsError
+            If there is no such repository.
+        """
+        try:
+            with translated(f"ecr:DescribeImages {repository}:{tag}"):
+                answer = await self._client.describe_images(repositoryName=repository, imageIds=[{"imageTag": tag}])
+        except AwsError as error:
+            if "ImageNotFoundException" in str(error):
+                return None
+            raise
+        pushed: datetime = answer["imageDetails"][0]["imagePushedAt"]
+        return pushed
 
     async def empty(self, repository: str) -> int:
         """Delete all images of a repository, and return how many there were; none where there is no repository."""

@@ -44,6 +44,11 @@ class AwsSession:
     _session: Any = field(repr=False)
     _stack: AsyncExitStack = field(repr=False)
 
+    async def regions(self) -> list[str]:
+        """Return the regions that the SDK knows Batch to be in."""
+        with translated("reading the list of regions"):
+            return sorted(await self._session.get_available_regions("batch"))
+
     async def client(self, service: str, *, connections: int = 10) -> Any:  # noqa: ANN401 - botocore makes clients at run time
         """Return a new client with a connection pool of its own."""
         config = AioConfig(

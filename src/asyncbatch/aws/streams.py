@@ -40,3 +40,31 @@ class LogStreams:
                 continue
             return [event["message"].rstrip() for event in answer["events"]][-lines:]
         return []
+
+    async def since(self, stream: str, token: str = "") -> tuple[list[str], str]:
+        """Return the lines of a stream from `token` on, the first by default, and the token from which to go on.
+
+        Raises
+        ------
+        AwsError
+            If none of the groups has the stream, or it may not be read.
+        """
+        problem: AwsError | None = None
+        for group in self.groups:
+            try:
+                return await self._since(group, stream, token)
+            except AwsError as error:
+                if problem is None or "ResourceNotFoundException" not in str(error):
+                    problem = error
+        raise problem or AwsError(f"no log group to look for {stream} in")
+
+    async def _since(self, group: str, stream: str, token: str) -> tuple[list[str], str]:
+        lines: list[str] = []
+        while True:
+            wanted = {"logGroupName": group, "logStreamName": stream, "startFromHead": True}
+            with translated(f"logs:GetLogEvents {group} {stream}"):
+                answer = await self._client.get_log_events(**wanted | ({"nextToken": token} if token else {}))
+            lines += [event["message"].rstrip() for event in answer["events"]]
+            before, token = token, answer["nextForwardToken"]
+            if token == before or not answer["events"]:  # CloudWatch's way to say that there is no more
+                return lines, token

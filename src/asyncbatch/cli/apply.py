@@ -91,7 +91,11 @@ def describe_workers(parser: ArgumentParser) -> None:
     """Add the arguments that say where to compute."""
     group = parser.add_argument_group("workers")
     group.add_argument(
-        "--workers", type=read.positive, default=2, metavar="N", help="how many to start (default: %(default)s)"
+        "--workers",
+        type=read.workers,
+        default=2,
+        metavar="N",
+        help="how many to start, or auto: as the tiles are worth it (default: %(default)s)",
     )
     where = group.add_mutually_exclusive_group()
     where.add_argument(

@@ -1,11 +1,18 @@
-"""Pure: what is written as name=value on the command line."""
+"""What several commands take, and what is written as name=value on the command line. Pure."""
 
 import ast
-from argparse import ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Sequence
 from types import SimpleNamespace
+from typing import Literal
 
 from asyncbatch.raster.dtypes import Number
+
+
+def stack_options(parser: ArgumentParser) -> None:
+    """Add the options that say which stack is meant."""
+    parser.add_argument("--stackname", metavar="NAME", help="default: $RIOS_AWSBATCH_STACK, or RIOS")
+    parser.add_argument("--region", metavar="NAME", help="default: $RIOS_AWSBATCH_REGION, or ap-southeast-2")
 
 
 def named(text: str) -> tuple[str, str]:
@@ -44,6 +51,11 @@ def at_least(least: int, text: str) -> int:
 def positive(text: str) -> int:
     """Read a whole number from 1."""
     return at_least(1, text)
+
+
+def workers(text: str) -> int | Literal["auto"]:
+    """Read a number of workers, or ``auto``."""
+    return "auto" if text == "auto" else positive(text)
 
 
 def not_negative(text: str) -> int:

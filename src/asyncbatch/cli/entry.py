@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from asyncbatch.cli import apply, run, runs, stack
+from asyncbatch.cli import apply, doctor, jobs, run, runs, stack
 from asyncbatch.errors import AsyncBatchError
 from asyncbatch.signals import BY_SIGNAL, leave_by_exception
 
@@ -63,7 +63,10 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     apply.describe(commands.add_parser("apply", help=apply.HELP))
     run.describe(commands.add_parser("run", help=run.HELP))
+    jobs.describe_submit(commands.add_parser("submit", help=jobs.SUBMIT_HELP))
+    jobs.describe_logs(commands.add_parser("logs", help=jobs.LOGS_HELP))
     runs.describe(commands.add_parser("runs", help=runs.RUNS_HELP), runs.tell)
     runs.describe(commands.add_parser("gc", help=runs.GC_HELP), runs.sweep)
+    doctor.describe(commands.add_parser("doctor", help=doctor.HELP))
     stack.describe(commands.add_parser("stack", help=stack.HELP))
     return top

@@ -4,6 +4,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from asyncbatch.cli import arguments as read
 from asyncbatch.settings import Settings
 
 if TYPE_CHECKING:
@@ -18,8 +19,7 @@ Action = Callable[["Sweep", Namespace], Awaitable[None]]
 def describe(parser: ArgumentParser, action: Action) -> None:
     """Add a command's arguments to its parser."""
     parser.set_defaults(command=run, action=action)
-    parser.add_argument("--stackname", metavar="NAME", help="default: $RIOS_AWSBATCH_STACK, or RIOS")
-    parser.add_argument("--region", metavar="NAME", help="default: $RIOS_AWSBATCH_REGION, or ap-southeast-2")
+    read.stack_options(parser)
     if action is sweep:
         parser.add_argument("--delete", action="store_true", help="do it; without, only tell what would be removed")
 

@@ -28,11 +28,11 @@ def describe(parser: ArgumentParser) -> None:
         ("push", push, "push an image to the stack's repository"),
         ("status", status, "tell how the stack stands"),
         ("outputs", outputs, "tell the stack's outputs"),
+        ("cost", costs, "tell what an hour of workers costs at list price"),
     ):
         command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         command.set_defaults(command=run, action=action)
-        command.add_argument("--stackname", metavar="NAME", help="default: $RIOS_AWSBATCH_STACK, or RIOS")
-        command.add_argument("--region", metavar="NAME", help="default: $RIOS_AWSBATCH_REGION, or ap-southeast-2")
+        read.stack_options(command)
         if name in {"create", "modify"}:
             describe_wish(command)
         if name in {"create", "modify", "delete"}:
@@ -40,6 +40,8 @@ def describe(parser: ArgumentParser) -> None:
         if name == "push":
             command.add_argument("image", metavar="IMAGE", help="which, as docker or podman here knows it")
             command.add_argument("--main", action="store_true", help="it is a main script's, not the workers'")
+        if name == "cost":
+            command.add_argument("--workers", type=read.positive, metavar="N", help="default: the stack's most")
         if name == "delete":
             command.add_argument("--yes", action="store_true", help="do not ask")
 
@@ -216,6 +218,34 @@ async def status(deployment: "Deployment", _arguments: Namespace) -> None:
 async def outputs(deployment: "Deployment", _arguments: Namespace) -> None:
     """Tell the stack's outputs."""
     table((await deployment.state()).outputs)
+
+
+async def costs(deployment: "Deployment", arguments: Namespace) -> None:
+    """Tell what workers cost: of the stack, or, where there is none yet, of one by the template's defaults."""
+    from asyncbatch.deployment import DEFAULTS  # noqa: PLC0415 - see `run`
+    from asyncbatch.prices import AS_OF, cost  # noqa: PLC0415
+
+    found = await deployment.parameters()
+    known = {**DEFAULTS, **found}
+    workers = arguments.workers or int(known["MaxJobs"])
+    per_hour = cost(
+        workers=workers,
+        vcpus=float(known["VCPUS"]),
+        memory=int(known["MaxMemory"]),
+        compute=known["ComputeType"],
+        architecture=known["Architecture"],
+        region=deployment.region,
+    )
+    what = f"{known['VCPUS']} vCPUs, {known['MaxMemory']} MiB, {known['ComputeType']}, {known['Architecture']}"
+    print(f"{'stack ' + deployment.stack if found else 'a stack by default'}: {what}")
+    least, most = per_hour.workers
+    between = f"{least:.2f}" if least == most else f"{least:.2f} to {most:.2f}"
+    print(f"  an hour of {workers} workers    {between} USD ({per_hour.worker:.4f} each on demand)")
+    print(f"  1,000 tiles of 400 kB  {per_hour.tiles:.4f} USD, for their requests")
+    print("  nothing runs           0.00 USD, but for what lies in ECR, S3 and logs")
+    print(f"list prices of {per_hour.region}, as of {AS_OF}: the machines' share that workers ask for, without disks")
+    if per_hour.region != deployment.region:
+        print(f"those of {deployment.region} are not in the table")
 
 
 def wish(arguments: Namespace) -> "Wish":

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Final
 
 from asyncbatch.errors import RunError, VersionMismatch, WorkersLost, WorkersNotStarted
@@ -13,6 +14,9 @@ _SPARE_PER_WORKER: Final = 3
 
 _HEARING: Final = 2.0
 """Seconds from the last worker's end to giving up: what it said before it ended may still be on its way."""
+
+_WORTH: Final = 2
+"""Tiles for each of its slots that make a worker worth its start."""
 
 _SHOWN: Final = 3
 """Workers whose ends are told in an error."""
@@ -26,6 +30,21 @@ class WorkerState:
     alive: bool
     detail: str = ""
     """For people: status, exit code, last lines of output."""
+
+
+def workers_for(backlog: int, *, slots: int, most: int) -> int:
+    """Return how many workers to have for so many tiles that are not done.
+
+    Parameters
+    ----------
+    backlog : int
+        Tiles submitted and not done.
+    slots : int
+        Of one worker.
+    most : int
+        How many there may be.
+    """
+    return min(most, ceil(backlog / (_WORTH * slots)))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -76,6 +95,15 @@ class Crew:
             self._losses -= 1  # its end was seen before its word came
         self._dismissed.add(goodbye.worker)
         self._gone(goodbye.worker)
+
+    def resize(self, wanted: int) -> int:
+        """Note how many workers are wanted from now on, and return how many to start at once.
+
+        None where one has come up already: then `missing` tells, which knows who has left meanwhile.
+        """
+        more = 0 if self._came_up else max(0, wanted - self.wanted)
+        self.wanted = wanted if self._came_up else self.wanted + more
+        return more
 
     def progressed(self) -> None:
         """Note that a tile got done."""

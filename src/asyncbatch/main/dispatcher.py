@@ -4,6 +4,7 @@ Here a run is opened, staffed and ended; what moves its tiles is the flow.
 """
 
 import logging
+import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import Future
@@ -15,12 +16,15 @@ from typing import Any, Final, Literal, Self
 import anyio
 
 from asyncbatch.aws.jobs import Jobs
+from asyncbatch.aws.protocols import JobDefinition
 from asyncbatch.aws.session import AwsSession, Credentials, open_session
 from asyncbatch.aws.streams import BATCH_GROUP, LogStreams
+from asyncbatch.capacity import Capacity, reasons
 from asyncbatch.errors import AsyncBatchError, SettingsError
-from asyncbatch.main.crew import Crew
+from asyncbatch.main.batch import BatchLauncher
+from asyncbatch.main.crew import Crew, workers_for
 from asyncbatch.main.flow import Flow
-from asyncbatch.main.launchers import BatchLauncher, Launcher, SubprocessLauncher
+from asyncbatch.main.launchers import Launcher, SubprocessLauncher
 from asyncbatch.main.program import Program, ProgramCache, encode_arguments
 from asyncbatch.main.run import Run, open_run, user
 from asyncbatch.main.ticket import Ticket, outcome
@@ -29,6 +33,13 @@ from asyncbatch.settings import Settings
 log: Final = logging.getLogger(__name__)
 
 LauncherName = Literal["batch", "subprocess"]
+Workers = int | Literal["auto"]
+
+_MOST: Final = 64
+"""Workers that `auto` starts at most on a stack that does not say."""
+
+_GATHERING: Final = 0.2
+"""Seconds in which tiles gather before the workers for them are counted."""
 
 _GRACE: Final = 2.0
 """Seconds that workers have to leave by themselves at the run's end."""
@@ -57,8 +68,8 @@ class Dispatcher:
 
     Parameters
     ----------
-    workers : int
-        Workers to start.
+    workers : int or "auto"
+        Workers to start; ``auto``: as many as the tiles at hand are worth, up to the stack's ``BatchMaxJobs``.
     launcher : {"batch", "subprocess"} or Launcher
         What starts them: AWS Batch, or processes on this machine; or a launcher of your own.
     settings : Settings, optional
@@ -75,13 +86,13 @@ class Dispatcher:
     def __init__(
         self,
         *,
-        workers: int,
+        workers: Workers,
         launcher: LauncherName | Launcher = "batch",
         settings: Settings | None = None,
         credentials: Credentials | None = None,
     ) -> None:
-        if workers < 1:
-            raise SettingsError(f"workers is {workers}; it must be at least 1")
+        if workers != "auto" and (isinstance(workers, str) or workers < 1):
+            raise SettingsError(f"workers is {workers!r}; it must be at least 1, or 'auto'")
         self._workers = workers
         self._wanted_launcher = launcher
         self._settings = settings or Settings.from_environment()
@@ -101,7 +112,11 @@ class Dispatcher:
             self._run = run = await stack.enter_async_context(open_run(self._settings, session))
             self._launcher = launcher = await self._made_launcher(run, session)
             timeout = self._settings.start_timeout or launcher.start_timeout
-            self._crew = Crew(wanted=self._workers, start_timeout=timeout, started=anyio.current_time())
+            self._crew = Crew(
+                wanted=0 if self._workers == "auto" else self._workers,
+                start_timeout=timeout,
+                started=anyio.current_time(),
+            )
             self._group = await stack.enter_async_context(anyio.create_task_group())
             self._flow = Flow(run, crew=self._crew, group=self._group)
             self._flow.start()
@@ -201,7 +216,7 @@ class Dispatcher:
             tiles_in_flight=self._flow.ledger.under_way,
             tiles_waiting=self._flow.ledger.waiting,
             workers_up=self._crew.up,
-            workers_wanted=self._workers,
+            workers_wanted=self._crew.wanted,
         )
 
     async def _made_launcher(self, run: Run, session: AwsSession) -> Launcher:
@@ -210,10 +225,17 @@ class Dispatcher:
             return SubprocessLauncher(environment=self._credentials.environment() if self._credentials else None)
         if launcher == "batch":
             groups = (run.outputs.values.get("BatchLogGroup"), BATCH_GROUP)
+            queue = run.outputs.need("BatchProcessingJobQueueName", "by the launcher 'batch'")
+
+            async def why(definition: JobDefinition) -> str:
+                capacity = await Capacity.open(session, queue)
+                return reasons([found async for found in capacity.look(vcpus=definition.vcpus)])
+
             return BatchLauncher(
                 await Jobs.open(session),
                 await LogStreams.open(session, groups=[group for group in groups if group]),
-                queue=run.outputs.need("BatchProcessingJobQueueName", "by the launcher 'batch'"),
+                why,
+                queue=queue,
                 definition=run.outputs.need("BatchProcessingJobDefinitionName", "by the launcher 'batch'"),
                 user=user(),
                 stack=self._settings.stack,
@@ -224,13 +246,31 @@ class Dispatcher:
 
     async def _supervise(self) -> None:
         """Start the workers, and others in place of those that are lost while there is work."""
-        await self._launcher.start(self._run.assignment, self._workers, self._group)
+        await self._start(self._crew.wanted)
+        slots = await self._launcher.slots() if self._workers == "auto" else 0
         while not self._ending:
+            if slots:
+                await anyio.sleep(_GATHERING)
+                await self._start(self._resized(slots))
             await anyio.sleep(self._launcher.interval)
             missing = self._crew.missing(await self._launcher.states(), anyio.current_time())
             if missing > 0 and self._flow.busy and not self._ending:
                 log.warning("workers replaced", extra={"action": "workers_replaced", "count": missing})
-                await self._launcher.start(self._run.assignment, missing, self._group)
+                await self._start(missing)
+
+    async def _start(self, count: int) -> None:
+        if count:
+            await self._launcher.start(self._run.assignment, count, self._group)
+
+    def _resized(self, slots: int) -> int:
+        """Let the crew follow the tiles at hand, and return how many workers to start for it at once."""
+        most = int(self._run.outputs.values.get("BatchMaxJobs", _MOST))
+        if self._wanted_launcher == "subprocess":
+            most = min(most, os.cpu_count() or 1)
+        backlog = self._flow.ledger.under_way + self._flow.ledger.waiting
+        if not self._crew.wanted:  # the time that workers have to come up starts with the first that are asked for
+            self._crew.started = anyio.current_time()
+        return self._crew.resize(workers_for(backlog, slots=slots, most=most))
 
     async def _end(self) -> None:
         """Send the workers home: idle ones leave by themselves, others are ended."""

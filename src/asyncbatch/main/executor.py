@@ -15,7 +15,7 @@ import anyio
 
 from asyncbatch.errors import RunClosed, SettingsError
 from asyncbatch.local import LocalEndpoint, local_endpoint
-from asyncbatch.main.dispatcher import Dispatcher, LauncherName, Status
+from asyncbatch.main.dispatcher import Dispatcher, LauncherName, Status, Workers
 from asyncbatch.main.launchers import Launcher
 from asyncbatch.main.program import Program, encode_arguments
 from asyncbatch.main.ticket import Ticket
@@ -29,8 +29,8 @@ class BatchExecutor(Executor):
 
     Parameters
     ----------
-    workers : int
-        Workers to start.
+    workers : int or "auto"
+        Workers to start; ``auto``: as many as the tiles at hand are worth, up to the stack's ``BatchMaxJobs``.
     launcher : {"batch", "subprocess"} or Launcher
         What starts them.
     settings : Settings, optional
@@ -53,7 +53,7 @@ class BatchExecutor(Executor):
 
     def __init__(
         self,
-        workers: int,
+        workers: Workers,
         *,
         launcher: LauncherName | Launcher = "batch",
         settings: Settings | None = None,
@@ -80,7 +80,7 @@ class BatchExecutor(Executor):
 
     @classmethod
     def local(
-        cls, workers: int = 2, *, launcher: LauncherName | Launcher = "subprocess", settings: Settings | None = None
+        cls, workers: Workers = 2, *, launcher: LauncherName | Launcher = "subprocess", settings: Settings | None = None
     ) -> Self:
         """Return a pool on the embedded endpoint, with a stack of its own and workers on this machine.
 
@@ -201,7 +201,7 @@ class BatchExecutor(Executor):
     async def _serve(
         self,
         opened: Future[None],
-        workers: int,
+        workers: Workers,
         launcher: LauncherName | Launcher,
         settings: Settings,
         embedded: bool,  # noqa: FBT001 - called by the thread's start alone

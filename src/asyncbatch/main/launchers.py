@@ -13,10 +13,8 @@ import anyio
 from anyio.abc import Process, TaskGroup
 from anyio.streams.text import TextReceiveStream
 
-from asyncbatch.aws.protocols import Job, RunJobs, TailLogs
 from asyncbatch.errors import WorkersNotStarted
 from asyncbatch.main.crew import WorkerState
-from asyncbatch.manifest import batch_worker
 
 _LINES: Final = 20
 """Last lines of a worker's output that are kept."""
@@ -64,6 +62,9 @@ class Launcher(Protocol):
     """Seconds in which the first worker should be up."""
     interval: float
     """Seconds between two looks at the workers."""
+
+    async def slots(self) -> int:
+        """Return how many slots a worker has."""
 
     async def start(self, assignment: Assignment, count: int, group: TaskGroup) -> None:
         """Start `count` more workers; what must go on beside them goes into `group`."""
@@ -119,6 +120,10 @@ class SubprocessLauncher:
         self._environment = dict(environment or {})
         self._on_output = on_output or _to_stderr
         self._children: dict[str, _Child] = {}
+
+    async def slots(self) -> int:
+        """Return one: more processes take the place of more slots."""
+        return 1
 
     async def start(self, assignment: Assignment, count: int, group: TaskGroup) -> None:
         """Start `count` more processes, each in a session of its own, so that Ctrl-C reaches main only."""
@@ -185,71 +190,3 @@ class SubprocessLauncher:
 
 def _to_stderr(output: WorkerOutput) -> None:
     sys.stderr.write(f"worker {output.worker}: {output.line}\n")
-
-
-class BatchLauncher:
-    """Starts workers as one array job of AWS Batch.
-
-    Parameters
-    ----------
-    jobs : RunJobs
-        Batch.
-    streams : TailLogs
-        Where jobs write their output.
-    queue, definition : str
-        Names or ARNs of the stack's job queue and job definition.
-    user : str
-        Who runs it: a tag of the jobs.
-    stack : str
-        The stack's name: a tag of the jobs.
-    """
-
-    start_timeout = 900.0
-    interval = 5.0
-
-    def __init__(self, jobs: RunJobs, streams: TailLogs, *, queue: str, definition: str, user: str, stack: str) -> None:
-        self._jobs = jobs
-        self._streams = streams
-        self._last_lines: dict[str, str] = {}
-        self._queue = queue
-        self._definition = definition
-        self._tags = {"asyncbatch:stack": stack, "asyncbatch:user": user}
-        self._arrays: dict[str, int] = {}
-
-    async def start(self, assignment: Assignment, count: int, group: TaskGroup) -> None:  # noqa: ARG002 - as the protocol has it
-        """Submit one job for `count` workers."""
-        slots = await self._jobs.slots(self._definition)
-        job = await self._jobs.submit(
-            name=f"asyncbatch-{assignment.run}",
-            queue=self._queue,
-            definition=self._definition,
-            size=count,
-            environment={**assignment.environment(), "ASYNCBATCH_SLOTS": str(slots)},
-            tags={**self._tags, "asyncbatch:run": assignment.run},
-        )
-        self._arrays[job] = count
-
-    async def states(self) -> Sequence[WorkerState]:
-        """Return the state of every job ever submitted."""
-        found = []
-        for array, size in self._arrays.items():
-            for job in await self._jobs.describe(array, size):
-                alive = job.status not in {"SUCCEEDED", "FAILED"}
-                found.append(WorkerState(worker=batch_worker(job.id), alive=alive, detail=await self._detail(job)))
-        return found
-
-    async def _detail(self, job: Job) -> str:
-        """Return what is known of a job; of the first that fail, their last words too."""
-        code = "" if job.exit_code is None else f", exit code {job.exit_code}"
-        detail = f"is job {job.id} in state {job.status}{code} {job.reason}".rstrip()
-        if job.status == "FAILED" and job.log_stream:
-            if job.id not in self._last_lines and len(self._last_lines) < _TOLD:
-                self._last_lines[job.id] = " | ".join(await self._streams.tail(job.log_stream, _TOLD))
-            if told := self._last_lines.get(job.id):
-                detail = f"{detail}, its last lines: {told}"
-        return detail
-
-    async def stop(self) -> None:
-        """Terminate all jobs."""
-        for array in self._arrays:
-            await self._jobs.terminate(array, "the run is over")

@@ -5,12 +5,16 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+import aiohttp
 import anyio
 
 from asyncbatch import logs
+from asyncbatch.aws.metadata import MachineMetadata
 from asyncbatch.aws.objects import Objects
 from asyncbatch.aws.outbox import Outbox
 from asyncbatch.aws.queues import Queues
@@ -19,6 +23,7 @@ from asyncbatch.errors import AsyncBatchError, BlobMissing
 from asyncbatch.manifest import Manifest, manifest_key
 from asyncbatch.messages import BATCH_LIMIT, MESSAGE_LIMIT, Hello, seal
 from asyncbatch.versions import mismatch, versions_here
+from asyncbatch.worker import reclaim
 from asyncbatch.worker.appetite import Appetite
 from asyncbatch.worker.environment import WorkerEnvironment
 from asyncbatch.worker.loop import Stop, Worker
@@ -35,8 +40,11 @@ _TERMINATED: Final = 128 + signal.SIGTERM  # non-zero, or Batch would count a re
 def main() -> None:
     """Run a worker, and exit with 0 when its run is over, or 143 when it was terminated."""
     try:
-        logs.configure(os.environ.get("ASYNCBATCH_LOG", "WARNING"))
-        status = anyio.run(_work, WorkerEnvironment.read())
+        environment = WorkerEnvironment.read()
+        if environment.log_stream:
+            os.dup2(sys.stdout.fileno(), sys.stderr.fileno())  # one pipe into the log keeps all lines in their order
+        logs.configure(os.environ.get("ASYNCBATCH_LOG", "INFO" if environment.log_stream else "WARNING"))
+        status = anyio.run(_work, environment)
     except* AsyncBatchError as group:
         error: BaseException = group
         while isinstance(error, BaseExceptionGroup):
@@ -71,8 +79,21 @@ async def _work(environment: WorkerEnvironment) -> int:
             worker = await _worker(environment, manifest, session, objects, sender, Path(folder))
             await worker.tiles.slots.start()
             await sender.send(manifest.result_queue, [greeting])
-            stop = await worker.run()
+            async with _watched_machine(environment.metadata_url):
+                stop = await worker.run()
     return _TERMINATED if stop is Stop.TERMINATED else 0
+
+
+@asynccontextmanager
+async def _watched_machine(metadata_url: str) -> AsyncIterator[None]:
+    """Terminate this process within the block when its machine is to be taken back."""
+    if not metadata_url:
+        yield
+        return
+    async with aiohttp.ClientSession() as http, anyio.create_task_group() as group:
+        group.start_soon(reclaim.watch, MachineMetadata.over(http, metadata_url).taken_back)
+        yield
+        group.cancel_scope.cancel()
 
 
 async def _worker(  # noqa: PLR0917

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Self
 
+from asyncbatch.aws.metadata import DEFAULT_URL
 from asyncbatch.errors import SettingsError
 from asyncbatch.manifest import batch_worker
 
@@ -30,6 +31,9 @@ class WorkerEnvironment:
     lifeline: bool
     """Whether the end of stdin means that main is gone."""
     log_stream: str
+    """The Batch job's id; empty where the worker is a process of main's machine."""
+    metadata_url: str
+    """Where an EC2 machine tells that it is to be taken back; empty on Fargate, and on main's machine."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -56,6 +60,7 @@ class WorkerEnvironment:
             idle_timeout=_number(environment, "RIOS_NOMSG_TIMEOUT"),
             lifeline=bool(environment.get(LIFELINE)),
             log_stream=job,
+            metadata_url=_metadata_url(environment) if job else "",
         )
 
 
@@ -64,6 +69,12 @@ def _region(environment: Mapping[str, str]) -> str:
         if environment.get(name):
             return environment[name]
     return "ap-southeast-2"
+
+
+def _metadata_url(environment: Mapping[str, str]) -> str:
+    if environment.get("AWS_EXECUTION_ENV") == "AWS_ECS_FARGATE" or environment.get("AWS_EC2_METADATA_DISABLED"):
+        return ""
+    return environment.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or DEFAULT_URL
 
 
 def _slots(environment: Mapping[str, str]) -> int:

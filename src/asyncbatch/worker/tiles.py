@@ -92,7 +92,11 @@ class Tiles:
             payload = await self.blobs.get(body.key, sha256=body.sha256)
         path = await self.programs.path(task.program)
         async with self.slots.claim() as slot:
-            return await slot.compute(program=task.program, path=path, payload=payload or b"")
+            # Around what the user's function prints: `asyncbatch logs --tile` looks for these two.
+            log.info("tile begun", extra={"action": "tile_begun", "tile": task.index})
+            computed = await slot.compute(program=task.program, path=path, payload=payload or b"")
+            log.info("tile done", extra={"action": "tile_done", "tile": task.index, "outcome": computed.outcome})
+            return computed
 
 
 def _lost(reason: str) -> Computed:

@@ -1,0 +1,133 @@
+"""The commands ``asyncbatch logs`` and ``asyncbatch submit``."""
+
+import sys
+from argparse import REMAINDER, ArgumentParser, Namespace
+from typing import TYPE_CHECKING
+
+from asyncbatch.cli import arguments as read
+from asyncbatch.errors import AsyncBatchError
+from asyncbatch.settings import Settings
+
+if TYPE_CHECKING:
+    from asyncbatch.joblogs import JobLogs, WorkerLog
+
+LOGS_HELP = "show what a run's workers wrote, or a job"
+SUBMIT_HELP = "run the stack's image of a main script as a job, and follow its log"
+
+
+def describe_logs(parser: ArgumentParser) -> None:
+    """Add the arguments of ``logs`` to its parser."""
+    parser.set_defaults(command=logs)
+    read.stack_options(parser)
+    parser.add_argument("run", metavar="RUN", help="a run's id, or a job's")
+    some = parser.add_mutually_exclusive_group()
+    some.add_argument("--worker", metavar="N", help="one worker: its place in the array, or its id")
+    some.add_argument(
+        "--tile", type=read.not_negative, metavar="I", help="what was written while this tile was computed"
+    )
+
+
+def describe_submit(parser: ArgumentParser) -> None:
+    """Add the arguments of ``submit`` to its parser."""
+    parser.set_defaults(command=submit)
+    read.stack_options(parser)
+    parser.add_argument("--detach", action="store_true", help="do not wait for its end")
+    parser.add_argument("arguments", nargs=REMAINDER, metavar="ARGS", help="the script's own arguments")
+
+
+def logs(arguments: Namespace) -> None:
+    """Show logs.
+
+    Raises
+    ------
+    AsyncBatchError
+        If there are none.
+    """
+    # Imported here: the AWS libraries take half a second, which neither an error nor --help should wait for.
+    import anyio  # noqa: PLC0415 - as said above
+
+    from asyncbatch.joblogs import JobLogs  # noqa: PLC0415
+
+    settings = Settings.from_environment(stack=arguments.stackname, region=arguments.region)
+
+    async def act() -> None:
+        async with JobLogs.open(settings) as found:
+            await show(found, arguments)
+
+    anyio.run(act)
+
+
+async def show(logs: "JobLogs", arguments: Namespace) -> None:
+    """Print what the arguments ask for.
+
+    Raises
+    ------
+    AsyncBatchError
+        If there is no such worker, or nothing was written of such a tile.
+    """
+    from asyncbatch.joblogs import of_tile  # noqa: PLC0415 - see `logs`
+
+    workers = await logs.workers(arguments.run)
+    chosen = [one for one in workers if is_asked_for(one, arguments.worker)]
+    if not chosen:
+        there = ", ".join(one.worker for one in workers)
+        raise AsyncBatchError(f"run {arguments.run} had no worker {arguments.worker!r}; it had {there}")
+    told = False
+    for one in chosen:
+        lines = await logs.lines(one.job)
+        if arguments.tile is not None:
+            lines = of_tile(lines, arguments.tile)
+        elif not lines:
+            print(f"{one.worker} | {one.job.status}, without a word {one.job.reason}".rstrip())
+        for line in lines:
+            print(f"{one.worker} | {line}" if len(chosen) > 1 else line)
+            told = True
+    if arguments.tile is not None and not told:
+        raise AsyncBatchError(
+            f"no worker of run {arguments.run} wrote of tile {arguments.tile}; "
+            "it does where ASYNCBATCH_LOG is INFO, as it is on Batch by default"
+        )
+
+
+def is_asked_for(one: "WorkerLog", worker: str | None) -> bool:
+    """Return whether a worker is meant: by its id, or its place in the array."""
+    return worker is None or worker in {one.worker, one.worker.partition(":")[2]}
+
+
+def submit(arguments: Namespace) -> None:
+    """Run a main script as a job; the process ends with the status that the script ends with.
+
+    Raises
+    ------
+    AsyncBatchError
+        If it can't be submitted, or fails without a status.
+    """
+    import anyio  # noqa: PLC0415 - see `logs`
+
+    from asyncbatch.joblogs import JobLogs  # noqa: PLC0415
+    from asyncbatch.main.run import user  # noqa: PLC0415
+
+    settings = Settings.from_environment(stack=arguments.stackname, region=arguments.region)
+
+    async def act() -> int:
+        async with JobLogs.open(settings) as found:
+            job = await found.submit_main(arguments.arguments, user())
+            print(f"submitted job {job}", flush=True)
+            if arguments.detach:
+                print(f"its log: asyncbatch logs {job}")
+                return 0
+            try:
+                ended = await found.follow(job, lambda line: print(line, flush=True))
+            except BaseException:
+                print(
+                    f"job {job} goes on; its log: `asyncbatch logs {job}`; "
+                    f"its end: `aws batch terminate-job --job-id {job} --reason enough`",
+                    file=sys.stderr,
+                )
+                raise
+            if ended.status == "FAILED" and not ended.exit_code:
+                raise AsyncBatchError(f"job {job} failed: {ended.reason or 'AWS does not say why'}")
+            return ended.exit_code or 0
+
+    if status := anyio.run(act):
+        sys.exit(status)

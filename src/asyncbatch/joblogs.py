@@ -1,0 +1,158 @@
+"""What jobs wrote: a run's workers, or a main script that runs as a job."""
+
+import re
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final, Self
+
+import anyio
+
+from asyncbatch.aws.jobs import Jobs
+from asyncbatch.aws.protocols import Job
+from asyncbatch.aws.session import AwsSession, open_session
+from asyncbatch.aws.stacks import StackOutputs, Stacks
+from asyncbatch.aws.streams import BATCH_GROUP, LogStreams
+from asyncbatch.capacity import Capacity, reasons
+from asyncbatch.errors import AsyncBatchError, AwsError
+from asyncbatch.manifest import batch_worker, job_name
+from asyncbatch.settings import Settings
+
+ENDED: Final = frozenset({"SUCCEEDED", "FAILED"})
+"""The states that a job does not leave."""
+
+_INTERVAL: Final = 3.0
+_LONG_WAIT: Final = 180.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerLog:
+    """Where a worker's output is."""
+
+    worker: str
+    job: Job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobLogs:
+    """The logs of a stack's jobs."""
+
+    outputs: StackOutputs
+    _session: AwsSession = field(repr=False)
+    _jobs: Jobs
+    _streams: LogStreams
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: Settings) -> AsyncIterator[Self]:
+        """Yield the logs of the stack that the settings name.
+
+        Raises
+        ------
+        StackNotFound
+            If there is no such stack.
+        """
+        async with open_session(region=settings.region, endpoint_url=settings.endpoint_url) as session:
+            outputs = await (await Stacks.open(session)).outputs(settings.stack)
+            groups = (outputs.values.get("BatchLogGroup"), BATCH_GROUP)
+            yield cls(
+                outputs=outputs,
+                _session=session,
+                _jobs=await Jobs.open(session),
+                _streams=await LogStreams.open(session, groups=[group for group in groups if group]),
+            )
+
+    async def workers(self, name: str) -> list[WorkerLog]:
+        """Return the workers of a run, by its id; or the jobs of a job's id.
+
+        Raises
+        ------
+        AsyncBatchError
+            If there are none.
+        """
+        queue = self.outputs.need("BatchProcessingJobQueueName", "to find jobs")
+        jobs = await self._jobs.named(queue, job_name(name)) or [name]
+        found = [job for one in jobs for job in await self._jobs.members(one)]
+        if not found:
+            raise AsyncBatchError(
+                f"no jobs of {name!r} in {queue}: give a run's id, as `asyncbatch runs` lists it, or a job's; "
+                "workers on main's own machine write to its terminal, and Batch forgets jobs after seven days"
+            )
+        return [WorkerLog(worker=batch_worker(job.id), job=job) for job in found]
+
+    async def lines(self, job: Job) -> list[str]:
+        """Return all that a job has written so far; nothing of a job that was never started."""
+        return (await self._streams.since(job.log_stream))[0] if job.log_stream else []
+
+    async def submit_main(self, arguments: Sequence[str], user: str) -> str:
+        """Submit a main script's image as a job, with arguments for the script, and return the job's id.
+
+        Raises
+        ------
+        StackNotFound
+            If the stack has no job definition for it.
+        """
+        return await self._jobs.submit(
+            name="asyncbatch-main",
+            queue=self.outputs.need("BatchProcessingJobQueueName", "to submit a main script"),
+            definition=self.outputs.need("BatchProcessingJobDefinitionMainName", "to submit a main script"),
+            size=1,
+            environment={},
+            tags={"asyncbatch:stack": self.outputs.stack, "asyncbatch:user": user},
+            command=arguments,
+        )
+
+    async def follow(self, job: str, tell: Callable[[str], None], *, interval: float = _INTERVAL) -> Job:
+        """Tell a job's states and lines as they come, and return the job when it has ended.
+
+        Parameters
+        ----------
+        job : str
+            Its id.
+        tell : callable
+            Takes each line.
+        interval : float
+            Seconds between two looks.
+        """
+        status, token, waiting = "", "", anyio.current_time()
+        while True:
+            [now] = await self._jobs.describe(job, 1)
+            if now.status != status:
+                status, waiting = now.status, anyio.current_time()
+                tell(f"job {job} is {status} {now.reason}".rstrip())
+            elif status == "RUNNABLE" and anyio.current_time() - waiting > _LONG_WAIT:
+                waiting = float("inf")
+                tell(f"it has waited for {_LONG_WAIT:.0f} s: {await self._why() or 'nothing is known to hold it'}")
+            if now.log_stream:
+                try:
+                    lines, token = await self._streams.since(now.log_stream, token)
+                except AwsError:  # the stream appears with its first line
+                    lines = []
+                for line in lines:
+                    tell(line)
+            if status in ENDED:
+                return now
+            await anyio.sleep(interval)
+
+    async def _why(self) -> str:
+        name = self.outputs.need("BatchProcessingJobDefinitionMainName", "to submit a main script")
+        definition = await self._jobs.definition(name)
+        queue = self.outputs.need("BatchProcessingJobQueueName", "to find jobs")
+        capacity = await Capacity.open(self._session, queue)
+        return reasons([found async for found in capacity.look(vcpus=definition.vcpus)])
+
+
+def of_tile(lines: Iterable[str], tile: int) -> list[str]:
+    """Return the lines that a worker wrote while it computed a tile.
+
+    With more than one slot there are lines of the tiles beside it among them.
+    """
+    begun, done = (re.compile(rf"\baction=tile_{end} tile={tile}\b") for end in ("begun", "done"))
+    found: list[str] = []
+    inside = False
+    for line in lines:
+        inside = inside or bool(begun.search(line))
+        if inside:
+            found.append(line)
+        inside = inside and not done.search(line)
+    return found

@@ -1,0 +1,143 @@
+"""The launcher that starts workers as jobs of AWS Batch."""
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import anyio
+from anyio.abc import TaskGroup
+
+from asyncbatch.aws.protocols import Job, JobDefinition, RunJobs, TailLogs
+from asyncbatch.main.crew import WorkerState
+from asyncbatch.main.launchers import Assignment
+from asyncbatch.manifest import batch_worker, job_name
+
+log: Final = logging.getLogger(__name__)
+
+_TOLD: Final = 3
+"""Jobs whose last lines are told, and how many lines of each."""
+
+LONG_WAIT: Final = 180.0
+"""Seconds for which a job is RUNNABLE before it is said why that may be: machines mostly take less to start."""
+
+_HINTS: Final = {
+    "exec format error": "the image is for another architecture than the machines: "
+    "build it for that of the stack (`asyncbatch stack status` tells it), and push it again",
+    "CannotPullContainerError": "the image can't be had: `just push` puts it into the stack's repository",
+}
+"""What mends a failure that AWS tells in words of its own."""
+
+
+class BatchLauncher:
+    """Starts workers as one array job of AWS Batch.
+
+    Parameters
+    ----------
+    jobs : RunJobs
+        Batch.
+    streams : TailLogs
+        Where jobs write their output.
+    why : callable
+        Returns why jobs of a definition may not start; empty if nothing is known to speak against it.
+    queue, definition : str
+        Names or ARNs of the stack's job queue and job definition.
+    user : str
+        Who runs it: a tag of the jobs.
+    stack : str
+        The stack's name: a tag of the jobs.
+    long_wait : float
+        Seconds for which a job is RUNNABLE before `why` is asked.
+    """
+
+    start_timeout = 900.0
+    interval = 5.0
+
+    def __init__(
+        self,
+        jobs: RunJobs,
+        streams: TailLogs,
+        why: Callable[[JobDefinition], Awaitable[str]],
+        *,
+        queue: str,
+        definition: str,
+        user: str,
+        stack: str,
+        long_wait: float = LONG_WAIT,
+    ) -> None:
+        self._jobs = jobs
+        self._streams = streams
+        self._why = why
+        self._queue = queue
+        self._definition = definition
+        self._tags = {"asyncbatch:stack": stack, "asyncbatch:user": user}
+        self._long_wait = long_wait
+        self._arrays: dict[str, int] = {}
+        self._last_lines: dict[str, str] = {}
+        self._runnable: dict[str, float] = {}
+        """When each waiting job was first seen to wait."""
+        self._reasons: str | None = None
+
+    async def slots(self) -> int:
+        """Return how many tiles a worker computes at one time."""
+        return (await self._jobs.definition(self._definition)).slots
+
+    async def start(self, assignment: Assignment, count: int, group: TaskGroup) -> None:  # noqa: ARG002 - as the protocol has it
+        """Submit one job for `count` workers."""
+        job = await self._jobs.submit(
+            name=job_name(assignment.run),
+            queue=self._queue,
+            definition=self._definition,
+            size=count,
+            environment={**assignment.environment(), "ASYNCBATCH_SLOTS": str(await self.slots())},
+            tags={**self._tags, "asyncbatch:run": assignment.run},
+        )
+        self._arrays[job] = count
+
+    async def states(self) -> Sequence[WorkerState]:
+        """Return the state of every job ever submitted."""
+        jobs = [job for array, size in self._arrays.items() for job in await self._jobs.describe(array, size)]
+        await self._explain_waiting(jobs)
+        return [
+            WorkerState(
+                worker=batch_worker(job.id),
+                alive=job.status not in {"SUCCEEDED", "FAILED"},
+                detail=await self._detail(job),
+            )
+            for job in jobs
+        ]
+
+    async def stop(self) -> None:
+        """Terminate all jobs."""
+        for array in self._arrays:
+            await self._jobs.terminate(array, "the run is over")
+
+    async def _explain_waiting(self, jobs: Sequence[Job]) -> None:
+        """Say once why jobs wait, when they do so for long."""
+        now = anyio.current_time()
+        self._runnable = {job.id: self._runnable.get(job.id, now) for job in jobs if job.status == "RUNNABLE"}
+        longest = max((now - since for since in self._runnable.values()), default=0.0)
+        if longest < self._long_wait or self._reasons is not None:
+            return
+        found = await self._why(await self._jobs.definition(self._definition))
+        self._reasons = found or "nothing is known to speak against it, so perhaps AWS has no machine to give just now"
+        log.warning(
+            "%d workers have waited %.0f s for machines: %s",
+            len(self._runnable),
+            longest,
+            self._reasons,
+            extra={"action": "workers_wait"},
+        )
+
+    async def _detail(self, job: Job) -> str:
+        """Return what is known of a job; of the first that fail, their last words too."""
+        code = "" if job.exit_code is None else f", exit code {job.exit_code}"
+        detail = f"is job {job.id} in state {job.status}{code} {job.reason}".rstrip()
+        if job.status == "RUNNABLE" and self._reasons:
+            detail = f"{detail}: {self._reasons}"
+        if job.status == "FAILED" and job.log_stream:
+            if job.id not in self._last_lines and len(self._last_lines) < _TOLD:
+                self._last_lines[job.id] = " | ".join(await self._streams.tail(job.log_stream, _TOLD))
+            if told := self._last_lines.get(job.id):
+                detail = f"{detail}, its last lines: {told}"
+        hints = [hint for sign, hint in _HINTS.items() if sign in detail]
+        return "; ".join([detail, *hints])

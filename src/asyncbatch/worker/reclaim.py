@@ -1,0 +1,37 @@
+"""Spot machines are taken back after a notice of two minutes: the worker gives its tiles back in that time.
+
+A container on EC2 may get no SIGTERM then, so the machine's metadata are asked, as AWS recommends every five seconds.
+"""
+
+import logging
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import anyio
+
+from asyncbatch.errors import AwsError
+
+log: Final = logging.getLogger(__name__)
+
+_INTERVAL: Final = 5.0
+_TRIES: Final = 3
+"""Failures in a row after which there is taken to be no metadata service."""
+
+
+async def watch(taken_back: Callable[[], Awaitable[bool]], *, interval: float = _INTERVAL) -> None:
+    """Terminate this process, as Batch would, when its machine is to be taken back; return where nobody can tell."""
+    failures = 0
+    while failures < _TRIES:
+        try:
+            told = await taken_back()
+        except AwsError:
+            failures += 1
+        else:
+            failures = 0
+            if told:
+                log.warning("the machine is taken back", extra={"action": "machine_taken_back"})
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+        await anyio.sleep(interval)

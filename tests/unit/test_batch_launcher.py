@@ -1,0 +1,114 @@
+"""What the Batch launcher says of jobs, whatever Batch says to it."""
+
+import logging
+from collections.abc import Mapping, Sequence
+
+import anyio
+import pytest
+
+from asyncbatch.aws.protocols import Job, JobDefinition
+from asyncbatch.main.batch import BatchLauncher
+from asyncbatch.main.launchers import Assignment
+
+pytestmark = pytest.mark.anyio
+
+DEFINITION = JobDefinition(name="worker", revision=1, image="image", vcpus=2.0, memory=4096)
+ASSIGNMENT = Assignment(run="r1", bucket="bucket", region="region", endpoint_url=None)
+
+
+class Batch:
+    """Says what it is told to say of two jobs, and their logs."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+        self.asked = 0
+
+    async def submit(
+        self,
+        *,
+        name: str,
+        queue: str,
+        definition: str,
+        size: int,
+        environment: Mapping[str, str],
+        tags: Mapping[str, str],
+    ) -> str:
+        assert (name, queue, definition, size, environment["ASYNCBATCH_SLOTS"]) == (
+            "asyncbatch-r1",
+            "queue",
+            "worker",
+            2,
+            "2",
+        )
+        assert tags["asyncbatch:run"] == "r1"
+        return "array"
+
+    async def describe(self, job: str, size: int) -> list[Job]:
+        assert (job, size) == ("array", 2)
+        return self.jobs
+
+    async def terminate(self, job: str, reason: str) -> None:
+        raise NotImplementedError
+
+    async def definition(self, definition: str) -> JobDefinition:
+        assert definition == "worker"
+        return DEFINITION
+
+    async def tail(self, stream: str, lines: int) -> list[str]:
+        return [f"last of {stream}"][:lines]
+
+    async def why(self, definition: JobDefinition) -> str:
+        assert definition is DEFINITION
+        self.asked += 1
+        return "subnet: has no route out; add one"
+
+
+def states(*states: str, reason: str = "") -> list[Job]:
+    return [
+        Job(id=f"array:{place}", status=state, reason=reason, log_stream=f"log{place}")
+        for place, state in enumerate(states)
+    ]
+
+
+async def started(batch: Batch, long_wait: float) -> BatchLauncher:
+    launcher = BatchLauncher(
+        batch, batch, batch.why, queue="queue", definition="worker", user="me", stack="RIOS", long_wait=long_wait
+    )
+    async with anyio.create_task_group() as group:
+        await launcher.start(ASSIGNMENT, 2, group)
+    return launcher
+
+
+async def details(launcher: BatchLauncher) -> Sequence[str]:
+    return [state.detail for state in await launcher.states()]
+
+
+async def test_a_job_that_waits_for_long_is_told_of_once_with_the_reasons(caplog: pytest.LogCaptureFixture) -> None:
+    batch = Batch()
+    launcher = await started(batch, long_wait=0.0)
+    batch.jobs = states("RUNNABLE", "STARTING")
+    with caplog.at_level(logging.WARNING, logger="asyncbatch"):
+        first, second = await details(launcher)
+        await details(launcher)
+    assert first == "is job array:0 in state RUNNABLE: subnet: has no route out; add one"
+    assert second == "is job array:1 in state STARTING"
+    [record] = caplog.records
+    assert record.getMessage() == "1 workers have waited 0 s for machines: subnet: has no route out; add one"
+    assert batch.asked == 1
+
+
+async def test_a_job_that_has_just_begun_to_wait_is_left_alone() -> None:
+    batch = Batch()
+    launcher = await started(batch, long_wait=60.0)
+    batch.jobs = states("RUNNABLE", "RUNNABLE")
+    assert await details(launcher) == ["is job array:0 in state RUNNABLE", "is job array:1 in state RUNNABLE"]
+    assert batch.asked == 0
+
+
+async def test_an_image_for_another_architecture_is_told_with_the_mend() -> None:
+    batch = Batch()
+    launcher = await started(batch, long_wait=60.0)
+    batch.jobs = states("FAILED", "RUNNING", reason="CannotPullContainerError: no such tag")
+    first, second = await details(launcher)
+    assert "its last lines: last of log0; the image can't be had: `just push` puts it into" in first
+    assert "just push" in second

@@ -1,0 +1,36 @@
+import signal
+from collections.abc import Callable
+
+import anyio
+import pytest
+
+from asyncbatch.errors import EndpointUnreachable
+from asyncbatch.worker.reclaim import watch
+
+pytestmark = pytest.mark.anyio
+
+
+def answers(*told: str) -> Callable[[], object]:
+    """Return what a machine tells, call by call; nothing stands for no answer."""
+    left = list(told)
+
+    async def taken_back() -> bool:
+        await anyio.lowlevel.checkpoint()
+        answer = left.pop(0)
+        if not answer:
+            raise EndpointUnreachable("nobody there")
+        return answer == "yes"
+
+    return taken_back
+
+
+async def test_a_notice_terminates_this_process() -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM) as signals:
+        await watch(answers("no", "", "", "no", "yes"), interval=0)  # type: ignore[arg-type]  # a coroutine function
+        with anyio.fail_after(5):
+            assert await anext(aiter(signals)) is signal.SIGTERM
+
+
+async def test_where_nobody_answers_it_gives_up() -> None:
+    with anyio.fail_after(5):
+        await watch(answers("", "no", "", "", ""), interval=0)  # type: ignore[arg-type]  # a coroutine function
