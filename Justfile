@@ -17,12 +17,13 @@ test *ARGS:
 test-rios PYTHON *ARGS:
     shift && "{{ PYTHON }}" -m pytest --confcutdir tests/rios tests/rios "$@"
 
-# Style, formatting, types and layers.
+# Style, formatting, types, layers and Dockerfiles.
 lint:
     ruff check
     ruff format --check
     mypy
     lint-imports
+    if command -v hadolint >/dev/null; then hadolint container/Dockerfile*; fi
 
 # Security checks of the template, by checkov in an environment of its own: it pins much.
 audit:

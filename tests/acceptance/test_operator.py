@@ -13,6 +13,7 @@ from tests.integration.endpoint import Endpoint
 __all__ = ["endpoint", "isolated"]
 
 REGION = "ap-southeast-2"
+MANIFEST = '{"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json"}'
 
 
 def ran(endpoint: Endpoint, *words: str) -> tuple[int, str, str]:
@@ -54,7 +55,7 @@ def test_the_doctor_finds_what_is_missing_and_then_that_it_is_there(endpoint: En
     assert endpoint.leftovers() == []
 
     images = boto3.client("ecr", endpoint_url=endpoint.variables()["AWS_ENDPOINT_URL"], region_name=REGION)
-    images.put_image(repositoryName="riosecr", imageManifest='{"schemaVersion": 2}', imageTag="latest")
+    images.put_image(repositoryName="riosecr", imageManifest=MANIFEST, imageTag="latest")
     images.close()
     status, out, err = ran(endpoint, "doctor", "--no-tile")
     assert (status, err) == (0, "")

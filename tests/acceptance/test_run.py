@@ -16,8 +16,9 @@ def ran(folder: Path, *words: str) -> tuple[int, str]:
 
 
 @pytest.mark.skipif(find_spec("rios") is not None, reason="RIOS is installed")
-def test_without_rios_one_line_says_how_to_get_it(tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text("print('never')")
+@pytest.mark.parametrize("line", ["import rios", "from rios.applier import apply", "import os, asyncbatch.rios"])
+def test_without_rios_one_line_says_how_to_get_it(tmp_path: Path, line: str) -> None:
+    (tmp_path / "script.py").write_text(f"{line}\nprint('never')")
     status, err = ran(tmp_path, "script.py")
     assert status == 1
     assert err.startswith("asyncbatch: error: RIOS is not installed")
@@ -29,6 +30,12 @@ def test_without_rios_one_line_says_how_to_get_it(tmp_path: Path) -> None:
 def test_without_rios_the_import_says_so_too() -> None:
     with pytest.raises(ImportError, match=r"RIOS is not installed in this Python: install it as https://"):
         __import__("asyncbatch.rios")
+
+
+@pytest.mark.skipif(find_spec("rios") is not None, reason="RIOS is installed")
+def test_a_script_that_needs_no_rios_runs_without(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text("import sys\nprint('done', file=sys.stderr)")
+    assert ran(tmp_path, "script.py") == (0, "done\n")
 
 
 def test_a_script_that_is_not_there_is_named(tmp_path: Path) -> None:

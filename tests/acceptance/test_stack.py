@@ -8,12 +8,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 
+from tests.integration import emulated
 from tests.integration.conftest import endpoint, isolated
-from tests.integration.endpoint import CREDENTIALS, Endpoint
-from tests.integration.test_stack_template import remove_for_moto
+from tests.integration.emulated import remove_for_moto
+from tests.integration.endpoint import Endpoint
 
 __all__ = ["endpoint", "isolated"]
 
@@ -42,17 +42,7 @@ def run(endpoint: Endpoint, tmp_path: Path) -> Run:
 @pytest.fixture
 def clients(endpoint: Endpoint) -> Iterator[dict[str, Any]]:
     with ExitStack() as closing:
-        found = {}
-        for name in ("batch", "cloudformation", "ec2", "ecr", "s3"):
-            found[name] = boto3.client(
-                name,
-                endpoint_url=endpoint.local.settings.endpoint_url,
-                region_name=REGION,
-                aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
-                aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-            )
-            closing.callback(found[name].close)
-        yield found
+        yield emulated.clients(str(endpoint.local.settings.endpoint_url), REGION, closing)
 
 
 def told(done: "subprocess.CompletedProcess[str]", status: int = 0) -> str:

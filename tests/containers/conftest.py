@@ -6,21 +6,30 @@ Moto's Batch starts real containers through podman's socket, on this machine's n
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
 from anyio.from_thread import start_blocking_portal
 
 from asyncbatch import Settings
 from asyncbatch.local import LocalEndpoint, local_endpoint
+from tests.integration.emulated import clients, remove_for_moto, there
 from tests.integration.endpoint import CREDENTIALS
 from tests.integration.eventually import eventually
 
 Podman = Callable[..., str]
+Command = Callable[..., tuple[int, str, str]]
 
-ACCOUNT = "123456789012.dkr.ecr.ap-southeast-2.amazonaws.com"
+REGION = "ap-southeast-2"
+ACCOUNT = f"123456789012.dkr.ecr.{REGION}.amazonaws.com"
 """Registry of the account that moto plays."""
+
+MANIFEST = '{"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json"}'
 
 
 @pytest.fixture(scope="session")
@@ -45,14 +54,18 @@ def image(podman: Podman) -> str:
     return name
 
 
+def tagged(podman: Podman, image: str, repository: str, variables: dict[str, str], folder: Path) -> str:
+    """Have an image where a job definition looks, with what on AWS its role gives and what leads to the endpoint."""
+    lines = [f"FROM {image}", *(f"ENV {name}={value}" for name, value in variables.items())]
+    (folder / "Dockerfile").write_text("\n".join(lines) + "\n")
+    name = f"{ACCOUNT}/{repository}:latest"
+    podman("build", "--quiet", "--tag", name, str(folder))
+    return name
+
+
 @pytest.fixture(scope="session")
 def deployed(podman: Podman, image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Have the image where the stack's job definition looks, with the credentials that on AWS its role gives."""
-    folder = tmp_path_factory.mktemp("image")
-    lines = [f"FROM {image}", *(f"ENV {name}={value}" for name, value in CREDENTIALS.items())]
-    (folder / "Dockerfile").write_text("\n".join(lines) + "\n")
-    name = f"{ACCOUNT}/riosecr:latest"
-    podman("build", "--quiet", "--tag", name, str(folder))
+    name = tagged(podman, image, "riosecr", CREDENTIALS, tmp_path_factory.mktemp("image"))
     yield name
     podman("rm", "--all", "--force")
     podman("rmi", name)
@@ -60,7 +73,7 @@ def deployed(podman: Podman, image: str, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="session")
 def endpoint(deployed: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEndpoint]:
-    """Start an embedded endpoint whose Batch starts containers."""
+    """Start an embedded endpoint whose Batch starts containers; at the end its stack is deleted as a user does it."""
     assert deployed
     socket = tmp_path_factory.mktemp("podman") / "podman.sock"
     service = subprocess.Popen(["podman", "system", "service", "--time", "0", f"unix://{socket}"])
@@ -72,5 +85,36 @@ def endpoint(deployed: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         eventually(Path(socket).exists)
         with start_blocking_portal() as portal, portal.wrap_async_context_manager(local_endpoint(Settings())) as local:
             yield local
+            with ExitStack() as closing:
+                found = clients(str(local.settings.endpoint_url), REGION, closing)
+                remove_for_moto(found)
+                done = ran(local, "stack", "delete", "--yes", "--wait")
+                assert done[0] == 0, done
+                assert done[1].endswith("stack RIOS is gone\n")
+                left = there(found)
+                kinds = ("buckets", "queues", "repositories", "roles", "job queues", "definitions")
+                assert not {kind: left[kind] for kind in kinds if left[kind]}
     service.terminate()
     service.wait()
+
+
+def ran(local: LocalEndpoint, *words: str) -> tuple[int, str, str]:
+    """Run ``asyncbatch`` against the endpoint."""
+    environment = {**os.environ, **CREDENTIALS, "AWS_ENDPOINT_URL": str(local.settings.endpoint_url)}
+    command = [sys.executable, "-m", "asyncbatch.cli", *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture(scope="session")
+def command(endpoint: LocalEndpoint) -> Command:
+    return lambda *words: ran(endpoint, *words)
+
+
+def asked(local: LocalEndpoint, service: str, operation: str, **parameters: Any) -> Any:  # noqa: ANN401 - boto3's
+    """Ask the emulated AWS by boto3."""
+    client = boto3.client(service, endpoint_url=local.settings.endpoint_url, region_name=REGION)
+    try:
+        return getattr(client, operation)(**parameters)
+    finally:
+        client.close()

@@ -1,9 +1,12 @@
 """Runs on an emulated AWS Batch, whose jobs are real containers."""
 
 import os
+import subprocess
 import time
 from dataclasses import replace
+from importlib.metadata import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +16,8 @@ from asyncbatch import BatchExecutor
 from asyncbatch.errors import WorkersNotStarted
 from asyncbatch.local import LocalEndpoint
 from asyncbatch.raster import apply
-from tests.containers.conftest import Podman
+from tests.containers.conftest import MANIFEST, Command, Podman, asked, tagged
+from tests.integration.endpoint import CREDENTIALS
 from tests.integration.eventually import eventually
 
 
@@ -32,8 +36,29 @@ def held(tile: int) -> tuple[int, str]:
     return tile, os.uname().nodename + str(os.getppid())
 
 
-def doubled(_info: object, inputs: object, outputs: object) -> None:
-    vars(outputs)["out"] = vars(inputs)["image"] * 2
+def ndvi(info: Any, inputs: Any, outputs: Any) -> None:  # noqa: ANN401 - as RIOS has them
+    """Compute NDVI, and say where."""
+    red, infrared = inputs.image[2:3].astype(np.float32), inputs.image[3:4].astype(np.float32)
+    outputs.ndvi = (infrared - red) / np.maximum(infrared + red, 1)
+    print("window at", info.getBlockCount())  # noqa: T201 - to be found in the log
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from asyncbatch import BatchExecutor
+
+def where(tile):
+    return tile, Path("/run/.containerenv").exists()
+
+if __name__ == "__main__":
+    count, status = map(int, sys.argv[1:])
+    with BatchExecutor(2) as pool:
+        found = list(pool.map(where, range(count)))
+    place = "containers" if all(inside for _, inside in found) else "no container"
+    print(f"the sum is {sum(tile for tile, _ in found)}, computed in {place}")
+    sys.exit(status)
+"""
 
 
 def test_an_array_job_computes_and_goes(endpoint: LocalEndpoint, podman: Podman) -> None:
@@ -79,14 +104,76 @@ def test_containers_that_do_not_come_up_are_told_of_by_their_last_words(
         podman("tag", "kept", deployed)
 
 
-def test_a_raster_comes_back_as_from_a_serial_run(endpoint: LocalEndpoint, tmp_path: Path) -> None:
-    image = tmp_path / "image.tif"
-    dataset = gdal.GetDriverByName("GTiff").Create(str(image), 700, 500, 2, gdal.GDT_Int16)
-    dataset.SetGeoTransform([300_000, 30, 0, 6_000_000, 0, -30])
-    dataset.WriteArray(np.random.default_rng(0).integers(0, 10_000, (2, 500, 700), dtype=np.int16))
-    dataset.FlushCache()
-    del dataset
-    with BatchExecutor(2, settings=endpoint.settings) as pool:
-        apply(doubled, {"image": str(image)}, {"out": str(tmp_path / "out.tif")}, executor=pool)
-    found, wanted = (gdal.Open(str(path)).ReadAsArray() for path in (tmp_path / "out.tif", image))
-    assert np.array_equal(found, wanted * 2)
+def test_terminated_it_gives_its_tile_back_and_ends_with_143(endpoint: LocalEndpoint, podman: Podman) -> None:
+    with BatchExecutor(1, settings=replace(endpoint.settings, lease=2.0)) as pool:
+        futures = [pool.submit(held, tile) for tile in range(10)]
+        eventually(futures[0].done, within=60)
+        [container] = running(podman)
+        with subprocess.Popen(["podman", "wait", container], stdout=subprocess.PIPE, text=True) as waiting:
+            podman("kill", "--signal", "TERM", container)
+            status, _ = waiting.communicate(timeout=60)
+        assert status.strip() == "143"
+        assert [future.result(timeout=120)[0] for future in futures] == list(range(10))
+    eventually(lambda: not running(podman), within=60)
+
+
+def test_workers_as_the_tiles_are_worth_it(endpoint: LocalEndpoint) -> None:
+    with BatchExecutor("auto", settings=endpoint.settings) as pool:
+        assert pool.status().workers_wanted == 0
+        assert list(pool.map(abs, range(-4, 0))) == [4, 3, 2, 1]
+        assert 1 <= pool.status().workers_wanted <= 2
+
+
+def test_a_landsat_scene_comes_back_as_from_a_serial_run_and_its_logs_are_readable(
+    endpoint: LocalEndpoint, command: Command, tmp_path: Path
+) -> None:
+    [file] = [one for one in files("localtileserver") or [] if one.match("tiler/data/landsat.tif")]
+    scene = str(file.locate())
+    with BatchExecutor(3, settings=endpoint.settings) as pool:
+        apply(ndvi, {"image": scene}, {"ndvi": str(tmp_path / "workers.tif")}, executor=pool)
+        run = pool.run
+    apply(ndvi, {"image": scene}, {"ndvi": str(tmp_path / "serial.tif")})
+    found, wanted = (gdal.Open(str(tmp_path / f"{name}.tif")).ReadAsArray() for name in ("workers", "serial"))
+    assert found.shape == (1482, 1489)
+    assert np.array_equal(found, wanted)
+
+    # Moto puts a container's lines into the log when it has ended.
+    eventually(lambda: command("logs", run)[1].count("| window at ") == 36, within=60)
+    status, one, _ = command("logs", run, "--tile", "7")
+    assert status == 0
+    lines = one.splitlines()
+    assert "action=tile_begun tile=7" in lines[0]
+    assert "| window at " in lines[1]
+    assert "action=tile_done tile=7" in lines[-1]
+    by_worker = [command("logs", run, "--worker", str(place))[1].count("window at ") for place in range(3)]
+    assert sum(by_worker) == 36
+
+
+def test_a_main_script_runs_as_a_job_and_starts_workers_itself(
+    endpoint: LocalEndpoint, podman: Podman, image: str, command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    dockerfile = str(Path(__file__).parents[2] / "container" / "Dockerfile.main")
+    wanted = [f"WORKER_IMAGE={image}", "SCRIPT=script.py"]
+    options = [word for one in wanted for word in ("--build-arg", one)]
+    podman("build", "--quiet", "--file", dockerfile, "--tag", "mainunderstest", *options, str(tmp_path))
+    variables = {**CREDENTIALS, "AWS_ENDPOINT_URL": str(endpoint.settings.endpoint_url)}
+    name = tagged(podman, "mainunderstest", "riosecrmain", variables, tmp_path)
+    try:
+        status, out, err = command("submit", "12", "0")
+        assert status == 0, err
+        assert "\nthe sum is 66, computed in containers\n" in out
+        assert " is SUCCEEDED" in out
+        status, out, err = command("submit", "2", "7")
+        assert status == 1  # moto does not tell the 7; AWS does
+        assert "the sum is 1" in out
+        assert "failed: " in err
+    finally:
+        podman("rmi", "--force", name, "mainunderstest")
+
+
+def test_the_doctor_has_a_worker_compute_a_tile(endpoint: LocalEndpoint, command: Command) -> None:
+    asked(endpoint, "ecr", "put_image", repositoryName="riosecr", imageManifest=MANIFEST, imageTag="latest")
+    _, out, _ = command("doctor")
+    [told] = [line for line in out.splitlines() if " a tile on a worker: " in line]
+    assert told.startswith(("ok       a tile on a worker: is right", "warning  a tile on a worker: is right, but"))

@@ -24,6 +24,14 @@ def test_its_labels_say_what_it_is(podman: Podman, image: str) -> None:
     assert labels["org.opencontainers.image.licenses"] == "MIT"
 
 
+def test_it_has_the_packages_that_were_asked_for(podman: Podman, image: str) -> None:
+    labels = json.loads(podman("inspect", image, "--format", "{{json .Labels}}"))
+    for package in labels["asyncbatch.pip"].split():
+        assert f"Name: {package}" in in_it(podman, image, f"pip show {package}")
+    for package in labels["asyncbatch.apt"].split():
+        assert "Status: install ok installed" in in_it(podman, image, f"dpkg --status {package}")
+
+
 def test_started_by_hand_it_says_what_it_lacks(podman: Podman, image: str) -> None:
     assert podman("--version")
     done = subprocess.run(["podman", "run", "--rm", image], capture_output=True, text=True, timeout=120, check=False)

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from concurrent.futures import wait
 from functools import partial
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from asyncbatch import BatchExecutor, TileError, TileLost
-from asyncbatch.errors import RunClosed
+from asyncbatch.errors import RunClosed, SettingsError
 from tests.integration.endpoint import Endpoint
 from tests.integration.eventually import eventually
 from tests.integration.gate import Gate
@@ -273,3 +274,18 @@ def test_a_crash_costs_its_own_tile_only(single: BatchExecutor) -> None:
     assert "SIGSEGV" in error.reason
     assert (error.attempts, error.worker) == (2, "0")
     assert [future.result() for future in futures] == [0, 1, 2, 4, 5, 6, 7]
+
+
+def test_workers_are_as_many_as_the_tiles_at_hand_are_worth(endpoint: Endpoint) -> None:
+    with BatchExecutor("auto", launcher="subprocess", settings=endpoint.settings()) as pool:
+        assert pool.status().workers_wanted == 0
+        assert pool.submit(abs, -1).result() == 1
+        assert pool.status().workers_wanted == 1
+        assert list(pool.map(abs, range(-100, 0))) == list(range(100, 0, -1))
+        assert 1 <= pool.status().workers_wanted <= (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize("workers", [0, -1, "many"])
+def test_a_number_of_workers_that_is_none_is_refused(endpoint: Endpoint, workers: Any) -> None:  # noqa: ANN401 - wrong ones
+    with pytest.raises(SettingsError, match=rf"workers is {workers!r}; it must be at least 1, or 'auto'"):
+        BatchExecutor(workers, launcher="subprocess", settings=endpoint.settings())

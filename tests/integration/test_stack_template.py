@@ -5,10 +5,11 @@ from contextlib import ExitStack
 from importlib.resources import files
 from typing import Any, Final
 
-import boto3
 import pytest
 
-from tests.integration.endpoint import CREDENTIALS, Endpoint
+from tests.integration import emulated
+from tests.integration.emulated import remove_for_moto, there
+from tests.integration.endpoint import Endpoint
 
 TEMPLATE: Final = (files("asyncbatch") / "infra" / "batch.yaml").read_text()
 
@@ -17,65 +18,9 @@ CAPABILITIES: Final = ["CAPABILITY_IAM"]
 
 @pytest.fixture
 def clients(endpoint: Endpoint) -> Iterator[dict[str, Any]]:
-    names = ("cloudformation", "batch", "ec2", "ecr", "iam", "logs", "s3", "sqs")
     with ExitStack() as closing:
-        found = {}
-        for name in names:
-            found[name] = boto3.client(
-                name,
-                endpoint_url=endpoint.local.settings.endpoint_url,
-                region_name="us-west-2",  # not where the endpoint's own stack is
-                aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
-                aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-            )
-            closing.callback(found[name].close)
-        yield found
-
-
-def there(clients: dict[str, Any]) -> dict[str, list[str]]:
-    """Return the names of all that a stack may make."""
-    batch, ec2, iam = clients["batch"], clients["ec2"], clients["iam"]
-    definitions = batch.describe_job_definitions(status="ACTIVE")["jobDefinitions"]
-    return {
-        "buckets": [bucket["Name"] for bucket in clients["s3"].list_buckets()["Buckets"]],
-        "queues": clients["sqs"].list_queues().get("QueueUrls", []),
-        "repositories": [found["repositoryName"] for found in clients["ecr"].describe_repositories()["repositories"]],
-        "roles": [role["RoleName"] for role in iam.list_roles()["Roles"]],
-        "profiles": [profile["InstanceProfileName"] for profile in iam.list_instance_profiles()["InstanceProfiles"]],
-        "log groups": [group["logGroupName"] for group in clients["logs"].describe_log_groups()["logGroups"]],
-        "environments": [
-            found["computeEnvironmentName"] for found in batch.describe_compute_environments()["computeEnvironments"]
-        ],
-        "job queues": [queue["jobQueueName"] for queue in batch.describe_job_queues()["jobQueues"]],
-        "definitions": [definition["jobDefinitionName"] for definition in definitions],
-        "networks": [vpc["VpcId"] for vpc in ec2.describe_vpcs()["Vpcs"]],
-        "subnets": [subnet["SubnetId"] for subnet in ec2.describe_subnets()["Subnets"]],
-        "groups": [group["GroupId"] for group in ec2.describe_security_groups()["SecurityGroups"]],
-        "gateways": [gateway["InternetGatewayId"] for gateway in ec2.describe_internet_gateways()["InternetGateways"]],
-        "templates": [found["LaunchTemplateId"] for found in ec2.describe_launch_templates()["LaunchTemplates"]],
-    }
-
-
-def remove_for_moto(clients: dict[str, Any]) -> None:
-    """Remove what moto's CloudFormation makes and does not remove; AWS removes it with the stack."""
-    batch, ec2 = clients["batch"], clients["ec2"]
-    for queue in batch.describe_job_queues()["jobQueues"]:
-        batch.update_job_queue(jobQueue=queue["jobQueueName"], state="DISABLED")
-        batch.delete_job_queue(jobQueue=queue["jobQueueName"])
-    for definition in batch.describe_job_definitions(status="ACTIVE")["jobDefinitions"]:
-        batch.deregister_job_definition(jobDefinition=definition["jobDefinitionArn"])
-    for environment in batch.describe_compute_environments()["computeEnvironments"]:
-        batch.update_compute_environment(computeEnvironment=environment["computeEnvironmentName"], state="DISABLED")
-        batch.delete_compute_environment(computeEnvironment=environment["computeEnvironmentName"])
-    for table in ec2.describe_route_tables()["RouteTables"]:
-        if not any(association.get("Main") for association in table["Associations"]):
-            for association in table["Associations"]:
-                ec2.disassociate_route_table(AssociationId=association["RouteTableAssociationId"])
-            ec2.delete_route_table(RouteTableId=table["RouteTableId"])
-    for gateway in ec2.describe_internet_gateways()["InternetGateways"]:
-        for attachment in gateway["Attachments"]:
-            ec2.detach_internet_gateway(InternetGatewayId=gateway["InternetGatewayId"], VpcId=attachment["VpcId"])
-        ec2.delete_internet_gateway(InternetGatewayId=gateway["InternetGatewayId"])
+        # not where the endpoint's own stack is
+        yield emulated.clients(str(endpoint.local.settings.endpoint_url), "us-west-2", closing)
 
 
 def parameters(**values: str) -> list[dict[str, str]]:

@@ -9,6 +9,7 @@ from asyncbatch.errors import AsyncBatchError
 from asyncbatch.settings import Settings
 
 if TYPE_CHECKING:
+    from asyncbatch.aws.protocols import Job
     from asyncbatch.joblogs import JobLogs, WorkerLog
 
 LOGS_HELP = "show what a run's workers wrote, or a job"
@@ -94,6 +95,19 @@ def is_asked_for(one: "WorkerLog", worker: str | None) -> bool:
     return worker is None or worker in {one.worker, one.worker.partition(":")[2]}
 
 
+def exit_status(job: "Job") -> int:
+    """Return the status that a job's script ended with.
+
+    Raises
+    ------
+    AsyncBatchError
+        If the job failed without one.
+    """
+    if job.status == "FAILED" and not job.exit_code:
+        raise AsyncBatchError(f"job {job.id} failed: {job.reason or 'AWS does not say why'}")
+    return job.exit_code or 0
+
+
 def submit(arguments: Namespace) -> None:
     """Run a main script as a job; the process ends with the status that the script ends with.
 
@@ -125,9 +139,7 @@ def submit(arguments: Namespace) -> None:
                     file=sys.stderr,
                 )
                 raise
-            if ended.status == "FAILED" and not ended.exit_code:
-                raise AsyncBatchError(f"job {job} failed: {ended.reason or 'AWS does not say why'}")
-            return ended.exit_code or 0
+            return exit_status(ended)
 
     if status := anyio.run(act):
         sys.exit(status)

@@ -1,5 +1,6 @@
 """The command ``asyncbatch run``: a RIOS script, unchanged, with our managers registered."""
 
+import ast
 import os
 import sys
 from argparse import REMAINDER, ArgumentParser, Namespace, RawDescriptionHelpFormatter
@@ -11,7 +12,7 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 from asyncbatch.cli import arguments as read
-from asyncbatch.errors import ProgramError
+from asyncbatch.errors import ProgramError, RiosMissing
 
 HELP = "run a RIOS script, unchanged, on AWS Batch"
 
@@ -57,7 +58,7 @@ def prepared(arguments: Namespace) -> Script:
     ProgramError
         If there is no such script.
     RiosMissing
-        If RIOS is not installed.
+        If the script imports RIOS, and it is not installed.
     """
     try:
         source = arguments.script.read_bytes()
@@ -67,7 +68,11 @@ def prepared(arguments: Namespace) -> Script:
         os.environ["ASYNCBATCH_LOCAL"] = "1"
     if arguments.workers:
         os.environ["ASYNCBATCH_WORKERS"] = str(arguments.workers)
-    import_module("asyncbatch.rios")
+    try:
+        import_module("asyncbatch.rios")
+    except RiosMissing:
+        if _names_rios(source):  # one that uses a pool of its own needs no RIOS
+            raise
     sys.excepthook = _from_the_script_on(sys.excepthook)
     return Script(
         named=str(arguments.script), path=arguments.script.absolute(), source=source, arguments=arguments.arguments
@@ -84,6 +89,17 @@ def run(script: Script) -> None:
     sys.path[0] = str(script.path.parent)
     code = compile(script.source, str(script.path), "exec", dont_inherit=True)
     exec(code, main.__dict__)  # noqa: S102 - the user's own script, at the user's command
+
+
+def _names_rios(source: bytes) -> bool:
+    """Return whether a script imports RIOS; one that can't be read will say so itself."""
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except (SyntaxError, ValueError):
+        return False
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and not node.level]
+    return any(name.split(".")[0] == "rios" or name.startswith("asyncbatch.rios") for name in names)
 
 
 def _from_the_script_on(

@@ -200,6 +200,11 @@ class Dispatcher:
         self._flow.abandon(error)
 
     @property
+    def run(self) -> str:
+        """The run's id, for ``asyncbatch logs``."""
+        return self._run.manifest.run
+
+    @property
     def outputs(self) -> Mapping[str, str]:
         """The stack's outputs, by name."""
         return self._run.outputs.values

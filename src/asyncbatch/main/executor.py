@@ -173,6 +173,11 @@ class BatchExecutor(Executor):
         self.shutdown(wait=True, cancel_futures=error is not None)
 
     @property
+    def run(self) -> str:
+        """The run's id, for ``asyncbatch logs``."""
+        return self._dispatcher.run
+
+    @property
     def outputs(self) -> Mapping[str, str]:
         """The stack's outputs, by name."""
         return self._dispatcher.outputs

@@ -37,7 +37,8 @@ def main() -> None:
     """Serve until the worker closes the socket whose descriptor is the first argument."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches all; the worker decides
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # text streams, at start-up
+        # Line by line, also where PYTHONUNBUFFERED asks for less: what other slots print must not get in between.
+        stream.reconfigure(line_buffering=True, write_through=False)  # type: ignore[union-attr]  # text, at start-up
     connection = socket.socket(fileno=int(sys.argv[1]))
     connection.set_inheritable(False)  # a process of the user's must not keep it open
     commands: queue.SimpleQueue[tuple[dict[str, Any], bytearray]] = queue.SimpleQueue()

@@ -1,0 +1,38 @@
+"""The wheel, alone in an environment of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.integration.conftest import endpoint, isolated
+from tests.integration.endpoint import Endpoint
+
+__all__ = ["endpoint", "isolated"]
+
+PROJECT = Path(__file__).parents[2]
+
+
+def called(*command: object, **variables: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | variables
+    done = subprocess.run(
+        [str(word) for word in command], env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_it_finds_its_template_and_makes_a_stack(endpoint: Endpoint, tmp_path: Path) -> None:
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
+    constraints = PROJECT / "constraints.txt"
+    called(*pip, "wheel", "--no-deps", "--build-constraint", constraints, "--wheel-dir", tmp_path, PROJECT)
+    [wheel] = tmp_path.glob("asyncbatch-*.whl")
+    called(sys.executable, "-m", "venv", tmp_path / "clean")
+    python = tmp_path / "clean" / "bin" / "python"
+    called(python, *pip[1:], "install", "--constraint", constraints, wheel)
+
+    variables = {**endpoint.variables(), "RIOS_AWSBATCH_REGION": "us-west-2"}
+    asyncbatch = tmp_path / "clean" / "bin" / "asyncbatch"
+    assert called(asyncbatch, "stack", "create", "--wait", **variables).endswith("stack RIOS is ready\n")
+    assert "BatchBucket" in called(asyncbatch, "stack", "outputs", **variables)
+    assert "asyncbatch-worker" in {path.name for path in (tmp_path / "clean" / "bin").iterdir()}
