@@ -62,10 +62,10 @@ class Doctor:
                 return
             yield await self._bucket(session, outputs.values["BatchBucket"])
             yield await self._queues(session, outputs.values)
-            yield await self._image(session, outputs.values["BatchECR"])
+            yield (image := await self._image(session, outputs.values["BatchECR"]))
             async for finding in self._machines(session, state):
                 yield finding
-        if self.tries_a_tile:
+        if self.tries_a_tile and image.level is not Level.FAILURE:
             yield await self._tile()
 
     async def _access(self, session: AwsSession) -> AsyncIterator[Finding]:

@@ -120,6 +120,13 @@ def test_wrong_usage_is_refused_at_once(run: Run, words: list[str]) -> None:
     assert told(run("create", *words), 2).startswith("usage: ")
 
 
+ENGINE = """#!/bin/sh
+[ "$1" != image ] || {{ echo {architecture}; exit; }}
+echo "$@" >> asked
+[ "$1" != login ] || cat > password
+"""
+
+
 def test_an_image_is_pushed_to_the_stack_s_repository(
     run: Run,
     clients: dict[str, Any],
@@ -128,7 +135,7 @@ def test_an_image_is_pushed_to_the_stack_s_repository(
 ) -> None:
     """The engine only takes down what it is asked for: there is no registry to push to."""
     engine = tmp_path / "engine"
-    engine.write_text('#!/bin/sh\necho "$@" >> asked\n[ "$1" != login ] || cat > password\n')
+    engine.write_text(ENGINE.format(architecture="amd64"))
     engine.chmod(0o755)
     monkeypatch.setenv("ENGINE", str(engine))
     told(run("create", "--stackname", "pushed", "--parameter", "ServiceName=P", *own_network(clients)))
@@ -146,8 +153,16 @@ def test_an_image_is_pushed_to_the_stack_s_repository(
         (tmp_path / "asked").unlink()
     monkeypatch.setenv("ENGINE", "no-such-engine")
     assert "no-such-engine (ENGINE) is not here" in told(run("push", "--stackname", "pushed", "built"), 1)
-    engine.write_text("#!/bin/sh\nexit 5\n")
     monkeypatch.setenv("ENGINE", str(engine))
+    engine.write_text(ENGINE.format(architecture="arm64"))
+    assert "built is for ARM64, and the machines of stack pushed are X86_64" in told(
+        run("push", "--stackname", "pushed", "built"), 1
+    )
+    engine.write_text("#!/bin/sh\necho no such image >&2\nexit 5\n")
+    assert "no image 'built' here: `just image` builds it (no such image)" in told(
+        run("push", "--stackname", "pushed", "built"), 1
+    )
+    engine.write_text(f"{ENGINE.format(architecture='amd64')}exit 5\n")
     assert "failed with status 5" in told(run("push", "--stackname", "pushed", "built"), 1)
     remove_for_moto(clients)
     told(run("delete", "--stackname", "pushed", "--yes", "--wait"))

@@ -131,4 +131,6 @@ def by_code(code: str, reason: str, action: str) -> errors.AwsError:
     ours = _CODES.get(code) or _CODES.get(code.removeprefix(_PREFIX)) or errors.AwsError
     if ours is errors.CredentialsMissing:
         return ours(_CREDENTIALS.format(reason=f"{code}: {reason}"))
+    if ours is errors.AccessDenied:
+        return ours(f"{action}: {reason} ({code}); ask for that right: docs/permissions.md lists what is needed")
     return ours(f"{action}: {reason} ({code})")

@@ -2,10 +2,13 @@
 
 import os
 import shutil
+from typing import Final
 
 import anyio
 
 from asyncbatch.errors import EngineError
+
+_ARCHITECTURES: Final = {"amd64": "X86_64", "arm64": "ARM64"}
 
 
 def found() -> str:
@@ -25,6 +28,22 @@ def found() -> str:
         if wanted
         else "neither docker nor podman is here: install one, or name it by ENGINE"
     )
+
+
+async def architecture(engine: str, image: str) -> str:
+    """Return the architecture of an image, as the template names it; as the engine does, if that is another.
+
+    Raises
+    ------
+    EngineError
+        If there is no such image.
+    """
+    command = [engine, "image", "inspect", "--format", "{{.Architecture}}", image]
+    done = await anyio.run_process(command, check=False)
+    if done.returncode:
+        raise EngineError(f"no image {image!r} here: `just image` builds it ({done.stderr.decode().strip()})")
+    found = done.stdout.decode().strip()
+    return _ARCHITECTURES.get(found, found)
 
 
 async def call(engine: str, *arguments: str, words: str = "") -> None:

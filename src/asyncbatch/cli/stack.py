@@ -1,17 +1,18 @@
 """The commands ``asyncbatch stack …``."""
 
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from asyncbatch.cli import arguments as read
-from asyncbatch.errors import SettingsError
+from asyncbatch.cli import wishes
+from asyncbatch.errors import EngineError, SettingsError
 from asyncbatch.settings import Settings
 
 if TYPE_CHECKING:
     from asyncbatch.aws.stacks import StackEvent
-    from asyncbatch.deployment import Deployment, Wish
+    from asyncbatch.deployment import Deployment
 
 HELP = "create, modify, delete and look at the stack in AWS"
 
@@ -34,7 +35,7 @@ def describe(parser: ArgumentParser) -> None:
         command.set_defaults(command=run, action=action)
         read.stack_options(command)
         if name in {"create", "modify"}:
-            describe_wish(command)
+            wishes.describe(command)
         if name in {"create", "modify", "delete"}:
             command.add_argument("--wait", action="store_true", help="tell what happens, and wait for the end")
         if name == "push":
@@ -44,76 +45,6 @@ def describe(parser: ArgumentParser) -> None:
             command.add_argument("--workers", type=read.positive, metavar="N", help="default: the stack's most")
         if name == "delete":
             command.add_argument("--yes", action="store_true", help="do not ask")
-
-
-def describe_wish(parser: ArgumentParser) -> None:
-    """Add what a stack may be like; on modifying, what is not given stays."""
-    parser.add_argument(
-        "--az",
-        dest="zones",
-        action="append",
-        default=[],
-        metavar="ZONE",
-        help="availability zone, three times (default: the region's own)",
-    )
-    parser.add_argument("--ecrname", metavar="NAME", help="name of the image repository (default: riosecr)")
-    parser.add_argument("--vcpus", type=vcpus, metavar="N", help="vCPUs of a worker (default: 1)")
-    parser.add_argument("--mem", type=read.positive, metavar="MIB", help="memory of a worker in MiB (default: 4096)")
-    parser.add_argument("--maxjobs", type=read.positive, metavar="N", help="workers at one time (default: 64)")
-    parser.add_argument(
-        "--compute", choices=("EC2", "SPOT", "FARGATE", "FARGATE_SPOT"), help="what workers run on (default: SPOT)"
-    )
-    parser.add_argument("--arch", choices=("X86_64", "ARM64"), help="of the images (default: X86_64)")
-    parser.add_argument(
-        "--instance-type",
-        dest="instance_types",
-        action="append",
-        default=[],
-        metavar="TYPE",
-        help="instance type or family; may be given more than once",
-    )
-    parser.add_argument(
-        "--parameter",
-        dest="others",
-        action="append",
-        default=[],
-        type=read.named,
-        metavar="NAME=VALUE",
-        help="any other parameter of the template, VpcId for one; may be given more than once",
-    )
-    parser.add_argument(
-        "--tag",
-        dest="tags",
-        action="append",
-        default=[],
-        type=tag,
-        metavar="KEY[=VALUE]",
-        help="tag of all that the stack makes; may be given more than once",
-    )
-
-
-def vcpus(text: str) -> float:
-    """Read a number of vCPUs: a whole one, or a part that Fargate has.
-
-    Raises
-    ------
-    ArgumentTypeError
-        If it is neither.
-    """
-    if text in {"0.25", "0.5", ".25", ".5"}:
-        return float(text)
-    try:
-        return read.positive(text)
-    except ArgumentTypeError:
-        raise ArgumentTypeError(f"{text!r} is not a number of vCPUs: take 0.25, 0.5, or a whole number") from None
-
-
-def tag(text: str) -> tuple[str, str]:
-    """Split ``KEY=VALUE``; a key alone has an empty value."""
-    key, _, value = text.partition("=")
-    if not key:
-        raise ArgumentTypeError(f"{text!r} is not of the form KEY[=VALUE]")
-    return key, value
 
 
 def run(arguments: Namespace) -> None:
@@ -140,7 +71,7 @@ def run(arguments: Namespace) -> None:
 
 async def create(deployment: "Deployment", arguments: Namespace) -> None:
     """Create the stack."""
-    await deployment.create(wish(arguments))
+    await deployment.create(wishes.read_from(arguments))
     print(f"stack {deployment.stack} is being created in {deployment.region}")
     if arguments.wait:
         await deployment.follow(tell, seen=set())
@@ -150,7 +81,7 @@ async def create(deployment: "Deployment", arguments: Namespace) -> None:
 async def modify(deployment: "Deployment", arguments: Namespace) -> None:
     """Modify the stack."""
     seen = await deployment.events_so_far()
-    if not await deployment.modify(wish(arguments)):
+    if not await deployment.modify(wishes.read_from(arguments)):
         print(f"stack {deployment.stack} is as wished already")
         return
     print(f"stack {deployment.stack} is being modified in {deployment.region}")
@@ -193,11 +124,18 @@ async def push(deployment: "Deployment", arguments: Namespace) -> None:
     Raises
     ------
     EngineError
-        If there is no container engine, or it fails.
+        If there is no container engine, or it fails; or the image is for other machines than the stack's.
     """
     from asyncbatch.cli import engines  # noqa: PLC0415 - see `run`
 
     engine = engines.found()
+    wanted = (await deployment.state()).parameters.get("Architecture")
+    built = await engines.architecture(engine, arguments.image)
+    if wanted and built != wanted:
+        raise EngineError(
+            f"{arguments.image} is for {built}, and the machines of stack {deployment.stack} are {wanted}: "
+            "build it for them (docs/images.md), or change them by `asyncbatch stack modify --arch`"
+        )
     registry = await deployment.registry("BatchECRMain" if arguments.main else "BatchECR")
     tagged = f"{registry.uri}:latest"
     await engines.call(engine, "tag", arguments.image, tagged)
@@ -246,25 +184,6 @@ async def costs(deployment: "Deployment", arguments: Namespace) -> None:
     print(f"list prices of {per_hour.region}, as of {AS_OF}: the machines' share that workers ask for, without disks")
     if per_hour.region != deployment.region:
         print(f"those of {deployment.region} are not in the table")
-
-
-def wish(arguments: Namespace) -> "Wish":
-    """Return what the arguments wish for."""
-    from asyncbatch.deployment import Wish  # noqa: PLC0415 - see `run`
-
-    values: dict[str, Any] = {
-        "ecr_name": arguments.ecrname,
-        "vcpus": arguments.vcpus,
-        "memory": arguments.mem,
-        "max_jobs": arguments.maxjobs,
-        "compute": arguments.compute,
-        "architecture": arguments.arch,
-        "instance_types": tuple(arguments.instance_types),
-        "zones": tuple(arguments.zones),
-        "others": dict(arguments.others),
-        "tags": dict(arguments.tags),
-    }
-    return Wish(**values)
 
 
 def tell(event: "StackEvent") -> None:
