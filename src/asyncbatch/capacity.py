@@ -22,6 +22,9 @@ _QUOTAS: Final = {
 _NEEDED: Final = ("s3", "sqs", "logs", "ecr.api", "ecr.dkr")
 """What a subnet without a way to the internet must have endpoints for."""
 
+_CHOSEN_BY_BATCH: Final = frozenset({"optimal", "default_x86_64", "default_arm64"})
+"""In place of instance types: what Batch has in the region."""
+
 _FEW: Final = 8
 """Free addresses below which machines may not get one."""
 
@@ -67,6 +70,8 @@ class Capacity:
             yield of_environment(environment, vcpus)
             yield await self._quota(environment)
         for types in sorted({one.instance_types for one in queue.environments if one.instance_types}):
+            if any(one in _CHOSEN_BY_BATCH for one in types):
+                continue
             yield await self._types(types, architecture)
         subnets = sorted({one for environment in queue.environments for one in environment.subnets})
         fargate = all("FARGATE" in environment.kind for environment in queue.environments)

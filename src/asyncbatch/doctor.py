@@ -13,7 +13,7 @@ from asyncbatch.aws.jobs import Jobs
 from asyncbatch.aws.objects import Objects
 from asyncbatch.aws.protocols import JobDefinition
 from asyncbatch.aws.queues import Queues, on_endpoint
-from asyncbatch.aws.repositories import Repositories
+from asyncbatch.aws.repositories import Repositories, named_by
 from asyncbatch.aws.session import AwsSession, open_session
 from asyncbatch.aws.stacks import StackOutputs, Stacks, StackState
 from asyncbatch.capacity import Capacity
@@ -117,7 +117,7 @@ class Doctor:
         return ok(subject, "can be made, used and deleted")
 
     async def _image(self, session: AwsSession, repository: str) -> Finding:
-        subject = f"image {repository}:latest"
+        subject = f"image {named_by(repository)}:latest"
         try:
             pushed = await (await Repositories.open(session)).pushed(repository, "latest")
         except AwsError as error:
@@ -174,7 +174,7 @@ def of_outputs(outputs: Mapping[str, str]) -> Finding:
     if missing := [name for name in _OUTPUTS if name not in outputs]:
         return failure("outputs", f"there is no {', '.join(missing)}", "`asyncbatch stack modify` brings the stack up")
     if "BatchLogGroup" not in outputs:
-        return warning("outputs", "it is no stack of ours", "runs go; `asyncbatch stack create` makes one of ours")
+        return warning("outputs", "it is no stack of ours", "runs go, one at a time: docs/stack.md, 'A classic stack'")
     return ok("outputs", f"{len(outputs)}, all that are needed among them")
 
 
@@ -188,7 +188,7 @@ def of_image(subject: str, pushed: datetime | None) -> Finding:
 def of_definition(definition: JobDefinition, repository: str) -> Finding:
     """Return whether the job definition takes the image that `just push` pushes."""
     subject = f"job definition {definition.name}:{definition.revision}"
-    if f"/{repository}:" not in definition.image:
+    if f"/{named_by(repository)}:" not in definition.image:
         return warning(
             subject, f"takes {definition.image}, not {repository}", "`asyncbatch stack modify` brings it up to date"
         )

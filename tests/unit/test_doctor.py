@@ -53,7 +53,8 @@ def test_images() -> None:
 def test_a_definition_that_takes_another_image() -> None:
     ours = JobDefinition(name="d", revision=2, image="1.dkr.ecr.r.amazonaws.com/riosecr:latest", vcpus=1, memory=512)
     assert of_definition(ours, "riosecr").level is Level.OK
-    assert of_definition(ours, "other").level is Level.WARNING
+    assert of_definition(ours, "1.dkr.ecr.r.amazonaws.com/riosecr").level is Level.OK
+    assert of_definition(ours, "group/riosecr").level is Level.WARNING
 
 
 def test_packages_that_differ_are_named() -> None:

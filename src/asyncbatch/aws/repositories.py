@@ -28,7 +28,7 @@ class Registry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repositories:
-    """ECR repositories through one client."""
+    """ECR repositories, by their URIs or names, through one client."""
 
     _client: Any = field(repr=False)
 
@@ -45,8 +45,9 @@ class Repositories:
         AwsError
             If there is no such repository, or no right to push.
         """
-        with translated(f"ecr:DescribeRepositories {repository}"):
-            found = await self._client.describe_repositories(repositoryNames=[repository])
+        name = named_by(repository)
+        with translated(f"ecr:DescribeRepositories {name}"):
+            found = await self._client.describe_repositories(repositoryNames=[name])
         with translated("ecr:GetAuthorizationToken"):
             answer = await self._client.get_authorization_token()
         token = base64.b64decode(answer["authorizationData"][0]["authorizationToken"]).decode()
@@ -61,9 +62,10 @@ class Repositories:
         AwsError
             If there is no such repository.
         """
+        name = named_by(repository)
         try:
-            with translated(f"ecr:DescribeImages {repository}:{tag}"):
-                answer = await self._client.describe_images(repositoryName=repository, imageIds=[{"imageTag": tag}])
+            with translated(f"ecr:DescribeImages {name}:{tag}"):
+                answer = await self._client.describe_images(repositoryName=name, imageIds=[{"imageTag": tag}])
         except AwsError as error:
             if "ImageNotFoundException" in str(error):
                 return None
@@ -73,11 +75,12 @@ class Repositories:
 
     async def empty(self, repository: str) -> int:
         """Delete all images of a repository, and return how many there were; none where there is no repository."""
+        name = named_by(repository)
         deleted = 0
         while True:
             try:
-                with translated(f"ecr:ListImages {repository}"):
-                    answer = await self._client.list_images(repositoryName=repository, maxResults=_DELETE_LIMIT)
+                with translated(f"ecr:ListImages {name}"):
+                    answer = await self._client.list_images(repositoryName=name, maxResults=_DELETE_LIMIT)
             except AwsError as error:
                 if "RepositoryNotFoundException" in str(error):
                     return deleted
@@ -85,6 +88,12 @@ class Repositories:
             images = answer.get("imageIds", [])
             if not images:
                 return deleted
-            with translated(f"ecr:BatchDeleteImage {repository}"):
-                await self._client.batch_delete_image(repositoryName=repository, imageIds=images)
+            with translated(f"ecr:BatchDeleteImage {name}"):
+                await self._client.batch_delete_image(repositoryName=name, imageIds=images)
             deleted += len(images)
+
+
+def named_by(repository: str) -> str:
+    """Return the name of a repository, given that or its URI."""
+    host, _, name = repository.partition("/")
+    return name if ".dkr.ecr." in host else repository

@@ -109,7 +109,9 @@ class Dispatcher:
                     credentials=self._credentials,
                 )
             )
-            self._run = run = await stack.enter_async_context(open_run(self._settings, session))
+            self._run = run = await stack.enter_async_context(
+                open_run(self._settings, session, on_batch=self._wanted_launcher == "batch")
+            )
             self._launcher = launcher = await self._made_launcher(run, session)
             timeout = self._settings.start_timeout or launcher.start_timeout
             self._crew = Crew(

@@ -4,9 +4,9 @@ import getpass
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import anyio
@@ -29,6 +29,9 @@ _SIGNS: Final = 4
 _SIGN: Final = b"alive\n"
 
 _CLEANUP_TIMEOUT: Final = 30.0
+
+_CLASSIC_LEASE: Final = 900.0
+"""Seconds that a tile may take, its wait in a worker included, where no lease can be renewed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +57,17 @@ class Run:
 
 
 @asynccontextmanager
-async def open_run(settings: Settings, session: AwsSession) -> AsyncIterator[Run]:
+async def open_run(settings: Settings, session: AwsSession, *, on_batch: bool) -> AsyncIterator[Run]:
     """Open a run on the stack that the settings name; at the block's end, nothing of it is left.
+
+    Parameters
+    ----------
+    settings : Settings
+        The run's.
+    session : AwsSession
+        Whose clients serve it.
+    on_batch : bool
+        Whether its workers are jobs, with the rights that the stack gives them.
 
     Raises
     ------
@@ -63,6 +75,15 @@ async def open_run(settings: Settings, session: AwsSession) -> AsyncIterator[Run
         If the stack can't be used.
     """
     outputs = await (await Stacks.open(session)).outputs(settings.stack)
+    if on_batch and (fitted := fitted_to(settings, outputs.values)) is not settings:
+        log.warning(
+            "stack %s is of RIOS's own template, whose workers may use the stack's own queues only, and renew no "
+            "lease: using these, for one run at a time, with a lease of %.0f s; docs/stack.md says how to choose",
+            settings.stack,
+            fitted.lease,
+            extra={"action": "classic_stack"},
+        )
+        settings = fitted
     bucket = outputs.need("BatchBucket", "to hold the tiles")
     run = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
     objects = await Objects.open(session, bucket, connections=32)
@@ -100,6 +121,16 @@ async def open_run(settings: Settings, session: AwsSession) -> AsyncIterator[Run
             sender=sender,
             receiver=await Queues.open(session),
         )
+
+
+def fitted_to(settings: Settings, outputs: Mapping[str, str]) -> Settings:
+    """Return settings that work with what a stack lets its jobs do: the same for a stack of ours.
+
+    Workers of a stack by RIOS 1.4's template may not change a message's visibility: a lease lasts as it was received.
+    """
+    if settings.queues == "stack" or "BatchLogGroup" in outputs or "BatchInQueue" not in outputs:
+        return settings
+    return replace(settings, queues="stack", lease=max(settings.lease, _CLASSIC_LEASE))
 
 
 @asynccontextmanager

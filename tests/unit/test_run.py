@@ -1,0 +1,23 @@
+import pytest
+
+from asyncbatch.main.run import fitted_to
+from asyncbatch.settings import Settings
+
+CLASSIC = {"BatchBucket": "b", "BatchInQueue": "in", "BatchOutQueue": "out"}
+
+
+def test_on_a_classic_stack_its_own_queues_are_used_with_a_lease_that_lasts() -> None:
+    assert fitted_to(Settings(), CLASSIC) == Settings(queues="stack", lease=900.0)
+    assert fitted_to(Settings(lease=3600), CLASSIC) == Settings(queues="stack", lease=3600)
+
+
+@pytest.mark.parametrize(
+    ("settings", "outputs"),
+    [
+        (Settings(), CLASSIC | {"BatchLogGroup": "ours"}),
+        (Settings(), {"BatchBucket": "b"}),
+        (Settings(queues="stack", lease=60), CLASSIC),
+    ],
+)
+def test_elsewhere_and_where_it_was_chosen_settings_stay(settings: Settings, outputs: dict[str, str]) -> None:
+    assert fitted_to(settings, outputs) is settings
