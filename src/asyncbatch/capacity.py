@@ -11,6 +11,9 @@ from asyncbatch.aws.session import AwsSession
 from asyncbatch.errors import AwsError
 from asyncbatch.findings import Finding, Level, failure, ok, warning
 
+LONG_WAIT: Final = 180.0
+"""Seconds for which a job is RUNNABLE before it is said why that may be: machines mostly take less to start."""
+
 _QUOTAS: Final = {
     "EC2": ("ec2", "L-1216C47A", "running on-demand standard instances"),
     "SPOT": ("ec2", "L-34B43A08", "standard spot instances"),

@@ -13,7 +13,7 @@ from asyncbatch.aws.protocols import Job
 from asyncbatch.aws.session import AwsSession, open_session
 from asyncbatch.aws.stacks import StackOutputs, Stacks
 from asyncbatch.aws.streams import BATCH_GROUP, LogStreams
-from asyncbatch.capacity import Capacity, reasons
+from asyncbatch.capacity import LONG_WAIT, Capacity, reasons
 from asyncbatch.errors import AsyncBatchError, AwsError
 from asyncbatch.manifest import batch_worker, job_name
 from asyncbatch.settings import Settings
@@ -22,7 +22,6 @@ ENDED: Final = frozenset({"SUCCEEDED", "FAILED"})
 """The states that a job does not leave."""
 
 _INTERVAL: Final = 3.0
-_LONG_WAIT: Final = 180.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,9 +119,9 @@ class JobLogs:
             if now.status != status:
                 status, waiting = now.status, anyio.current_time()
                 tell(f"job {job} is {status} {now.reason}".rstrip())
-            elif status == "RUNNABLE" and anyio.current_time() - waiting > _LONG_WAIT:
+            elif status == "RUNNABLE" and anyio.current_time() - waiting > LONG_WAIT:
                 waiting = float("inf")
-                tell(f"it has waited for {_LONG_WAIT:.0f} s: {await self._why() or 'nothing is known to hold it'}")
+                tell(f"it has waited for {LONG_WAIT:.0f} s: {await self._why() or 'nothing is known to hold it'}")
             if now.log_stream:
                 try:
                     lines, token = await self._streams.since(now.log_stream, token)

@@ -77,7 +77,10 @@ def test_a_stack_s_life(run: Run, clients: dict[str, Any]) -> None:
     assert told(run("status")).startswith(f"RIOS in {REGION}: CREATE_COMPLETE\n")
     assert values(told(run("status")))["MaxVCPUS"] == "22"
     outputs = values(told(run("outputs")))
-    assert (outputs["BatchMaxJobs"], outputs["BatchECR"]) == ("10", f"123456789012.dkr.ecr.{REGION}.amazonaws.com/riosecr")
+    assert (outputs["BatchMaxJobs"], outputs["BatchECR"]) == (
+        "10",
+        f"123456789012.dkr.ecr.{REGION}.amazonaws.com/riosecr",
+    )
     [stack] = clients["cloudformation"].describe_stacks(StackName="RIOS")["Stacks"]
     assert {"Key": "project", "Value": "trees"} in stack["Tags"]
 

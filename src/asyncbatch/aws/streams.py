@@ -66,5 +66,5 @@ class LogStreams:
                 answer = await self._client.get_log_events(**wanted | ({"nextToken": token} if token else {}))
             lines += [event["message"].rstrip() for event in answer["events"]]
             before, token = token, answer["nextForwardToken"]
-            if token == before or not answer["events"]:  # CloudWatch's way to say that there is no more
+            if token == before:  # CloudWatch's way to say that there is no more: a page may be empty before that
                 return lines, token

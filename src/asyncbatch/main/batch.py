@@ -8,6 +8,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from asyncbatch.aws.protocols import Job, JobDefinition, RunJobs, TailLogs
+from asyncbatch.capacity import LONG_WAIT
 from asyncbatch.main.crew import WorkerState
 from asyncbatch.main.launchers import Assignment
 from asyncbatch.manifest import batch_worker, job_name
@@ -16,9 +17,6 @@ log: Final = logging.getLogger(__name__)
 
 _TOLD: Final = 3
 """Jobs whose last lines are told, and how many lines of each."""
-
-LONG_WAIT: Final = 180.0
-"""Seconds for which a job is RUNNABLE before it is said why that may be: machines mostly take less to start."""
 
 _HINTS: Final = {
     "exec format error": "the image is for another architecture than the machines: "
