@@ -192,3 +192,12 @@ def test_what_is_not_of_the_aws_libraries_passes(error: BaseException) -> None:
 def test_only_foreign_errors_are_translated() -> None:
     with pytest.raises(TypeError, match="KeyError is not an error of the AWS libraries"):
         translation(KeyError("k"), "action")
+
+
+def test_a_missing_right_is_named_with_where_it_is_listed() -> None:
+    error = by_code("AccessDenied", "User me is not authorized", "sqs:CreateQueue tasks")
+    assert isinstance(error, errors.AccessDenied)
+    assert str(error) == (
+        "sqs:CreateQueue tasks: User me is not authorized (AccessDenied); "
+        "ask for that right: docs/permissions.md lists what is needed"
+    )

@@ -1,0 +1,103 @@
+"""What is told while AWS works: of a stack, and of a job."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from asyncbatch.aws.protocols import Job
+from asyncbatch.aws.stacks import StackEvent, StackOutputs, StackState
+from asyncbatch.deployment import Deployment
+from asyncbatch.errors import AwsError, StackFailed
+from asyncbatch.joblogs import JobLogs
+
+pytestmark = pytest.mark.anyio
+
+
+class Stacks:
+    """A stack in one state, with its events."""
+
+    def __init__(self, status: str, *events: tuple[str, str, str]) -> None:
+        self._status = status
+        self._events = [
+            StackEvent(id=str(place), resource=resource, status=status, reason=reason)
+            for place, (resource, status, reason) in enumerate(events)
+        ]
+
+    async def state(self, stack: str) -> StackState:
+        return StackState(id=stack, status=self._status, reason="", parameters={}, outputs={})
+
+    async def events(self, _stack: str) -> list[StackEvent]:
+        return self._events
+
+
+def deployment(stacks: Any) -> Deployment:  # noqa: ANN401 - a stand-in
+    return Deployment(stack="RIOS", region="us-west-2", _session=None, _stacks=stacks)  # type: ignore[arg-type]  # not asked
+
+
+FAILED = (
+    ("BatchVPC", "CREATE_COMPLETE", ""),
+    ("Subnet1", "CREATE_FAILED", "Resource creation cancelled"),
+    ("ComputeEnvironment", "CREATE_FAILED", "no such instance type: c99"),
+    ("Subnet2", "CREATE_FAILED", "something after it"),
+)
+
+
+async def test_a_failed_creation_names_the_resource_that_failed_first_with_its_reason() -> None:
+    told: list[StackEvent] = []
+    message = r"'RIOS' in us-west-2 ended in state ROLLBACK_COMPLETE: ComputeEnvironment: no such instance type: c99"
+    with pytest.raises(StackFailed, match=message):
+        await deployment(Stacks("ROLLBACK_COMPLETE", *FAILED)).follow(told.append, seen={"0"})
+    assert [event.resource for event in told] == ["Subnet1", "ComputeEnvironment", "Subnet2"]
+
+
+@pytest.mark.parametrize("status", ["CREATE_COMPLETE", "UPDATE_COMPLETE", "DELETE_COMPLETE"])
+async def test_what_went_well_ends_quietly(status: str) -> None:
+    await deployment(Stacks(status, ("RIOS", status, ""))).follow(lambda _event: None, seen=set())
+
+
+class Batch:
+    """A job that goes from state to state, and writes as it does."""
+
+    def __init__(self, *states: str) -> None:
+        self._states = list(states)
+
+    async def describe(self, job: str, _size: int) -> list[Job]:
+        status = self._states.pop(0)
+        stream = "" if status in {"SUBMITTED", "RUNNABLE"} else "stream"
+        return [Job(id=job, status=status, log_stream=stream, exit_code=7 if status == "FAILED" else None)]
+
+
+class Streams:
+    """A stream that comes with its first lines."""
+
+    def __init__(self, *pages: Sequence[str]) -> None:
+        self._pages = list(pages)
+
+    async def since(self, stream: str, token: str = "") -> tuple[list[str], str]:
+        assert stream == "stream"
+        page = self._pages.pop(0)
+        if not page:
+            raise AwsError("ResourceNotFoundException")
+        return list(page), token + "+"
+
+
+async def test_a_job_is_told_of_by_its_states_and_lines() -> None:
+    logs = JobLogs(
+        outputs=StackOutputs(stack="RIOS", region="us-west-2", values={}),
+        _session=None,  # type: ignore[arg-type]  # not asked
+        _jobs=Batch("SUBMITTED", "RUNNABLE", "RUNNING", "RUNNING", "FAILED"),  # type: ignore[arg-type]  # a stand-in
+        _streams=Streams([], ["one", "two"], ["three"]),  # type: ignore[arg-type]  # a stand-in
+    )
+    told: list[str] = []
+    ended = await logs.follow("j", told.append, interval=0)
+    assert (ended.status, ended.exit_code) == ("FAILED", 7)
+    assert told == [
+        "job j is SUBMITTED",
+        "job j is RUNNABLE",
+        "job j is RUNNING",
+        "one",
+        "two",
+        "job j is FAILED",
+        "three",
+    ]
