@@ -26,7 +26,7 @@ def answers(*told: str) -> Callable[[], object]:
 
 async def test_a_notice_terminates_this_process() -> None:
     with anyio.open_signal_receiver(signal.SIGTERM) as signals:
-        await watch(answers("no", "", "", "no", "yes"), interval=0)  # type: ignore[arg-type]  # a coroutine function
+        await watch(answers("no", "", "", "no", "", "yes"), interval=0)  # type: ignore[arg-type]  # a coroutine function
         with anyio.fail_after(5):
             assert await anext(aiter(signals)) is signal.SIGTERM
 
