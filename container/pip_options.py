@@ -14,12 +14,14 @@ def pip(*words: str) -> str:
 
 
 def lent() -> list[Path]:
-    """Return pip's configuration files, and the folders of packages that they name."""
+    """Return pip's configuration files, and the files and folders that they name."""
     files = [Path(name) for name in re.findall(r"^\s*(/.*), exists: True$", pip("debug"), re.MULTILINE)]
-    named = re.findall(r"(?:file://)?(/[^\s'\",]+)", pip("list"))
+    # Not the authorities: the image has its own, and installs them anew.
+    settings = re.sub(r"^.*\.cert=.*$", "", pip("list"), flags=re.MULTILINE)
+    named = [Path(path) for path in re.findall(r"(?:file://|(?<=[\s'\",]))(/[^\s'\",]+)", settings)]
     # An index in a folder, "simple" by its standard's name, points to files beside it.
-    folders = [path.parent if path.name == "simple" else path for path in map(Path, named) if path.is_dir()]
-    return sorted({*files, *folders})
+    beside = [path.parent if path.name == "simple" else path for path in named if path.exists()]
+    return sorted({*files, *beside})
 
 
 if __name__ == "__main__":
