@@ -1,12 +1,13 @@
 """Why workers may not start: what is known of the job queue, its machines, their network and the account's quotas."""
 
-from collections.abc import AsyncIterator, Callable, Collection
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Self
 
 from asyncbatch.aws.accounts import Account
 from asyncbatch.aws.environments import ComputeEnvironment, Environments, JobQueue
 from asyncbatch.aws.networks import Networks, Subnet
+from asyncbatch.aws.protocols import JobDefinition
 from asyncbatch.aws.session import AwsSession
 from asyncbatch.errors import AwsError
 from asyncbatch.findings import Finding, Level, failure, ok, warning
@@ -28,8 +29,13 @@ _NEEDED: Final = ("s3", "sqs", "logs", "ecr.api", "ecr.dkr")
 _CHOSEN_BY_BATCH: Final = frozenset({"optimal", "default_x86_64", "default_arm64"})
 """In place of instance types: what Batch has in the region."""
 
+_ADDRESSES_FARGATE: Final = "`asyncbatch stack modify --parameter PublicAddresses=ENABLED`"
+
 _FEW: Final = 8
 """Free addresses below which machines may not get one."""
+
+_OVER: Final = frozenset({"INVALID", "DELETING", "DELETED"})
+"""States of queues and environments out of which they do not come by themselves."""
 
 _ARCHITECTURES: Final = {"x86_64": "X86_64", "arm64": "ARM64"}
 
@@ -39,27 +45,33 @@ class Capacity:
     """What workers are started on, for a look at it."""
 
     queue: str
+    _session: AwsSession
     _environments: Environments
-    _networks: Networks
-    _account: Account
 
     @classmethod
     async def open(cls, session: AwsSession, queue: str) -> Self:
         """Return the capacity behind a job queue, by its name or ARN."""
-        return cls(
-            queue=queue,
-            _environments=await Environments.open(session),
-            _networks=await Networks.open(session),
-            _account=await Account.open(session),
-        )
+        return cls(queue=queue, _session=session, _environments=await Environments.open(session))
 
-    async def look(self, *, vcpus: float, architecture: str | None = None) -> AsyncIterator[Finding]:
+    async def blocked(self, definition: JobDefinition) -> str:
+        """Return why Batch itself can start no job of a definition; empty if it can, or that can't be seen."""
+        try:
+            queue = await self._environments.behind(self.queue)
+        except AwsError:
+            return ""
+        return why_blocked(queue, definition.vcpus)
+
+    async def reasons(self, definition: JobDefinition) -> str:
+        """Return all that is known to speak against jobs of a definition starting; empty if nothing does."""
+        return known_reasons([finding async for finding in self.look(definition)])
+
+    async def look(self, definition: JobDefinition, architecture: str | None = None) -> AsyncIterator[Finding]:
         """Yield what is found of the queue and of all behind it.
 
         Parameters
         ----------
-        vcpus : float
-            Of one worker.
+        definition : JobDefinition
+            How workers run.
         architecture : {"X86_64", "ARM64"}, optional
             Of the images, where it is known.
         """
@@ -68,44 +80,69 @@ class Capacity:
         except AwsError as error:
             yield failure("job queue", str(error), "grant these rights, or deploy the stack again")
             return
+        # Opened here: EC2's client takes long to make, and most runs never look.
+        networks, account = await Networks.open(self._session), await Account.open(self._session)
         yield of_queue(queue)
-        for environment in queue.environments:
-            yield of_environment(environment, vcpus)
-            yield await self._quota(environment)
+        for finding in softened([of_environment(one, definition.vcpus) for one in queue.environments]):
+            yield finding
+        for finding in softened([await _quota(account, one) for one in queue.environments]):
+            yield finding
         for types in sorted({one.instance_types for one in queue.environments if one.instance_types}):
             if any(one in _CHOSEN_BY_BATCH for one in types):
                 continue
-            yield await self._types(types, architecture)
+            yield await _types(networks, types, architecture)
         subnets = sorted({one for environment in queue.environments for one in environment.subnets})
         fargate = all("FARGATE" in environment.kind for environment in queue.environments)
         try:
-            for subnet in await self._networks.subnets(subnets):
-                yield of_subnet(subnet, fargate=fargate)
+            for subnet in await networks.subnets(subnets):
+                addressed = definition.public_address if fargate else subnet.public_addresses
+                yield of_subnet(replace(subnet, public_addresses=addressed), fargate=fargate)
         except AwsError as error:
             yield unasked("subnets", error)
 
-    async def _types(self, types: Collection[str], architecture: str | None) -> Finding:
-        subject = "instance types"
-        try:
-            offered = await self._networks.offered(types)
-            kinds = {one: await self._networks.architecture(one) for one in sorted(offered)}
-        except AwsError as error:
-            return unasked(subject, error)
-        return of_types(subject, types, kinds, architecture)
 
-    async def _quota(self, environment: ComputeEnvironment) -> Finding:
-        service, code, name = _QUOTAS.get(environment.kind, _QUOTAS["EC2"])
-        subject = f"quota of {environment.name}"
-        try:
-            allowed = await self._account.quota(service, code)
-        except AwsError as error:
-            return unasked(subject, error)
-        return of_quota(subject, f"{name} ({code})", allowed, environment.max_vcpus)
+def why_blocked(queue: JobQueue, vcpus: float) -> str:
+    """Return why a queue can start no worker of so many vCPUs, by Batch's own word; empty if it may."""
+    stopped = [
+        of_environment(one, vcpus)
+        for one in queue.environments
+        if not one.enabled or one.status in _OVER or one.max_vcpus < vcpus
+    ]
+    if not queue.enabled or queue.status in _OVER:
+        return str(of_queue(queue))
+    return "; ".join(map(str, stopped)) if len(stopped) == len(queue.environments) else ""
 
 
-def reasons(findings: Collection[Finding]) -> str:
+def softened(findings: Sequence[Finding]) -> list[Finding]:
+    """Return findings of things of which one is enough: failures as warnings, where not all of them fail."""
+    if all(finding.level is Level.FAILURE for finding in findings):
+        return list(findings)
+    return [replace(one, level=Level.WARNING) if one.level is Level.FAILURE else one for one in findings]
+
+
+def known_reasons(findings: Collection[Finding]) -> str:
     """Return what speaks against workers starting, on one line; empty if nothing does."""
     return "; ".join(str(finding) for finding in findings if finding.known and finding.level is not Level.OK)
+
+
+async def _types(networks: Networks, types: Collection[str], architecture: str | None) -> Finding:
+    subject = "instance types"
+    try:
+        offered = await networks.offered(types)
+        kinds = {one: await networks.architecture(one) for one in sorted(offered)}
+    except AwsError as error:
+        return unasked(subject, error)
+    return of_types(subject, types, kinds, architecture)
+
+
+async def _quota(account: Account, environment: ComputeEnvironment) -> Finding:
+    service, code, name = _QUOTAS.get(environment.kind, _QUOTAS["EC2"])
+    subject = f"quota of {environment.name}"
+    try:
+        allowed = await account.quota(service, code)
+    except AwsError as error:
+        return unasked(subject, error)
+    return of_quota(subject, f"{name} ({code})", allowed, environment.max_vcpus)
 
 
 def unasked(subject: str, error: AwsError) -> Finding:
@@ -198,9 +235,9 @@ def of_subnet(subnet: Subnet, *, fargate: bool) -> Finding:
     Parameters
     ----------
     subnet : Subnet
-        With its ways out.
+        With its ways out, and whether machines there get public addresses.
     fargate : bool
-        Whether jobs get public addresses from their own definition, whatever the subnet says.
+        Whether that is for the job definition to say, and not for the subnet.
     """
     subject = f"subnet {subnet.id} in {subnet.zone}"
     if subnet.free_addresses < _FEW:
@@ -214,10 +251,10 @@ def of_subnet(subnet: Subnet, *, fargate: bool) -> Finding:
                 f"add a default route, or endpoints for {', '.join(missing)}",
             )
         return ok(subject, "reaches AWS through endpoints")
-    if subnet.gateway.startswith("igw-") and not subnet.public_addresses and not fargate:
+    if subnet.gateway.startswith("igw-") and not subnet.public_addresses:
         return failure(
             subject,
             f"leads to {subnet.gateway}, but gives machines no public address",
-            "set MapPublicIpOnLaunch on it, or route it to a NAT gateway",
+            f"{_ADDRESSES_FARGATE if fargate else 'set MapPublicIpOnLaunch on it'}, or route it to a NAT gateway",
         )
     return ok(subject, f"leads out by {subnet.gateway}")

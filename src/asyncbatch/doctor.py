@@ -134,7 +134,7 @@ class Doctor:
         yield of_definition(definition, state.outputs["BatchECR"])
         capacity = await Capacity.open(session, state.outputs["BatchProcessingJobQueueName"])
         architecture = state.parameters.get("Architecture")
-        async for finding in capacity.look(vcpus=definition.vcpus, architecture=architecture):
+        async for finding in capacity.look(definition, architecture):
             yield finding
 
     async def _tile(self) -> Finding:

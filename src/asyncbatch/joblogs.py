@@ -13,7 +13,7 @@ from asyncbatch.aws.protocols import Job
 from asyncbatch.aws.session import AwsSession, open_session
 from asyncbatch.aws.stacks import StackOutputs, Stacks
 from asyncbatch.aws.streams import BATCH_GROUP, LogStreams
-from asyncbatch.capacity import LONG_WAIT, Capacity, reasons
+from asyncbatch.capacity import LONG_WAIT, Capacity
 from asyncbatch.errors import AsyncBatchError, AwsError
 from asyncbatch.manifest import batch_worker, job_name
 from asyncbatch.settings import Settings
@@ -80,8 +80,8 @@ class JobLogs:
         return [WorkerLog(worker=batch_worker(job.id), job=job) for job in found]
 
     async def lines(self, job: Job) -> list[str]:
-        """Return all that a job has written so far; nothing of a job that was never started."""
-        return (await self._streams.since(job.log_stream))[0] if job.log_stream else []
+        """Return all that a job has written so far, in all of its attempts; nothing of one that was never started."""
+        return [line for stream in job.log_streams for line in (await self._streams.since(stream))[0]]
 
     async def submit_main(self, arguments: Sequence[str], user: str) -> str:
         """Submit a main script's image as a job, with arguments for the script, and return the job's id.
@@ -113,7 +113,8 @@ class JobLogs:
         interval : float
             Seconds between two looks.
         """
-        status, token, waiting = "", "", anyio.current_time()
+        status, waiting = "", anyio.current_time()
+        read: dict[str, str] = {}
         while True:
             [now] = await self._jobs.describe(job, 1)
             if now.status != status:
@@ -122,23 +123,28 @@ class JobLogs:
             elif status == "RUNNABLE" and anyio.current_time() - waiting > LONG_WAIT:
                 waiting = float("inf")
                 tell(f"it has waited for {LONG_WAIT:.0f} s: {await self._why() or 'nothing is known to hold it'}")
-            if now.log_stream:
-                try:
-                    lines, token = await self._streams.since(now.log_stream, token)
-                except AwsError:  # the stream appears with its first line
-                    lines = []
-                for line in lines:
-                    tell(line)
+            for line in await self._new_lines(now, read):
+                tell(line)
             if status in ENDED:
                 return now
             await anyio.sleep(interval)
+
+    async def _new_lines(self, job: Job, read: dict[str, str]) -> list[str]:
+        """Return what a job has written since the last call; `read` keeps how far each stream was read."""
+        found: list[str] = []
+        for stream in job.log_streams:
+            try:
+                lines, read[stream] = await self._streams.since(stream, read.get(stream, ""))
+            except AwsError:  # the stream appears with its first line
+                continue
+            found += lines
+        return found
 
     async def _why(self) -> str:
         name = self.outputs.need("BatchProcessingJobDefinitionMainName", "to submit a main script")
         definition = await self._jobs.definition(name)
         queue = self.outputs.need("BatchProcessingJobQueueName", "to find jobs")
-        capacity = await Capacity.open(self._session, queue)
-        return reasons([found async for found in capacity.look(vcpus=definition.vcpus)])
+        return await (await Capacity.open(self._session, queue)).reasons(definition)
 
 
 def of_tile(lines: Iterable[str], tile: int) -> list[str]:

@@ -24,14 +24,16 @@ ASSIGNMENT = Assignment(run="20260101-000000-abcd", bucket="bucket", region=REGI
 
 
 class Silent:
-    """Logs without a word."""
+    """Logs without a word, and no reason to wait."""
 
     async def tail(self, _stream: str, _lines: int) -> list[str]:
         return []
 
+    async def blocked(self, _definition: JobDefinition) -> str:
+        return ""
 
-async def nothing_known(_definition: JobDefinition) -> str:
-    return ""
+    async def reasons(self, _definition: JobDefinition) -> str:
+        return ""
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +78,7 @@ async def jobs(server: str, batch: Any) -> AsyncIterator[Jobs]:  # noqa: ANN401,
 
 @pytest.fixture
 def launcher(jobs: Jobs) -> BatchLauncher:
-    return BatchLauncher(jobs, Silent(), nothing_known, queue="queue", definition="worker", user="me", stack="RIOS")
+    return BatchLauncher(jobs, Silent(), Silent(), queue="queue", definition="worker", user="me", stack="RIOS")
 
 
 async def test_workers_are_one_array_job(launcher: BatchLauncher, batch: Any) -> None:  # noqa: ANN401 - see above

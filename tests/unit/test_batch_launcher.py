@@ -22,6 +22,7 @@ class Batch:
     def __init__(self) -> None:
         self.jobs: list[Job] = []
         self.asked = 0
+        self.verdict = ""
 
     async def submit(
         self,
@@ -57,7 +58,11 @@ class Batch:
     async def tail(self, stream: str, lines: int) -> list[str]:
         return [f"last of {stream}"][:lines]
 
-    async def why(self, definition: JobDefinition) -> str:
+    async def blocked(self, definition: JobDefinition) -> str:
+        assert definition is DEFINITION
+        return self.verdict
+
+    async def reasons(self, definition: JobDefinition) -> str:
         assert definition is DEFINITION
         self.asked += 1
         return "subnet: has no route out; add one"
@@ -65,14 +70,22 @@ class Batch:
 
 def states(*states: str, reason: str = "") -> list[Job]:
     return [
-        Job(id=f"array:{place}", status=state, reason=reason, log_stream=f"log{place}")
+        Job(id=f"array:{place}", status=state, reason=reason, log_streams=("before", f"log{place}"))
         for place, state in enumerate(states)
     ]
 
 
-async def started(batch: Batch, long_wait: float) -> BatchLauncher:
+async def started(batch: Batch, long_wait: float, soon: float = 0.0) -> BatchLauncher:
     launcher = BatchLauncher(
-        batch, batch, batch.why, queue="queue", definition="worker", user="me", stack="RIOS", long_wait=long_wait
+        batch,
+        batch,
+        batch,
+        queue="queue",
+        definition="worker",
+        user="me",
+        stack="RIOS",
+        soon=soon,
+        long_wait=long_wait,
     )
     async with anyio.create_task_group() as group:
         await launcher.start(ASSIGNMENT, 2, group)
@@ -103,6 +116,20 @@ async def test_a_job_that_has_just_begun_to_wait_is_left_alone() -> None:
     batch.jobs = states("RUNNABLE", "RUNNABLE")
     assert await details(launcher) == ["is job array:0 in state RUNNABLE", "is job array:1 in state RUNNABLE"]
     assert batch.asked == 0
+
+
+@pytest.mark.parametrize(("soon", "blocked"), [(0.0, True), (60.0, False)])
+async def test_jobs_that_batch_can_never_start_are_told_as_such_though_not_at_their_first_sight(
+    soon: float,
+    blocked: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    batch = Batch()
+    batch.verdict = "compute environment spot: is INVALID no such role; mend what it says"
+    launcher = await started(batch, long_wait=60.0, soon=soon)
+    batch.jobs = states("RUNNABLE", "STARTING")
+    waiting, starting = await launcher.states()
+    assert (waiting.alive, waiting.blocked, starting.blocked) == (True, blocked, False)
+    assert ("is job array:0 in state RUNNABLE: compute environment spot" in waiting.detail) is blocked
 
 
 async def test_an_image_for_another_architecture_is_told_with_the_mend() -> None:

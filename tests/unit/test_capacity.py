@@ -5,7 +5,17 @@ import pytest
 
 from asyncbatch.aws.environments import ComputeEnvironment, JobQueue
 from asyncbatch.aws.networks import Subnet
-from asyncbatch.capacity import of_environment, of_queue, of_quota, of_subnet, of_types, reasons, unasked
+from asyncbatch.capacity import (
+    known_reasons,
+    of_environment,
+    of_queue,
+    of_quota,
+    of_subnet,
+    of_types,
+    softened,
+    unasked,
+    why_blocked,
+)
 from asyncbatch.errors import AwsError
 from asyncbatch.findings import Finding, Level, failure, ok, warning
 
@@ -94,7 +104,8 @@ def test_quotas(allowed: float, level: Level) -> None:
             "endpoints",
         ),
         ({"public_addresses": False}, False, Level.FAILURE, "no public address"),
-        ({"public_addresses": False}, True, Level.OK, "igw-1"),
+        ({"public_addresses": False}, True, Level.FAILURE, "--parameter PublicAddresses=ENABLED"),
+        ({}, True, Level.OK, "igw-1"),
         ({"public_addresses": False, "gateway": "nat-1"}, False, Level.OK, "nat-1"),
         ({"free_addresses": 2}, False, Level.WARNING, "2 free addresses"),
     ],
@@ -106,5 +117,28 @@ def test_ways_out(change: dict[str, object], fargate: bool, level: Level, part: 
 @pytest.mark.parametrize("bad", [warning, failure])
 def test_reasons_are_what_is_known_to_be_wrong(bad: Callable[[str, str, str], Finding]) -> None:
     found = [ok("queue", "is VALID"), unasked("quota", AwsError("no right")), bad("subnet", "has no route", "add one")]
-    assert reasons(found) == "subnet: has no route; add one"
-    assert not reasons(found[:2])
+    assert known_reasons(found) == "subnet: has no route; add one"
+    assert not known_reasons(found[:2])
+
+
+STOPPED = {"enabled": False}, {"status": "INVALID", "reason": "no such role"}, {"max_vcpus": 1}
+
+
+@pytest.mark.parametrize("change", STOPPED)
+def test_a_queue_is_blocked_where_none_of_its_environments_starts_anything(change: dict[str, object]) -> None:
+    stopped = replace(PLACE, **change)  # type: ignore[arg-type]  # of several kinds
+    assert why_blocked(replace(QUEUE, environments=(stopped, stopped)), 2).count("compute environment spot") == 2
+    assert not why_blocked(replace(QUEUE, environments=(stopped, PLACE)), 2)
+
+
+def test_a_queue_that_takes_no_jobs_is_blocked_and_one_that_is_being_made_is_not() -> None:
+    assert "DISABLED" in why_blocked(replace(QUEUE, enabled=False), 2)
+    assert "INVALID" in why_blocked(replace(QUEUE, status="INVALID"), 2)
+    making = replace(PLACE, status="UPDATING")
+    assert not why_blocked(replace(QUEUE, status="CREATING", environments=(making,)), 2)
+
+
+def test_of_things_of_which_one_is_enough_only_all_together_fail() -> None:
+    good, bad = ok("spot", "is VALID"), failure("on demand", "is INVALID", "mend it")
+    assert [one.level for one in softened([good, bad])] == [Level.OK, Level.WARNING]
+    assert [one.level for one in softened([bad, bad])] == [Level.FAILURE, Level.FAILURE]

@@ -145,6 +145,16 @@ def test_workers_have_the_start_timeout_to_come_up() -> None:
         found.missing(states(alive="ab", detail="is still starting"), 1060.5)
 
 
+def test_workers_that_can_never_start_end_the_run_at_once_and_others_beside_them_do_not() -> None:
+    found = crew(wanted=2)
+    blocked = WorkerState(worker="a", alive=True, blocked=True, detail="waits: no such role")
+    assert found.missing([blocked, WorkerState(worker="b", alive=True)], 1001.0) == 0
+    assert found.missing([blocked, blocked], 1002.0) == 0
+    with pytest.raises(WorkersNotStarted, match="no worker came up: worker a waits: no such role"):
+        found.missing([blocked, blocked], 1004.5)
+    assert crew(wanted=2, up=["b"]).missing([blocked, WorkerState(worker="b", alive=True)], 1009.0) == 0
+
+
 def test_the_start_timeout_holds_before_anything_was_launched() -> None:
     found = crew()
     assert found.missing([], 1059.0) == 0

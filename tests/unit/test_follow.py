@@ -64,30 +64,32 @@ class Batch:
 
     async def describe(self, job: str, _size: int) -> list[Job]:
         status = self._states.pop(0)
-        stream = "" if status in {"SUBMITTED", "RUNNABLE"} else "stream"
-        return [Job(id=job, status=status, log_stream=stream, exit_code=7 if status == "FAILED" else None)]
+        streams = {"RUNNING": ("one",), "RETRIED": ("one", "two"), "FAILED": ("one", "two")}.get(status, ())
+        return [Job(id=job, status=status, log_streams=streams, exit_code=7 if status == "FAILED" else None)]
 
 
 class Streams:
-    """A stream that comes with its first lines."""
+    """Streams that come with their first lines; a token is of one stream alone."""
 
-    def __init__(self, *pages: Sequence[str]) -> None:
-        self._pages = list(pages)
+    def __init__(self, **pages: Sequence[Sequence[str]]) -> None:
+        self._pages = {stream: list(found) for stream, found in pages.items()}
 
     async def since(self, stream: str, token: str = "") -> tuple[list[str], str]:
-        assert stream == "stream"
-        page = self._pages.pop(0)
+        assert token.startswith(stream if token else "")
+        if not self._pages[stream]:
+            return [], token
+        page = self._pages[stream].pop(0)
         if not page:
             raise AwsError("ResourceNotFoundException")
-        return list(page), token + "+"
+        return list(page), (token or stream) + "+"
 
 
 async def test_a_job_is_told_of_by_its_states_and_lines() -> None:
     logs = JobLogs(
         outputs=StackOutputs(stack="RIOS", region="us-west-2", values={}),
         _session=None,  # type: ignore[arg-type]  # not asked
-        _jobs=Batch("SUBMITTED", "RUNNABLE", "RUNNING", "RUNNING", "FAILED"),  # type: ignore[arg-type]  # a stand-in
-        _streams=Streams([], ["one", "two"], ["three"]),  # type: ignore[arg-type]  # a stand-in
+        _jobs=Batch("SUBMITTED", "RUNNABLE", "RUNNING", "RUNNING", "RETRIED", "FAILED"),  # type: ignore[arg-type]  # a stand-in
+        _streams=Streams(one=[[], ["one", "two"]], two=[["again"], ["three"]]),  # type: ignore[arg-type]  # a stand-in
     )
     told: list[str] = []
     ended = await logs.follow("j", told.append, interval=0)
@@ -98,6 +100,8 @@ async def test_a_job_is_told_of_by_its_states_and_lines() -> None:
         "job j is RUNNING",
         "one",
         "two",
+        "job j is RETRIED",
+        "again",
         "job j is FAILED",
         "three",
     ]

@@ -135,6 +135,7 @@ class Jobs:
             image=container.get("image", ""),
             vcpus=asked.get("VCPU") or float(container.get("vcpus", 1)),
             memory=int(asked.get("MEMORY") or container.get("memory", 0)),
+            public_address=container.get("networkConfiguration", {}).get("assignPublicIp") == "ENABLED",
         )
 
     async def _describe_some(self, ids: list[str]) -> list[Job]:
@@ -150,10 +151,11 @@ def _job(described: Mapping[str, Any]) -> Job:
     """Return what matters of a described job."""
     container = described.get("container", {})
     reasons = (described.get("statusReason"), container.get("reason"))
+    attempts = [*(one.get("container", {}) for one in described.get("attempts", [])), container]
     return Job(
         id=described["jobId"],
         status=described["status"],
         reason="; ".join(reason for reason in reasons if reason),
         exit_code=container.get("exitCode"),
-        log_stream=container.get("logStreamName", ""),
+        log_streams=tuple(dict.fromkeys(one["logStreamName"] for one in attempts if one.get("logStreamName"))),
     )

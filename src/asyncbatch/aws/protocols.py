@@ -76,7 +76,8 @@ class Job:
     status: str
     reason: str = ""
     exit_code: int | None = None
-    log_stream: str = ""
+    log_streams: tuple[str, ...] = ()
+    """Where it wrote: one for each of Batch's own attempts at it, the newest last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +90,8 @@ class JobDefinition:
     vcpus: float
     memory: int
     """In MiB."""
+    public_address: bool = False
+    """Whether a job on Fargate gets a public address; on instances the subnet says."""
 
     @property
     def slots(self) -> int:
@@ -119,6 +122,16 @@ class RunJobs(Protocol):
 
     async def definition(self, definition: str) -> JobDefinition:
         """Return the newest active revision of a job definition, by its name or ARN."""
+
+
+class ExplainWaiting(Protocol):
+    """Can say why jobs do not start."""
+
+    async def blocked(self, definition: JobDefinition) -> str:
+        """Return why Batch itself can start no job of a definition; empty if it can."""
+
+    async def reasons(self, definition: JobDefinition) -> str:
+        """Return all that is known to speak against jobs of a definition starting; empty if nothing does."""
 
 
 class TailLogs(Protocol):

@@ -1,13 +1,13 @@
 """The launcher that starts workers as jobs of AWS Batch."""
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import anyio
 from anyio.abc import TaskGroup
 
-from asyncbatch.aws.protocols import Job, JobDefinition, RunJobs, TailLogs
+from asyncbatch.aws.protocols import ExplainWaiting, Job, RunJobs, TailLogs
 from asyncbatch.capacity import LONG_WAIT
 from asyncbatch.main.crew import WorkerState
 from asyncbatch.main.launchers import Assignment
@@ -17,6 +17,8 @@ log: Final = logging.getLogger(__name__)
 
 _TOLD: Final = 3
 """Jobs whose last lines are told, and how many lines of each."""
+
+_SOON: Final = 10.0
 
 _HINTS: Final = {
     "exec format error": "the image is for another architecture than the machines: "
@@ -35,16 +37,17 @@ class BatchLauncher:
         Batch.
     streams : TailLogs
         Where jobs write their output.
-    why : callable
-        Returns why jobs of a definition may not start; empty if nothing is known to speak against it.
+    capacity : ExplainWaiting
+        What jobs are started on.
     queue, definition : str
         Names or ARNs of the stack's job queue and job definition.
     user : str
         Who runs it: a tag of the jobs.
     stack : str
         The stack's name: a tag of the jobs.
-    long_wait : float
-        Seconds for which a job is RUNNABLE before `why` is asked.
+    soon, long_wait : float
+        Seconds for which jobs are RUNNABLE before it is looked whether Batch can start them at all, and before all
+        is told that may keep them.
     """
 
     start_timeout = 900.0
@@ -54,26 +57,31 @@ class BatchLauncher:
         self,
         jobs: RunJobs,
         streams: TailLogs,
-        why: Callable[[JobDefinition], Awaitable[str]],
+        capacity: ExplainWaiting,
         *,
         queue: str,
         definition: str,
         user: str,
         stack: str,
+        soon: float = _SOON,
         long_wait: float = LONG_WAIT,
     ) -> None:
         self._jobs = jobs
         self._streams = streams
-        self._why = why
+        self._capacity = capacity
         self._queue = queue
         self._definition = definition
         self._tags = {"asyncbatch:stack": stack, "asyncbatch:user": user}
+        self._soon = soon
         self._long_wait = long_wait
         self._arrays: dict[str, int] = {}
         self._last_lines: dict[str, str] = {}
         self._runnable: dict[str, float] = {}
         """When each waiting job was first seen to wait."""
         self._reasons: str | None = None
+        self._blocked = ""
+        self._look_at = 0.0
+        """When to look next whether Batch can start jobs at all."""
 
     async def slots(self) -> int:
         """Return how many tiles a worker computes at one time."""
@@ -99,6 +107,7 @@ class BatchLauncher:
             WorkerState(
                 worker=batch_worker(job.id),
                 alive=job.status not in {"SUCCEEDED", "FAILED"},
+                blocked=job.status == "RUNNABLE" and bool(self._blocked),
                 detail=await self._detail(job),
             )
             for job in jobs
@@ -110,13 +119,16 @@ class BatchLauncher:
             await self._jobs.terminate(array, "the run is over")
 
     async def _explain_waiting(self, jobs: Sequence[Job]) -> None:
-        """Say once why jobs wait, when they do so for long."""
+        """See whether waiting jobs can be started at all; say once why they wait, when they do so for long."""
         now = anyio.current_time()
         self._runnable = {job.id: self._runnable.get(job.id, now) for job in jobs if job.status == "RUNNABLE"}
         longest = max((now - since for since in self._runnable.values()), default=0.0)
+        if longest >= self._soon and now >= self._look_at:
+            self._look_at = now + LONG_WAIT
+            self._blocked = await self._capacity.blocked(await self._jobs.definition(self._definition))
         if longest < self._long_wait or self._reasons is not None:
             return
-        found = await self._why(await self._jobs.definition(self._definition))
+        found = await self._capacity.reasons(await self._jobs.definition(self._definition))
         self._reasons = found or "nothing is known to speak against it, so perhaps AWS has no machine to give just now"
         log.warning(
             "%d workers have waited %.0f s for machines: %s",
@@ -130,11 +142,11 @@ class BatchLauncher:
         """Return what is known of a job; of the first that fail, their last words too."""
         code = "" if job.exit_code is None else f", exit code {job.exit_code}"
         detail = f"is job {job.id} in state {job.status}{code} {job.reason}".rstrip()
-        if job.status == "RUNNABLE" and self._reasons:
-            detail = f"{detail}: {self._reasons}"
-        if job.status == "FAILED" and job.log_stream:
+        if job.status == "RUNNABLE" and (why := self._blocked or self._reasons):
+            detail = f"{detail}: {why}"
+        if job.status == "FAILED" and job.log_streams:
             if job.id not in self._last_lines and len(self._last_lines) < _TOLD:
-                self._last_lines[job.id] = " | ".join(await self._streams.tail(job.log_stream, _TOLD))
+                self._last_lines[job.id] = " | ".join(await self._streams.tail(job.log_streams[-1], _TOLD))
             if told := self._last_lines.get(job.id):
                 detail = f"{detail}, its last lines: {told}"
         hints = [hint for sign, hint in _HINTS.items() if sign in detail]

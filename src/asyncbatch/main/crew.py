@@ -28,6 +28,8 @@ class WorkerState:
 
     worker: str
     alive: bool
+    blocked: bool = False
+    """Whether it waits for something that does not come by itself."""
     detail: str = ""
     """For people: status, exit code, last lines of output."""
 
@@ -122,7 +124,7 @@ class Crew:
         Raises
         ------
         WorkersNotStarted
-            If none ever came up, and all have ended or the time for it is over.
+            If none ever came up, and all have ended or can't be started, or the time for it is over.
         WorkersLost
             If too many were lost without one tile getting done.
         """
@@ -133,15 +135,15 @@ class Crew:
                 self._gone(state.worker)
                 self._losses += state.worker not in self._dismissed
         if not self._came_up:
-            self._check_start(states, alive, now)
+            self._check_start(states, now)
             return 0
         if self._losses > _SPARE + _SPARE_PER_WORKER * self.wanted:
             raise WorkersLost(f"{self._losses} workers were lost and no tile got done in between: {_ends(states)}")
         return self.wanted - alive
 
-    def _check_start(self, states: Sequence[WorkerState], alive: int, now: float) -> None:
+    def _check_start(self, states: Sequence[WorkerState], now: float) -> None:
         error: RunError | None = None
-        if not states or alive:
+        if not states or any(state.alive and not state.blocked for state in states):
             self._all_ended_at = None
         elif self._all_ended_at is None:
             self._all_ended_at = now

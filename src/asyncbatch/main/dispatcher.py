@@ -16,10 +16,9 @@ from typing import Any, Final, Literal, Self
 import anyio
 
 from asyncbatch.aws.jobs import Jobs
-from asyncbatch.aws.protocols import JobDefinition
 from asyncbatch.aws.session import AwsSession, Credentials, open_session
 from asyncbatch.aws.streams import BATCH_GROUP, LogStreams
-from asyncbatch.capacity import Capacity, reasons
+from asyncbatch.capacity import Capacity
 from asyncbatch.errors import AsyncBatchError, SettingsError
 from asyncbatch.main.batch import BatchLauncher
 from asyncbatch.main.crew import Crew, workers_for
@@ -233,15 +232,10 @@ class Dispatcher:
         if launcher == "batch":
             groups = (run.outputs.values.get("BatchLogGroup"), BATCH_GROUP)
             queue = run.outputs.need("BatchProcessingJobQueueName", "by the launcher 'batch'")
-
-            async def why(definition: JobDefinition) -> str:
-                capacity = await Capacity.open(session, queue)
-                return reasons([found async for found in capacity.look(vcpus=definition.vcpus)])
-
             return BatchLauncher(
                 await Jobs.open(session),
                 await LogStreams.open(session, groups=[group for group in groups if group]),
-                why,
+                await Capacity.open(session, queue),
                 queue=queue,
                 definition=run.outputs.need("BatchProcessingJobDefinitionName", "by the launcher 'batch'"),
                 user=user(),
