@@ -8,7 +8,7 @@ from typing import Final, Self
 
 import anyio
 
-from asyncbatch.aws.jobs import Jobs
+from asyncbatch.aws.jobs import ENDED, Jobs
 from asyncbatch.aws.protocols import Job
 from asyncbatch.aws.session import AwsSession, open_session
 from asyncbatch.aws.stacks import StackOutputs, Stacks
@@ -17,9 +17,6 @@ from asyncbatch.capacity import LONG_WAIT, Capacity
 from asyncbatch.errors import AsyncBatchError, AwsError
 from asyncbatch.manifest import batch_worker, job_name
 from asyncbatch.settings import Settings
-
-ENDED: Final = frozenset({"SUCCEEDED", "FAILED"})
-"""The states that a job does not leave."""
 
 _INTERVAL: Final = 3.0
 

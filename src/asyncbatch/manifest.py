@@ -12,6 +12,9 @@ from typing import Final, Self
 from asyncbatch.errors import MessageError
 from asyncbatch.messages import VERSION
 
+JOB_PREFIX: Final = "asyncbatch-"
+"""What the names of all jobs start with."""
+
 PROGRAM_LIFE: Final = 7 * 24 * 3600
 """Seconds after which the bucket's life cycle deletes a program."""
 
@@ -87,7 +90,7 @@ def program_key(digest: str) -> str:
 
 def job_name(run: str) -> str:
     """Return the name of the jobs that are a run's workers."""
-    return f"asyncbatch-{run}"
+    return f"{JOB_PREFIX}{run}"
 
 
 def batch_worker(job: str) -> str:

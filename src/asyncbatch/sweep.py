@@ -2,18 +2,18 @@
 
 import time
 from calendar import timegm
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from asyncbatch.aws.jobs import Jobs
+from asyncbatch.aws.jobs import Jobs, TaggedJob
 from asyncbatch.aws.objects import Objects
 from asyncbatch.aws.queues import Queues
 from asyncbatch.aws.session import open_session
 from asyncbatch.aws.stacks import StackOutputs, Stacks
 from asyncbatch.errors import AsyncBatchError
-from asyncbatch.manifest import Manifest, alive_key, job_name, manifest_key, run_prefix
+from asyncbatch.manifest import JOB_PREFIX, Manifest, alive_key, manifest_key, run_prefix
 from asyncbatch.settings import Settings
 
 _OPENING: Final = 600.0
@@ -35,10 +35,26 @@ class RunFound:
     run_lease: float
     """Seconds of silence after which its workers leave."""
     queues: tuple[str, ...] = field(repr=False)
+    objects: bool
+    """Whether there is anything of it in the bucket."""
+    jobs: tuple[TaggedJob, ...] = field(repr=False)
+    """Its workers' jobs of the last days, those that have ended among them."""
+
+    @property
+    def working(self) -> list[str]:
+        """The ids of its jobs that have not ended."""
+        return [job.id for job in self.jobs if not job.ended]
+
+    @property
+    def gone(self) -> bool:
+        """Whether nothing of it is left but its logs."""
+        return not (self.queues or self.objects or self.working)
 
     @property
     def over(self) -> bool:
-        """Whether nobody uses it any more."""
+        """Whether nobody uses what is left of it any more."""
+        if self.gone:
+            return False
         if self.silence is not None:
             return self.silence > _LEASES * self.run_lease
         return self.age is not None and self.age > _OPENING
@@ -83,33 +99,42 @@ class Sweep:
             )
 
     async def runs(self) -> list[RunFound]:
-        """Return all runs of which there is anything, the oldest first."""
+        """Return all runs of which there is anything, be it their jobs in Batch's memory, the oldest first."""
         queues: dict[str, list[str]] = {}
         for url, tags in (await self._queues.named("asyncbatch-")).items():
             if tags.get("asyncbatch:stack") == self.settings.stack and (run := tags.get("asyncbatch:run")):
                 queues.setdefault(run, []).append(url)
-        names = {*queues, *await self._objects.folders("runs/")}
-        return [await self._found(run, queues.get(run, [])) for run in sorted(names)]
+        jobs: dict[str, list[TaggedJob]] = {}
+        if queue := self._outputs.values.get("BatchProcessingJobQueueName"):
+            for job in await self._jobs.tagged(queue, JOB_PREFIX):
+                if job.tags.get("asyncbatch:stack") == self.settings.stack and (run := job.tags.get("asyncbatch:run")):
+                    jobs.setdefault(run, []).append(job)
+        folders = set(await self._objects.folders("runs/"))
+        return [
+            await self._found(run, queues.get(run, ()), jobs.get(run, ()), objects=run in folders)
+            for run in sorted({*queues, *jobs, *folders})
+        ]
 
     async def remove(self, found: RunFound) -> None:
-        """Remove all that there is of a run."""
-        if queue := self._outputs.values.get("BatchProcessingJobQueueName"):
-            for job in await self._jobs.named(queue, job_name(found.run), unfinished=True):
-                await self._jobs.terminate(job, "its run is over")
+        """Remove all that there is of a run, its logs and Batch's memory of it excepted."""
+        for job in found.working:
+            await self._jobs.terminate(job, "its run is over")
         for url in found.queues:
             await self._queues.drop(url)
         await self._objects.delete_prefix(run_prefix(found.run))
 
-    async def _found(self, run: str, queues: list[str]) -> RunFound:
-        sign = await self._objects.age(alive_key(run))
-        try:
-            run_lease = Manifest.from_json(await self._objects.get(manifest_key(run))).run_lease
-        except AsyncBatchError:  # none, or of another version
-            run_lease = self.settings.run_lease
+    async def _found(self, run: str, queues: Sequence[str], jobs: Sequence[TaggedJob], *, objects: bool) -> RunFound:
+        sign, run_lease = None, self.settings.run_lease
+        if objects:
+            sign = await self._objects.age(alive_key(run))
+            with suppress(AsyncBatchError):  # no manifest, or one of another version
+                run_lease = Manifest.from_json(await self._objects.get(manifest_key(run))).run_lease
         return RunFound(
             run=run,
             age=age_of(run, time.time()),
             silence=None if sign is None else sign.seconds,
             run_lease=run_lease,
             queues=tuple(queues),
+            objects=objects,
+            jobs=tuple(jobs),
         )

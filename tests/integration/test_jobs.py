@@ -137,6 +137,19 @@ async def test_the_end_terminates_the_jobs(launcher: BatchLauncher) -> None:
     await launcher.stop()
 
 
+async def test_jobs_are_told_apart_by_their_tags(jobs: Jobs) -> None:
+    made = {
+        await jobs.submit(
+            name=f"tagged-{run}", queue="queue", definition="worker", size=2, environment={}, tags={"run": run}
+        ): run
+        for run in ("one", "other")
+    }
+    await jobs.submit(name="not-tagged-one", queue="queue", definition="worker", size=1, environment={}, tags={})
+    found = await jobs.tagged("queue", "tagged-")
+    assert {job.id: job.tags["run"] for job in found} == made
+    assert all(job.ended for job in found)
+
+
 async def test_the_newest_definition_says_how_many_slots(jobs: Jobs, batch: Any) -> None:  # noqa: ANN401 - see above
     assert (await jobs.definition("worker")).slots == 4
     definitions = batch.describe_job_definitions(jobDefinitionName="worker")["jobDefinitions"]

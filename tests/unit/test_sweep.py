@@ -1,5 +1,6 @@
 import pytest
 
+from asyncbatch.aws.jobs import TaggedJob
 from asyncbatch.sweep import RunFound, age_of
 
 
@@ -15,7 +16,15 @@ from asyncbatch.sweep import RunFound, age_of
     ],
 )
 def test_a_run_is_over_when_it_has_been_silent_for_long(age: float | None, silence: float | None, over: bool) -> None:  # noqa: FBT001 - a table
-    assert RunFound(run="r", age=age, silence=silence, run_lease=120.0, queues=()).over is over
+    found = RunFound(run="r", age=age, silence=silence, run_lease=120.0, queues=("q",), objects=True, jobs=())
+    assert (found.over, found.gone) == (over, False)
+
+
+@pytest.mark.parametrize(("ended", "over", "gone"), [(True, False, True), (False, True, False)])
+def test_of_a_run_that_has_nothing_but_jobs_those_that_go_on_are_left_over(ended: bool, over: bool, gone: bool) -> None:  # noqa: FBT001 - a table
+    job = TaggedJob(id="j", ended=ended, tags={})
+    found = RunFound(run="r", age=3_600.0, silence=None, run_lease=120.0, queues=(), objects=False, jobs=(job,))
+    assert (found.over, found.gone, found.working) == (over, gone, [] if ended else ["j"])
 
 
 def test_a_run_s_id_tells_when_it_was_opened() -> None:

@@ -13,7 +13,19 @@ from asyncbatch.errors import StackNotFound
 ARRAY_LIMIT: Final = 10_000
 """Children that Batch allows in an array job; the least is 2."""
 
+ENDED: Final = frozenset({"SUCCEEDED", "FAILED"})
+"""The states that a job does not leave."""
+
 _DESCRIBE_LIMIT: Final = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaggedJob:
+    """A job, and whose it is."""
+
+    id: str
+    ended: bool
+    tags: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,14 +89,28 @@ class Jobs:
         size = int(found[0].get("arrayProperties", {}).get("size", 1)) if found else 0
         return await self.describe(job, size) if found else []
 
-    async def named(self, queue: str, name: str, *, unfinished: bool = False) -> list[str]:
+    async def named(self, queue: str, name: str) -> list[str]:
         """Return the ids of a queue's jobs of a name, the oldest first; of arrays, their own.
 
-        Parameters
-        ----------
-        unfinished : bool
-            Only those that have not ended. Of the others Batch knows for at least seven days.
+        Of jobs that have ended Batch knows for at least seven days.
         """
+        return [job["jobId"] for job in await self._listed(queue, name) if job["jobName"] == name]
+
+    async def tagged(self, queue: str, prefix: str) -> list[TaggedJob]:
+        """Return a queue's jobs whose names start with `prefix`, with their tags, the oldest first."""
+        listed = {job["jobId"]: job["status"] in ENDED for job in await self._listed(queue, f"{prefix}*")}
+        ids = list(listed)
+        found: list[TaggedJob] = []
+        for start in range(0, len(ids), _DESCRIBE_LIMIT):
+            some = ids[start : start + _DESCRIBE_LIMIT]
+            with translated(f"batch:DescribeJobs {some[0]}"):
+                answer = await self._client.describe_jobs(jobs=some)
+            tags = {job["jobId"]: job.get("tags", {}) for job in answer.get("jobs", [])}
+            found += [TaggedJob(id=job, ended=listed[job], tags=tags.get(job, {})) for job in some]
+        return found
+
+    async def _listed(self, queue: str, name: str) -> list[Mapping[str, Any]]:
+        """Return summaries of a queue's jobs, but for the children of arrays, by name; it may end in ``*``."""
         found: list[Mapping[str, Any]] = []
         pages = self._client.get_paginator("list_jobs").paginate(
             jobQueue=queue, filters=[{"name": "JOB_NAME", "values": [name]}]
@@ -92,13 +118,8 @@ class Jobs:
         with translated(f"batch:ListJobs {queue}"):
             async for page in pages:
                 found += page.get("jobSummaryList", [])
-        return [
-            job["jobId"]
-            for job in sorted(found, key=lambda job: job.get("createdAt", 0))
-            if job["jobName"] == name
-            and ":" not in job["jobId"]
-            and not (unfinished and job["status"] in {"SUCCEEDED", "FAILED"})
-        ]
+        own = [job for job in found if ":" not in job["jobId"]]
+        return sorted(own, key=lambda job: job.get("createdAt", 0))
 
     async def terminate(self, job: str, reason: str) -> None:
         """End a job and all its children; one that has ended does not matter."""

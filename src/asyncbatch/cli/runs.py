@@ -10,7 +10,7 @@ from asyncbatch.settings import Settings
 if TYPE_CHECKING:
     from asyncbatch.sweep import RunFound, Sweep
 
-RUNS_HELP = "list the runs of a stack"
+RUNS_HELP = "list the runs of a stack, those that have ended lately among them"
 GC_HELP = "remove what runs that died have left"
 
 Action = Callable[["Sweep", Namespace], Awaitable[None]]
@@ -70,6 +70,8 @@ async def sweep(runs: "Sweep", arguments: Namespace) -> None:
 
 def line(found: "RunFound") -> str:
     """Return a run on one line."""
+    if found.gone:
+        return f"{found.run}  ended; its logs: asyncbatch logs {found.run}"
     sign = "no sign of life" if found.silence is None else f"last sign of life {found.silence:.0f} s ago"
     state = "over" if found.over else "open"
-    return f"{found.run}  {state}, {sign}, {len(found.queues)} queues"
+    return f"{found.run}  {state}, {sign}, {len(found.queues)} queues, {len(found.working)} jobs"

@@ -7,6 +7,7 @@ from typing import Final
 import anyio
 from anyio.abc import TaskGroup
 
+from asyncbatch.aws.jobs import ENDED
 from asyncbatch.aws.protocols import ExplainWaiting, Job, RunJobs, TailLogs
 from asyncbatch.capacity import LONG_WAIT
 from asyncbatch.main.crew import WorkerState
@@ -106,7 +107,7 @@ class BatchLauncher:
         return [
             WorkerState(
                 worker=batch_worker(job.id),
-                alive=job.status not in {"SUCCEEDED", "FAILED"},
+                alive=job.status not in ENDED,
                 blocked=job.status == "RUNNABLE" and bool(self._blocked),
                 detail=await self._detail(job),
             )
