@@ -4,6 +4,7 @@ import os
 import subprocess
 import time
 from dataclasses import replace
+from hashlib import sha256
 from importlib.metadata import files
 from pathlib import Path
 from typing import Any
@@ -44,21 +45,33 @@ def ndvi(info: Any, inputs: Any, outputs: Any) -> None:  # noqa: ANN401 - as RIO
 
 
 SCRIPT = """
+import hashlib
 import sys
 from pathlib import Path
+import numpy as np
+from osgeo import gdal
 from asyncbatch import BatchExecutor
+from asyncbatch.raster import apply
 
-def where(tile):
-    return tile, Path("/run/.containerenv").exists()
+def ndvi(info, inputs, outputs):
+    red, infrared = inputs.image[2:3].astype("f4"), inputs.image[3:4].astype("f4")
+    outputs.ndvi = (infrared - red) / (infrared + red).clip(1)
+    outputs.inside = np.full_like(red, Path("/run/.containerenv").exists(), dtype="u1")
 
 if __name__ == "__main__":
-    count, status = map(int, sys.argv[1:])
+    scene, status = sys.argv[1:]
     with BatchExecutor(2) as pool:
-        found = list(pool.map(where, range(count)))
-    place = "containers" if all(inside for _, inside in found) else "no container"
-    print(f"the sum is {sum(tile for tile, _ in found)}, computed in {place}")
-    sys.exit(status)
+        apply(ndvi, {"image": scene}, {"ndvi": "/tmp/ndvi.tif", "inside": "/tmp/inside.tif"}, executor=pool)
+    found, inside = (gdal.Open(f"/tmp/{name}.tif").ReadAsArray() for name in ("ndvi", "inside"))
+    print(f"pixels {found.shape} {hashlib.sha256(found.tobytes()).hexdigest()}, in containers: {inside.all()}")
+    sys.exit(int(status))
 """
+
+
+def landsat() -> str:
+    """Return the path of a real scene."""
+    [file] = [one for one in files("localtileserver") or [] if one.match("tiler/data/landsat.tif")]
+    return str(file.locate())
 
 
 def test_an_array_job_computes_and_goes(endpoint: LocalEndpoint, podman: Podman) -> None:
@@ -127,8 +140,7 @@ def test_workers_as_the_tiles_are_worth_it(endpoint: LocalEndpoint) -> None:
 def test_a_landsat_scene_comes_back_as_from_a_serial_run_and_its_logs_are_readable(
     endpoint: LocalEndpoint, command: Command, tmp_path: Path
 ) -> None:
-    [file] = [one for one in files("localtileserver") or [] if one.match("tiler/data/landsat.tif")]
-    scene = str(file.locate())
+    scene = landsat()
     with BatchExecutor(3, settings=endpoint.settings) as pool:
         apply(ndvi, {"image": scene}, {"ndvi": str(tmp_path / "workers.tif")}, executor=pool)
         run = pool.run
@@ -157,16 +169,24 @@ def test_a_main_script_runs_as_a_job_and_starts_workers_itself(
     wanted = [f"WORKER_IMAGE={image}", "SCRIPT=script.py"]
     options = [word for one in wanted for word in ("--build-arg", one)]
     podman("build", "--quiet", "--file", dockerfile, "--tag", "mainunderstest", *options, str(tmp_path))
-    variables = {**CREDENTIALS, "AWS_ENDPOINT_URL": str(endpoint.settings.endpoint_url)}
-    name = tagged(podman, "mainunderstest", "riosecrmain", variables, tmp_path)
+    url = str(endpoint.settings.endpoint_url)
+    to_gdal = {"AWS_S3_ENDPOINT": url.removeprefix("http://"), "AWS_HTTPS": "NO", "AWS_VIRTUAL_HOSTING": "FALSE"}
+    name = tagged(
+        podman, "mainunderstest", "riosecrmain", {**CREDENTIALS, "AWS_ENDPOINT_URL": url, **to_gdal}, tmp_path
+    )
+    bucket = command("stack", "outputs")[1].partition("BatchBucket")[2].split()[0]
+    asked(endpoint, "s3", "put_object", Bucket=bucket, Key="scene.tif", Body=Path(landsat()).read_bytes())
+    apply(ndvi, {"image": landsat()}, {"ndvi": str(tmp_path / "serial.tif")})
+    wanted_pixels = gdal.Open(str(tmp_path / "serial.tif")).ReadAsArray()
+    pixels = f"pixels {wanted_pixels.shape} {sha256(wanted_pixels.tobytes()).hexdigest()}, in containers: True"
     try:
-        status, out, err = command("submit", "12", "0")
-        assert status == 0, err
-        assert "\nthe sum is 66, computed in containers\n" in out
+        status, out, err = command("submit", f"/vsis3/{bucket}/scene.tif", "0")
+        assert status == 0, out + err
+        assert f"\n{pixels}" in out
         assert " is SUCCEEDED" in out
-        status, out, err = command("submit", "2", "7")
+        status, out, err = command("submit", f"/vsis3/{bucket}/scene.tif", "7")
         assert status == 1  # moto does not tell the 7; AWS does
-        assert "the sum is 1" in out
+        assert pixels in out
         assert "failed: " in err
     finally:
         podman("rmi", "--force", name, "mainunderstest")
