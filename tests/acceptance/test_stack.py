@@ -12,7 +12,7 @@ import pytest
 
 from tests.integration import emulated
 from tests.integration.conftest import endpoint, isolated
-from tests.integration.emulated import remove_for_moto
+from tests.integration.emulated import own_network, remove_for_moto
 from tests.integration.endpoint import Endpoint
 
 __all__ = ["endpoint", "isolated"]
@@ -53,18 +53,6 @@ def told(done: "subprocess.CompletedProcess[str]", status: int = 0) -> str:
 def values(text: str) -> dict[str, str]:
     """Return the table that a command printed."""
     return dict(line.split(maxsplit=1) for line in text.splitlines() if line.startswith("  ") and " " in line.strip())
-
-
-def own_network(clients: dict[str, Any]) -> list[str]:
-    """Return the arguments for the network that an account has by default: moto can't delete a modified stack's."""
-    subnets = clients["ec2"].describe_subnets()["Subnets"]
-    groups = clients["ec2"].describe_security_groups()["SecurityGroups"]
-    own = {
-        "VpcId": subnets[0]["VpcId"],
-        "SubnetIds": ",".join(subnet["SubnetId"] for subnet in subnets),
-        "SecurityGroupIds": groups[0]["GroupId"],
-    }
-    return [word for name, value in own.items() for word in ("--parameter", f"{name}={value}")]
 
 
 def test_a_stack_s_life(run: Run, clients: dict[str, Any]) -> None:

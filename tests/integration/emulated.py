@@ -47,6 +47,27 @@ def there(clients: dict[str, Any]) -> dict[str, list[str]]:
     }
 
 
+def own_network(clients: dict[str, Any]) -> list[str]:
+    """Return the arguments for the network that an account has by default: moto can't delete a modified stack's."""
+    subnets = clients["ec2"].describe_subnets()["Subnets"]
+    groups = clients["ec2"].describe_security_groups()["SecurityGroups"]
+    own = {
+        "VpcId": subnets[0]["VpcId"],
+        "SubnetIds": ",".join(subnet["SubnetId"] for subnet in subnets),
+        "SecurityGroupIds": groups[0]["GroupId"],
+    }
+    return [word for name, value in own.items() for word in ("--parameter", f"{name}={value}")]
+
+
+def lead_out(clients: dict[str, Any]) -> None:
+    """Give that network a way to the internet."""
+    ec2 = clients["ec2"]
+    [table] = ec2.describe_route_tables()["RouteTables"]
+    gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=table["VpcId"])
+    ec2.create_route(RouteTableId=table["RouteTableId"], DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway)
+
+
 def remove_for_moto(clients: dict[str, Any]) -> None:
     """Remove what moto's CloudFormation makes and does not remove; AWS removes it with the stack."""
     batch, ec2 = clients["batch"], clients["ec2"]

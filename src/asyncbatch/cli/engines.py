@@ -46,7 +46,7 @@ async def architecture(engine: str, image: str) -> str:
     return _ARCHITECTURES.get(found, found)
 
 
-async def call(engine: str, *arguments: str, words: str = "") -> None:
+async def call(engine: str, *arguments: str, words: str = "", mend: str = "") -> None:
     """Run one of the engine's commands; its output is the user's to see.
 
     Raises
@@ -56,4 +56,5 @@ async def call(engine: str, *arguments: str, words: str = "") -> None:
     """
     done = await anyio.run_process([engine, *arguments], input=words.encode(), stdout=None, stderr=None, check=False)
     if done.returncode:
-        raise EngineError(f"`{engine} {' '.join(arguments)}` failed with status {done.returncode}; it says why above")
+        command = " ".join([engine, *arguments])
+        raise EngineError(f"`{command}` failed with status {done.returncode}, and says why above; {mend}")

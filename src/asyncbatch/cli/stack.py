@@ -3,6 +3,7 @@
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from asyncbatch.cli import arguments as read
@@ -138,11 +139,11 @@ async def push(deployment: "Deployment", arguments: Namespace) -> None:
         )
     registry = await deployment.registry("BatchECRMain" if arguments.main else "BatchECR")
     tagged = f"{registry.uri}:latest"
-    await engines.call(engine, "tag", arguments.image, tagged)
-    await engines.call(
-        engine, "login", "--username", registry.user, "--password-stdin", registry.host, words=registry.password
-    )
-    await engines.call(engine, "push", tagged)
+    mend = f"the engine must reach {registry.host}, and you need the right to push there: docs/permissions.md"
+    call = partial(engines.call, engine, mend=mend)
+    await call("tag", arguments.image, tagged)
+    await call("login", "--username", registry.user, "--password-stdin", registry.host, words=registry.password)
+    await call("push", tagged)
     print(f"pushed {arguments.image} as {tagged}")
 
 

@@ -1,0 +1,65 @@
+"""A registry on loopback that plays ECR: images are really pushed and pulled there, after a login."""
+
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final
+
+from tests.integration.eventually import eventually
+
+PROGRAMS: Final = ("docker-registry", "htpasswd")
+PACKAGES: Final = "docker-registry apache2-utils"
+
+TOKEN: Final = "123456789012-auth-token"
+"""What the emulator gives out."""
+
+DEFINITION: Final = """
+version: 0.1
+storage: {{filesystem: {{rootdirectory: {folder}/data}}}}
+http: {{addr: "127.0.0.1:{port}", relativeurls: true}}
+auth: {{htpasswd: {{realm: ECR, path: {folder}/htpasswd}}}}
+"""
+LOCATIONS: Final = """
+[[registry]]
+prefix = "*.amazonaws.com"
+insecure = true
+"""
+
+
+@contextmanager
+def registry(folder: Path, password: str = TOKEN) -> Iterator[dict[str, str]]:
+    """Run a registry, and give the environment in which podman meets it under every host of ECR.
+
+    It serves as the engine's proxy: asked for ``http://HOST/v2/…`` it looks at the path alone.
+    """
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        port = free.getsockname()[1]
+    hashed = ["htpasswd", "-Bbn", "AWS", password]
+    (folder / "htpasswd").write_bytes(subprocess.run(hashed, capture_output=True, check=True).stdout)
+    (folder / "registry.yml").write_text(DEFINITION.format(folder=folder, port=port))
+    (folder / "registries.conf").write_text(LOCATIONS)
+    with (folder / "registry.log").open("wb") as log:
+        service = subprocess.Popen(
+            ["docker-registry", "serve", str(folder / "registry.yml")], stdout=log, stderr=subprocess.STDOUT
+        )
+    try:
+        eventually(lambda: answers(port))
+        address = f"http://127.0.0.1:{port}"
+        yield {
+            "HTTP_PROXY": address,
+            "HTTPS_PROXY": address,
+            "NO_PROXY": "",
+            "CONTAINERS_REGISTRIES_CONF": str(folder / "registries.conf"),
+            "REGISTRY_AUTH_FILE": str(folder / "config.json"),
+        }
+    finally:
+        service.terminate()
+        service.wait()
+
+
+def answers(port: int) -> bool:
+    """Tell whether the registry is up."""
+    with socket.socket() as asking:
+        return asking.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,114 @@
+"""`./dev deploy` from nothing to a tile on a worker, with a registry to push to and pull from; and back to nothing."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from asyncbatch import BatchExecutor
+from asyncbatch.local import LocalEndpoint
+from tests.containers.conftest import Command, Podman
+from tests.containers.registry import PACKAGES, registry
+from tests.integration.emulated import clients, lead_out, own_network, remove_for_moto, there
+from tests.integration.endpoint import CREDENTIALS
+
+ROOT: Final = Path(__file__).parents[2]
+REGION: Final = "eu-central-1"
+"""Not that of the other tests, whose stack has the same name."""
+REGISTRY: Final = f"123456789012.dkr.ecr.{REGION}.amazonaws.com"
+
+
+SCRIPT: Final = """
+import sys
+from pathlib import Path
+
+print(f"the product is {int(sys.argv[1]) * int(sys.argv[2])}, in a container: {Path('/run/.containerenv').exists()}")
+"""
+
+
+@pytest.fixture
+def dev(endpoint: LocalEndpoint, ecr: dict[str, str], podman: Podman, image: str) -> Iterator[Command]:
+    """Run the project's commands; what image the user has built stays theirs."""
+    if not ecr:
+        pytest.skip(f"no registry is here: `sudo apt-get install {PACKAGES}`")
+    environment = {**on(endpoint, ecr), "RIOS_AWSBATCH_REGION": REGION}
+    podman("tag", image, "built")
+    yield lambda *words: done([str(ROOT / "dev"), *words], environment)
+    podman("tag", "built", "asyncbatch")
+    podman("untag", "built", "built")
+
+
+def on(endpoint: LocalEndpoint, registry: dict[str, str]) -> dict[str, str]:
+    """Return the environment of a user whose AWS is `endpoint`, with `registry` as its ECR."""
+    return {
+        **os.environ,
+        **CREDENTIALS,
+        "AWS_ENDPOINT_URL": str(endpoint.settings.endpoint_url),
+        "ENGINE": str(ROOT / "tests" / "containers" / "engine.py"),
+        "REGISTRY_OF_TESTS": json.dumps(registry),
+    }
+
+
+def done(command: list[str], environment: dict[str, str]) -> tuple[int, str, str]:
+    """Return a command's status and output."""
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    return ended.returncode, ended.stdout, ended.stderr
+
+
+def test_all_is_deployed_by_one_command_used_and_undeployed(
+    endpoint: LocalEndpoint, dev: Command, podman: Podman, tmp_path: Path
+) -> None:
+    """The network is one of the user's: the emulator leads no subnet of the template's out, which the doctor sees."""
+    with ExitStack() as closing:
+        found = clients(str(endpoint.settings.endpoint_url), REGION, closing)
+        lead_out(found)
+        before = there(found)
+        status, out, err = dev("deploy", "--maxjobs", "2", *own_network(found))
+        assert status == 0, out + err
+        assert "stack RIOS is ready\n" in out
+        assert f"pushed asyncbatch as {REGISTRY}/riosecr:latest\n" in out
+        assert "a tile on a worker: is right" in out
+        podman("image", "exists", f"{REGISTRY}/riosecr:latest")  # since the worker's machine pulled it
+
+        with BatchExecutor(2, settings=replace(endpoint.settings, region=REGION)) as pool:
+            assert list(pool.map(abs, range(-20, 0))) == list(range(20, 0, -1))
+
+        status, out, err = dev("deploy", "--maxjobs", "3")
+        assert status == 0, out + err
+        assert "stack RIOS is being modified" in out
+        [stack] = found["cloudformation"].describe_stacks()["Stacks"]
+        assert {"ParameterKey": "MaxJobs", "ParameterValue": "3"} in stack["Parameters"]
+
+        (tmp_path / "multiply.py").write_text(SCRIPT)
+        status, out, err = dev("push-main", str(tmp_path / "multiply.py"), "multiply")
+        assert status == 0, out + err
+        region = {"RIOS_AWSBATCH_REGION": REGION, "AWS_ENDPOINT_URL": str(endpoint.settings.endpoint_url)}
+        status, out, err = done([sys.executable, "-m", "asyncbatch.cli", "submit", "6", "7"], os.environ | region)
+        assert status == 0, out + err
+        assert "the product is 42, in a container: True" in out
+
+        remove_for_moto(found)
+        status, out, err = dev("undeploy", "--yes")
+        assert status == 0, out + err
+        left = there(found)
+        # The gateway went with what moto does not remove; nor does it remove log groups of a stack that was modified.
+        assert left == before | {"gateways": [], "log groups": left["log groups"]}
+    podman("rmi", "--force", "multiply", f"{REGISTRY}/riosecr:latest", f"{REGISTRY}/riosecrmain:latest")
+
+
+@pytest.mark.usefixtures("dev")
+def test_a_registry_that_lets_nobody_in_is_told_of(endpoint: LocalEndpoint, tmp_path: Path) -> None:
+    with registry(tmp_path, password="another") as refusing:
+        command = [sys.executable, "-m", "asyncbatch.cli", "stack", "push", "asyncbatch"]
+        status, out, err = done(command, on(endpoint, refusing))
+    assert status == 1
+    assert "invalid username/password" in err
+    assert err.endswith("you need the right to push there: docs/permissions.md\n")
+    assert "pushed" not in out
