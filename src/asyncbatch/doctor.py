@@ -4,7 +4,6 @@ import secrets
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from difflib import get_close_matches
 from importlib.metadata import distributions
 from typing import Final
 
@@ -70,9 +69,7 @@ class Doctor:
 
     async def _access(self, session: AwsSession) -> AsyncIterator[Finding]:
         region = self.settings.region
-        if self.settings.endpoint_url is None and region not in (regions := await session.regions()):
-            near = get_close_matches(region, regions)
-            guess = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(regions)}."
+        if guess := await session.other_regions():
             yield failure(
                 "region", f"{region} is none in which AWS Batch is known", f"{guess} Set RIOS_AWSBATCH_REGION"
             )

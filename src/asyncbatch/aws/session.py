@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -11,6 +12,7 @@ import aioboto3
 from aiobotocore.config import AioConfig
 
 from asyncbatch.aws.errors import translated
+from asyncbatch.errors import EndpointUnreachable
 
 _CONNECT_TIMEOUT: Final = 10.0
 _READ_TIMEOUT: Final = 60.0  # far above the 20 s of the longest poll
@@ -44,10 +46,14 @@ class AwsSession:
     _session: Any = field(repr=False)
     _stack: AsyncExitStack = field(repr=False)
 
-    async def regions(self) -> list[str]:
-        """Return the regions that the SDK knows Batch to be in."""
+    async def other_regions(self) -> str:
+        """Return which regions may be meant; nothing where this one is known to have Batch, or an endpoint is named."""
         with translated("reading the list of regions"):
-            return sorted(await self._session.get_available_regions("batch"))
+            regions = sorted(await self._session.get_available_regions("batch"))
+        if self.endpoint_url or self.region in regions:
+            return ""
+        near = get_close_matches(self.region, regions)
+        return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(regions)}."
 
     async def client(self, service: str, *, connections: int = 10) -> Any:  # noqa: ANN401 - botocore makes clients at run time
         """Return a new client with a connection pool of its own."""
@@ -79,7 +85,13 @@ class AwsSession:
 async def open_session(
     *, region: str, endpoint_url: str | None, credentials: Credentials | None = None
 ) -> AsyncIterator[AwsSession]:
-    """Open a session; its clients close with the block. Without `credentials` the environment's are used."""
+    """Open a session; its clients close with the block. Without `credentials` the environment's are used.
+
+    Raises
+    ------
+    EndpointUnreachable
+        With a guess at the region that is meant, if the block raises it in one that is not known.
+    """
     async with AsyncExitStack() as stack:
         with translated("reading the AWS configuration"):
             session = aioboto3.Session(
@@ -87,7 +99,13 @@ async def open_session(
                 aws_access_key_id=credentials.access_key if credentials else None,
                 aws_secret_access_key=credentials.secret_key if credentials else None,
             )
-        yield AwsSession(region=region, endpoint_url=endpoint_url, _session=session, _stack=stack)
+        opened = AwsSession(region=region, endpoint_url=endpoint_url, _session=session, _stack=stack)
+        try:
+            yield opened
+        except EndpointUnreachable as error:
+            if guess := await opened.other_regions():
+                raise EndpointUnreachable(f"{error}; {region} is none in which AWS Batch is known: {guess}") from error
+            raise
 
 
 def _on_this_machine(endpoint_url: str | None) -> bool:
