@@ -9,7 +9,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from importlib.metadata import files
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,13 @@ from tests.integration.eventually import eventually
 
 Podman = Callable[..., str]
 Command = Callable[..., tuple[int, str, str]]
+MainScript = Callable[[str], str]
+"""Makes the image of a main script, given its text, and returns the path of a scene in the bucket."""
 
 REGION = "ap-southeast-2"
 ACCOUNT = f"123456789012.dkr.ecr.{REGION}.amazonaws.com"
 """Registry of the account that moto plays."""
+MAIN = Path(__file__).parents[2] / "container" / "Dockerfile.main"
 
 
 @pytest.fixture(scope="session")
@@ -54,22 +58,6 @@ def image(podman: Podman) -> str:
     return name
 
 
-def with_credentials(file: str | None) -> str:
-    """Return settings of containers that add to those of a file what on AWS a job's role gives."""
-    text = Path(file).read_text() if file else "[containers]\n"
-    added = [f"{name}={value}" for name, value in CREDENTIALS.items()]
-    return text.replace("[containers]\n", f"[containers]\nhttp_proxy = false\nenv = {json.dumps(added)}\n")
-
-
-def tagged(podman: Podman, image: str, repository: str, variables: dict[str, str], folder: Path) -> str:
-    """Have an image where a job definition looks, with what leads to the endpoint."""
-    lines = [f"FROM {image}", *(f"ENV {name}={value}" for name, value in variables.items())]
-    (folder / "Dockerfile").write_text("\n".join(lines) + "\n")
-    name = f"{ACCOUNT}/{repository}:latest"
-    podman("build", "--quiet", "--tag", name, str(folder))
-    return name
-
-
 @pytest.fixture(scope="session")
 def deployed(podman: Podman, image: str) -> Iterator[str]:
     name = f"{ACCOUNT}/riosecr:latest"
@@ -90,33 +78,20 @@ def ecr(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def socket(deployed: str, ecr: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Have podman listen as the emulated Batch's machines: they have credentials, and pull from the registry."""
+def endpoint(deployed: str, ecr: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEndpoint]:
+    """Start an embedded endpoint whose Batch starts containers; at the end its stack is deleted as a user does it."""
     assert deployed
     folder = tmp_path_factory.mktemp("podman")
-    settings, socket = folder / "containers.conf", folder / "podman.sock"
-    settings.write_text(with_credentials(os.environ.get("CONTAINERS_CONF")))
-    with subprocess.Popen(
-        ["podman", "system", "service", "--time", "0", f"unix://{socket}"],
-        env={**os.environ, **ecr, "CONTAINERS_CONF": str(settings)},
-    ) as service:
-        eventually(socket.exists)
-        yield socket
-        service.terminate()
-
-
-@pytest.fixture(scope="session")
-def endpoint(socket: Path, ecr: dict[str, str]) -> Iterator[LocalEndpoint]:
-    """Start an embedded endpoint whose Batch starts containers; at the end its stack is deleted as a user does it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DOCKER_HOST", f"unix://{socket}")
+        patch.setenv("DOCKER_HOST", f"unix://{folder}/podman.sock")
         patch.setenv("MOTO_DOCKER_NETWORK_MODE", "host")
         if ecr:
             patch.setenv("DOCKER_CONFIG", str(Path(ecr["REGISTRY_AUTH_FILE"]).parent))
         for name, value in CREDENTIALS.items():
             patch.setenv(name, value)
         with start_blocking_portal() as portal, portal.wrap_async_context_manager(local_endpoint(Settings())) as local:
-            yield local
+            with machines(local, ecr, folder):
+                yield local
             with ExitStack() as closing:
                 found = clients(str(local.settings.endpoint_url), REGION, closing)
                 remove_for_moto(found)
@@ -126,6 +101,39 @@ def endpoint(socket: Path, ecr: dict[str, str]) -> Iterator[LocalEndpoint]:
                 left = there(found)
                 kinds = ("buckets", "queues", "repositories", "roles", "job queues", "definitions")
                 assert not {kind: left[kind] for kind in kinds if left[kind]}
+
+
+@contextmanager
+def machines(local: LocalEndpoint, ecr: dict[str, str], folder: Path) -> Iterator[None]:
+    """Have podman listen as the emulated Batch's machines: they pull from the registry."""
+    url = str(local.settings.endpoint_url)
+    # What on AWS a job's role and region give, and what leads GDAL to the endpoint's S3.
+    variables = CREDENTIALS | {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_S3_ENDPOINT": url.removeprefix("http://"),
+        "AWS_HTTPS": "NO",
+        "AWS_VIRTUAL_HOSTING": "FALSE",
+    }
+    added = json.dumps([f"{name}={value}" for name, value in variables.items()])
+    file = os.environ.get("CONTAINERS_CONF")
+    text = Path(file).read_text() if file else "[containers]\n"
+    settings, socket = folder / "containers.conf", folder / "podman.sock"
+    settings.write_text(text.replace("[containers]\n", f"[containers]\nhttp_proxy = false\nenv = {added}\n"))
+    with subprocess.Popen(
+        ["podman", "system", "service", "--time", "0", f"unix://{socket}"],
+        env={**os.environ, **ecr, "CONTAINERS_CONF": str(settings)},
+    ) as service:
+        try:
+            eventually(socket.exists)
+            yield
+        finally:
+            service.terminate()
+
+
+def landsat() -> str:
+    """Return the path of a real scene."""
+    [file] = [one for one in files("localtileserver") or [] if one.match("tiler/data/landsat.tif")]
+    return str(file.locate())
 
 
 def ran(local: LocalEndpoint, *words: str) -> tuple[int, str, str]:
@@ -148,3 +156,21 @@ def asked(local: LocalEndpoint, service: str, operation: str, **parameters: Any)
         return getattr(client, operation)(**parameters)
     finally:
         client.close()
+
+
+@pytest.fixture
+def main_script(endpoint: LocalEndpoint, podman: Podman, image: str, tmp_path: Path) -> Iterator[MainScript]:
+    """Have scripts where the main job definition looks."""
+    name = f"{ACCOUNT}/riosecrmain:latest"
+
+    def build(script: str) -> str:
+        (tmp_path / "script.py").write_text(script)
+        arguments = [word for one in (f"WORKER_IMAGE={image}", "SCRIPT=script.py") for word in ("--build-arg", one)]
+        podman("build", "--quiet", "--file", str(MAIN), "--tag", name, *arguments, str(tmp_path))
+        outputs = asked(endpoint, "cloudformation", "describe_stacks", StackName="RIOS")["Stacks"][0]["Outputs"]
+        [bucket] = [output["OutputValue"] for output in outputs if output["OutputKey"] == "BatchBucket"]
+        asked(endpoint, "s3", "put_object", Bucket=bucket, Key="scene.tif", Body=Path(landsat()).read_bytes())
+        return f"/vsis3/{bucket}/scene.tif"
+
+    yield build
+    podman("rmi", "--force", name)

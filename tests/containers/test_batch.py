@@ -5,7 +5,6 @@ import subprocess
 import time
 from dataclasses import replace
 from hashlib import sha256
-from importlib.metadata import files
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from asyncbatch import BatchExecutor
 from asyncbatch.errors import WorkersNotStarted
 from asyncbatch.local import LocalEndpoint
 from asyncbatch.raster import apply
-from tests.containers.conftest import Command, Podman, asked, tagged
+from tests.containers.conftest import Command, MainScript, Podman, landsat
 from tests.integration.eventually import eventually
 
 
@@ -65,12 +64,6 @@ if __name__ == "__main__":
     print(f"pixels {found.shape} {hashlib.sha256(found.tobytes()).hexdigest()}, in containers: {inside.all()}")
     sys.exit(int(status))
 """
-
-
-def landsat() -> str:
-    """Return the path of a real scene."""
-    [file] = [one for one in files("localtileserver") or [] if one.match("tiler/data/landsat.tif")]
-    return str(file.locate())
 
 
 def test_an_array_job_computes_and_goes(endpoint: LocalEndpoint, podman: Podman) -> None:
@@ -161,29 +154,17 @@ def test_a_landsat_scene_comes_back_as_from_a_serial_run_and_its_logs_are_readab
 
 
 def test_a_main_script_runs_as_a_job_and_starts_workers_itself(
-    endpoint: LocalEndpoint, podman: Podman, image: str, command: Command, tmp_path: Path
+    main_script: MainScript, command: Command, tmp_path: Path
 ) -> None:
-    (tmp_path / "script.py").write_text(SCRIPT)
-    dockerfile = str(Path(__file__).parents[2] / "container" / "Dockerfile.main")
-    wanted = [f"WORKER_IMAGE={image}", "SCRIPT=script.py"]
-    options = [word for one in wanted for word in ("--build-arg", one)]
-    podman("build", "--quiet", "--file", dockerfile, "--tag", "mainunderstest", *options, str(tmp_path))
-    url = str(endpoint.settings.endpoint_url)
-    to_gdal = {"AWS_S3_ENDPOINT": url.removeprefix("http://"), "AWS_HTTPS": "NO", "AWS_VIRTUAL_HOSTING": "FALSE"}
-    name = tagged(podman, "mainunderstest", "riosecrmain", {"AWS_ENDPOINT_URL": url, **to_gdal}, tmp_path)
-    bucket = command("stack", "outputs")[1].partition("BatchBucket")[2].split()[0]
-    asked(endpoint, "s3", "put_object", Bucket=bucket, Key="scene.tif", Body=Path(landsat()).read_bytes())
+    scene = main_script(SCRIPT)
     apply(ndvi, {"image": landsat()}, {"ndvi": str(tmp_path / "serial.tif")})
     wanted_pixels = gdal.Open(str(tmp_path / "serial.tif")).ReadAsArray()
     pixels = f"pixels {wanted_pixels.shape} {sha256(wanted_pixels.tobytes()).hexdigest()}, in containers: True"
-    try:
-        status, out, err = command("submit", f"/vsis3/{bucket}/scene.tif", "0")
-        assert status == 0, out + err
-        assert f"\n{pixels}" in out
-        assert " is SUCCEEDED" in out
-        status, out, err = command("submit", f"/vsis3/{bucket}/scene.tif", "7")
-        assert status == 1  # moto does not tell the 7; AWS does
-        assert pixels in out
-        assert "failed: " in err
-    finally:
-        podman("rmi", "--force", name, "mainunderstest")
+    status, out, err = command("submit", scene, "0")
+    assert status == 0, out + err
+    assert f"\n{pixels}" in out
+    assert " is SUCCEEDED" in out
+    status, out, err = command("submit", scene, "7")
+    assert status == 1  # moto does not tell the 7; AWS does
+    assert pixels in out
+    assert "failed: " in err
