@@ -1,10 +1,11 @@
 """``asyncbatch stack`` as an operator runs it, on an emulated CloudFormation."""
 
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,35 @@ def told(done: "subprocess.CompletedProcess[str]", status: int = 0) -> str:
     return done.stdout if status == 0 else done.stderr
 
 
+def answered(endpoint: Endpoint, answer: str, meanwhile: Callable[[], None] = lambda: None) -> str:
+    """Have a stack deleted from a terminal: answer its question after `meanwhile`, and return all that is shown."""
+    ours, its = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "asyncbatch.cli", "stack", "delete", "--wait"],
+        env=os.environ | endpoint.variables() | {"RIOS_AWSBATCH_REGION": REGION},
+        stdin=its,
+        stdout=its,
+        stderr=its,
+    ):
+        os.close(its)
+        with open(ours, "r+b", buffering=0) as terminal:  # noqa: PTH123 - no path
+            shown = b""
+            while not shown.endswith(b"[y/N] "):
+                shown += terminal.read(1000)
+            meanwhile()
+            terminal.write(f"{answer}\n".encode())
+            with suppress(OSError):  # what Linux answers at a terminal's end
+                while more := terminal.read(1000):
+                    shown += more
+    return shown.decode()
+
+
 def values(text: str) -> dict[str, str]:
     """Return the table that a command printed."""
     return dict(line.split(maxsplit=1) for line in text.splitlines() if line.startswith("  ") and " " in line.strip())
 
 
-def test_a_stack_s_life(run: Run, clients: dict[str, Any]) -> None:
+def test_a_stack_s_life(run: Run, endpoint: Endpoint, clients: dict[str, Any]) -> None:
     wished = ["--maxjobs", "10", "--vcpus", "2", "--mem", "8192", "--tag", "project=trees", *own_network(clients)]
     made = told(run("create", *wished, "--wait"))
     assert made.startswith(f"stack RIOS is being created in {REGION}\n")
@@ -79,10 +103,17 @@ def test_a_stack_s_life(run: Run, clients: dict[str, Any]) -> None:
     assert (after["MaxJobs"], after["MaxVCPUS"], after["VCPUS"], after["MaxMemory"]) == ("20", "42", "2", "8192")
 
     clients["s3"].put_object(Bucket=outputs["BatchBucket"], Key="runs/old/in/1", Body=b"left")
+    tags = {"asyncbatch:stack": "RIOS", "asyncbatch:run": "old"}
+    left = [clients["sqs"].create_queue(QueueName=f"asyncbatch-old-{end}", tags=tags)["QueueUrl"] for end in ("a", "b")]
     assert "give it --yes" in told(run("delete"), 1)
-    remove_for_moto(clients)
-    gone = told(run("delete", "--yes", "--wait"))
-    assert gone.endswith("stack RIOS is gone\n")
+    refused = answered(endpoint, "n")
+    assert "with its images, its open runs (1), and all in rios-batchbucket" in refused
+    assert refused.endswith("nothing is deleted\r\n")
+    assert told(run("status")).startswith(f"RIOS in {REGION}: UPDATE_COMPLETE\n")
+    gone = answered(endpoint, "y", lambda: remove_for_moto(clients))
+    assert "ended run old\r\n" in gone
+    assert gone.endswith("stack RIOS is gone\r\n")
+    assert not set(left) & set(clients["sqs"].list_queues().get("QueueUrls", []))
     assert outputs["BatchBucket"] not in [bucket["Name"] for bucket in clients["s3"].list_buckets()["Buckets"]]
     assert "no stack 'RIOS' in region eu-central-1" in told(run("status"), 1)
 

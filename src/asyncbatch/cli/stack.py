@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from asyncbatch.cli import arguments as read
 from asyncbatch.cli import wishes
-from asyncbatch.errors import EngineError, SettingsError
+from asyncbatch.errors import AwsError, EngineError, SettingsError
 from asyncbatch.settings import Settings
 
 if TYPE_CHECKING:
     from asyncbatch.aws.stacks import StackEvent
     from asyncbatch.deployment import Deployment
+    from asyncbatch.sweep import RunFound
 
 HELP = "create, modify, delete and look at the stack in AWS"
 
@@ -26,7 +27,7 @@ def describe(parser: ArgumentParser) -> None:
     for name, action, text in (
         ("create", create, "create the stack"),
         ("modify", modify, "bring the stack to the present template, and to what is wished"),
-        ("delete", delete, "empty the stack's bucket and repositories, and delete it"),
+        ("delete", delete, "end the stack's runs, empty its bucket and repositories, and delete it"),
         ("push", push, "push an image to the stack's repository"),
         ("status", status, "tell how the stack stands"),
         ("outputs", outputs, "tell the stack's outputs"),
@@ -92,31 +93,56 @@ async def modify(deployment: "Deployment", arguments: Namespace) -> None:
 
 
 async def delete(deployment: "Deployment", arguments: Namespace) -> None:
-    """Delete the stack, if that is really wanted.
+    """Delete the stack with its runs, if that is really wanted.
 
     Raises
     ------
     SettingsError
         If nobody is there to be asked.
     """
-    from anyio import to_thread  # noqa: PLC0415 - see `run`
+    from asyncbatch.sweep import Sweep  # noqa: PLC0415 - see `run`
 
     found = await deployment.state()
-    if not arguments.yes:
-        if not sys.stdin.isatty():
-            raise SettingsError("stack delete asks before it deletes, and there is no terminal: give it --yes")
-        bucket = found.outputs.get("BatchBucket", "no bucket")
-        asked = f"delete stack {deployment.stack} in {deployment.region}, with its images and all in {bucket}? [y/N] "
-        answer = await to_thread.run_sync(input, asked)
-        if answer.strip().lower() not in {"y", "yes"}:
-            print("nothing is deleted")
-            return
+    settings = Settings.from_environment(stack=arguments.stackname, region=arguments.region)
+    runs = await _open_runs(settings) if found.ready else []
+    what = f"its images, its open runs ({len(runs)}), and all in {found.outputs.get('BatchBucket', 'no bucket')}"
+    question = f"delete stack {deployment.stack} in {deployment.region}, with {what}?"
+    if not arguments.yes and not await _agreed(question):
+        print("nothing is deleted")
+        return
+    # Their jobs would go on to write into the bucket, and nobody would find their queues again.
+    for run in runs:
+        async with Sweep.open(settings) as sweep:
+            await sweep.remove(run)
+        print(f"ended run {run.run}")
     seen = await deployment.events_so_far()
     stack = await deployment.delete()
     print(f"stack {deployment.stack} is being deleted in {deployment.region}")
     if arguments.wait:
         await deployment.follow(tell, seen=seen, stack=stack)
         print(f"stack {deployment.stack} is gone")
+
+
+async def _open_runs(settings: Settings) -> list["RunFound"]:
+    """Return the runs of which there is more than logs; that they can't be seen is no reason to keep a stack."""
+    from asyncbatch.sweep import Sweep  # noqa: PLC0415 - see `run`
+
+    try:
+        async with Sweep.open(settings) as sweep:
+            return [run for run in await sweep.runs() if not run.gone]
+    except AwsError as error:
+        print(f"the stack's runs can't be seen, so they are not ended: {error}", file=sys.stderr)
+        return []
+
+
+async def _agreed(question: str) -> bool:
+    """Ask the user at the terminal."""
+    from anyio import to_thread  # noqa: PLC0415 - see `run`
+
+    if not sys.stdin.isatty():
+        raise SettingsError("stack delete asks before it deletes, and there is no terminal: give it --yes")
+    answer = await to_thread.run_sync(input, f"{question} [y/N] ")
+    return answer.strip().lower() in {"y", "yes"}
 
 
 async def push(deployment: "Deployment", arguments: Namespace) -> None:
