@@ -8,6 +8,7 @@ from unittest.mock import MagicMock
 import aiohttp
 import pytest
 from botocore import exceptions as boto
+from botocore.parsers import ResponseParserError
 from botocore.retries import standard
 
 from asyncbatch import errors
@@ -81,6 +82,7 @@ CLASSES: dict[type[BaseException], type[errors.AwsError]] = {
     TimeoutError: errors.EndpointUnreachable,
     ConnectionResetError: errors.EndpointUnreachable,
     BrokenPipeError: errors.EndpointUnreachable,
+    ResponseParserError: errors.EndpointUnreachable,
     boto.FlexibleChecksumError: errors.BlobCorrupt,
     boto.ResponseStreamingError: errors.BlobCorrupt,
     boto.IncompleteReadError: errors.BlobCorrupt,
@@ -119,6 +121,12 @@ def test_whatever_the_aws_libraries_raise_is_translated(kind: type[BaseException
     with pytest.raises(errors.AwsError) as caught, translated("s3:GetObject s3://bucket/key"):
         raise error
     assert caught.value.__cause__ is error
+
+
+def test_of_a_page_that_a_proxy_sent_the_beginning_is_told() -> None:
+    told = str(translation(ResponseParserError("<html> " + "please log in " * 1000), "sqs:SendMessage q"))
+    assert told.startswith("sqs:SendMessage q: what answered is not AWS (<html> please log in ")
+    assert len(told) < 500
 
 
 @pytest.mark.parametrize(("kind", "ours"), CLASSES.items(), ids=lambda kind: kind.__name__)

@@ -6,6 +6,7 @@ from typing import Final
 
 import aiohttp
 from botocore import exceptions as boto
+from botocore.parsers import ResponseParserError
 
 from asyncbatch import errors
 
@@ -71,6 +72,9 @@ _CREDENTIALS: Final = (
     "no usable AWS credentials ({reason}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile by AWS_PROFILE"
 )
 _UNREACHABLE: Final = "{action}: no answer ({reason}); check the network, the region and AWS_ENDPOINT_URL"
+_FOREIGN_ANSWER: Final = "{action}: what answered is not AWS ({reason}); check proxies and AWS_ENDPOINT_URL"
+_LONGEST: Final = 300
+"""Characters of a reason: it may hold a whole page that a proxy sent."""
 
 _CLASSES: Final[tuple[tuple[type[BaseException], type[errors.AwsError], str], ...]] = (
     (boto.NoCredentialsError, errors.CredentialsMissing, _CREDENTIALS),
@@ -86,6 +90,7 @@ _CLASSES: Final[tuple[tuple[type[BaseException], type[errors.AwsError], str], ..
     (boto.ResponseStreamingError, errors.BlobCorrupt, "{action}: the body arrived damaged ({reason})"),
     (boto.IncompleteReadError, errors.BlobCorrupt, "{action}: the body arrived cut short ({reason})"),
     (aiohttp.ClientPayloadError, errors.BlobCorrupt, "{action}: the body arrived cut short ({reason})"),
+    (ResponseParserError, errors.EndpointUnreachable, _FOREIGN_ANSWER),
     (boto.ConnectionError, errors.EndpointUnreachable, _UNREACHABLE),
     (boto.HTTPClientError, errors.EndpointUnreachable, _UNREACHABLE),
     (aiohttp.ClientError, errors.EndpointUnreachable, _UNREACHABLE),
@@ -121,7 +126,8 @@ def translation(error: BaseException, action: str) -> errors.AwsError:
     for foreign, ours, text in _CLASSES:
         if isinstance(error, foreign):
             reason = " ".join(str(error).split()) or type(error).__name__
-            return ours(text.format(action=action, reason=reason))
+            told = reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]} …"
+            return ours(text.format(action=action, reason=told))
     message = f"{type(error).__name__} is not an error of the AWS libraries"
     raise TypeError(message) from error
 
