@@ -1,11 +1,8 @@
 """The stack's life: created, modified, deleted, and watched meanwhile."""
 
-import math
-import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from importlib.resources import files
+from dataclasses import dataclass
 from typing import Final, Self
 
 import anyio
@@ -14,120 +11,11 @@ from asyncbatch.aws.objects import Objects
 from asyncbatch.aws.repositories import Registry, Repositories
 from asyncbatch.aws.session import AwsSession, open_session
 from asyncbatch.aws.stacks import StackEvent, Stacks, StackState
-from asyncbatch.errors import AwsError, SettingsError, StackFailed, StackNotFound
+from asyncbatch.errors import AwsError, StackFailed, StackNotFound
 from asyncbatch.settings import Settings
+from asyncbatch.template import Wish, parameter_names, template
 
 _INTERVAL: Final = 3.0
-_AZS: Final = 3
-_FOR_MAIN: Final = 2
-"""vCPUs on top of the workers', for main scripts that run as jobs."""
-
-DEFAULTS: Final = {
-    "MaxJobs": "64",
-    "VCPUS": "1",
-    "MaxMemory": "4096",
-    "ComputeType": "SPOT",
-    "Architecture": "X86_64",
-}
-"""The template's own."""
-
-RANGES: Final = {
-    "MaxMemory": (512, 1_000_000),
-    "MaxJobs": (1, 10_000),
-    "MaxVCPUS": (1, 100_000),
-    "WorkerTimeout": (60, 2_592_000),
-    "MainTimeout": (60, 2_592_000),
-}
-"""The template's own, told here before AWS tells them."""
-
-_FARGATE_MEMORY: Final = {
-    0.25: (512, 1024, 2048),
-    0.5: range(1024, 4096 + 1, 1024),
-    1: range(2048, 8192 + 1, 1024),
-    2: range(4096, 16384 + 1, 1024),
-    4: range(8192, 30720 + 1, 1024),
-    8: range(16384, 61440 + 1, 4096),
-    16: range(32768, 122880 + 1, 8192),
-}
-"""MiB that Fargate has with each number of vCPUs:
-https://docs.aws.amazon.com/batch/latest/APIReference/API_ResourceRequirement.html"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """What a stack is to be like; None leaves a value as it is, or as the template has it."""
-
-    ecr_name: str | None = None
-    """Stem of the repositories' names."""
-    vcpus: float | None = None
-    """Of a worker."""
-    memory: int | None = None
-    """Of a worker, in MiB."""
-    max_jobs: int | None = None
-    compute: str | None = None
-    architecture: str | None = None
-    instance_types: tuple[str, ...] = ()
-    zones: tuple[str, ...] = ()
-    """Availability zones: none, or three."""
-    others: Mapping[str, str] = field(default_factory=dict)
-    """Other parameters, by the template's names."""
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-    def parameters(self, now: Mapping[str, str]) -> dict[str, str]:
-        """Return the template's parameters.
-
-        Parameters
-        ----------
-        now : mapping
-            Those of the stack as it stands, which stay but for what is wished; empty if it is to be created.
-
-        Raises
-        ------
-        SettingsError
-            If there are availability zones, but not three; a parameter that the template does not have; or a value
-            out of its range, or that Fargate does not have.
-        """
-        if unknown := sorted(self.others.keys() - parameter_names()):
-            raise SettingsError(f"no parameter {', '.join(unknown)}; there are {', '.join(parameter_names())}")
-        if len(self.zones) not in {0, _AZS}:
-            raise SettingsError(f"--az is given {len(self.zones)} times; give it {_AZS} times, once for each subnet")
-        given = {
-            "EcrName": self.ecr_name and self.ecr_name.lower(),
-            "VCPUS": None if self.vcpus is None else f"{self.vcpus:g}",
-            "MaxMemory": None if self.memory is None else str(self.memory),
-            "MaxJobs": None if self.max_jobs is None else str(self.max_jobs),
-            "ComputeType": self.compute,
-            "Architecture": self.architecture,
-            "InstanceTypes": ",".join(self.instance_types) or None,
-        } | {f"AZ{place + 1}": zone for place, zone in enumerate(self.zones)}
-        wanted = {name: value for name, value in given.items() if value is not None}
-        if not now or "MaxJobs" in wanted or "VCPUS" in wanted:
-            known = {**DEFAULTS, **now, **wanted}
-            wanted["MaxVCPUS"] = str(math.ceil(int(known["MaxJobs"]) * float(known["VCPUS"])) + _FOR_MAIN)
-        parameters = {**now, **wanted, **self.others}
-        _check(parameters)
-        return parameters
-
-
-def _check(parameters: Mapping[str, str]) -> None:
-    """Refuse values that AWS would refuse, some of them only after minutes."""
-    for name, (least, most) in RANGES.items():
-        value = parameters.get(name, "")
-        if value and not (value.isdecimal() and least <= int(value) <= most):
-            raise SettingsError(f"{name} is {value}; it must be a whole number from {least} to {most}")
-    known = {**DEFAULTS, **parameters}
-    if not known["ComputeType"].startswith("FARGATE"):
-        return
-    sizes = _FARGATE_MEMORY.get(float(known["VCPUS"]))
-    if sizes is None:
-        there = ", ".join(f"{vcpus:g}" for vcpus in _FARGATE_MEMORY)
-        raise SettingsError(f"Fargate has no {known['VCPUS']} vCPUs; it has {there}")
-    if int(known["MaxMemory"]) not in sizes:
-        step = f", each {sizes.step} more" if isinstance(sizes, range) else ""
-        raise SettingsError(
-            f"Fargate has no {known['MaxMemory']} MiB with {known['VCPUS']} vCPUs; "
-            f"--mem must be from {sizes[0]} to {sizes[-1]}{step}"
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,24 +156,3 @@ class Deployment:
         if await self._stacks.state(self.stack) is None:
             return set()
         return {event.id for event in await self._stacks.events(self.stack)}
-
-
-def parameter_names() -> list[str]:
-    """Return the names of the template's parameters."""
-    section = template().partition("\nParameters:\n")[2]
-    return re.findall(r"^  (\w+):$", re.split(r"^\w", section, maxsplit=1, flags=re.MULTILINE)[0], re.MULTILINE)
-
-
-def template() -> str:
-    """Return the template that ships.
-
-    Raises
-    ------
-    SettingsError
-        If this installation lacks it.
-    """
-    path = files("asyncbatch") / "infra" / "batch.yaml"
-    try:
-        return path.read_text()
-    except FileNotFoundError as error:
-        raise SettingsError(f"{path} is missing: this installation is not whole; install asyncbatch anew") from error

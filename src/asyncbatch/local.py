@@ -24,9 +24,9 @@ from anyio.streams.text import TextReceiveStream
 
 from asyncbatch.aws.session import Credentials, open_session
 from asyncbatch.aws.stacks import Stacks
-from asyncbatch.deployment import template
 from asyncbatch.errors import AwsError, SettingsError
 from asyncbatch.settings import Settings
+from asyncbatch.template import template
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment

@@ -4,8 +4,8 @@ from importlib.resources import files
 import pytest
 from cfnlint.decode import decode
 
-from asyncbatch.deployment import DEFAULTS, RANGES, Wish, parameter_names
 from asyncbatch.errors import SettingsError
+from asyncbatch.template import CHOICES, DEFAULTS, OF_A_VPC, PATTERNS, RANGES, Wish, parameter_names
 
 NOW = {"EcrName": "riosecr", "VCPUS": "2", "MaxJobs": "10", "MaxVCPUS": "22", "ComputeType": "SPOT"}
 
@@ -69,11 +69,16 @@ def test_a_parameter_that_is_not_the_templates_is_refused() -> None:
         Wish(others={"Vpc": "vpc-1"}).parameters({})
 
 
-def test_ranges_and_defaults_are_the_templates() -> None:
+def test_what_values_may_be_and_are_is_the_templates() -> None:
     found, _ = decode(str(files("asyncbatch") / "infra" / "batch.yaml"))
     parameters = found["Parameters"]
     ranges = {name: (one["MinValue"], one["MaxValue"]) for name, one in parameters.items() if "MinValue" in one}
     assert ranges == RANGES
+    allowed = {name: one["AllowedValues"] for name, one in parameters.items() if "AllowedValues" in one}
+    assert {name: tuple(map(str, values)) for name, values in allowed.items()} == CHOICES
+    patterns = {name: one["AllowedPattern"] for name, one in parameters.items() if "AllowedPattern" in one}
+    assert patterns == PATTERNS
+    assert set(OF_A_VPC) <= set(parameters)
     assert {name: str(parameters[name]["Default"]) for name in DEFAULTS} == DEFAULTS
 
 
@@ -83,6 +88,14 @@ def test_ranges_and_defaults_are_the_templates() -> None:
         (Wish(memory=100), r"MaxMemory is 100; it must be a whole number from 512 to 1000000"),
         (Wish(max_jobs=10_001), r"MaxJobs is 10001; it must be a whole number from 1 to 10000"),
         (Wish(others={"WorkerTimeout": "long"}), r"WorkerTimeout is long; it must be a whole number from 60"),
+        (Wish(others={"LogRetention": "2"}), r"LogRetention is 2; it must be one of 1, 3, 5,"),
+        (Wish(others={"PublicAddresses": "yes"}), r"PublicAddresses is yes; it must be one of DISABLED, ENABLED"),
+        (Wish(ecr_name="my images"), r"EcrName is my images; it must be like \[a-z0-9\]"),
+        (Wish(vcpus=1000), r"VCPUS is 1000; it must be like"),
+        (
+            Wish(others={"VpcId": "vpc-1", "SubnetIds": "subnet-1"}),
+            r"VpcId is vpc-1; a VPC of your own needs SecurityGroupIds too",
+        ),
         (
             Wish(compute="FARGATE", memory=1000),
             r"Fargate has no 1000 MiB with 1 vCPUs; --mem must be from 2048",

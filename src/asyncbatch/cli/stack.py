@@ -187,8 +187,8 @@ async def outputs(deployment: "Deployment", _arguments: Namespace) -> None:
 
 async def costs(deployment: "Deployment", arguments: Namespace) -> None:
     """Tell what workers cost: of the stack, or, where there is none yet, of one by the template's defaults."""
-    from asyncbatch.deployment import DEFAULTS  # noqa: PLC0415 - see `run`
     from asyncbatch.prices import AS_OF, cost  # noqa: PLC0415
+    from asyncbatch.template import DEFAULTS  # noqa: PLC0415 - see `run`
 
     found = await deployment.parameters()
     known = {**DEFAULTS, **found}

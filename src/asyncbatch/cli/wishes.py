@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from asyncbatch.cli import arguments as read
 
 if TYPE_CHECKING:
-    from asyncbatch.deployment import Wish
+    from asyncbatch.template import Wish
 
 
 def describe(parser: ArgumentParser) -> None:
@@ -81,7 +81,7 @@ def tag(text: str) -> tuple[str, str]:
 
 def read_from(arguments: Namespace) -> "Wish":
     """Return what the arguments wish for."""
-    from asyncbatch.deployment import Wish  # noqa: PLC0415 - see `run`
+    from asyncbatch.template import Wish  # noqa: PLC0415 - see `run`
 
     values: dict[str, Any] = {
         "ecr_name": arguments.ecrname,
