@@ -59,6 +59,7 @@ undeploy *OPTIONS:
 image TAG="asyncbatch": _engine wheel
     "{{ engine }}" build ${BUILD_OPTIONS:-} --file container/Dockerfile --tag "$1" \
         --build-arg ASYNCBATCH_VERSION="$(python -c 'import importlib.metadata as m; print(m.version("asyncbatch"))')" \
+        --build-arg REVISION="$(git describe --always --dirty 2>/dev/null)" \
         $(for name in BASE_IMAGE NUMPY RIOS_SOURCE; do test -z "$(printenv $name)" || echo "--build-arg $name"; done) \
         --build-arg EXTRA_PACKAGES="${EXTRA_PACKAGES:-}" --build-arg PIP_PACKAGES="${PIP_PACKAGES:-}" dist
 

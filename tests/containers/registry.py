@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from shutil import rmtree
 from typing import Final
 
 from tests.integration.eventually import eventually
@@ -57,6 +58,7 @@ def registry(folder: Path, password: str = TOKEN) -> Iterator[dict[str, str]]:
     finally:
         service.terminate()
         service.wait()
+        rmtree(folder / "data", ignore_errors=True)
 
 
 def answers(port: int) -> bool:

@@ -21,6 +21,7 @@ def test_gdal_reads_into_arrays(podman: Podman, image: str) -> None:
 def test_its_labels_say_what_it_is(podman: Podman, image: str) -> None:
     labels = json.loads(podman("inspect", image, "--format", "{{json .Labels}}"))
     assert labels["org.opencontainers.image.version"]
+    assert labels["org.opencontainers.image.revision"]
     assert labels["org.opencontainers.image.licenses"] == "MIT"
 
 

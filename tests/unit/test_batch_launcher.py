@@ -75,7 +75,7 @@ def states(*states: str, reason: str = "") -> list[Job]:
     ]
 
 
-async def started(batch: Batch, long_wait: float, soon: float = 0.0) -> BatchLauncher:
+async def started(batch: Batch, long_wait: float, soon: float = 0.0, most: int | None = None) -> BatchLauncher:
     launcher = BatchLauncher(
         batch,
         batch,
@@ -84,6 +84,7 @@ async def started(batch: Batch, long_wait: float, soon: float = 0.0) -> BatchLau
         definition="worker",
         user="me",
         stack="RIOS",
+        most=most,
         soon=soon,
         long_wait=long_wait,
     )
@@ -139,3 +140,17 @@ async def test_an_image_for_another_architecture_is_told_with_the_mend() -> None
     first, second = await details(launcher)
     assert "its last lines: last of log0; the image can't be had: `just push` puts it into" in first
     assert "just push" in second
+
+
+@pytest.mark.parametrize(("most", "warnings"), [(1, 1), (2, 0), (None, 0)])
+async def test_that_the_stack_does_not_run_as_many_at_one_time_is_told(
+    caplog: pytest.LogCaptureFixture, most: int | None, warnings: int
+) -> None:
+    with caplog.at_level(logging.WARNING, logger="asyncbatch"):
+        await started(Batch(), long_wait=0.0, most=most)
+    assert len(caplog.records) == warnings
+    for record in caplog.records:
+        assert record.getMessage() == (
+            "2 workers are asked for, of which stack RIOS runs 1 at one time, while others wait: "
+            "`asyncbatch stack modify --maxjobs 2` makes room for them"
+        )

@@ -46,6 +46,8 @@ class BatchLauncher:
         Who runs it: a tag of the jobs.
     stack : str
         The stack's name: a tag of the jobs.
+    most : int, optional
+        Workers that run at one time on the stack; more wait, and that is told.
     soon, long_wait : float
         Seconds for which jobs are RUNNABLE before it is looked whether Batch can start them at all, and before all
         is told that may keep them.
@@ -64,6 +66,7 @@ class BatchLauncher:
         definition: str,
         user: str,
         stack: str,
+        most: int | None = None,
         soon: float = _SOON,
         long_wait: float = LONG_WAIT,
     ) -> None:
@@ -72,7 +75,9 @@ class BatchLauncher:
         self._capacity = capacity
         self._queue = queue
         self._definition = definition
+        self._stack = stack
         self._tags = {"asyncbatch:stack": stack, "asyncbatch:user": user}
+        self._most = most
         self._soon = soon
         self._long_wait = long_wait
         self._arrays: dict[str, int] = {}
@@ -90,6 +95,16 @@ class BatchLauncher:
 
     async def start(self, assignment: Assignment, count: int, group: TaskGroup) -> None:  # noqa: ARG002 - as the protocol has it
         """Submit one job for `count` workers."""
+        if self._most is not None and count > self._most:
+            log.warning(
+                "%d workers are asked for, of which stack %s runs %d at one time, while others wait: "
+                "`asyncbatch stack modify --maxjobs %d` makes room for them",
+                count,
+                self._stack,
+                self._most,
+                count,
+                extra={"action": "workers_exceed_stack"},
+            )
         job = await self._jobs.submit(
             name=job_name(assignment.run),
             queue=self._queue,

@@ -240,6 +240,7 @@ class Dispatcher:
                 definition=run.outputs.need("BatchProcessingJobDefinitionName", "by the launcher 'batch'"),
                 user=user(),
                 stack=self._settings.stack,
+                most=int(run.outputs.values["BatchMaxJobs"]) if "BatchMaxJobs" in run.outputs.values else None,
             )
         if isinstance(launcher, str):
             raise SettingsError(f"no launcher {launcher!r}; there are 'batch' and 'subprocess'")
