@@ -31,6 +31,8 @@ _OUTPUTS: Final = (
 """What a run of Batch, and a push of its image, need."""
 
 _SHOWN: Final = 6
+_INSTALLERS: Final = frozenset({"pip", "setuptools", "wheel"})
+"""Packages whose versions are nothing to a user's function."""
 _RIGHTS: Final = "grant the rights of docs/permissions.md"
 
 
@@ -197,7 +199,7 @@ def of_packages(subject: str, here: Mapping[str, str], there: Mapping[str, str])
     differing = [
         f"{name} {here[name]} here and {there[name]} there"
         for name in sorted(here.keys() & there.keys())
-        if here[name] != there[name]
+        if here[name] != there[name] and name not in _INSTALLERS
     ]
     if not differing:
         return ok(subject, f"is right, on Python {there['python']}; the same packages here and there")

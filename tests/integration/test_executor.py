@@ -1,5 +1,6 @@
 """The executor, as its users see it."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -241,6 +242,10 @@ def unsendable(tile: int) -> object:  # noqa: ARG001 - as all tiles
     return threading.Lock()
 
 
+def lacking(tile: int) -> object:  # noqa: ARG001 - as all tiles
+    return importlib.import_module("nowhere")
+
+
 def crash_on_three(tile: int) -> int:
     import ctypes  # noqa: PLC0415 - only where it is needed
 
@@ -265,6 +270,11 @@ def test_an_exit_in_user_code_is_the_tiles_failure(pool: BatchExecutor) -> None:
 def test_a_result_that_does_not_pickle_is_the_tiles_failure(pool: BatchExecutor) -> None:
     with pytest.raises(TileError, match=r"cannot pickle '_thread\.lock' object"):
         pool.submit(unsendable, 0).result()
+
+
+def test_a_package_that_workers_lack_is_told_with_the_mend(pool: BatchExecutor) -> None:
+    with pytest.raises(TileError, match=r"ModuleNotFoundError: No module named 'nowhere'; workers need .* their image"):
+        pool.submit(lacking, 0).result()
 
 
 def test_a_crash_costs_its_own_tile_only(single: BatchExecutor) -> None:

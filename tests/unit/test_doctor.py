@@ -61,8 +61,9 @@ def test_packages_that_differ_are_named() -> None:
     here = installed()
     assert here["numpy"]
     assert of_packages("tile", here, here).level is Level.OK
-    there = {**here, "numpy": "0.1", "only-there": "1"}
+    there = {**here, "numpy": "0.1", "pip": "0.1", "only-there": "1"}
     found = of_packages("tile", here, there)
     assert found.level is Level.WARNING
     assert f"numpy {here['numpy']} here and 0.1 there" in found.text
+    assert "pip" not in found.text
     assert "only-there" not in found.text

@@ -25,6 +25,7 @@ _AFTER_FULL: Final = 4  # of the patience, this part
 _DOWNLOADS: Final = 16
 _LARGE: Final = 2**20  # bytes that take longer to unpickle than a thread takes to start
 _OUTAGE: Final = 60.0  # seconds without an answer before the run is given up
+_LACKING: Final = "; workers need what your functions import: PIP_PACKAGES or EXTRA_PACKAGES put it into their image"
 
 
 class Inbound:
@@ -176,8 +177,9 @@ class Inbound:
 
 def _tile_error(result: Result, failure: Failure) -> TileError:
     """Return the error that tells of an exception in the user's function, with that exception as its cause."""
+    hint = _LACKING if failure.reason.startswith(ModuleNotFoundError.__name__) else ""
     error = TileError(
-        failure.reason,
+        failure.reason + hint,
         tile=result.index,
         worker=result.worker,
         attempt=result.attempt,
