@@ -17,6 +17,7 @@ from typing import Any
 import boto3
 import pytest
 from anyio.from_thread import start_blocking_portal
+from osgeo import gdal
 
 from asyncbatch import Settings
 from asyncbatch.local import LocalEndpoint, local_endpoint
@@ -128,6 +129,12 @@ def machines(local: LocalEndpoint, ecr: dict[str, str], folder: Path) -> Iterato
             yield
         finally:
             service.terminate()
+
+
+def pixels(path: Path) -> Any:  # noqa: ANN401 - an array, of whatever type
+    """Return what is in a raster."""
+    gdal.UseExceptions()
+    return gdal.Open(str(path)).ReadAsArray()
 
 
 def landsat() -> str:

@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from osgeo import gdal
 
 from asyncbatch import BatchExecutor
 from asyncbatch.errors import WorkersNotStarted
 from asyncbatch.local import LocalEndpoint
 from asyncbatch.raster import apply
-from tests.containers.conftest import Command, MainScript, Podman, landsat
+from tests.containers.conftest import Command, MainScript, Podman, landsat, pixels
 from tests.integration.eventually import eventually
 
 
@@ -137,7 +136,7 @@ def test_a_landsat_scene_comes_back_as_from_a_serial_run_and_its_logs_are_readab
         apply(ndvi, {"image": scene}, {"ndvi": str(tmp_path / "workers.tif")}, executor=pool)
         run = pool.run
     apply(ndvi, {"image": scene}, {"ndvi": str(tmp_path / "serial.tif")})
-    found, wanted = (gdal.Open(str(tmp_path / f"{name}.tif")).ReadAsArray() for name in ("workers", "serial"))
+    found, wanted = (pixels(tmp_path / f"{name}.tif") for name in ("workers", "serial"))
     assert found.shape == (1482, 1489)
     assert np.array_equal(found, wanted)
 
@@ -158,13 +157,13 @@ def test_a_main_script_runs_as_a_job_and_starts_workers_itself(
 ) -> None:
     scene = main_script(SCRIPT)
     apply(ndvi, {"image": landsat()}, {"ndvi": str(tmp_path / "serial.tif")})
-    wanted_pixels = gdal.Open(str(tmp_path / "serial.tif")).ReadAsArray()
-    pixels = f"pixels {wanted_pixels.shape} {sha256(wanted_pixels.tobytes()).hexdigest()}, in containers: True"
+    wanted = pixels(tmp_path / "serial.tif")
+    told = f"pixels {wanted.shape} {sha256(wanted.tobytes()).hexdigest()}, in containers: True"
     status, out, err = command("submit", scene, "0")
     assert status == 0, out + err
-    assert f"\n{pixels}" in out
+    assert f"\n{told}" in out
     assert " is SUCCEEDED" in out
     status, out, err = command("submit", scene, "7")
     assert status == 1  # moto does not tell the 7; AWS does
-    assert pixels in out
+    assert told in out
     assert "failed: " in err

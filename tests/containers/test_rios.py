@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from osgeo import gdal
 
 from asyncbatch.raster import apply
-from tests.containers.conftest import Command, MainScript, Podman, landsat
+from tests.containers.conftest import Command, MainScript, Podman, landsat, pixels
 
 SCRIPT: Final = """
 import hashlib
@@ -43,7 +42,7 @@ def test_a_rios_script_runs_as_a_job_unchanged(
     if not json.loads(podman("inspect", image, "--format", "{{json .Labels}}"))["asyncbatch.rios"]:
         pytest.skip("the image has no RIOS: `RIOS_SOURCE=… just image`")
     apply(brightness, {"image": landsat()}, {"sum": str(tmp_path / "sum.tif")})
-    wanted = gdal.Open(str(tmp_path / "sum.tif")).ReadAsArray()
+    wanted = pixels(tmp_path / "sum.tif")
     status, out, err = command("submit", main_script(SCRIPT))
     assert status == 0, out + err
     assert f"pixels {wanted.shape} {sha256(wanted.tobytes()).hexdigest()}" in out
