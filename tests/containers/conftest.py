@@ -34,6 +34,9 @@ MainScript = Callable[[str], str]
 REGION = "ap-southeast-2"
 ACCOUNT = f"123456789012.dkr.ecr.{REGION}.amazonaws.com"
 """Registry of the account that moto plays."""
+WORKER = f"{ACCOUNT}/riosecr:latest"
+JOBS = "name=^asyncbatch-"
+"""Filter of the containers that the emulated Batch starts: they have their jobs' names."""
 MAIN = Path(__file__).parents[2] / "container" / "Dockerfile.main"
 
 
@@ -61,11 +64,11 @@ def image(podman: Podman) -> str:
 
 @pytest.fixture(scope="session")
 def deployed(podman: Podman, image: str) -> Iterator[str]:
-    name = f"{ACCOUNT}/riosecr:latest"
-    podman("tag", image, name)
-    yield name
-    podman("rm", "--all", "--force")
-    podman("rmi", name)
+    podman("tag", image, WORKER)
+    yield WORKER
+    if left := podman("ps", "--all", "--quiet", "--filter", JOBS).split():
+        podman("rm", "--force", *left)
+    podman("rmi", WORKER)
 
 
 @pytest.fixture(scope="session")

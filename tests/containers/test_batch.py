@@ -15,12 +15,12 @@ from asyncbatch import BatchExecutor
 from asyncbatch.errors import WorkersNotStarted
 from asyncbatch.local import LocalEndpoint
 from asyncbatch.raster import apply
-from tests.containers.conftest import Command, MainScript, Podman, landsat, pixels
+from tests.containers.conftest import JOBS, Command, MainScript, Podman, landsat, pixels
 from tests.integration.eventually import eventually
 
 
 def running(podman: Podman) -> list[str]:
-    return podman("ps", "--quiet").split()
+    return podman("ps", "--quiet", "--filter", JOBS).split()
 
 
 def where(_tile: int) -> bool:
