@@ -197,7 +197,8 @@ class Dispatcher:
         self._flow.enqueue(ticket)
 
     def abandon(self, error: AsyncBatchError) -> None:
-        """End the run for good: every tile under way or waiting fails with `error`."""
+        """End the run for good: tiles that wait are cancelled, those under way fail with `error`."""
+        self._flow.cancel_waiting()
         self._flow.abandon(error)
 
     @property

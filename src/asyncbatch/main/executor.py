@@ -153,7 +153,8 @@ class BatchExecutor(Executor):
         wait : bool
             Whether to return only when all is done and nothing of the run is left.
         cancel_futures : bool
-            Whether to give up the tiles that are not done.
+            Whether to give up the tiles that are not done: those that wait are cancelled, those under way raise
+            `RunClosed`.
         """
         self._stopping = True
         try:

@@ -90,6 +90,14 @@ class Flow:
         self.abandon(RunClosed("the pool was shut down before this tile was done"))
         self._inbound.hurry()
 
+    def cancel_waiting(self) -> None:
+        """Cancel the tiles that are not under way yet, as executors of the standard library do."""
+        for index, ticket in list(self._tickets.items()):
+            if ticket.future.cancel():
+                ticket.future.set_running_or_notify_cancel()
+                self.ledger.settle(index)
+                self._forget(index)
+
     def abandon(self, error: AsyncBatchError) -> None:
         """End the run for good: every tile under way or waiting fails with `error`."""
         if self.failure is None:
