@@ -17,6 +17,12 @@ from asyncbatch.template import Wish, parameter_names, template
 
 _INTERVAL: Final = 3.0
 
+_OURS: Final = frozenset({"ServiceName", "MaxJobs", "EcrName", "ComputeType"})
+"""Parameters by which a stack of our template is known, in whatever state it is."""
+
+_CLASSIC: Final = frozenset({"ServiceName", "MaxJobs"})
+"""Those of them that RIOS 1.4's own template has too."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
@@ -74,9 +80,14 @@ class Deployment:
         Raises
         ------
         StackFailed
-            If it is not in a state to be changed.
+            If it is not in a state to be changed, or another template's: ours would take the place of all it has.
         """
         found = await self.state()
+        if not found.parameters.keys() >= _OURS:
+            raise StackFailed(
+                f"stack {self.stack!r} in {self.region} is not of asyncbatch's template, which would take the place of "
+                "all it has: create one beside it, by another --stackname"
+            )
         if not found.ready:
             raise StackFailed(
                 f"stack {self.stack!r} in {self.region} is in state {found.status}, in which it can't be modified: "
@@ -86,9 +97,25 @@ class Deployment:
         parameters = wish.parameters(known)
         return await self._stacks.begin("update", self.stack, template(), parameters=parameters, tags=wish.tags)
 
+    async def to_delete(self) -> StackState:
+        """Return how a stack stands that is to be deleted.
+
+        Raises
+        ------
+        StackFailed
+            If it is of another template than ours, or RIOS 1.4's.
+        """
+        found = await self.state()
+        if not found.parameters.keys() >= _CLASSIC:
+            raise StackFailed(
+                f"stack {self.stack!r} in {self.region} is not of asyncbatch's template, nor of RIOS's: "
+                "whoever made it may delete it"
+            )
+        return found
+
     async def delete(self) -> str:
         """Empty the stack's bucket and repositories, begin to delete it, and return its id."""
-        found = await self.state()
+        found = await self.to_delete()
         if bucket := found.outputs.get("BatchBucket"):
             try:
                 await (await Objects.open(self._session, bucket)).delete_prefix("")

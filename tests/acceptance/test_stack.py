@@ -126,6 +126,24 @@ def test_a_stack_that_is_not_there_is_named(run: Run, command: str) -> None:
     )
 
 
+FOREIGN = """
+Parameters: {Retention: {Type: Number, Default: 60}}
+Resources: {Orders: {Type: AWS::SQS::Queue, Properties: {MessageRetentionPeriod: !Ref Retention}}}
+"""
+
+
+def test_another_s_stack_is_neither_modified_nor_deleted(run: Run, clients: dict[str, Any]) -> None:
+    clients["cloudformation"].create_stack(StackName="shop", TemplateBody=FOREIGN)
+    before = clients["sqs"].list_queues()["QueueUrls"]
+    assert told(run("modify", "--stackname", "shop", "--maxjobs", "2"), 1) == (
+        "asyncbatch: error: stack 'shop' in eu-central-1 is not of asyncbatch's template, which would take the place "
+        "of all it has: create one beside it, by another --stackname\n"
+    )
+    assert "is not of asyncbatch's template, nor of RIOS's" in told(run("delete", "--stackname", "shop", "--yes"), 1)
+    assert clients["sqs"].list_queues()["QueueUrls"] == before
+    clients["cloudformation"].delete_stack(StackName="shop")
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [

@@ -102,7 +102,7 @@ async def delete(deployment: "Deployment", arguments: Namespace) -> None:
     """
     from asyncbatch.sweep import Sweep  # noqa: PLC0415 - see `run`
 
-    found = await deployment.state()
+    found = await deployment.to_delete()
     settings = Settings.from_environment(stack=arguments.stackname, region=arguments.region)
     runs = await _open_runs(settings) if found.ready else []
     what = f"its images, its open runs ({len(runs)}), and all in {found.outputs.get('BatchBucket', 'no bucket')}"
