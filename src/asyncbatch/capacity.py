@@ -24,7 +24,9 @@ _QUOTAS: Final = {
 """Service, code and name of the vCPU quota of each kind of compute environment, as Service Quotas lists them."""
 
 _NEEDED: Final = ("s3", "sqs", "logs", "ecr.api", "ecr.dkr")
-"""What a subnet without a way to the internet must have endpoints for."""
+_NEEDED_BY_MACHINES: Final = ("ecs", "ecs-agent", "ecs-telemetry")
+"""What a subnet without a way to the internet must have endpoints for, and where ECS's agent runs in it:
+https://docs.aws.amazon.com/AmazonECS/latest/developerguide/vpc-endpoints.html"""
 
 _CHOSEN_BY_BATCH: Final = frozenset({"optimal", "default_x86_64", "default_arm64"})
 """In place of instance types: what Batch has in the region."""
@@ -243,7 +245,8 @@ def of_subnet(subnet: Subnet, *, fargate: bool) -> Finding:
     if subnet.free_addresses < _FEW:
         return warning(subject, f"has {subnet.free_addresses} free addresses left", "add a larger subnet")
     if not subnet.gateway:
-        missing = [service for service in _NEEDED if service not in subnet.endpoints]
+        needed = _NEEDED if fargate else (*_NEEDED, *_NEEDED_BY_MACHINES)
+        missing = [service for service in needed if service not in subnet.endpoints]
         if missing:
             return failure(
                 subject,

@@ -93,12 +93,17 @@ def test_quotas(allowed: float, level: Level) -> None:
     told(of_quota("quota", "spot", allowed, 66), level, f"{allowed:g} vCPUs")
 
 
+OF_FARGATE = frozenset({"s3", "sqs", "logs", "ecr.api", "ecr.dkr"})
+
+
 @pytest.mark.parametrize(
     ("change", "fargate", "level", "part"),
     [
-        ({"gateway": ""}, False, Level.FAILURE, "endpoints for sqs, logs, ecr.api, ecr.dkr"),
+        ({"gateway": ""}, True, Level.FAILURE, "endpoints for sqs, logs, ecr.api, ecr.dkr"),
+        ({"gateway": "", "endpoints": OF_FARGATE}, True, Level.OK, "endpoints"),
+        ({"gateway": "", "endpoints": OF_FARGATE}, False, Level.FAILURE, "endpoints for ecs, ecs-agent, ecs-telemetry"),
         (
-            {"gateway": "", "endpoints": frozenset({"s3", "sqs", "logs", "ecr.api", "ecr.dkr"})},
+            {"gateway": "", "endpoints": OF_FARGATE | {"ecs", "ecs-agent", "ecs-telemetry"}},
             False,
             Level.OK,
             "endpoints",
