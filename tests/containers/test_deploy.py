@@ -25,6 +25,8 @@ REGION: Final = "eu-central-1"
 REGISTRY: Final = f"123456789012.dkr.ecr.{REGION}.amazonaws.com"
 
 
+BUILT: Final = "localhost/asyncbatch:latest"
+"""What `just image` builds."""
 SCRIPT: Final = """
 import sys
 from pathlib import Path
@@ -34,15 +36,15 @@ print(f"the product is {int(sys.argv[1]) * int(sys.argv[2])}, in a container: {P
 
 
 @pytest.fixture
-def dev(endpoint: LocalEndpoint, ecr: dict[str, str], podman: Podman, image: str) -> Iterator[Command]:
+def dev(endpoint: LocalEndpoint, ecr: dict[str, str], podman: Podman) -> Iterator[Command]:
     """Run the project's commands; what image the user has built stays theirs."""
     if not ecr:
         pytest.skip(f"no registry is here: `sudo apt-get install {PACKAGES}`")
     environment = {**on(endpoint, ecr), "RIOS_AWSBATCH_REGION": REGION}
-    podman("tag", image, "built")
+    kept = podman("images", "--quiet", "--no-trunc", BUILT).removeprefix("sha256:")
     yield lambda *words: done([str(ROOT / "dev"), *words], environment)
-    podman("tag", "built", "asyncbatch")
-    podman("untag", "built", "built")
+    if kept:
+        podman("tag", kept, BUILT)
 
 
 def on(endpoint: LocalEndpoint, registry: dict[str, str]) -> dict[str, str]:
@@ -104,9 +106,9 @@ def test_all_is_deployed_by_one_command_used_and_undeployed(
 
 
 @pytest.mark.usefixtures("dev")
-def test_a_registry_that_lets_nobody_in_is_told_of(endpoint: LocalEndpoint, tmp_path: Path) -> None:
+def test_a_registry_that_lets_nobody_in_is_told_of(endpoint: LocalEndpoint, image: str, tmp_path: Path) -> None:
     with registry(tmp_path, password="another") as refusing:
-        command = [sys.executable, "-m", "asyncbatch.cli", "stack", "push", "asyncbatch"]
+        command = [sys.executable, "-m", "asyncbatch.cli", "stack", "push", image]
         status, out, err = done(command, on(endpoint, refusing))
     assert status == 1
     assert "invalid username/password" in err
