@@ -1,13 +1,18 @@
 """The policies that ship: whoever only runs needs no more than these, and neither does a main script's job."""
 
 import json
+from contextlib import ExitStack
+from fnmatch import fnmatch
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
+import pytest
 from cfnlint.decode import decode
 
 from asyncbatch import BatchExecutor
 from tests.acceptance.test_runs import ran
+from tests.integration.emulated import clients, own_network, remove_for_moto
 from tests.integration.endpoint import Endpoint
 
 INFRA = files("asyncbatch") / "infra"
@@ -24,6 +29,10 @@ DOCTOR = {
 
 RIGHTS = {"s3:HeadObject": "s3:GetObject", "s3:ListObjectsV2": "s3:ListBucket", "s3:DeleteObjects": "s3:DeleteObject"}
 """Operations that IAM knows by another name; of batches it knows the single ones."""
+
+
+MANIFEST = '{"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json"}'
+OLD = {"asyncbatch:stack": "RIOS", "asyncbatch:run": "old"}
 
 
 def actions(policy: Any) -> set[str]:  # noqa: ANN401 - JSON
@@ -58,6 +67,33 @@ def test_all_that_a_run_asks_of_s3_and_sqs_is_allowed(endpoint: Endpoint) -> Non
     rights = {RIGHTS.get(name, name).removesuffix("Batch") for name in asked if name.startswith(("s3:", "sqs:"))}
     assert {"s3:PutObject", "sqs:CreateQueue", "sqs:ListQueues"} <= rights
     assert rights <= main_role()
+
+
+def test_all_that_a_deployment_asks_itself_is_allowed(
+    endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What CloudFormation asks for it in turn, only AWS can tell."""
+    engine = tmp_path / "engine"
+    engine.write_text("#!/bin/sh\n[ $1 != image ] || echo amd64\n")
+    engine.chmod(0o755)
+    monkeypatch.setenv("ENGINE", str(engine))
+    url = str(endpoint.local.settings.endpoint_url)
+    before = endpoint.local.requests()
+    with ExitStack() as closing:
+        found = clients(url, "us-west-2", closing)
+        there = ["--region", "us-west-2"]
+        ran(endpoint, "stack", "create", *there, *own_network(found))
+        ran(endpoint, "stack", "push", *there, "built")
+        found["ecr"].put_image(repositoryName="riosecr", imageManifest=MANIFEST, imageTag="latest")
+        left = found["sqs"].create_queue(QueueName="asyncbatch-old", tags=OLD)["QueueUrl"]
+        ran(endpoint, "stack", "delete", *there, "--yes")
+        assert left not in found["sqs"].list_queues().get("QueueUrls", [])
+        remove_for_moto(found)
+    asked = {name for name, count in endpoint.local.requests().items() if count > before.get(name, 0)}
+    rights = {RIGHTS.get(name, name) for name in asked if name.startswith(("ecr:", "s3:", "sqs:"))}
+    assert {"ecr:BatchDeleteImage", "s3:ListBucket", "sqs:DeleteQueue"} <= rights
+    allowed = actions(read("deploy.json"))
+    assert not [right for right in rights if not any(fnmatch(right, one) for one in allowed)]
 
 
 def test_only_what_iam_knows_no_resource_for_is_allowed_on_all() -> None:
