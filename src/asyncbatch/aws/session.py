@@ -48,9 +48,11 @@ class AwsSession:
 
     async def other_regions(self) -> str:
         """Return which regions may be meant; nothing where this one is known to have Batch, or an endpoint is named."""
+        if self.endpoint_url:
+            return ""
         with translated("reading the list of regions"):
             regions = sorted(await self._session.get_available_regions("batch"))
-        if self.endpoint_url or self.region in regions:
+        if self.region in regions:
             return ""
         near = get_close_matches(self.region, regions)
         return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(regions)}."

@@ -46,13 +46,13 @@ async def architecture(engine: str, image: str) -> str:
     return _ARCHITECTURES.get(found, found)
 
 
-async def call(engine: str, *arguments: str, words: str = "", mend: str = "") -> None:
+async def call(engine: str, *arguments: str, mend: str, words: str = "") -> None:
     """Run one of the engine's commands; its output is the user's to see.
 
     Raises
     ------
     EngineError
-        If it fails.
+        If it fails: with what may mend that.
     """
     done = await anyio.run_process([engine, *arguments], input=words.encode(), stdout=None, stderr=None, check=False)
     if done.returncode:

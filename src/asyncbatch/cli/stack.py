@@ -10,6 +10,7 @@ from asyncbatch.cli import arguments as read
 from asyncbatch.cli import wishes
 from asyncbatch.errors import AwsError, EngineError, SettingsError
 from asyncbatch.settings import Settings
+from asyncbatch.template import DEFAULTS
 
 if TYPE_CHECKING:
     from asyncbatch.aws.stacks import StackEvent
@@ -110,11 +111,11 @@ async def delete(deployment: "Deployment", arguments: Namespace) -> None:
     if not arguments.yes and not await _agreed(question):
         print("nothing is deleted")
         return
-    # Their jobs would go on to write into the bucket, and nobody would find their queues again.
-    for run in runs:
+    if runs:  # their jobs would go on to write into the bucket, and nobody would find their queues again
         async with Sweep.open(settings) as sweep:
-            await sweep.remove(run)
-        print(f"ended run {run.run}")
+            for run in runs:
+                await sweep.remove(run)
+                print(f"ended run {run.run}")
     seen = await deployment.events_so_far()
     stack = await deployment.delete()
     print(f"stack {deployment.stack} is being deleted in {deployment.region}")
@@ -187,8 +188,7 @@ async def outputs(deployment: "Deployment", _arguments: Namespace) -> None:
 
 async def costs(deployment: "Deployment", arguments: Namespace) -> None:
     """Tell what workers cost: of the stack, or, where there is none yet, of one by the template's defaults."""
-    from asyncbatch.prices import AS_OF, cost  # noqa: PLC0415
-    from asyncbatch.template import DEFAULTS  # noqa: PLC0415 - see `run`
+    from asyncbatch.prices import AS_OF, cost  # noqa: PLC0415 - nothing else needs it
 
     found = await deployment.parameters()
     known = {**DEFAULTS, **found}

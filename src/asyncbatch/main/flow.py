@@ -91,12 +91,10 @@ class Flow:
         self._inbound.hurry()
 
     def cancel_waiting(self) -> None:
-        """Cancel the tiles that are not under way yet, as executors of the standard library do."""
-        for index, ticket in list(self._tickets.items()):
+        """Cancel the tiles that are not under way yet, as the standard library does; `abandon` then forgets them."""
+        for ticket in list(self._tickets.values()):
             if ticket.future.cancel():
                 ticket.future.set_running_or_notify_cancel()
-                self.ledger.settle(index)
-                self._forget(index)
 
     def abandon(self, error: AsyncBatchError) -> None:
         """End the run for good: every tile under way or waiting fails with `error`."""
