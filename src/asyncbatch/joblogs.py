@@ -15,7 +15,7 @@ from asyncbatch.aws.stacks import StackOutputs, Stacks
 from asyncbatch.aws.streams import BATCH_GROUP, LogStreams
 from asyncbatch.capacity import LONG_WAIT, Capacity
 from asyncbatch.errors import AsyncBatchError, AwsError
-from asyncbatch.manifest import batch_worker, job_name
+from asyncbatch.manifest import JOB_PREFIX, batch_worker, job_name
 from asyncbatch.settings import Settings
 
 _INTERVAL: Final = 3.0
@@ -89,7 +89,7 @@ class JobLogs:
             If the stack has no job definition for it.
         """
         return await self._jobs.submit(
-            name="asyncbatch-main",
+            name=f"{JOB_PREFIX}main",
             queue=self.outputs.need("BatchProcessingJobQueueName", "to submit a main script"),
             definition=self.outputs.need("BatchProcessingJobDefinitionMainName", "to submit a main script"),
             size=1,

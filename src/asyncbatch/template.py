@@ -13,6 +13,8 @@ _AZS: Final = 3
 _FOR_MAIN: Final = 2
 """vCPUs on top of the workers', for main scripts that run as jobs."""
 
+# What follows up to `OF_A_VPC` is the template's own, told here before AWS tells it; a test holds the two together.
+
 DEFAULTS: Final = {
     "MaxJobs": "64",
     "VCPUS": "1",
@@ -20,7 +22,6 @@ DEFAULTS: Final = {
     "ComputeType": "SPOT",
     "Architecture": "X86_64",
 }
-"""The template's own."""
 
 RANGES: Final = {
     "MaxMemory": (512, 1_000_000),
@@ -29,6 +30,8 @@ RANGES: Final = {
     "WorkerTimeout": (60, 2_592_000),
     "MainTimeout": (60, 2_592_000),
 }
+"""The least and the most of whole numbers."""
+
 CHOICES: Final = {
     "ComputeType": ("EC2", "SPOT", "FARGATE", "FARGATE_SPOT"),
     "Architecture": ("X86_64", "ARM64"),
@@ -43,7 +46,7 @@ PATTERNS: Final = {
 }
 
 OF_A_VPC: Final = ("SubnetIds", "SecurityGroupIds")
-"""These four are the template's own, told here before AWS tells them."""
+"""What is needed where there is a VpcId."""
 
 _FARGATE_MEMORY: Final = {
     0.25: (512, 1024, 2048),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Self
 
 from asyncbatch.aws.errors import translated
@@ -77,15 +78,11 @@ class Jobs:
     async def describe(self, job: str, size: int) -> list[Job]:
         """Return the state of a job: of each child, if it is an array of more than one."""
         ids = [f"{job}:{place}" for place in range(size)] if size > 1 else [job]
-        found: list[Job] = []
-        for start in range(0, len(ids), _DESCRIBE_LIMIT):
-            found += await self._describe_some(ids[start : start + _DESCRIBE_LIMIT])
-        return found
+        return [_job(described) for described in await self._described(ids)]
 
     async def members(self, job: str) -> list[Job]:
         """Return a job by its id; of an array, its children."""
-        with translated(f"batch:DescribeJobs {job}"):
-            found = (await self._client.describe_jobs(jobs=[job])).get("jobs", [])
+        found = await self._describe_some([job])
         size = int(found[0].get("arrayProperties", {}).get("size", 1)) if found else 0
         return await self.describe(job, size) if found else []
 
@@ -99,15 +96,8 @@ class Jobs:
     async def tagged(self, queue: str, prefix: str) -> list[TaggedJob]:
         """Return a queue's jobs whose names start with `prefix`, with their tags, the oldest first."""
         listed = {job["jobId"]: job["status"] in ENDED for job in await self._listed(queue, f"{prefix}*")}
-        ids = list(listed)
-        found: list[TaggedJob] = []
-        for start in range(0, len(ids), _DESCRIBE_LIMIT):
-            some = ids[start : start + _DESCRIBE_LIMIT]
-            with translated(f"batch:DescribeJobs {some[0]}"):
-                answer = await self._client.describe_jobs(jobs=some)
-            tags = {job["jobId"]: job.get("tags", {}) for job in answer.get("jobs", [])}
-            found += [TaggedJob(id=job, ended=listed[job], tags=tags.get(job, {})) for job in some]
-        return found
+        tags = {job["jobId"]: job.get("tags", {}) for job in await self._described(list(listed))}
+        return [TaggedJob(id=job, ended=ended, tags=tags.get(job, {})) for job, ended in listed.items()]
 
     async def _listed(self, queue: str, name: str) -> list[Mapping[str, Any]]:
         """Return summaries of a queue's jobs, but for the children of arrays, by name; it may end in ``*``."""
@@ -159,13 +149,18 @@ class Jobs:
             public_address=container.get("networkConfiguration", {}).get("assignPublicIp") == "ENABLED",
         )
 
-    async def _describe_some(self, ids: list[str]) -> list[Job]:
-        async def call() -> list[Job]:
-            with translated(f"batch:DescribeJobs {ids[0]}"):
-                answer = await self._client.describe_jobs(jobs=ids)
-            return [_job(described) for described in answer.get("jobs", [])]
+    async def _described(self, ids: Sequence[str]) -> list[Mapping[str, Any]]:
+        """Return what Batch says of jobs, through passing outages, as many for a request as it takes."""
+        found: list[Mapping[str, Any]] = []
+        for start in range(0, len(ids), _DESCRIBE_LIMIT):
+            found += await endure(partial(self._describe_some, ids[start : start + _DESCRIBE_LIMIT]))
+        return found
 
-        return await endure(call)
+    async def _describe_some(self, ids: Sequence[str]) -> list[Mapping[str, Any]]:
+        with translated(f"batch:DescribeJobs {ids[0]}"):
+            answer = await self._client.describe_jobs(jobs=ids)
+        found: list[Mapping[str, Any]] = answer.get("jobs", [])
+        return found
 
 
 def _job(described: Mapping[str, Any]) -> Job:

@@ -34,6 +34,11 @@ class StackOutputs:
             )
         return self.values[name]
 
+    @property
+    def max_jobs(self) -> int | None:
+        """Workers that run at one time; None where the stack does not say."""
+        return int(self.values["BatchMaxJobs"]) if "BatchMaxJobs" in self.values else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackState:

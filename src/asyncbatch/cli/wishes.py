@@ -1,12 +1,10 @@
 """What a stack is wished to be like, on the command line."""
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from asyncbatch.cli import arguments as read
-
-if TYPE_CHECKING:
-    from asyncbatch.template import Wish
+from asyncbatch.template import CHOICES, Wish
 
 
 def describe(parser: ArgumentParser) -> None:
@@ -23,10 +21,8 @@ def describe(parser: ArgumentParser) -> None:
     parser.add_argument("--vcpus", type=vcpus, metavar="N", help="vCPUs of a worker (default: 1)")
     parser.add_argument("--mem", type=read.positive, metavar="MIB", help="memory of a worker in MiB (default: 4096)")
     parser.add_argument("--maxjobs", type=read.positive, metavar="N", help="workers at one time (default: 64)")
-    parser.add_argument(
-        "--compute", choices=("EC2", "SPOT", "FARGATE", "FARGATE_SPOT"), help="what workers run on (default: SPOT)"
-    )
-    parser.add_argument("--arch", choices=("X86_64", "ARM64"), help="of the images (default: X86_64)")
+    parser.add_argument("--compute", choices=CHOICES["ComputeType"], help="what workers run on (default: SPOT)")
+    parser.add_argument("--arch", choices=CHOICES["Architecture"], help="of the images (default: X86_64)")
     parser.add_argument(
         "--instance-type",
         dest="instance_types",
@@ -79,10 +75,8 @@ def tag(text: str) -> tuple[str, str]:
     return key, value
 
 
-def read_from(arguments: Namespace) -> "Wish":
+def read_from(arguments: Namespace) -> Wish:
     """Return what the arguments wish for."""
-    from asyncbatch.template import Wish  # noqa: PLC0415 - see `run`
-
     values: dict[str, Any] = {
         "ecr_name": arguments.ecrname,
         "vcpus": arguments.vcpus,

@@ -241,7 +241,7 @@ class Dispatcher:
                 definition=run.outputs.need("BatchProcessingJobDefinitionName", "by the launcher 'batch'"),
                 user=user(),
                 stack=self._settings.stack,
-                most=int(run.outputs.values["BatchMaxJobs"]) if "BatchMaxJobs" in run.outputs.values else None,
+                most=run.outputs.max_jobs,
             )
         if isinstance(launcher, str):
             raise SettingsError(f"no launcher {launcher!r}; there are 'batch' and 'subprocess'")
@@ -267,7 +267,7 @@ class Dispatcher:
 
     def _resized(self, slots: int) -> int:
         """Let the crew follow the tiles at hand, and return how many workers to start for it at once."""
-        most = int(self._run.outputs.values.get("BatchMaxJobs", _MOST))
+        most = self._run.outputs.max_jobs or _MOST
         if self._wanted_launcher == "subprocess":
             most = min(most, os.cpu_count() or 1)
         backlog = self._flow.ledger.under_way + self._flow.ledger.waiting

@@ -122,7 +122,8 @@ def opened(choice: Choice) -> BatchExecutor:
     leave_by_exception()  # SIGTERM would otherwise leave queues and jobs behind
     pool = BatchExecutor(choice.workers, launcher=choice.launcher, settings=choice.settings, embedded=choice.local)
     most = pool.outputs.get("BatchMaxJobs", "")
-    if most.isdecimal() and choice.workers > int(most):
+    # The launcher of Batch says so itself, to all that use it.
+    if choice.launcher != "batch" and most.isdecimal() and choice.workers > int(most):
         warnings.warn(
             f"{choice.workers} workers are asked for, and the stack {choice.settings.stack!r} was made for {most} "
             "(BatchMaxJobs): the others wait for a place; modify the stack, or ask for fewer",
