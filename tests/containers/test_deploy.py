@@ -23,10 +23,9 @@ ROOT: Final = Path(__file__).parents[2]
 REGION: Final = "eu-central-1"
 """Not that of the other tests, whose stack has the same name."""
 REGISTRY: Final = f"123456789012.dkr.ecr.{REGION}.amazonaws.com"
-
-
 BUILT: Final = "localhost/asyncbatch:latest"
 """What `just image` builds."""
+
 SCRIPT: Final = """
 import sys
 from pathlib import Path
@@ -65,7 +64,7 @@ def done(command: list[str], environment: dict[str, str]) -> tuple[int, str, str
 
 
 def test_all_is_deployed_by_one_command_used_and_undeployed(
-    endpoint: LocalEndpoint, dev: Command, podman: Podman, tmp_path: Path
+    endpoint: LocalEndpoint, dev: Command, command: Command, podman: Podman, tmp_path: Path
 ) -> None:
     """The network is one of the user's: the emulator leads no subnet of the template's out, which the doctor sees."""
     with ExitStack() as closing:
@@ -91,8 +90,7 @@ def test_all_is_deployed_by_one_command_used_and_undeployed(
         (tmp_path / "multiply.py").write_text(SCRIPT)
         status, out, err = dev("push-main", str(tmp_path / "multiply.py"), "multiply")
         assert status == 0, out + err
-        region = {"RIOS_AWSBATCH_REGION": REGION, "AWS_ENDPOINT_URL": str(endpoint.settings.endpoint_url)}
-        status, out, err = done([sys.executable, "-m", "asyncbatch.cli", "submit", "6", "7"], os.environ | region)
+        status, out, err = command("submit", "--region", REGION, "6", "7")
         assert status == 0, out + err
         assert "the product is 42, in a container: True" in out
 
