@@ -91,7 +91,7 @@ class Deployment:
         if not found.ready:
             raise StackFailed(
                 f"stack {self.stack!r} in {self.region} is in state {found.status}, in which it can't be modified: "
-                f"{'wait for its end' if found.changing else 'delete it, and create it anew'}"
+                f"{found.mend}"
             )
         known = {name: value for name, value in found.parameters.items() if name in parameter_names()}
         parameters = wish.parameters(known)

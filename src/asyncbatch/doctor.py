@@ -163,8 +163,7 @@ def of_stack(settings: Settings, state: StackState | None) -> Finding:
             subject, "is not there", "`asyncbatch stack create` makes it, or set RIOS_AWSBATCH_STACK and …_REGION"
         )
     if not state.ready:
-        mend = "wait for its end" if state.changing else "`asyncbatch stack delete`, then create it anew"
-        return failure(subject, f"is in state {state.status} {state.reason}".rstrip(), mend)
+        return failure(subject, f"is in state {state.status} {state.reason}".rstrip(), state.mend)
     return ok(subject, f"is in state {state.status}")
 
 

@@ -7,9 +7,11 @@ import pytest
 
 from asyncbatch.aws.protocols import Job
 from asyncbatch.aws.stacks import StackEvent, StackOutputs, StackState
+from asyncbatch.aws.stacks import Stacks as AwsStacks
 from asyncbatch.deployment import Deployment
-from asyncbatch.errors import AwsError, StackFailed
+from asyncbatch.errors import AwsError, StackFailed, StackNotFound
 from asyncbatch.joblogs import JobLogs
+from asyncbatch.template import Wish
 
 pytestmark = pytest.mark.anyio
 
@@ -25,7 +27,8 @@ class Stacks:
         ]
 
     async def state(self, stack: str) -> StackState:
-        return StackState(id=stack, status=self._status, reason="", parameters={}, outputs={})
+        ours = dict.fromkeys(("ServiceName", "MaxJobs", "EcrName", "ComputeType"), "")
+        return StackState(id=stack, status=self._status, reason="", parameters=ours, outputs={})
 
     async def events(self, _stack: str) -> list[StackEvent]:
         return self._events
@@ -54,6 +57,28 @@ async def test_a_failed_creation_names_the_resource_that_failed_first_with_its_r
 @pytest.mark.parametrize("status", ["CREATE_COMPLETE", "UPDATE_COMPLETE", "DELETE_COMPLETE"])
 async def test_what_went_well_ends_quietly(status: str) -> None:
     await deployment(Stacks(status, ("RIOS", status, ""))).follow(lambda _event: None, seen=set())
+
+
+BAD_STATES = [
+    ("ROLLBACK_COMPLETE", "`asyncbatch stack delete`, then create it anew"),
+    ("UPDATE_IN_PROGRESS", "wait for its end"),
+]
+
+
+@pytest.mark.parametrize(("status", "mend"), BAD_STATES)
+async def test_a_stack_in_a_bad_state_is_not_modified_and_the_mend_is_told(status: str, mend: str) -> None:
+    with pytest.raises(StackFailed, match=f"'RIOS' in us-west-2 is in state {status}, in which it can't be .*: {mend}"):
+        await deployment(Stacks(status)).modify(Wish())
+
+
+@pytest.mark.parametrize(("status", "mend"), BAD_STATES)
+async def test_a_stack_in_a_bad_state_is_not_used_and_the_mend_is_told(status: str, mend: str) -> None:
+    class Client:
+        async def describe_stacks(self, *, StackName: str) -> dict[str, Any]:  # noqa: N803 - boto's name
+            return {"Stacks": [{"StackId": StackName, "StackStatus": status}]}
+
+    with pytest.raises(StackNotFound, match=f"'RIOS' in us-west-2 is in state {status}, so it can't be used: {mend}"):
+        await AwsStacks(region="us-west-2", _client=Client()).outputs("RIOS")
 
 
 class Batch:

@@ -60,6 +60,11 @@ class StackState:
         """Whether the stack can be used."""
         return self.status in _READY
 
+    @property
+    def mend(self) -> str:
+        """What to do about a stack that is not ready."""
+        return "wait for its end" if self.changing else "`asyncbatch stack delete`, then create it anew"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackEvent:
@@ -95,7 +100,9 @@ class Stacks:
         if found is None:
             raise StackNotFound(_absent(stack, self.region))
         if not found.ready:
-            raise StackNotFound(f"stack {stack!r} in {self.region} is in state {found.status}, so it can't be used")
+            raise StackNotFound(
+                f"stack {stack!r} in {self.region} is in state {found.status}, so it can't be used: {found.mend}"
+            )
         return StackOutputs(stack=stack, region=self.region, values=found.outputs)
 
     async def state(self, stack: str) -> StackState | None:
