@@ -41,6 +41,7 @@ def registry(folder: Path, password: str = TOKEN) -> Iterator[dict[str, str]]:
     (folder / "htpasswd").write_bytes(subprocess.run(hashed, capture_output=True, check=True).stdout)
     (folder / "registry.yml").write_text(DEFINITION.format(folder=folder, port=port))
     (folder / "registries.conf").write_text(LOCATIONS)
+    (folder / "config.json").write_text("{}")  # podman fails where no file is, even if nobody has to log in
     with (folder / "registry.log").open("wb") as log:
         service = subprocess.Popen(
             ["docker-registry", "serve", str(folder / "registry.yml")], stdout=log, stderr=subprocess.STDOUT
