@@ -41,6 +41,13 @@ class AsyncBatchError(Exception):
     """Root of all errors raised by `asyncbatch`."""
 
 
+def find_first(error: BaseException) -> BaseException:
+    """Return the error itself, or the first inside the groups that a task group has wrapped around it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 class SettingsError(AsyncBatchError):
     """A setting or an environment variable is not usable."""
 
@@ -121,8 +128,8 @@ class VersionMismatch(RunError):
     """Main and a worker run versions that can't exchange pickles."""
 
 
-class RunClosed(RunError):
-    """The pool has been shut down."""
+class RunClosed(RunError, RuntimeError):
+    """The pool has been shut down: a `RuntimeError` too, as `concurrent.futures` raises then."""
 
 
 class TileError(AsyncBatchError):

@@ -83,6 +83,14 @@ def out_key(run: str, index: int, worker: str, attempt: int) -> str:
     return f"runs/{run}/out/{index}-{attempt}-{worker}"
 
 
+def begun_key(run: str, index: int) -> str:
+    """Return where workers count the attempts at a tile that was delivered more than once.
+
+    It lies beside the results, since workers may write there only.
+    """
+    return f"runs/{run}/out/{index}-begun"
+
+
 def program_key(digest: str) -> str:
     """Return where a program lies."""
     return f"programs/{digest}"

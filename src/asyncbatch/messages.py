@@ -17,11 +17,11 @@ import hashlib
 import hmac
 import json
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from asyncbatch.errors import MessageError
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 MESSAGE_LIMIT: Final = 1_048_576
 """Bytes that SQS allows for a message, and for a batch of up to ten together."""
@@ -34,6 +34,11 @@ INLINE_LIMIT: Final = 72_000
 
 Ten of them, as base64 and with their heads, still make one batch of 1 MiB.
 """
+
+_SHOWN: Final = 60
+"""Characters of a refused message that an error quotes: a log line must stay short."""
+
+_Built = TypeVar("_Built")
 
 Direction = Literal["task", "result"]
 Outcome = Literal["ok", "error", "lost"]
@@ -68,6 +73,8 @@ class Task:
     index: int
     program: str
     """SHA-256 of the program."""
+    program_size: int
+    """Bytes of the program."""
     body: Body
     """The pickled ``(args, kwargs)``."""
     spare: float = 0.0
@@ -128,9 +135,20 @@ class Goodbye:
     requests: dict[str, int]
 
 
-Message = Task | Sentinel | Result | Hello | Goodbye
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgramDamaged:
+    """Worker to main: the bucket does not hold this program as it was uploaded."""
 
-_KINDS: Final[dict[str, type[Message]]] = {kind.__name__: kind for kind in (Task, Sentinel, Result, Hello, Goodbye)}
+    worker: str
+    program: str
+    """SHA-256 of the program."""
+    reason: str
+
+
+Message = Task | Sentinel | Result | Hello | Goodbye | ProgramDamaged
+
+_KINDS: Final[dict[str, type[Message]]] = {kind.__name__: kind for kind in get_args(Message)}
+_FIELDS: Final[dict[type, dict[str, Any]]] = {kind: get_type_hints(kind) for kind in (*_KINDS.values(), Body)}
 
 
 def seal(message: Message, *, run: str, direction: Direction, key: bytes) -> str:
@@ -161,29 +179,80 @@ def unseal(text: str, *, run: str, direction: Direction, key: bytes) -> Message:
         head = json.loads(head_text)
         found_run, version, kind = head.pop("run"), head.pop("version"), head.pop("kind")
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
-        raise MessageError(f"not a message of ours: {text[:60]!r}") from error
+        raise MessageError(f"not an asyncbatch message: {_quoted(text)}") from error
     if found_run != run:
-        raise ForeignMessageError(f"message of run {found_run!r} on a queue of run {run!r}")
-    if version != VERSION or str(kind) not in _KINDS:
-        raise MessageError(f"message {kind!r} of version {version!r}; this side speaks version {VERSION}")
+        raise ForeignMessageError(f"message of run {_quoted(found_run)} on a queue of run {run!r}")
+    if version != VERSION or not isinstance(kind, str) or kind not in _KINDS:
+        raise MessageError(
+            f"message of kind {_quoted(kind)} and version {_quoted(version)}; this side speaks version {VERSION}"
+        )
     if not hmac.compare_digest(mac.encode(), _mac(head_text, direction, key).encode()):
-        raise MessageError(f"message {kind!r} of run {run!r} does not carry this run's seal")
+        raise MessageError(f"message of kind {kind!r} of run {run!r} does not carry this run's seal")
     if "body" in head:
-        head["body"] = _body(head["body"], inline_text)
-    return _KINDS[kind](**head)
+        head["body"] = _open_body(head["body"], inline_text)
+    return _build(_KINDS[kind], head)
 
 
-def _body(described: dict[str, Any], inline_text: str) -> Body:
+def _open_body(described: object, inline_text: str) -> Body:
     """Return the body that a sealed head describes, its inline bytes verified."""
-    if described["key"] is not None:
-        return Body(**described)
+    body = _build(Body, described)
+    if body.key is not None:
+        return body
     try:
         inline = base64.b64decode(inline_text, validate=True)
     except binascii.Error as error:
         raise MessageError(f"inline body is not base64: {error}") from error
-    if not hmac.compare_digest(hashlib.sha256(inline).hexdigest(), described["sha256"]):
-        raise MessageError(f"inline body is not the one sealed: {len(inline)} bytes, {described['size']} wanted")
-    return Body(**described, inline=inline)
+    if not hmac.compare_digest(hashlib.sha256(inline).hexdigest().encode(), body.sha256.encode()):
+        raise MessageError(f"inline body is not the one sealed: {len(inline)} bytes, {body.size} expected")
+    return dataclasses.replace(body, inline=inline)
+
+
+def _build(kind: type[_Built], values: object) -> _Built:
+    """Return the dataclass that sealed values describe.
+
+    A seal says who wrote them, not by which release: a field more, or of another type, is another version's.
+
+    Raises
+    ------
+    MessageError
+        If the values are not those of the dataclass.
+    """
+    fields = _FIELDS[kind]
+    if not isinstance(values, dict):
+        raise MessageError(f"{kind.__name__} is {_quoted(values)}, not an object; main and worker differ in version")
+    for name, value in values.items():
+        if name not in fields or not _fits(value, fields[name]):
+            raise MessageError(
+                f"{kind.__name__} has the field {_quoted(name)} with {_quoted(value)}, which this version does not "
+                "know; main and worker differ in version"
+            )
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise MessageError(f"{kind.__name__} lacks a field: {error}; main and worker differ in version") from error
+
+
+def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401 - a type hint
+    """Return whether a value from JSON is of the type that a field has."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return value in arguments
+    if origin is dict:
+        key, item = arguments
+        return isinstance(value, dict) and all(_fits(k, key) and _fits(v, item) for k, v in value.items())
+    if arguments:  # a union
+        return any(_fits(value, argument) for argument in arguments)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def _quoted(value: object) -> str:
+    """Return how a value looks, cut short."""
+    shown = value if isinstance(value, str) else repr(value)
+    return repr(shown[:_SHOWN]) + ("…" if len(shown) > _SHOWN else "")
 
 
 def _mac(head: str, direction: Direction, key: bytes) -> str:

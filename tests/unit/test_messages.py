@@ -70,7 +70,7 @@ kinds: dict[type[Message], st.SearchStrategy[Message]] = {
 }
 any_message = st.one_of(*kinds.values())
 
-TASK = Task(index=7, program="ab" * 32, body=Body.of(b"a payload", key="runs/r/in/7"))
+TASK = Task(index=7, program="ab" * 32, program_size=1, body=Body.of(b"a payload", key="runs/r/in/7"))
 SEALED = seal(TASK, run=RUN, direction="task", key=KEY)
 
 
@@ -158,7 +158,7 @@ def test_claiming_this_run_does_not_make_a_foreign_message_ours() -> None:
 
 
 def test_bodies_do_not_change_places() -> None:
-    other = Task(index=8, program=TASK.program, body=Body.of(b"b payload", key="runs/r/in/8"))
+    other = Task(index=8, program=TASK.program, program_size=1, body=Body.of(b"b payload", key="runs/r/in/8"))
     head, _, _ = SEALED.rpartition("\n")
     _, _, text = seal(other, run=RUN, direction="task", key=KEY).rpartition("\n")
     with pytest.raises(MessageError, match="not the one sealed"):
@@ -233,7 +233,7 @@ def test_a_larger_body_travels_by_s3() -> None:
 def test_ten_full_bodies_make_one_batch(direction: Direction) -> None:
     body = Body.of(b"\xff" * INLINE_LIMIT, key="")
     widest: dict[Direction, Message] = {
-        "task": Task(index=2**63, program="f" * 64, body=body),
+        "task": Task(index=2**63, program="f" * 64, program_size=1, body=body),
         # A log stream's name has up to 512 characters.
         "result": Result(
             index=2**63,

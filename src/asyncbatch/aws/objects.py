@@ -38,7 +38,7 @@ class Objects:
 
         await endure(call)
 
-    async def get(self, key: str, *, sha256: str | None = None) -> bytes:
+    async def get(self, key: str, *, sha256: str | None = None, size: int | None = None) -> bytes:
         """Return the object under `key`.
 
         Parameters
@@ -46,7 +46,9 @@ class Objects:
         key : str
             The object's key.
         sha256 : str, optional
-            What the content must hash to; it is fetched anew where it does not.
+            What the content must hash to; it is fetched again where it does not.
+        size : int, optional
+            Bytes that the object must have: one of another size is not read.
 
         Raises
         ------
@@ -60,6 +62,9 @@ class Objects:
             with translated(f"s3:GetObject s3://{self.bucket}/{key}"):
                 response = await self._client.get_object(Bucket=self.bucket, Key=key)
                 async with response["Body"] as stream:  # releases the connection, also after a body cut short
+                    found = response["ContentLength"]
+                    if size is not None and found != size:
+                        raise BlobCorrupt(f"s3://{self.bucket}/{key} has {found} bytes, {size} expected")
                     content: bytes = await stream.read()
             if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
                 raise BlobCorrupt(f"s3://{self.bucket}/{key} ({len(content)} bytes) does not have SHA-256 {sha256}")

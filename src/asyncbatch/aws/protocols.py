@@ -33,8 +33,8 @@ class PutBlob(Protocol):
 class GetBlob(Protocol):
     """Can fetch an object."""
 
-    async def get(self, key: str, *, sha256: str | None = None) -> bytes:
-        """Return the object under `key`; `sha256` says what it must be."""
+    async def get(self, key: str, *, sha256: str | None = None, size: int | None = None) -> bytes:
+        """Return the object under `key`; `sha256` and `size` (bytes) say what it must be."""
 
 
 class AgeOfBlob(Protocol):

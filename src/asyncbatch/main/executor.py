@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 
 import anyio
 
-from asyncbatch.errors import RunClosed, SettingsError
+from asyncbatch.errors import RunClosed, SettingsError, find_first
 from asyncbatch.local import LocalEndpoint, local_endpoint
 from asyncbatch.main.dispatcher import Dispatcher, LauncherName, Status, Workers
 from asyncbatch.main.launchers import Launcher
@@ -235,9 +235,7 @@ class BatchExecutor(Executor):
                 return
             if opened.done():
                 raise
-            while isinstance(error, BaseExceptionGroup):  # a task group wraps what ends it
-                error = error.exceptions[0]
-            opened.set_exception(error)
+            opened.set_exception(find_first(error))
 
     def _fill(self, pending: deque[Future[Any]], program: Program, tiles: Iterator[tuple[Any, ...]]) -> None:
         while len(pending) < self.window and (args := next(tiles, None)) is not None:

@@ -53,7 +53,13 @@ class Outbound:
                 ticket.in_key = body.key
                 await self._run.objects.put(body.key, content)
             del content
-        task = Task(index=index, program=ticket.program.digest, body=body, spare=self._patience())
+        task = Task(
+            index=index,
+            program=ticket.program.digest,
+            program_size=len(ticket.program.content),
+            body=body,
+            spare=self._patience(),
+        )
         await self._announcements.deliver(self._sealed(task))
 
     async def send_sentinels(self, count: int) -> None:

@@ -19,7 +19,7 @@ from asyncbatch.aws.objects import Objects
 from asyncbatch.aws.outbox import Outbox
 from asyncbatch.aws.queues import Queues
 from asyncbatch.aws.session import AwsSession, open_session
-from asyncbatch.errors import AsyncBatchError, BlobMissing
+from asyncbatch.errors import AsyncBatchError, BlobMissing, find_first
 from asyncbatch.manifest import Manifest, manifest_key
 from asyncbatch.messages import BATCH_LIMIT, MESSAGE_LIMIT, Hello, seal
 from asyncbatch.versions import mismatch, versions_here
@@ -46,10 +46,7 @@ def main() -> None:
         logs.configure(os.environ.get("ASYNCBATCH_LOG", "INFO" if environment.log_stream else "WARNING"))
         status = anyio.run(_work, environment)
     except* AsyncBatchError as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        print(f"asyncbatch-worker: error: {error}", file=sys.stderr)  # noqa: T201 - this is its command line
+        print(f"asyncbatch-worker: error: {find_first(group)}", file=sys.stderr)  # noqa: T201 - this is its command line
         status = 1
     sys.exit(status)
 
