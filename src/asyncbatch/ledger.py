@@ -90,13 +90,15 @@ class Ledger:
         self.settled += 1
         return True
 
-    def withdraw(self, index: int) -> None:
-        """Forget a tile that was cancelled before it was sent."""
-        self._leave(self._states.pop(index))
+    def withdraw(self, index: int) -> bool:
+        """Forget a tile that was cancelled; return whether it had been announced to the workers."""
+        state = self._states.pop(index)
+        self._leave(state)
+        return state is State.ANNOUNCED
 
-    def unsettled(self) -> list[int]:
-        """Return the indices of all tiles that have not ended."""
-        return list(self._states)
+    def outstanding(self) -> list[int]:
+        """Return the indices of the tiles that were announced and have not ended."""
+        return [index for index, state in self._states.items() if state is State.ANNOUNCED]
 
     def width(self, slots: int) -> int:
         """Return how many tiles may be under way at one time."""

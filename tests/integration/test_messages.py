@@ -22,7 +22,12 @@ def double(tile: int) -> int:
     return 2 * tile
 
 
-TASKS: Final[list[Message]] = [Task(index=0, program="0" * 64, program_size=1, body=BODY), Sentinel(), Sentinel(), Sentinel()]
+TASKS: Final[list[Message]] = [
+    Task(index=0, program="0" * 64, program_size=1, body=BODY),
+    Sentinel(),
+    Sentinel(),
+    Sentinel(),
+]
 ANSWERS: Final[list[Message]] = [
     Result(index=0, worker="0", attempt=1, outcome="ok", seconds=0.0, body=BODY),
     Hello(worker="0", slots=1, versions={}, refusal="I am not of this run"),

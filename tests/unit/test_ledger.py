@@ -62,10 +62,10 @@ class Tiles(RuleBasedStateMachine):
         self.forget(index)
 
     @rule(data=st.data())
-    @precondition(lambda self: self.waiting or self.sending)
+    @precondition(lambda self: self.waiting or self.under_way)
     def withdraw(self, data: st.DataObject) -> None:
-        index = data.draw(st.sampled_from(sorted(self.sending) or self.waiting))
-        self.ledger.withdraw(index)
+        index = data.draw(st.sampled_from(sorted({*self.waiting, *self.under_way})))
+        assert self.ledger.withdraw(index) is (index in self.under_way - self.sending)
         self.forget(index)
 
     @rule(beyond=st.integers(0, 5))
@@ -79,7 +79,7 @@ class Tiles(RuleBasedStateMachine):
         assert self.ledger.under_way == len(self.under_way)
         assert self.ledger.sending == len(self.sending)
         assert self.ledger.waiting == len(self.waiting)
-        assert sorted(self.ledger.unsettled()) == sorted({*self.waiting, *self.under_way})
+        assert sorted(self.ledger.outstanding()) == sorted(self.under_way - self.sending)
         assert self.ledger.settled == self.ends.total()
         assert self.ledger.duplicates == self.duplicates
 
@@ -151,4 +151,4 @@ def test_a_result_before_the_announcement_returned_counts_once() -> None:
     ledger.announced(index)
     assert not ledger.settle(index)
     assert (ledger.settled, ledger.duplicates, ledger.under_way) == (1, 1, 0)
-    assert ledger.unsettled() == []
+    assert ledger.outstanding() == []

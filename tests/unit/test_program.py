@@ -101,7 +101,7 @@ def compute(tmp_path: Path) -> Compute:
 
     def call(program: Program, *args: object) -> str:
         (tmp_path / "program").write_bytes(program.content)
-        (tmp_path / "arguments").write_bytes(codec.join(encode_arguments(args, {})))
+        (tmp_path / "arguments").write_bytes(encode_arguments(args, {}))
         command = [sys.executable, "-c", COMPUTE, str(tmp_path / "program"), str(tmp_path / "arguments")]
         return subprocess.run(command, check=True, capture_output=True, text=True, cwd="/").stdout.strip()
 
@@ -288,7 +288,7 @@ def test_the_search_goes_only_so_deep() -> None:
 
 
 def test_a_tile_s_arguments_travel() -> None:
-    assert codec.decode(codec.join(encode_arguments((1, "a"), {"b": [2]}))) == ((1, "a"), {"b": [2]})
+    assert codec.decode(encode_arguments((1, "a"), {"b": [2]})) == ((1, "a"), {"b": [2]})
 
 
 def test_a_tile_s_argument_of_the_user_s_class_travels_by_value(folder: Path, compute: Compute) -> None:

@@ -60,6 +60,7 @@ _CODES: Final[dict[str, type[errors.AwsError]]] = {
     "LimitExceededException": errors.AwsBusy,
     "TransactionInProgressException": errors.AwsBusy,
     "ProvisionedThroughputExceededException": errors.AwsBusy,
+    "429": errors.AwsBusy,
     "500": errors.AwsBusy,
     "504": errors.AwsBusy,
     "502": errors.AwsBusy,
@@ -67,6 +68,9 @@ _CODES: Final[dict[str, type[errors.AwsError]]] = {
 }
 
 _PREFIX: Final = "AWS.SimpleQueueService."
+
+_NOT_IN_FLIGHT: Final = "not available for visibility timeout change"
+"""How SQS words a stale handle where its code says only that some parameter is invalid."""
 
 _CREDENTIALS: Final = (
     "no usable AWS credentials ({reason}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile by AWS_PROFILE"
@@ -135,6 +139,8 @@ def translation(error: BaseException, action: str) -> errors.AwsError:
 def by_code(code: str, reason: str, action: str) -> errors.AwsError:
     """Return our error for an error code of an AWS service."""
     ours = _CODES.get(code) or _CODES.get(code.removeprefix(_PREFIX)) or errors.AwsError
+    if code == "InvalidParameterValue" and _NOT_IN_FLIGHT in reason:
+        ours = errors.HandleStale
     if ours is errors.CredentialsMissing:
         return ours(_CREDENTIALS.format(reason=f"{code}: {reason}"))
     if ours is errors.AccessDenied:

@@ -1,5 +1,6 @@
 """S3 objects."""
 
+import base64
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final, Self
 
 from asyncbatch.aws.errors import by_code, translated
-from asyncbatch.aws.protocols import BlobAge
+from asyncbatch.aws.protocols import BlobAge, BlobInfo
 from asyncbatch.aws.retries import endure
 from asyncbatch.aws.session import AwsSession
 from asyncbatch.errors import BlobCorrupt, BlobMissing
@@ -29,12 +30,13 @@ class Objects:
         """Return the objects of `bucket`, over a client of their own."""
         return cls(bucket=bucket, _client=await session.client("s3", connections=connections))
 
-    async def put(self, key: str, content: bytes) -> None:
-        """Store `content` under `key`, over whatever was there."""
+    async def put(self, key: str, content: bytes, *, sha256: str | None = None) -> None:
+        """Store `content` under `key`, over whatever was there; S3 checks and keeps `sha256` if it is given."""
+        checksum = {"ChecksumSHA256": base64.b64encode(bytes.fromhex(sha256)).decode()} if sha256 else {}
 
         async def call() -> None:
             with translated(f"s3:PutObject s3://{self.bucket}/{key} ({len(content)} bytes)"):
-                await self._client.put_object(Bucket=self.bucket, Key=key, Body=content)
+                await self._client.put_object(Bucket=self.bucket, Key=key, Body=content, **checksum)
 
         await endure(call)
 
@@ -74,12 +76,22 @@ class Objects:
 
     async def age(self, key: str) -> BlobAge | None:
         """Return the age of the object under `key`, or None if there is none."""
+        found = await self.describe(key)
+        return None if found is None else BlobAge(seconds=found.age)
 
-        async def call() -> BlobAge:
+    async def describe(self, key: str) -> BlobInfo | None:
+        """Return what S3 knows of the object under `key`, or None if there is none."""
+
+        async def call() -> BlobInfo:
             with translated(f"s3:HeadObject s3://{self.bucket}/{key}"):
-                head = await self._client.head_object(Bucket=self.bucket, Key=key)
+                head = await self._client.head_object(Bucket=self.bucket, Key=key, ChecksumMode="ENABLED")
             answered = head["ResponseMetadata"]["HTTPHeaders"].get("date")
-            return BlobAge(seconds=_seconds_between(head["LastModified"], answered))
+            checksum = head.get("ChecksumSHA256")
+            return BlobInfo(
+                age=_seconds_between(head["LastModified"], answered),
+                size=head["ContentLength"],
+                sha256=base64.b64decode(checksum).hex() if checksum else None,
+            )
 
         try:
             return await endure(call)

@@ -23,11 +23,23 @@ class BlobAge:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlobInfo:
+    """What S3 knows of an object."""
+
+    age: float
+    """Seconds since it was written, by S3's own clock."""
+    size: int
+    """In bytes."""
+    sha256: str | None
+    """In hexadecimal; None where it was written without."""
+
+
 class PutBlob(Protocol):
     """Can store an object."""
 
-    async def put(self, key: str, content: bytes) -> None:
-        """Store `content` under `key`, over whatever was there."""
+    async def put(self, key: str, content: bytes, *, sha256: str | None = None) -> None:
+        """Store `content` under `key`, over whatever was there; S3 checks and keeps `sha256` if it is given."""
 
 
 class GetBlob(Protocol):

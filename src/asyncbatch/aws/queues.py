@@ -34,9 +34,10 @@ class Queues:
     _client: Any = field(repr=False)
 
     @classmethod
-    async def open(cls, session: AwsSession, *, connections: int = 10) -> Self:
-        """Return queues over a client of their own."""
-        return cls(endpoint_url=session.endpoint_url, _client=await session.client("sqs", connections=connections))
+    async def open(cls, session: AwsSession, *, connections: int = 10, longest_wait: float = 0.0) -> Self:
+        """Return queues over a client of their own; `longest_wait` (seconds) is for one that polls."""
+        client = await session.client("sqs", connections=connections, longest_wait=longest_wait)
+        return cls(endpoint_url=session.endpoint_url, _client=client)
 
     async def create(self, name: str, *, lease: float, tags: Mapping[str, str]) -> str:
         """Create a queue and return its URL."""
@@ -65,6 +66,20 @@ class Queues:
         """Ask for a queue's attributes, to see that it is there and may be used."""
         with translated(f"sqs:GetQueueAttributes {queue}"):
             await self._client.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
+
+    async def count(self, queue: str) -> int:
+        """Return how many messages a queue holds: waiting, delayed and received but not deleted.
+
+        SQS counts approximately, and up to a minute late.
+        """
+        names = [f"ApproximateNumberOfMessages{state}" for state in ("", "NotVisible", "Delayed")]
+
+        async def call() -> int:
+            with translated(f"sqs:GetQueueAttributes {queue}"):
+                answer = await self._client.get_queue_attributes(QueueUrl=queue, AttributeNames=names)
+            return sum(int(number) for number in answer.get("Attributes", {}).values())
+
+        return await endure(call)
 
     async def named(self, prefix: str) -> dict[str, dict[str, str]]:
         """Return the tags of all queues whose names start with `prefix`, by the queues' URLs."""

@@ -14,9 +14,15 @@ from aiobotocore.config import AioConfig
 from asyncbatch.aws.errors import translated
 from asyncbatch.errors import EndpointUnreachable
 
-_CONNECT_TIMEOUT: Final = 10.0
-_READ_TIMEOUT: Final = 60.0  # far above the 20 s of the longest poll
-_DNS_TTL: Final = 300  # a script that ends without closing its pool can't start threads to look names up
+_CONNECT_TIMEOUT: Final = 5.0
+_READ_TIMEOUT: Final = 15.0
+"""Seconds without a byte: half of the default lease, so that a dead connection costs a retry and no tile."""
+
+_POLL_MARGIN: Final = 5.0
+"""Seconds beyond a long poll's own wait in which its answer must begin."""
+
+_TRIES: Final = 3
+"""Requests that botocore makes for one call. `retries.retry_outages` goes on from there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,14 +63,26 @@ class AwsSession:
         near = get_close_matches(self.region, regions)
         return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(regions)}."
 
-    async def client(self, service: str, *, connections: int = 10) -> Any:  # noqa: ANN401 - botocore makes clients at run time
-        """Return a new client with a connection pool of its own."""
+    async def client(  # botocore makes clients at run time
+        self, service: str, *, connections: int = 10, longest_wait: float = 0.0
+    ) -> Any:  # noqa: ANN401
+        """Return a new client with a connection pool of its own.
+
+        Parameters
+        ----------
+        service : str
+            For instance ``s3``.
+        connections : int
+            Requests at one time.
+        longest_wait : float
+            Seconds that the service may take before it answers. Above 0 the client is for long polls: a poll that
+            fails is not repeated here, since whoever polls asks again.
+        """
         config = AioConfig(
             max_pool_connections=connections,
             connect_timeout=_CONNECT_TIMEOUT,
-            read_timeout=_READ_TIMEOUT,
-            retries={"mode": "standard", "total_max_attempts": 4},
-            connector_args={"ttl_dns_cache": _DNS_TTL},
+            read_timeout=longest_wait + (_POLL_MARGIN if longest_wait else _READ_TIMEOUT),
+            retries={"mode": "standard", "total_max_attempts": 1 if longest_wait else _TRIES},
             # Bodies carry a SHA-256 of ours; a CRC on top costs time and adds nothing.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 import anyio
+import anyio.lowlevel
 
 from asyncbatch.aws.jobs import Jobs
 from asyncbatch.aws.session import AwsSession, Credentials, open_session
@@ -25,8 +26,8 @@ from asyncbatch.main.crew import Crew, workers_for
 from asyncbatch.main.flow import Flow
 from asyncbatch.main.launchers import Launcher, SubprocessLauncher
 from asyncbatch.main.program import Program, ProgramCache, encode_arguments
-from asyncbatch.main.run import Run, open_run, user
-from asyncbatch.main.ticket import Ticket, outcome
+from asyncbatch.main.run import Cleanup, Run, open_run, user
+from asyncbatch.main.ticket import Ticket, wait_for
 from asyncbatch.settings import Settings
 
 log: Final = logging.getLogger(__name__)
@@ -45,8 +46,6 @@ _GRACE: Final = 2.0
 
 _HURRIED_GRACE: Final = 0.2
 """The same where tiles were given up: enough to wake those that wait for work."""
-
-_END_TIMEOUT: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +96,7 @@ class Dispatcher:
         self._settings = settings or Settings.from_environment()
         self._credentials = credentials
         self._programs = ProgramCache()
+        self._cleanup = Cleanup()
         self._ending = False
 
     async def __aenter__(self) -> Self:
@@ -109,7 +109,7 @@ class Dispatcher:
                 )
             )
             self._run = run = await stack.enter_async_context(
-                open_run(self._settings, session, on_batch=self._wanted_launcher == "batch")
+                open_run(self._settings, session, on_batch=self._wanted_launcher == "batch", cleanup=self._cleanup)
             )
             self._launcher = launcher = await self._made_launcher(run, session)
             timeout = self._settings.start_timeout or launcher.start_timeout
@@ -133,7 +133,7 @@ class Dispatcher:
             if error is None:
                 await self._flow.drained()
         finally:
-            with anyio.move_on_after(_END_TIMEOUT, shield=True):
+            with self._cleanup.bound("worker processes or jobs"):
                 await self._end()
             self._group.cancel_scope.cancel()
             await self._stack.__aexit__(None, None, None)
@@ -160,7 +160,7 @@ class Dispatcher:
         RunError
             If the run can't go on.
         """
-        return await outcome(self.submit(fn, args, kwargs))
+        return await wait_for(self.submit(fn, args, kwargs))
 
     async def map(self, fn: Callable[..., Any] | Program, /, *iterables: Iterable[object]) -> AsyncIterator[Any]:
         """Compute `fn` for the items of the iterables, and yield the results in order.
@@ -172,10 +172,11 @@ class Dispatcher:
         try:
             for args in zip(*iterables, strict=False):
                 pending.append(self.submit(program, args, {}))
-                if len(pending) >= self.window:
-                    yield await outcome(pending.popleft())
+                await anyio.lowlevel.checkpoint()  # the input may be slow, and results come meanwhile
+                while pending and (pending[0].done() or len(pending) >= self.window):
+                    yield await wait_for(pending.popleft())
             while pending:
-                yield await outcome(pending.popleft())
+                yield await wait_for(pending.popleft())
         finally:
             for future in pending:
                 future.cancel()
@@ -188,7 +189,7 @@ class Dispatcher:
         self, fn: Callable[..., Any] | Program, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> Future[Any]:
         """Take in a tile and return its future, which this event loop's thread settles."""
-        ticket = Ticket(program=self.programmed(fn), parts=encode_arguments(args, kwargs))
+        ticket = Ticket(program=self.programmed(fn), content=encode_arguments(args, kwargs))
         self.enqueue(ticket)
         return ticket.future
 
@@ -196,10 +197,13 @@ class Dispatcher:
         """Take in a tile."""
         self._flow.enqueue(ticket)
 
-    def abandon(self, error: AsyncBatchError) -> None:
-        """End the run for good: tiles that wait are cancelled, those under way fail with `error`."""
-        self._flow.cancel_waiting()
-        self._flow.abandon(error)
+    def cancel_all(self) -> None:
+        """Cancel all tiles that are not done."""
+        self._flow.cancel_all()
+
+    def hasten(self) -> None:
+        """Shorten the end of the run, at the price of what is left behind then."""
+        self._cleanup.hasten()
 
     @property
     def run(self) -> str:
@@ -214,7 +218,12 @@ class Dispatcher:
     @property
     def window(self) -> int:
         """Tiles that may be under way at one time."""
-        return self._flow.ledger.width(self._crew.slots)
+        return self._flow.window
+
+    @property
+    def failure(self) -> AsyncBatchError | None:
+        """What ended the run for good, if anything did."""
+        return self._flow.failure
 
     def status(self) -> Status:
         """Return where the run stands."""

@@ -1,27 +1,20 @@
 """The blocking way in: a `concurrent.futures.Executor` over the dispatcher."""
 
-import asyncio
-import atexit
-import threading
-from collections import deque
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
-from contextlib import AsyncExitStack
-from time import monotonic
+from functools import partial
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
-import anyio
-
-from asyncbatch.errors import RunClosed, SettingsError, find_first
-from asyncbatch.local import LocalEndpoint, local_endpoint
-from asyncbatch.main.dispatcher import Dispatcher, LauncherName, Status, Workers
+from asyncbatch.errors import SettingsError
+from asyncbatch.main.dispatcher import LauncherName, Status, Workers
 from asyncbatch.main.launchers import Launcher
+from asyncbatch.main.mapping import map_eagerly, map_lazily
 from asyncbatch.main.program import Program, encode_arguments
+from asyncbatch.main.runthread import RunThread
 from asyncbatch.main.ticket import Ticket
 from asyncbatch.settings import Settings
-
-_CLOSED: Final = "the pool has been shut down"
 
 
 class BatchExecutor(Executor):
@@ -59,24 +52,12 @@ class BatchExecutor(Executor):
         settings: Settings | None = None,
         embedded: bool = False,
     ) -> None:
-        self._stopping = False
-        self._endpoint: LocalEndpoint | None = None
-        opened: Future[None] = Future()
-        # A daemon, so that a script that never shuts the pool down can end: `_at_exit` does it then.
-        self._thread = threading.Thread(
-            target=anyio.run,
-            args=(self._serve, opened, workers, launcher, settings or Settings.from_environment(), embedded),
-            name="asyncbatch",
-            daemon=True,
+        self._run = RunThread(
+            workers=workers, launcher=launcher, settings=settings or Settings.from_environment(), embedded=embedded
         )
-        self._thread.start()
-        try:
-            opened.result()
-        except KeyboardInterrupt:
-            opened.cancel()  # the thread finds nobody waiting, and takes down what it has built
-            self._thread.join()
-            raise
-        atexit.register(self._at_exit)
+        self._run.open()
+        # A pool that is deleted ends as if it were shut down: what was submitted is computed.
+        weakref.finalize(self, self._run.end).atexit = False
 
     @classmethod
     def local(
@@ -106,21 +87,30 @@ class BatchExecutor(Executor):
     def submit(self, fn: Callable[..., Any] | Program, /, *args: object, **kwargs: object) -> Future[Any]:
         """Have one tile computed.
 
+        The arguments are copied: what happens to them afterwards does not change the tile.
+
+        Parameters
+        ----------
+        fn : callable or Program
+            What to compute.
+        *args, **kwargs
+            Its arguments.
+
+        Returns
+        -------
+        Future
+            Of what `fn` returns. It may be cancelled until the result has come; a worker that has the tile by then
+            computes it in vain.
+
         Raises
         ------
         ProgramError
             If the function or an argument does not pickle.
         RunClosed
-            If the pool has been shut down.
+            If the pool has been shut down, or this process is a fork of the one that opened it.
         """
-        if self._stopping:
-            raise RunClosed(_CLOSED)
-        ticket = Ticket(program=self._dispatcher.programmed(fn), parts=encode_arguments(args, kwargs))
-        try:
-            self._loop.call_soon_threadsafe(self._dispatcher.enqueue, ticket)
-        except RuntimeError as error:
-            raise RunClosed(_CLOSED) from error
-        return ticket.future
+        self._run.check_open()
+        return self._submit(self._run.dispatcher.programmed(fn), args, kwargs).future
 
     def map(
         self,
@@ -128,69 +118,92 @@ class BatchExecutor(Executor):
         *iterables: Iterable[Any],
         timeout: float | None = None,
         chunksize: int = 1,  # noqa: ARG002 - as the base class has it; tiles are large enough
+        buffersize: int | None = None,
     ) -> Iterator[Any]:
         """Compute `fn` for the items of the iterables, and return an iterator of the results in their order.
 
-        The iterables are read only as far ahead as the window reaches, so they may be endless.
+        All tiles are computed, whether the results are read or not. A thread reads the iterables as tiles get done,
+        and pauses while results of more than 128 MiB wait to be read, so memory is bounded. Closing the iterator, for
+        instance by leaving a ``for`` loop, cancels the tiles that are not done.
 
         Parameters
         ----------
+        fn : callable or Program
+            What to compute.
+        *iterables : iterable
+            Its arguments, up to the end of the shortest.
         timeout : float, optional
             Seconds from now in which a result must have come.
+        chunksize : int
+            Has no effect: each item is a tile.
+        buffersize : int, optional
+            Read the iterables lazily, in the thread that reads the results: at most so many tiles are submitted
+            whose results have not been read. Use it for endless iterables.
+
+        Returns
+        -------
+        iterator
+            The results.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `buffersize` is no integer, or not above 0.
+        RunClosed
+            If the pool has been shut down.
         """
-        deadline = None if timeout is None else monotonic() + timeout
-        program = self._dispatcher.programmed(fn)
+        if buffersize is not None and not isinstance(buffersize, int):
+            raise TypeError(f"buffersize is {buffersize!r}; it must be an integer or None")
+        if buffersize is not None and buffersize < 1:
+            raise ValueError(f"buffersize is {buffersize}; it must be None or above 0")
+        self._run.check_open()
+        submit = partial(self._submit, self._run.dispatcher.programmed(fn), kwargs={})
         tiles = zip(*iterables, strict=False)
-        pending: deque[Future[Any]] = deque()
-        self._fill(pending, program, tiles)
-        return self._results(pending, program, tiles, deadline)
+        if buffersize is not None:
+            return map_lazily(submit, tiles, buffersize, timeout)
+        return map_eagerly(self._run, submit, tiles, timeout)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as the base class has it
-        """Take no more tiles, and end the run.
+        """Take no more tiles, and end the run when those that were submitted are done.
 
         Parameters
         ----------
         wait : bool
-            Whether to return only when all is done and nothing of the run is left.
+            Whether to return only when all is done and nothing of the run is left. Otherwise the end of the script
+            waits for it.
         cancel_futures : bool
-            Whether to give up the tiles that are not done: those that wait are cancelled, those under way raise
-            `RunClosed`.
+            Whether to cancel the tiles that are not done.
         """
-        self._stopping = True
-        try:
-            if cancel_futures:
-                self._loop.call_soon_threadsafe(self._dispatcher.abandon, RunClosed(_CLOSED))
-            self._loop.call_soon_threadsafe(self._stop.set)
-        except RuntimeError:  # has ended already
-            atexit.unregister(self._at_exit)
+        self._run.end()
+        if cancel_futures:
+            self._run.cancel()
         if wait:
-            self._thread.join()
-            atexit.unregister(self._at_exit)
+            self._run.wait()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Shut down; after an exception, Ctrl-C for one, without waiting for the tiles under way."""
+        """Shut down; after an exception, Ctrl-C for one, the tiles that are not done are cancelled."""
         self.shutdown(wait=True, cancel_futures=error is not None)
 
     @property
     def run(self) -> str:
         """The run's id, for ``asyncbatch logs``."""
-        return self._dispatcher.run
+        return self._run.dispatcher.run
 
     @property
     def outputs(self) -> Mapping[str, str]:
         """The stack's outputs, by name."""
-        return self._dispatcher.outputs
+        return self._run.dispatcher.outputs
 
     @property
     def window(self) -> int:
         """Tiles that may be under way at one time; it grows as workers come up."""
-        return self._dispatcher.window
+        return self._run.dispatcher.window
 
     def status(self) -> Status:
         """Return where the run stands."""
-        return self._dispatcher.status()
+        return self._run.dispatcher.status()
 
     def requests(self) -> dict[str, int]:
         """Return the requests that a local pool's endpoint has had, by ``service:Operation``.
@@ -200,62 +213,11 @@ class BatchExecutor(Executor):
         SettingsError
             If this is not a local pool: AWS does not tell.
         """
-        if self._endpoint is None:
+        if self._run.endpoint is None:
             raise SettingsError("only a local pool's endpoint counts its requests")
-        return self._endpoint.requests()
+        return self._run.endpoint.requests()
 
-    async def _serve(
-        self,
-        opened: Future[None],
-        workers: Workers,
-        launcher: LauncherName | Launcher,
-        settings: Settings,
-        embedded: bool,  # noqa: FBT001 - called by the thread's start alone
-    ) -> None:
-        """Hold the run open, in a thread of its own, until told to stop."""
-        try:
-            async with AsyncExitStack() as stack:
-                if embedded:
-                    self._endpoint = await stack.enter_async_context(local_endpoint(settings))
-                # Not anyio's portal: there, each submission would wait for a turn of the loop.
-                self._loop = asyncio.get_running_loop()
-                self._stop = anyio.Event()
-                self._dispatcher = await stack.enter_async_context(
-                    Dispatcher(
-                        workers=workers,
-                        launcher=launcher,
-                        settings=self._endpoint.settings if self._endpoint else settings,
-                        credentials=self._endpoint.credentials if self._endpoint else None,
-                    )
-                )
-                opened.set_result(None)
-                await self._stop.wait()
-        except BaseException as error:
-            if opened.cancelled():
-                return
-            if opened.done():
-                raise
-            opened.set_exception(find_first(error))
-
-    def _fill(self, pending: deque[Future[Any]], program: Program, tiles: Iterator[tuple[Any, ...]]) -> None:
-        while len(pending) < self.window and (args := next(tiles, None)) is not None:
-            pending.append(self.submit(program, *args))
-
-    def _results(
-        self,
-        pending: deque[Future[Any]],
-        program: Program,
-        tiles: Iterator[tuple[Any, ...]],
-        deadline: float | None,
-    ) -> Iterator[Any]:
-        try:
-            while pending:
-                left = None if deadline is None else max(0.0, deadline - monotonic())
-                yield pending.popleft().result(left)
-                self._fill(pending, program, tiles)
-        finally:
-            for future in pending:
-                future.cancel()
-
-    def _at_exit(self) -> None:
-        self.shutdown(wait=True, cancel_futures=True)
+    def _submit(self, program: Program, args: tuple[object, ...], kwargs: dict[str, object]) -> Ticket:
+        ticket = Ticket(program=program, content=encode_arguments(args, kwargs))
+        self._run.enqueue(ticket)
+        return ticket

@@ -1,8 +1,9 @@
 """The flow of tiles through a run: from submission through the window to their results.
 
-The ledger and `batching` decide; here is what they set in motion.
+The ledger, `reconcile` and `batching` decide; here is what they set in motion.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, InvalidStateError
@@ -12,19 +13,24 @@ import anyio
 from anyio.abc import TaskGroup
 
 from asyncbatch.batching import Mean, Throughput, hold_back, spare_time
-from asyncbatch.errors import AsyncBatchError, RunClosed, RunError
+from asyncbatch.errors import AsyncBatchError, AwsError, ProgramError, RunClosed, RunError, find_first
 from asyncbatch.ledger import Ledger
 from asyncbatch.main.crew import Crew
 from asyncbatch.main.inbound import Inbound
 from asyncbatch.main.outbound import Outbound
+from asyncbatch.main.reconcile import Reconciler
 from asyncbatch.main.run import Run
 from asyncbatch.main.ticket import Ticket
-from asyncbatch.messages import BATCH_LIMIT, Goodbye, Hello, Message, Result
+from asyncbatch.main.withdrawal import Withdrawals
+from asyncbatch.messages import BATCH_LIMIT, Goodbye, Hello, Message, ProgramDamaged, Result
 
 log: Final = logging.getLogger(__name__)
 
 _LONGEST_SPARE: Final = 0.5
 """Seconds that an announcement or a result waits for others at most: progress is to be seen."""
+
+_MEMORY: Final = 256 * 2**20
+"""Bytes of payloads and results that a window holds in main's memory, unless the slots need more tiles."""
 
 
 class Flow:
@@ -48,20 +54,34 @@ class Flow:
         self._tickets: dict[int, Ticket] = {}
         self._throughput = Throughput()
         self._seconds = Mean()
+        self._payload_bytes = Mean()
+        self._result_bytes = Mean()
+        self._loop = asyncio.get_running_loop()
+        self._run = run
+        self._reconciler = Reconciler(quiet=run.settings.lease)
         self._ending = False
         self._changed = anyio.Event()
         self._outbound = Outbound(run, patience=self._patience)
+        self._withdrawals = Withdrawals(self._outbound.withdraw)
         self._inbound = Inbound(run, expecting=self._expecting, patience=self._patience, handle=self._handle)
 
     def start(self) -> None:
         """Begin to send and receive."""
-        for task in (self._outbound.run, self._inbound.run):
+        for task in (self._outbound.run, self._inbound.run, self._reconcile, self._withdrawals.run):
             self._group.start_soon(self.guarded, task)
 
     @property
     def busy(self) -> bool:
         """Whether any tile is under way or waiting."""
         return bool(self._tickets)
+
+    @property
+    def window(self) -> int:
+        """Tiles that may be under way at one time: fewer where they are large, but two for each slot."""
+        slots = self._crew.slots
+        width = self.ledger.width(slots)
+        size = (self._payload_bytes.value or 0) + (self._result_bytes.value or 0)
+        return max(min(width, 2 * max(1, slots)), min(width, int(_MEMORY / max(size, 1))))
 
     def enqueue(self, ticket: Ticket) -> None:
         """Take in a tile."""
@@ -70,7 +90,10 @@ class Flow:
             return
         if not self._tickets:
             self._throughput.begin(anyio.current_time())
-        self._tickets[self.ledger.open()] = ticket
+        self._payload_bytes.add(len(ticket.content))
+        index = self.ledger.open()
+        self._tickets[index] = ticket
+        ticket.future.add_done_callback(lambda future: self._note_done(index, future))
         self._pump()
 
     async def drained(self) -> None:
@@ -90,11 +113,12 @@ class Flow:
         self.abandon(RunClosed("the pool was shut down before this tile was done"))
         self._inbound.hurry()
 
-    def cancel_waiting(self) -> None:
-        """Cancel the tiles that are not under way yet, as the standard library does; `abandon` then forgets them."""
+    def cancel_all(self) -> None:
+        """Cancel all tiles that are not done."""
         for ticket in list(self._tickets.values()):
-            if ticket.future.cancel():
-                ticket.future.set_running_or_notify_cancel()
+            ticket.future.cancel()
+        for index in list(self._tickets):
+            self._drop_cancelled(index)
 
     def abandon(self, error: AsyncBatchError) -> None:
         """End the run for good: every tile under way or waiting fails with `error`."""
@@ -108,10 +132,14 @@ class Flow:
         """Run a background task; should it fail, every tile says so, and nobody waits for ever."""
         try:
             await task()
-        except AsyncBatchError as error:
-            self.abandon(error)
-        except Exception as error:
-            log.exception("unexpected error", extra={"action": "unexpected_error"})
+        except Exception as group:
+            error = find_first(group)
+            if isinstance(error, AsyncBatchError):
+                self.abandon(error)
+                return
+            log.error(  # noqa: TRY400 - of a group's traceback only its first error's tells anything
+                "unexpected error: %r", error, extra={"action": "unexpected_error"}, exc_info=error
+            )
             broken = RunError(f"the run broke down: {type(error).__name__}: {error}")
             broken.__cause__ = error
             self.abandon(broken)
@@ -139,24 +167,76 @@ class Flow:
         self._inbound.wake()
         while (index := self.ledger.take(self._crew.slots)) is not None:
             ticket = self._tickets[index]
-            if ticket.future.set_running_or_notify_cancel():
-                self._group.start_soon(self._send, index, ticket)
+            if ticket.future.cancelled():
+                self._drop_cancelled(index)
             else:
-                self.ledger.withdraw(index)
-                self._forget(index)
+                self._group.start_soon(self._send, index, ticket)
 
     async def _send(self, index: int, ticket: Ticket) -> None:
         try:
             await self._outbound.send(index, ticket)
+        except ProgramError as error:
+            if self.ledger.settle(index):
+                self._finish(index, ticket.future, error=error)
         except AsyncBatchError as error:
             self.abandon(error)
         else:
-            self.ledger.announced(index)
+            self._reconciler.note_news(anyio.current_time())
+            if ticket.future.cancelled():  # while it was being sent
+                self._inbound.discard(ticket.in_key)
+                self._withdrawals.add(index)
+            else:
+                self.ledger.announced(index)
+
+    def _note_done(self, index: int, future: Future[Any]) -> None:
+        """Look after a tile whose future is done, from whatever thread: it may have been cancelled."""
+        if future.cancelled():
+            try:
+                self._loop.call_soon_threadsafe(self._drop_cancelled, index)
+            except RuntimeError:  # the run is over
+                log.debug("cancelled too late", extra={"action": "cancelled_too_late", "tile": index})
+
+    def _drop_cancelled(self, index: int) -> None:
+        """Forget a cancelled tile, and withdraw its message."""
+        ticket = self._tickets.get(index)
+        if ticket is None or not ticket.future.cancelled():
+            return
+        ticket.future.set_running_or_notify_cancel()
+        if self.ledger.withdraw(index):
+            self._withdrawals.add(index)
+        self._inbound.discard(ticket.in_key)
+        self._forget(index)
+        self._pump()
+
+    async def _reconcile(self) -> None:
+        """Announce tiles again whose messages nobody holds: a tile may be slow, but never forgotten."""
+        manifest, sender = self._run.manifest, self._run.sender
+        while True:
+            await anyio.sleep(self._reconciler.interval)
+            lost = self.ledger.outstanding()
+            if not lost or not self._crew.up or not self._reconciler.is_quiet(anyio.current_time()):
+                continue
+            try:
+                count = await sender.count(manifest.task_queue) + await sender.count(manifest.result_queue)
+            except AwsError as error:
+                log.warning("queues not counted: %s", error, extra={"action": "count_failed"})
+                continue
+            if self._reconciler.is_lost(count, anyio.current_time()):
+                log.warning(
+                    "the messages of %d tiles are lost; announcing them again",
+                    len(lost),
+                    extra={"action": "tiles_lost"},
+                )
+                await self._outbound.send_again([self._tickets[index] for index in lost if index in self._tickets])
 
     async def _handle(self, message: Message) -> None:
         """Act on what a worker says."""
+        self._reconciler.note_news(anyio.current_time())
         if isinstance(message, Result):
-            await self._settle(message)
+            try:
+                await self._settle(message)
+            except AsyncBatchError as error:
+                log.warning("result refused: %s", error, extra={"action": "result_refused"})
         elif isinstance(message, Hello):
             try:
                 self._crew.hello(message)
@@ -166,25 +246,50 @@ class Flow:
         elif isinstance(message, Goodbye):
             self._crew.goodbye(message)
             log.info("worker left", extra={"action": "worker_left", **_told(message)})
+        elif isinstance(message, ProgramDamaged):
+            await self._replace_program(message)
         self._changed.set()
 
     async def _settle(self, result: Result) -> None:
         """Take in a result: the first for its tile counts, any other is dropped."""
+        key = result.body.key
         if not self.ledger.settle(result.index):
-            self._inbound.discard(result.body.key)
+            accepted = self._tickets.get(result.index)
+            if accepted is None or accepted.out_key != key:  # a copy's body may be the one that is being fetched
+                self._inbound.discard(key)
             return
         self._throughput.add(anyio.current_time())
         self._seconds.add(result.seconds)
         self._crew.progressed()
         self._pump()
         ticket = self._tickets[result.index]
+        ticket.out_key = key
         try:
-            value = await self._inbound.value(result)
-        except Exception as error:  # noqa: BLE001 - unpickling raises anything, and it concerns this tile alone
+            value = await self._inbound.value(result, ticket)
+        except AsyncBatchError as error:
             self._finish(result.index, ticket.future, error=error)
         else:
+            self._result_bytes.add(ticket.result_size)
             self._finish(result.index, ticket.future, value=value)
-        self._inbound.discard(ticket.in_key, result.body.key)
+        self._inbound.discard(ticket.in_key, key)
+
+    async def _replace_program(self, damaged: ProgramDamaged) -> None:
+        """Upload a program again that a worker could not use, as long as a tile needs it."""
+        programs = (ticket.program for ticket in self._tickets.values())
+        program = next((program for program in programs if program.digest == damaged.program), None)
+        if program is None:  # no tile needs it any more
+            return
+        log.warning(
+            "worker %s can't use program %s: %s",
+            damaged.worker,
+            damaged.program,
+            damaged.reason,
+            extra={"action": "program_damaged"},
+        )
+        try:
+            await self._outbound.replace_program(program)
+        except AwsError as error:
+            log.warning("program %s not uploaded: %s", program.digest, error, extra={"action": "upload_failed"})
 
     def _finish(
         self, index: int, future: Future[Any], *, value: object = None, error: BaseException | None = None
@@ -196,6 +301,8 @@ class Flow:
                 future.set_result(value)
         except InvalidStateError:  # cancelled, or failed with the run
             log.debug("nobody waits for this tile", extra={"action": "tile_unclaimed", "tile": index})
+        except (SystemExit, KeyboardInterrupt) as raised:  # by a callback of the user's
+            log.warning("a callback of tile %d raised %r", index, raised, extra={"action": "callback_failed"})
         self._forget(index)
 
     def _forget(self, index: int) -> None:

@@ -5,16 +5,17 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 import anyio
-import anyio.to_thread
+from anyio.abc import TaskGroup
 
-from asyncbatch import codec
 from asyncbatch.aws.objects import DELETE_LIMIT
 from asyncbatch.aws.outbox import Outbox
 from asyncbatch.aws.protocols import Received
-from asyncbatch.aws.queues import LONGEST_POLL
-from asyncbatch.errors import AwsBusy, AwsError, EndpointUnreachable, MessageError, TileError, TileLost
-from asyncbatch.main.run import Run
-from asyncbatch.messages import BATCH_LIMIT, Failure, Message, Result, unseal
+from asyncbatch.aws.retries import OUTAGE
+from asyncbatch.errors import AwsBusy, AwsError, EndpointUnreachable, MessageError
+from asyncbatch.main.results import open_result
+from asyncbatch.main.run import RESULT_POLL, Run
+from asyncbatch.main.ticket import Ticket
+from asyncbatch.messages import BATCH_LIMIT, Message, Result, unseal
 
 log: Final = logging.getLogger(__name__)
 
@@ -23,9 +24,15 @@ _GARBAGE_PATIENCE: Final = 10.0
 _BACKLOG: Final = 2  # full receives running that say that the queue holds more
 _AFTER_FULL: Final = 4  # of the patience, this part
 _DOWNLOADS: Final = 16
-_LARGE: Final = 2**20  # bytes that take longer to unpickle than a thread takes to start
-_OUTAGE: Final = 60.0  # seconds without an answer before the run is given up
-_LACKING: Final = "; workers need what your functions import: PIP_PACKAGES or EXTRA_PACKAGES put it into their image"
+
+_POLLS: Final = 2
+"""Polls under way at one time: the second starts when the first has not answered for a while."""
+
+_HUNG: Final = 2.0
+"""Seconds without an answer after which another poll is sent: a dead connection must not hold results up."""
+
+_LONGEST_LEASE: Final = 20.0
+"""Seconds for which a received result stays hidden: so long it waits if the answer to its receive is lost."""
 
 
 class Inbound:
@@ -58,8 +65,10 @@ class Inbound:
         self._awake = anyio.Event()
         self._hurried = anyio.Event()
         self._downloads = anyio.CapacityLimiter(_DOWNLOADS)
-        # As short as the workers': what a poll whose answer was lost has received stays hidden for so long.
-        self._lease = run.settings.lease
+        self._lease = min(_LONGEST_LEASE, run.settings.lease)
+        self._polls = anyio.Semaphore(_POLLS)
+        self._full = 0  # receives running that brought all they could
+        self._failing_since: float | None = None
         self._removals: Outbox[str] = Outbox(
             self._remove, most=BATCH_LIMIT, patience=lambda: min(_REMOVAL_PATIENCE, self._lease / 2), urgent=False
         )
@@ -83,34 +92,27 @@ class Inbound:
                 self._garbage.add(key)
 
     async def run(self) -> None:
-        """Receive until cancelled."""
-        answered = anyio.current_time()
+        """Receive until cancelled.
+
+        Raises
+        ------
+        AwsError
+            If AWS refuses, or does not answer for as long as a run endures an outage.
+        """
         async with anyio.create_task_group() as group:
             group.start_soon(self._removals.run)
             group.start_soon(self._garbage.run)
-            full = 0  # receives running that brought all they could
             while True:
                 await self._expect()
-                if full < _BACKLOG:
-                    await self._pause(full)
-                try:
-                    found = await self._run.receiver.receive(
-                        self._run.manifest.result_queue, most=BATCH_LIMIT, wait=LONGEST_POLL, lease=self._lease
-                    )
-                except (AwsBusy, EndpointUnreachable) as error:
-                    if anyio.current_time() - answered > _OUTAGE:
-                        raise
-                    log.warning("receive failed", extra={"action": "receive_failed", "why": error})
-                    await anyio.sleep(1.0)
-                    continue
-                answered = anyio.current_time()
-                full = full + 1 if len(found) == BATCH_LIMIT else 0
-                for received in found:
-                    message = self._opened(received)
-                    if message is not None:
-                        group.start_soon(self._handle, message)
+                if self._full < _BACKLOG:
+                    await self._pause()
+                await self._polls.acquire()
+                answered = anyio.Event()
+                group.start_soon(self._poll, answered, group)
+                with anyio.move_on_after(_HUNG):
+                    await answered.wait()
 
-    async def value(self, result: Result) -> Any:  # noqa: ANN401 - whatever the user's function returned
+    async def value(self, result: Result, ticket: Ticket) -> Any:  # noqa: ANN401 - whatever the user's function returned
         """Return what the user's function returned for a tile.
 
         Raises
@@ -119,27 +121,16 @@ class Inbound:
             If it raised.
         TileLost
             If no attempt at the tile survived.
+        AwsError
+            If the result can't be fetched.
         """
-        content = result.body.inline
-        if content is None and result.body.key is not None:
+        body = result.body
+        content = body.inline
+        if content is None and body.key is not None:
             async with self._downloads:
-                content = await self._run.objects.get(result.body.key, sha256=result.body.sha256)
-        body = bytearray(content or b"")  # writable, so that the arrays in it are
-        if len(body) < _LARGE:
-            value = codec.decode(body)
-        else:
-            value = await anyio.to_thread.run_sync(codec.decode, body)
-        if result.outcome == "ok":
-            return value
-        if isinstance(value, Failure):
-            raise _tile_error(result, value)
-        raise TileLost(
-            str(value),
-            tile=result.index,
-            attempts=result.attempt,
-            worker=result.worker,
-            log_stream=result.log_stream,
-        )
+                content = await self._run.objects.get(body.key, sha256=body.sha256, size=body.size)
+        ticket.result_size = len(content or b"")
+        return await open_result(result, content or b"")
 
     async def _expect(self) -> None:
         """Wait until something is expected."""
@@ -147,50 +138,58 @@ class Inbound:
             self._awake = anyio.Event()
             await self._awake.wait()
 
-    async def _pause(self, full: int) -> None:
+    async def _pause(self) -> None:
         """Wait while results may wait: after a full receive not as long, for some may have been left."""
-        with anyio.move_on_after(self._patience() / (_AFTER_FULL if full else 1)):
+        with anyio.move_on_after(self._patience() / (_AFTER_FULL if self._full else 1)):
             await self._hurried.wait()
 
-    def _opened(self, received: Received) -> Message | None:
+    async def _poll(self, answered: anyio.Event, group: TaskGroup) -> None:
+        """Receive once, and hand over what came."""
+        try:
+            found = await self._run.receiver.receive(
+                self._run.manifest.result_queue, most=BATCH_LIMIT, wait=RESULT_POLL, lease=self._lease
+            )
+        except (AwsBusy, EndpointUnreachable) as error:
+            await self._endure(error)
+        else:
+            self._failing_since = None
+            self._full = self._full + 1 if len(found) == BATCH_LIMIT else 0
+            for received in found:
+                message = self._open(received)
+                if message is not None:
+                    group.start_soon(self._handle, message)
+        finally:
+            self._polls.release()
+            answered.set()
+
+    async def _endure(self, error: AwsError) -> None:
+        """Wait a little after a failed receive, unless AWS has been failing for too long."""
+        now = anyio.current_time()
+        if self._failing_since is None:
+            self._failing_since = now
+        if now - self._failing_since > OUTAGE:
+            raise error
+        log.warning("receive failed: %s", error, extra={"action": "receive_failed"})
+        await anyio.sleep(1.0)
+
+    def _open(self, received: Received) -> Message | None:
         """Return a message that bears this run's seal; any other is set aside."""
         manifest = self._run.manifest
         self._removals.add(received.handle)
         try:
             return unseal(received.text, run=manifest.run, direction="result", key=manifest.key)
         except MessageError as error:
-            log.warning("message set aside", extra={"action": "message_set_aside", "why": error})
+            log.warning("message refused: %s", error, extra={"action": "message_refused"})
             return None
 
     async def _remove(self, handles: list[str]) -> None:
         try:
             await self._run.sender.remove(self._run.manifest.result_queue, handles)
         except AwsError as error:
-            log.warning("removal failed", extra={"action": "removal_failed", "why": error})
+            log.warning("messages not deleted: %s", error, extra={"action": "deletion_failed"})
 
     async def _delete(self, keys: list[str]) -> None:
         try:
             await self._run.objects.delete(keys)
         except AwsError as error:
-            log.warning("deletion failed", extra={"action": "deletion_failed", "why": error})
-
-
-def _tile_error(result: Result, failure: Failure) -> TileError:
-    """Return the error that tells of an exception in the user's function, with that exception as its cause."""
-    hint = _LACKING if failure.reason.startswith(ModuleNotFoundError.__name__) else ""
-    error = TileError(
-        failure.reason + hint,
-        tile=result.index,
-        worker=result.worker,
-        attempt=result.attempt,
-        remote_traceback=failure.traceback,
-        log_stream=result.log_stream,
-    )
-    if failure.exception is not None:
-        try:
-            cause = codec.loads(failure.exception)
-        except Exception:  # noqa: BLE001 - an exception class may not be there, or not unpickle; its text is
-            log.debug("exception does not unpickle", extra={"action": "exception_not_unpickled"})
-        else:
-            error.__cause__ = cause if isinstance(cause, BaseException) else None
-    return error
+            log.warning("objects not deleted: %s", error, extra={"action": "deletion_failed"})

@@ -1,24 +1,33 @@
-"""The way out: program, payload, announcement."""
+"""The way out: program, payload, announcement; and their withdrawal."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import anyio
 
-from asyncbatch import codec
 from asyncbatch.aws.outbox import Outbox
-from asyncbatch.errors import ProgramError
+from asyncbatch.aws.protocols import Received
+from asyncbatch.errors import MessageError, ProgramError
 from asyncbatch.main.program import Program
 from asyncbatch.main.run import Run
 from asyncbatch.main.ticket import Ticket
 from asyncbatch.manifest import PROGRAM_LIFE, in_key, program_key
-from asyncbatch.messages import BATCH_LIMIT, MESSAGE_LIMIT, Body, Sentinel, Task, seal
+from asyncbatch.messages import BATCH_LIMIT, MESSAGE_LIMIT, Body, Sentinel, Task, seal, unseal
+
+log: Final = logging.getLogger(__name__)
 
 _UPLOADS: Final = 8
 """Payloads under way at one time. More finish no sooner, but all of them later: the first tiles are wanted first."""
 
 _OBJECT_LIMIT: Final = 5 * 2**30
 """Bytes that S3 takes in one PutObject."""
+
+_SEARCH_LEASE: Final = 10.0
+"""Seconds for which a search hides the messages that it looks at, should main end in the middle of it."""
+
+_MISSES: Final = 2
+"""Receives in a row without a withdrawn tile that end a search: standard queues keep no strict order."""
 
 
 class Outbound:
@@ -46,13 +55,11 @@ class Outbound:
         """Upload what is large, and announce the tile; then a worker can have it."""
         await self._upload_program(ticket.program)
         async with self._uploads:
-            content = codec.join(ticket.parts)
-            ticket.parts = []
-            body = Body.of(content, key=in_key(self._run.manifest.run, index))
+            body = Body.of(ticket.content, key=in_key(self._run.manifest.run, index))
             if body.key is not None:
                 ticket.in_key = body.key
-                await self._run.objects.put(body.key, content)
-            del content
+                await self._run.objects.put(body.key, ticket.content)
+            ticket.content = b""
         task = Task(
             index=index,
             program=ticket.program.digest,
@@ -60,23 +67,63 @@ class Outbound:
             body=body,
             spare=self._patience(),
         )
-        await self._announcements.deliver(self._sealed(task))
+        ticket.announcement = self._sealed(task)
+        await self._announcements.deliver(ticket.announcement)
+
+    async def send_again(self, tickets: Iterable[Ticket]) -> None:
+        """Announce tiles once more whose messages are lost."""
+        for ticket in tickets:
+            await self._announcements.deliver(ticket.announcement)
 
     async def send_sentinels(self, count: int) -> None:
         """Tell `count` workers to stop."""
         for start in range(0, count, BATCH_LIMIT):
             await self._announce([self._sealed(Sentinel())] * min(BATCH_LIMIT, count - start))
 
+    async def withdraw(self, indices: set[int]) -> None:
+        """Take tiles that nobody wants out of the task queue, as far as no worker has received them.
+
+        Other tiles that are met go back to the queue: as new messages where they never were delivered to a worker, so
+        that the search does not count as a delivery.
+
+        Parameters
+        ----------
+        indices : set of int
+            The tiles. Those that are found are taken out of it.
+        """
+        queue, misses = self._run.manifest.task_queue, 0
+        while indices and misses < _MISSES:
+            found = await self._run.sender.receive(queue, most=BATCH_LIMIT, wait=0, lease=_SEARCH_LEASE)
+            if not found:
+                return
+            wanted = [received for received in found if self._index(received) not in indices]
+            fresh = [received for received in wanted if received.deliveries == 1]
+            suspects = [received.handle for received in wanted if received.deliveries > 1]
+            if fresh:
+                await self._run.sender.send(queue, [received.text for received in fresh])
+            if suspects:
+                await self._run.sender.extend(queue, suspects, 0)
+            if done := [received.handle for received in found if received.handle not in suspects]:
+                await self._run.sender.remove(queue, done)
+            misses = misses + 1 if len(wanted) == len(found) else 0
+            indices -= {self._index(received) for received in found}
+
+    async def replace_program(self, program: Program) -> None:
+        """Upload a program again if the bucket does not hold it as it is."""
+        self._programs.pop(program.digest, None)
+        await self._upload_program(program)
+
     async def _upload_program(self, program: Program) -> None:
         """Upload a program, once, and not at all if the bucket has it from another run.
 
-        One that is there but old is written anew, or the bucket's life cycle might delete it under this run.
+        One that is damaged is written again; so is one that is old, or the bucket's life cycle might delete it under
+        this run.
         """
         lock = self._programs.setdefault(program.digest, anyio.Lock())
         if lock is None:
             return
         async with lock:
-            if self._programs[program.digest] is None:
+            if self._programs.get(program.digest) is not lock:
                 return
             if len(program.content) > _OBJECT_LIMIT:
                 raise ProgramError(
@@ -84,9 +131,18 @@ class Outbound:
                     f"{_OBJECT_LIMIT} at once; pass a path, and let the function read what it needs"
                 )
             key = program_key(program.digest)
-            age = await self._run.objects.age(key)
-            if age is None or age.seconds > PROGRAM_LIFE / 2:
-                await self._run.objects.put(key, program.content)
+            found = await self._run.objects.describe(key)
+            intact = found is not None and (found.size, found.sha256) == (len(program.content), program.digest)
+            if found is not None and not intact:
+                log.warning(
+                    "the bucket's copy of program %s does not match (%d bytes, SHA-256 %s); uploading it again",
+                    program.digest,
+                    found.size,
+                    found.sha256 or "unknown",
+                    extra={"action": "program_replaced"},
+                )
+            if found is None or not intact or found.age > PROGRAM_LIFE / 2:
+                await self._run.objects.put(key, program.content, sha256=program.digest)
             self._programs[program.digest] = None
 
     async def _announce(self, texts: list[str]) -> None:
@@ -95,3 +151,12 @@ class Outbound:
     def _sealed(self, message: Task | Sentinel) -> str:
         manifest = self._run.manifest
         return seal(message, run=manifest.run, direction="task", key=manifest.key)
+
+    def _index(self, received: Received) -> int | None:
+        """Return the index of the tile that a message announces, or None if it is no tile of this run."""
+        manifest = self._run.manifest
+        try:
+            message = unseal(received.text, run=manifest.run, direction="task", key=manifest.key)
+        except MessageError:
+            return None
+        return message.index if isinstance(message, Task) else None

@@ -101,8 +101,8 @@ class ProgramCache:
         return program
 
 
-def encode_arguments(args: tuple[object, ...], kwargs: Mapping[str, object]) -> list[codec.Buffer]:
-    """Return the parts of a tile's payload.
+def encode_arguments(args: tuple[object, ...], kwargs: Mapping[str, object]) -> bytes:
+    """Return a tile's payload: a copy, so that what happens to the arguments afterwards does not matter.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def encode_arguments(args: tuple[object, ...], kwargs: Mapping[str, object]) -> 
     """
     with _by_value(*args, *kwargs.values()):
         try:
-            return codec.encode((args, kwargs))
+            return codec.join(codec.encode((args, kwargs)))
         except Exception as error:
             found = culprit(_named(args, kwargs)) or error
             raise ProgramError(f"a tile can't be sent to workers: {found}") from error

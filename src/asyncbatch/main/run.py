@@ -1,4 +1,4 @@
-"""A run's footing in AWS: its queues, its manifest, its sign of life; and their removal."""
+"""A run's footing in AWS: its queues, its manifest, its heartbeat; and their removal."""
 
 import getpass
 import logging
@@ -23,12 +23,18 @@ from asyncbatch.versions import versions_here
 
 log: Final = logging.getLogger(__name__)
 
-_SIGNS: Final = 4
-"""Signs of life in a run lease's time."""
+_BEATS: Final = 4
+"""Heartbeats in a run lease's time."""
 
-_SIGN: Final = b"alive\n"
+_BEAT: Final = b"alive\n"
+
+RESULT_POLL: Final = 10.0
+"""Seconds of a long poll of the result queue: half of SQS's limit, so that a dead connection shows sooner."""
 
 _CLEANUP_TIMEOUT: Final = 30.0
+
+_HASTY_TIMEOUT: Final = 1.0
+"""The same once the user has asked for the second time to stop."""
 
 _CLASSIC_LEASE: Final = 900.0
 """Seconds that a tile may take, its wait in a worker included, where no lease can be renewed."""
@@ -47,17 +53,62 @@ class Run:
     receiver: Queues
 
     async def keep_alive(self) -> None:
-        """Give a sign of life again and again; without it the workers leave."""
+        """Renew the run's heartbeat again and again; without it the workers leave.
+
+        A request that hangs is given up in time for the next.
+        """
+        interval = self.settings.run_lease / _BEATS
         while True:
+            why: object = "no answer from AWS"
+            with anyio.move_on_after(interval) as scope:
+                try:
+                    await self.objects.put(alive_key(self.manifest.run), _BEAT)
+                except AwsError as error:
+                    why = error
+                else:
+                    why = None
+            if why is not None:
+                log.warning("heartbeat failed: %s", why, extra={"action": "heartbeat_failed"})
+            if not scope.cancelled_caught:
+                await anyio.sleep(interval)
+
+
+class Cleanup:
+    """Bounds in time the removal of what a run has made, however main ends."""
+
+    def __init__(self) -> None:
+        self._timeout = _CLEANUP_TIMEOUT
+        self._scopes: set[anyio.CancelScope] = set()
+
+    def hasten(self) -> None:
+        """Give up soon what is still being removed, and remove nothing more that takes long."""
+        self._timeout = _HASTY_TIMEOUT
+        for scope in self._scopes:
+            scope.deadline = min(scope.deadline, anyio.current_time() + self._timeout)
+
+    @contextmanager
+    def bound(self, what: str) -> Iterator[None]:
+        """Let a removal go on although the run is being cancelled, but not for ever; log a failure."""
+        why: object = None
+        with anyio.move_on_after(self._timeout, shield=True) as scope:
+            self._scopes.add(scope)
             try:
-                await self.objects.put(alive_key(self.manifest.run), _SIGN)
+                yield
             except AwsError as error:
-                log.warning("sign of life failed", extra={"action": "sign_of_life_failed", "why": error})
-            await anyio.sleep(self.settings.run_lease / _SIGNS)
+                why = error
+            finally:
+                self._scopes.discard(scope)
+        if why or scope.cancelled_caught:
+            log.warning(
+                "%s is left behind: %s; `asyncbatch gc --delete` removes it later",
+                what,
+                why or "no answer from AWS in time",
+                extra={"action": "left_behind"},
+            )
 
 
 @asynccontextmanager
-async def open_run(settings: Settings, session: AwsSession, *, on_batch: bool) -> AsyncIterator[Run]:
+async def open_run(settings: Settings, session: AwsSession, *, on_batch: bool, cleanup: Cleanup) -> AsyncIterator[Run]:
     """Open a run on the stack that the settings name; at the block's end, nothing of it is left.
 
     Parameters
@@ -68,6 +119,8 @@ async def open_run(settings: Settings, session: AwsSession, *, on_batch: bool) -
         Whose clients serve it.
     on_batch : bool
         Whether its workers are jobs, with the rights that the stack gives them.
+    cleanup : Cleanup
+        Bounds the removal.
 
     Raises
     ------
@@ -96,7 +149,7 @@ async def open_run(settings: Settings, session: AwsSession, *, on_batch: bool) -
             )
         else:
             task_queue, result_queue = [
-                await footing.enter_async_context(_queue(sender, f"asyncbatch-{run}-{end}", settings, run))
+                await footing.enter_async_context(_queue(sender, f"asyncbatch-{run}-{end}", settings, run, cleanup))
                 for end in ("task", "result")
             ]
         manifest = Manifest(
@@ -110,7 +163,7 @@ async def open_run(settings: Settings, session: AwsSession, *, on_batch: bool) -
             idle_timeout=settings.idle_timeout,
             max_attempts=settings.max_attempts,
         )
-        await footing.enter_async_context(_prefix(objects, manifest))
+        await footing.enter_async_context(_prefix(objects, manifest, cleanup))
         log.info("run opened", extra={"action": "run_opened", "run": run, "bucket": bucket})
         yield Run(
             settings=settings,
@@ -119,7 +172,7 @@ async def open_run(settings: Settings, session: AwsSession, *, on_batch: bool) -
             assignment=Assignment(run=run, bucket=bucket, region=settings.region, endpoint_url=settings.endpoint_url),
             objects=objects,
             sender=sender,
-            receiver=await Queues.open(session),
+            receiver=await Queues.open(session, longest_wait=RESULT_POLL),
         )
 
 
@@ -134,7 +187,7 @@ def fitted_to(settings: Settings, outputs: Mapping[str, str]) -> Settings:
 
 
 @asynccontextmanager
-async def _queue(queues: Queues, name: str, settings: Settings, run: str) -> AsyncIterator[str]:
+async def _queue(queues: Queues, name: str, settings: Settings, run: str, cleanup: Cleanup) -> AsyncIterator[str]:
     """Create a queue for the time of the block. Its name is unique, since SQS blocks a name for 60 s."""
     tags = {"asyncbatch:run": run, "asyncbatch:stack": settings.stack, "asyncbatch:user": user()}
     with anyio.CancelScope(shield=True):  # a queue made by a request cut short would have no owner
@@ -142,33 +195,21 @@ async def _queue(queues: Queues, name: str, settings: Settings, run: str) -> Asy
     try:
         yield queue
     finally:
-        with _clean_up(queue):
+        with cleanup.bound(f"queue {queue}"):
             await queues.drop(queue)
 
 
 @asynccontextmanager
-async def _prefix(objects: Objects, manifest: Manifest) -> AsyncIterator[None]:
-    """Have the run's manifest and sign of life in the bucket for the time of the block, and nothing after it."""
+async def _prefix(objects: Objects, manifest: Manifest, cleanup: Cleanup) -> AsyncIterator[None]:
+    """Have the run's manifest and heartbeat in the bucket for the time of the block, and nothing after it."""
     try:
-        await objects.put(alive_key(manifest.run), _SIGN)
+        await objects.put(alive_key(manifest.run), _BEAT)
         await objects.put(manifest_key(manifest.run), manifest.to_json())
         yield
     finally:
         prefix = run_prefix(manifest.run)
-        with _clean_up(prefix):
+        with cleanup.bound(f"s3://{objects.bucket}/{prefix}"):
             await objects.delete_prefix(prefix)
-
-
-@contextmanager
-def _clean_up(what: str) -> Iterator[None]:
-    """Let a removal go on although the run is being cancelled, but not for ever; a failure is told, not raised."""
-    with anyio.move_on_after(_CLEANUP_TIMEOUT, shield=True) as scope:
-        try:
-            yield
-        except AwsError as error:
-            log.warning("left behind", extra={"action": "left_behind", "what": what, "why": error})
-    if scope.cancelled_caught:
-        log.warning("left behind", extra={"action": "left_behind", "what": what, "why": "no answer from AWS"})
 
 
 def user() -> str:

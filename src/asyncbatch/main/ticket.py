@@ -6,23 +6,28 @@ from typing import Any
 
 import anyio
 
-from asyncbatch import codec
 from asyncbatch.main.program import Program
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False, weakref_slot=True)
 class Ticket:
     """A tile and whoever waits for it."""
 
     program: Program
-    parts: list[codec.Buffer] = field(repr=False)
-    """The payload; dropped when it has been sent."""
+    content: bytes = field(repr=False)
+    """The payload as it was at submission; dropped when it lies in S3 or in the announcement."""
     future: Future[Any] = field(default_factory=Future)
     in_key: str | None = None
     """Where the payload lies, if not in the message."""
+    announcement: str = field(default="", repr=False)
+    """The message that announces the tile, to be sent again if it gets lost."""
+    out_key: str | None = None
+    """Where the accepted result lies, if not in its message."""
+    result_size: int = 0
+    """Bytes of the result in memory, once it has come."""
 
 
-async def outcome(future: Future[Any]) -> Any:  # noqa: ANN401 - whatever the user's function returns
+async def wait_for(future: Future[Any]) -> Any:  # noqa: ANN401 - whatever the user's function returns
     """Await a future of `concurrent.futures` that is settled by this event loop's thread."""
     settled = anyio.Event()
     future.add_done_callback(lambda _: settled.set())

@@ -17,7 +17,7 @@ from asyncbatch import logs
 from asyncbatch.aws.metadata import MachineMetadata
 from asyncbatch.aws.objects import Objects
 from asyncbatch.aws.outbox import Outbox
-from asyncbatch.aws.queues import Queues
+from asyncbatch.aws.queues import LONGEST_POLL, Queues
 from asyncbatch.aws.session import AwsSession, open_session
 from asyncbatch.errors import AsyncBatchError, BlobMissing, find_first
 from asyncbatch.manifest import Manifest, manifest_key
@@ -123,7 +123,7 @@ async def _worker(  # noqa: PLR0917
     worker = Worker(
         manifest=manifest,
         tiles=tiles,
-        receiver=await Queues.open(session),
+        receiver=await Queues.open(session, longest_wait=LONGEST_POLL),
         keeper=await Queues.open(session),
         sender=sender,
         blobs=objects,

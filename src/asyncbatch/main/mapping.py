@@ -1,0 +1,193 @@
+"""`map`: feeds tiles in the background, and hands out their results in order."""
+
+import logging
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from functools import partial
+from itertools import islice
+from time import monotonic
+from typing import Any, Final
+
+from asyncbatch.errors import RunClosed
+from asyncbatch.main.runthread import RunThread
+from asyncbatch.main.ticket import Ticket
+
+log: Final = logging.getLogger(__name__)
+
+Submit = Callable[[tuple[Any, ...]], Ticket]
+
+_UNREAD: Final = 128 * 2**20
+"""Bytes of results that wait to be read, beyond which no more tiles are fed."""
+
+_GLANCE: Final = 0.5
+"""Seconds after which a feeder without news looks whether the pool is being shut down."""
+
+
+def map_eagerly(
+    run: RunThread, submit: Submit, tiles: Iterator[tuple[Any, ...]], timeout: float | None
+) -> Iterator[Any]:
+    """Feed all tiles from a thread of their own, as fast as they get done, and return their results in order.
+
+    Parameters
+    ----------
+    run : RunThread
+        The opened run.
+    submit : callable
+        Submits a tile, given its arguments.
+    tiles : iterator of tuple
+        The tiles' arguments.
+    timeout : float or None
+        Seconds from now in which each result must have come.
+    """
+    feeder = _Feeder(run, submit, tiles)
+    results = feeder.read(_deadline(timeout))
+    weakref.finalize(results, feeder.forget).atexit = False
+    threading.Thread(target=feeder.feed, name="asyncbatch-map", daemon=True).start()
+    return results
+
+
+def map_lazily(
+    submit: Submit, tiles: Iterator[tuple[Any, ...]], buffersize: int, timeout: float | None
+) -> Iterator[Any]:
+    """Submit `buffersize` tiles, and one more for each result that is read; return the results in order."""
+    pending = deque(submit(args).future for args in islice(tiles, buffersize))
+    return _read_lazily(submit, tiles, pending, _deadline(timeout))
+
+
+def _read_lazily(
+    submit: Submit, tiles: Iterator[tuple[Any, ...]], pending: deque[Future[Any]], deadline: float | None
+) -> Iterator[Any]:
+    try:
+        while pending:
+            result = pending.popleft().result(_seconds_left(deadline))
+            if (args := next(tiles, None)) is not None:
+                pending.append(submit(args).future)
+            yield result
+    finally:
+        for future in pending:
+            future.cancel()
+
+
+def _deadline(timeout: float | None) -> float | None:
+    return None if timeout is None else monotonic() + timeout
+
+
+def _seconds_left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - monotonic())
+
+
+class _Feeder:
+    """One `map`: a thread feeds it, and its caller reads it.
+
+    The reader's generator refers to the feeder and not the other way round, so that one that nobody can read any more
+    is seen to be so.
+    """
+
+    def __init__(self, run: RunThread, submit: Submit, tiles: Iterator[tuple[Any, ...]]) -> None:
+        self._run = run
+        self._submit = submit
+        self._tiles = tiles
+        self._changed = threading.Condition(threading.RLock())  # the garbage collector may call `forget` at any time
+        self._entries: deque[Ticket] = deque()
+        """Tiles whose results have not been read, in order."""
+        self._outstanding = 0
+        self._unread = 0
+        self._error: BaseException | None = None
+        self._fed = False
+        self._stopped = False
+        self._forgotten = False
+
+    def feed(self) -> None:
+        """Feed all tiles; an error of the input is raised where its result would have been read."""
+        try:
+            with self._run.feeding():
+                for args in self._tiles:
+                    if not self._wait_for_room():
+                        self._error = self._run.dispatcher.failure or RunClosed(
+                            "the pool was shut down before this tile"
+                        )
+                        break
+                    self._add(self._submit(args))
+        except BaseException as error:  # noqa: BLE001 - the input is the user's code
+            self._error = error
+        with self._changed:
+            self._fed = True
+            self._changed.notify_all()
+            if self._error is not None and self._forgotten and not self._stopped:
+                log.warning("map ended early: %r", self._error, extra={"action": "map_ended_early"})
+
+    def read(self, deadline: float | None) -> Iterator[Any]:
+        """Yield the results; when the iterator is closed before its end, the other tiles are cancelled."""
+        try:
+            while (ticket := self._next(deadline)) is not None:
+                yield self._take(ticket, deadline)
+            if self._error is not None:
+                raise self._error
+        finally:
+            self._stop()
+
+    def forget(self) -> None:
+        """Keep no results from now on, since nobody can read them. The tiles are computed nonetheless."""
+        with self._changed:
+            self._forgotten = True
+            self._entries.clear()
+            self._changed.notify_all()
+
+    def _wait_for_room(self) -> bool:
+        """Wait until another tile may be fed; return False if none can be fed any more."""
+        with self._changed:
+            while not (over := self._is_over()) and not self._has_room():
+                self._changed.wait(_GLANCE)
+            return not over
+
+    def _is_over(self) -> bool:
+        return self._stopped or self._run.cancelled.is_set() or self._run.dispatcher.failure is not None
+
+    def _has_room(self) -> bool:
+        unbounded = self._forgotten or self._run.stopping  # at its end the pool computes what it was given
+        return self._outstanding < self._run.dispatcher.window and (unbounded or self._unread < _UNREAD)
+
+    def _add(self, ticket: Ticket) -> None:
+        with self._changed:
+            self._outstanding += 1
+            if not self._forgotten:
+                self._entries.append(ticket)
+            self._changed.notify_all()
+        # Weakly: a future that refers to its ticket would keep its result until the next garbage collection.
+        ticket.future.add_done_callback(partial(self._note_done, weakref.ref(ticket)))
+
+    def _note_done(self, reference: weakref.ref[Ticket], _: Future[Any]) -> None:
+        ticket = reference()
+        with self._changed:
+            self._outstanding -= 1
+            self._unread += 0 if ticket is None else ticket.result_size
+            self._changed.notify_all()
+
+    def _next(self, deadline: float | None) -> Ticket | None:
+        """Wait for the next tile to be fed; return None if there is no more."""
+        with self._changed:
+            while not self._entries and not self._fed:
+                if not self._changed.wait(_seconds_left(deadline)):
+                    raise TimeoutError
+            return self._entries.popleft() if self._entries else None
+
+    def _take(self, ticket: Ticket, deadline: float | None) -> Any:  # noqa: ANN401 - whatever the user's function returns
+        try:
+            return ticket.future.result(_seconds_left(deadline))
+        finally:
+            ticket.future.cancel()  # unless it is done
+            with self._changed:
+                self._unread -= ticket.result_size
+                self._changed.notify_all()
+
+    def _stop(self) -> None:
+        with self._changed:
+            self._stopped = True
+            entries = list(self._entries)
+            self._entries.clear()
+            self._changed.notify_all()
+        for ticket in entries:
+            ticket.future.cancel()

@@ -1,0 +1,263 @@
+"""A run in a thread of its own, for callers that block: from its opening until nothing of it is left."""
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import AsyncExitStack, contextmanager
+from typing import Final
+
+import anyio
+
+from asyncbatch.errors import RunClosed, find_first
+from asyncbatch.local import LocalEndpoint, local_endpoint
+from asyncbatch.main.dispatcher import Dispatcher, LauncherName, Workers
+from asyncbatch.main.launchers import Launcher
+from asyncbatch.main.ticket import Ticket
+from asyncbatch.settings import Settings
+from asyncbatch.signals import LeavingByException
+
+_CLOSED: Final = "the pool has been shut down"
+_FORKED: Final = "the pool belongs to process {owner}, and this one ({pid}) is a fork of it; open another pool here"
+
+_STOPS: Final = 2
+"""Ctrl-C's that are answered in order: the first cancels the tiles, the second shortens the end."""
+
+
+class RunThread:
+    """Holds a run open, and ends it in order however the process ends.
+
+    Parameters
+    ----------
+    workers, launcher, settings
+        As `Dispatcher` has them.
+    embedded : bool
+        Whether to start an emulated AWS for this run alone.
+    """
+
+    def __init__(
+        self, *, workers: Workers, launcher: LauncherName | Launcher, settings: Settings, embedded: bool
+    ) -> None:
+        self.endpoint: LocalEndpoint | None = None
+        self.cancelled = threading.Event()
+        """Set when the tiles that are not done have been given up."""
+        self._ended = threading.Event()
+        self._owner = os.getpid()
+        self._lock = threading.RLock()  # the garbage collector may call `end` in the middle of anything
+        self._stopping = False
+        self._feeders = 0
+        self._signals = LeavingByException()
+        self._arguments = (workers, launcher, settings, embedded)
+        self._dispatcher: Dispatcher | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: anyio.Event | None = None
+
+    def open(self) -> None:
+        """Open the run, and return when tiles may be submitted.
+
+        Raises
+        ------
+        AsyncBatchError
+            If it can't be opened.
+        """
+        opened: Future[None] = Future()
+        # A daemon, since the script's end must reach `_finish_runs`, which then waits for this thread.
+        threading.Thread(target=self._run, args=(opened, *self._arguments), name="asyncbatch", daemon=True).start()
+        self._signals.start()
+        _RUNS.add(self)
+        try:
+            opened.result()
+        except BaseException:
+            opened.cancel()  # the thread finds nobody waiting, and takes down what it has built
+            self.wait()
+            raise
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        """The dispatcher of the opened run."""
+        if self._dispatcher is None:
+            raise RunClosed(_CLOSED)
+        return self._dispatcher
+
+    @property
+    def stopping(self) -> bool:
+        """Whether no more tiles are taken."""
+        return self._stopping
+
+    def check_open(self) -> None:
+        """Raise if tiles can't be submitted.
+
+        Raises
+        ------
+        RunClosed
+            If the run is ending, or belongs to the process of which this one is a fork.
+        """
+        if os.getpid() != self._owner:
+            raise RunClosed(_FORKED.format(owner=self._owner, pid=os.getpid()))
+        if self._stopping:
+            raise RunClosed(_CLOSED)
+
+    def enqueue(self, ticket: Ticket) -> None:
+        """Hand a tile to the dispatcher, from any thread.
+
+        Raises
+        ------
+        RunClosed
+            If the run is over.
+        """
+        if self.cancelled.is_set():
+            ticket.future.cancel()
+            ticket.future.set_running_or_notify_cancel()
+            return
+        if not self._call(self.dispatcher.enqueue, ticket):
+            raise RunClosed(_CLOSED)
+
+    @contextmanager
+    def feeding(self) -> Iterator[None]:
+        """Keep the run open while the block hands over tiles that were accepted before its end."""
+        with self._lock:
+            self.check_open()
+            self._feeders += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._feeders -= 1
+                self._close_if_over()
+
+    def end(self) -> None:
+        """Take no more tiles, and end the run when those that it has are done. Does not wait."""
+        if os.getpid() != self._owner:
+            return
+        with self._lock:
+            self._stopping = True
+            self._close_if_over()
+
+    def cancel(self) -> None:
+        """Cancel all tiles that are not done."""
+        self.cancelled.set()
+        if self._dispatcher is not None:
+            self._call(self._dispatcher.cancel_all)
+        with self._lock:
+            self._close_if_over()
+
+    def wait(self) -> None:
+        """Return when nothing of the run is left.
+
+        Ctrl-C, or a signal that ends the process, cancels the tiles that are not done; once more, it shortens the
+        end. Either is raised when the run has ended.
+        """
+        if os.getpid() != self._owner:
+            return
+        first: BaseException | None = None
+        stops = 0
+        while not self._ended.is_set():
+            try:
+                # Not by joining the thread: in CPython 3.11 an interrupted join takes a thread for stopped.
+                self._ended.wait()
+            except (KeyboardInterrupt, SystemExit) as error:
+                first = first or error
+                stops += 1
+                if stops > _STOPS:
+                    raise
+                self.end()
+                self.cancel()
+                if stops == _STOPS and self._dispatcher is not None:
+                    self._call(self._dispatcher.hasten)
+        self._signals.stop()
+        if first is not None:
+            raise first
+
+    def finish(self) -> None:
+        """Finish the run at the end of the script: its tiles are computed, unless the user has asked to stop."""
+        self.end()
+        interrupted = not hasattr(sys, "ps1") and getattr(sys, "last_type", None) is KeyboardInterrupt
+        if interrupted or self._signals.received is not None:
+            self.cancel()
+        self.wait()
+
+    def _call(self, function: Callable[..., object], *args: object) -> bool:
+        """Have a function called in the run's thread; return False if that is not there yet, or over."""
+        if self._loop is None:
+            return False
+        try:
+            self._loop.call_soon_threadsafe(function, *args)
+        except RuntimeError:
+            return False
+        return True
+
+    def _close_if_over(self) -> None:
+        if self._stopping and self._stop is not None and (self.cancelled.is_set() or not self._feeders):
+            self._call(self._stop.set)
+
+    def _run(
+        self,
+        opened: Future[None],
+        workers: Workers,
+        launcher: LauncherName | Launcher,
+        settings: Settings,
+        embedded: bool,  # noqa: FBT001 - called by the thread's start alone
+    ) -> None:
+        try:
+            anyio.run(self._serve, opened, workers, launcher, settings, embedded)
+        finally:
+            self._ended.set()
+
+    async def _serve(
+        self,
+        opened: Future[None],
+        workers: Workers,
+        launcher: LauncherName | Launcher,
+        settings: Settings,
+        embedded: bool,  # noqa: FBT001 - as above
+    ) -> None:
+        """Hold the run open until told to stop."""
+        try:
+            async with AsyncExitStack() as stack:
+                if embedded:
+                    self.endpoint = await stack.enter_async_context(local_endpoint(settings))
+                # Not anyio's portal: there, each submission would wait for a turn of the loop.
+                self._loop = asyncio.get_running_loop()
+                self._stop = anyio.Event()
+                self._dispatcher = await stack.enter_async_context(
+                    Dispatcher(
+                        workers=workers,
+                        launcher=launcher,
+                        settings=self.endpoint.settings if self.endpoint else settings,
+                        credentials=self.endpoint.credentials if self.endpoint else None,
+                    )
+                )
+                opened.set_result(None)
+                await self._stop.wait()
+        except BaseException as error:
+            if opened.cancelled():
+                return
+            if opened.done():
+                raise
+            opened.set_exception(find_first(error))
+
+
+_RUNS: Final[weakref.WeakSet[RunThread]] = weakref.WeakSet()
+"""The runs of this process, which its end has to reach: Python knows no other way to tell them."""
+
+
+def _finish_runs() -> None:
+    """Finish all runs, and end the process as a signal that comes meanwhile would have ended it."""
+    try:
+        for run in list(_RUNS):
+            run.finish()
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    except SystemExit as error:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(error.code if isinstance(error.code, int) else 1)
+
+
+# As `concurrent.futures` does: here threads can still be started and names be looked up, at `atexit` no longer.
+threading._register_atexit(_finish_runs)  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public one
