@@ -6,14 +6,21 @@ so that reading it takes the right to read the bucket: neither a job's descripti
 
 import dataclasses
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Final, Self
 
 from asyncbatch.errors import MessageError
+from asyncbatch.fields import Attempt, Seconds, VersionError, build, quote
 from asyncbatch.messages import VERSION
 
 JOB_PREFIX: Final = "asyncbatch-"
 """What the names of all jobs start with."""
+
+KEY_SIZE: Final = 32
+"""Bytes of a run's key."""
+
+_KEY: Final = re.compile(rf"[0-9a-f]{{{2 * KEY_SIZE}}}")
 
 PROGRAM_LIFE: Final = 7 * 24 * 3600
 """Seconds after which the bucket's life cycle deletes a program."""
@@ -29,10 +36,10 @@ class Manifest:
     key: bytes = field(repr=False)
     versions: dict[str, str]
     """Main's."""
-    lease: float
-    run_lease: float
-    idle_timeout: float
-    max_attempts: int
+    lease: Seconds
+    run_lease: Seconds
+    idle_timeout: Seconds
+    max_attempts: Attempt
 
     def to_json(self) -> bytes:
         """Return the manifest as it lies in the bucket."""
@@ -45,17 +52,29 @@ class Manifest:
 
         Raises
         ------
+        VersionError
+            If it is one of another version.
         MessageError
-            If it is not one of this version.
+            If it is not a manifest, and as the root of the other.
         """
         try:
             values = json.loads(text)
-            found = values.pop("version")
-            if found != VERSION:
-                raise MessageError(f"the run's manifest is of version {found}; this worker speaks version {VERSION}")
-            return cls(**values | {"key": bytes.fromhex(values["key"])})
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
-            raise MessageError(f"not a run's manifest: {text[:60]!r}") from error
+            version = values.pop("version")
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+            # Its text is not shown: the key may be in it.
+            raise MessageError(f"not a run's manifest: {len(text)} bytes") from error
+        if version != VERSION:
+            raise VersionError(
+                f"the run's manifest is of version {quote(version)}; this worker speaks version {VERSION}"
+            )
+        return build(cls, values | {"key": _open_key(values.get("key"))})
+
+
+def _open_key(described: object) -> bytes:
+    """Return the run's key, which a manifest has in hexadecimal digits."""
+    if not isinstance(described, str) or not _KEY.fullmatch(described):
+        raise VersionError(f"the key in the run's manifest is not {KEY_SIZE} bytes; main and worker differ in version")
+    return bytes.fromhex(described)
 
 
 def run_prefix(run: str) -> str:

@@ -17,9 +17,10 @@ import hashlib
 import hmac
 import json
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, get_args
 
 from asyncbatch.errors import MessageError
+from asyncbatch.fields import Attempt, Count, Seconds, VersionError, build, quote
 
 VERSION: Final = 2
 
@@ -35,11 +36,6 @@ INLINE_LIMIT: Final = 72_000
 Ten of them, as base64 and with their heads, still make one batch of 1 MiB.
 """
 
-_SHOWN: Final = 60
-"""Characters of a refused message that an error quotes: a log line must stay short."""
-
-_Built = TypeVar("_Built")
-
 Direction = Literal["task", "result"]
 Outcome = Literal["ok", "error", "lost"]
 
@@ -48,12 +44,16 @@ class ForeignMessageError(MessageError):
     """A well-formed message that belongs to another run."""
 
 
+class SealError(MessageError):
+    """A message, or a body beside it, that is not what was sealed with this run's key."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Body:
     """The bytes that belong to a message: either here, or under a key in S3."""
 
     sha256: str
-    size: int
+    size: Count
     inline: bytes | None = field(default=None, repr=False)
     key: str | None = None
 
@@ -70,14 +70,14 @@ class Body:
 class Task:
     """Main to worker: compute this tile."""
 
-    index: int
+    index: Count
     program: str
     """SHA-256 of the program."""
-    program_size: int
+    program_size: Count
     """Bytes of the program."""
     body: Body
     """The pickled ``(args, kwargs)``."""
-    spare: float = 0.0
+    spare: Seconds = 0.0
     """Seconds for which main, busy with others, lets the result wait for company."""
 
 
@@ -90,11 +90,11 @@ class Sentinel:
 class Result:
     """Worker to main: what became of a tile."""
 
-    index: int
+    index: Count
     worker: str
-    attempt: int
+    attempt: Attempt
     outcome: Outcome
-    seconds: float
+    seconds: Seconds
     """Time the user's function took."""
     body: Body
     """Pickled: the value; or for ``error`` a `Failure`; or for ``lost`` the reason, a string."""
@@ -117,7 +117,7 @@ class Hello:
     """Worker to main: I am up, or: I can't work for you."""
 
     worker: str
-    slots: int
+    slots: Count
     versions: dict[str, str]
     log_stream: str = ""
     refusal: str = ""
@@ -130,9 +130,9 @@ class Goodbye:
 
     worker: str
     reason: str
-    tiles: int
-    busy_seconds: float
-    requests: dict[str, int]
+    tiles: Count
+    busy_seconds: Seconds
+    requests: dict[str, Count]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +148,6 @@ class ProgramDamaged:
 Message = Task | Sentinel | Result | Hello | Goodbye | ProgramDamaged
 
 _KINDS: Final[dict[str, type[Message]]] = {kind.__name__: kind for kind in get_args(Message)}
-_FIELDS: Final[dict[type, dict[str, Any]]] = {kind: get_type_hints(kind) for kind in (*_KINDS.values(), Body)}
 
 
 def seal(message: Message, *, run: str, direction: Direction, key: bytes) -> str:
@@ -171,88 +170,45 @@ def unseal(text: str, *, run: str, direction: Direction, key: bytes) -> Message:
     ------
     ForeignMessageError
         If it belongs to another run.
+    SealError
+        If it is not sealed with this run's key, or for the other direction.
+    VersionError
+        If it is of another version, or its fields are.
     MessageError
-        If it is not a message, of another version, or not sealed with this run's key.
+        If it is not a message, and as the root of the others.
     """
     try:
         mac, head_text, inline_text = text.encode("ascii").decode().split("\n")
         head = json.loads(head_text)
         found_run, version, kind = head.pop("run"), head.pop("version"), head.pop("kind")
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
-        raise MessageError(f"not an asyncbatch message: {_quoted(text)}") from error
+        raise MessageError(f"not an asyncbatch message: {quote(text)}") from error
     if found_run != run:
-        raise ForeignMessageError(f"message of run {_quoted(found_run)} on a queue of run {run!r}")
+        raise ForeignMessageError(f"message of run {quote(found_run)} on a queue of run {run!r}")
     if version != VERSION or not isinstance(kind, str) or kind not in _KINDS:
-        raise MessageError(
-            f"message of kind {_quoted(kind)} and version {_quoted(version)}; this side speaks version {VERSION}"
+        raise VersionError(
+            f"message of kind {quote(kind)} and version {quote(version)}; this side speaks version {VERSION}"
         )
     if not hmac.compare_digest(mac.encode(), _mac(head_text, direction, key).encode()):
-        raise MessageError(f"message of kind {kind!r} of run {run!r} does not carry this run's seal")
+        raise SealError(f"message of kind {kind!r} of run {run!r} does not carry this run's seal")
     if "body" in head:
         head["body"] = _open_body(head["body"], inline_text)
-    return _build(_KINDS[kind], head)
+    return build(_KINDS[kind], head)
 
 
 def _open_body(described: object, inline_text: str) -> Body:
     """Return the body that a sealed head describes, its inline bytes verified."""
-    body = _build(Body, described)
+    body = build(Body, described)
     if body.key is not None:
         return body
     try:
         inline = base64.b64decode(inline_text, validate=True)
     except binascii.Error as error:
-        raise MessageError(f"inline body is not base64: {error}") from error
-    if not hmac.compare_digest(hashlib.sha256(inline).hexdigest().encode(), body.sha256.encode()):
-        raise MessageError(f"inline body is not the one sealed: {len(inline)} bytes, {body.size} expected")
+        raise SealError(f"inline body is not base64: {error}") from error
+    digest = hashlib.sha256(inline).hexdigest()
+    if len(inline) != body.size or digest != body.sha256:
+        raise SealError(f"inline body is not the one sealed: {len(inline)} bytes, {body.size} expected")
     return dataclasses.replace(body, inline=inline)
-
-
-def _build(kind: type[_Built], values: object) -> _Built:
-    """Return the dataclass that sealed values describe.
-
-    A seal says who wrote them, not by which release: a field more, or of another type, is another version's.
-
-    Raises
-    ------
-    MessageError
-        If the values are not those of the dataclass.
-    """
-    fields = _FIELDS[kind]
-    if not isinstance(values, dict):
-        raise MessageError(f"{kind.__name__} is {_quoted(values)}, not an object; main and worker differ in version")
-    for name, value in values.items():
-        if name not in fields or not _fits(value, fields[name]):
-            raise MessageError(
-                f"{kind.__name__} has the field {_quoted(name)} with {_quoted(value)}, which this version does not "
-                "know; main and worker differ in version"
-            )
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise MessageError(f"{kind.__name__} lacks a field: {error}; main and worker differ in version") from error
-
-
-def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401 - a type hint
-    """Return whether a value from JSON is of the type that a field has."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin is Literal:
-        return value in arguments
-    if origin is dict:
-        key, item = arguments
-        return isinstance(value, dict) and all(_fits(k, key) and _fits(v, item) for k, v in value.items())
-    if arguments:  # a union
-        return any(_fits(value, argument) for argument in arguments)
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, hint)
-
-
-def _quoted(value: object) -> str:
-    """Return how a value looks, cut short."""
-    shown = value if isinstance(value, str) else repr(value)
-    return repr(shown[:_SHOWN]) + ("…" if len(shown) > _SHOWN else "")
 
 
 def _mac(head: str, direction: Direction, key: bytes) -> str:

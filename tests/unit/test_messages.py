@@ -1,7 +1,6 @@
 import dataclasses
 import hashlib
 import json
-import re
 from typing import Any, get_args
 
 import pytest
@@ -10,10 +9,12 @@ from hypothesis import strategies as st
 
 from asyncbatch import messages
 from asyncbatch.errors import MessageError
+from asyncbatch.fields import SHOWN, VersionError
 from asyncbatch.messages import (
     BATCH_LIMIT,
     INLINE_LIMIT,
     MESSAGE_LIMIT,
+    VERSION,
     Body,
     Direction,
     ForeignMessageError,
@@ -21,7 +22,9 @@ from asyncbatch.messages import (
     Hello,
     Message,
     Outcome,
+    ProgramDamaged,
     Result,
+    SealError,
     Sentinel,
     Task,
     seal,
@@ -32,6 +35,7 @@ KEY = b"k" * 32
 RUN = "20260102-030405-0a1b2c3d"
 
 counts = st.integers(0, 2**53)
+attempts = st.integers(1, 2**53)
 seconds = st.floats(0, 1e9)
 directions = st.sampled_from(get_args(Direction))
 names = st.text(max_size=20)
@@ -39,13 +43,13 @@ inline = st.binary(max_size=50).map(lambda content: Body.of(content, key="runs/r
 bodies = inline | st.just(Body.of(bytes(INLINE_LIMIT + 1), key="runs/r/in/0"))
 
 kinds: dict[type[Message], st.SearchStrategy[Message]] = {
-    Task: st.builds(Task, index=counts, program=names, body=bodies),
+    Task: st.builds(Task, index=counts, program=names, program_size=counts, body=bodies, spare=seconds),
     Sentinel: st.builds(Sentinel),
     Result: st.builds(
         Result,
         index=counts,
         worker=names,
-        attempt=counts,
+        attempt=attempts,
         outcome=st.sampled_from(get_args(Outcome)),
         seconds=seconds,
         body=bodies,
@@ -67,6 +71,7 @@ kinds: dict[type[Message], st.SearchStrategy[Message]] = {
         busy_seconds=seconds,
         requests=st.dictionaries(names, counts, max_size=4),
     ),
+    ProgramDamaged: st.builds(ProgramDamaged, worker=names, program=names, reason=names),
 }
 any_message = st.one_of(*kinds.values())
 
@@ -104,22 +109,21 @@ def test_only_characters_that_sqs_takes_are_sent(message: Message, run: str) -> 
 @given(any_message)
 def test_a_message_of_another_run_is_foreign(message: Message) -> None:
     text = seal(message, run="theirs", direction="task", key=KEY)
-    with pytest.raises(ForeignMessageError, match=r"'theirs' on a queue of run 'ours'"):
+    with pytest.raises(ForeignMessageError):
         opened(text, run="ours")
 
 
 @given(any_message, st.sampled_from([("task", "result"), ("result", "task")]))
 def test_a_message_does_not_go_the_other_way(message: Message, ways: tuple[Direction, Direction]) -> None:
     text = seal(message, run=RUN, direction=ways[0], key=KEY)
-    with pytest.raises(MessageError, match="does not carry this run's seal") as caught:
+    with pytest.raises(SealError):
         opened(text, direction=ways[1])
-    assert not isinstance(caught.value, ForeignMessageError)
 
 
 @given(any_message)
 def test_a_message_sealed_with_another_key_is_refused(message: Message) -> None:
     text = seal(message, run=RUN, direction="task", key=b"j" * 32)
-    with pytest.raises(MessageError, match="does not carry this run's seal"):
+    with pytest.raises(SealError):
         opened(text)
 
 
@@ -141,19 +145,25 @@ def test_a_changed_character_is_refused_or_changes_nothing(message: Message, dat
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Task)])
 def test_each_field_is_under_the_seal(name: str) -> None:
     body = {"sha256": "0", "size": 9, "key": "k"}
-    wanted: dict[str, object] = {"index": 8, "program": "cd" * 32, "body": body, "spare": 1.0}
-    with pytest.raises(MessageError, match="seal"):
+    wanted: dict[str, object] = {
+        "index": 8,
+        "program": "cd" * 32,
+        "program_size": 2,
+        "body": body,
+        "spare": 1.0,
+    }
+    with pytest.raises(SealError):
         opened(resealed({name: wanted[name]}))
 
 
 def test_the_kind_is_under_the_seal() -> None:
-    with pytest.raises(MessageError, match="seal"):
+    with pytest.raises(SealError):
         opened(resealed({"kind": "Result"}))
 
 
 def test_claiming_this_run_does_not_make_a_foreign_message_ours() -> None:
     mac, head, text = seal(TASK, run="theirs", direction="task", key=b"j" * 32).split("\n")
-    with pytest.raises(MessageError, match="seal"):
+    with pytest.raises(SealError):
         opened(f"{mac}\n{head.replace('theirs', RUN)}\n{text}")
 
 
@@ -161,27 +171,36 @@ def test_bodies_do_not_change_places() -> None:
     other = Task(index=8, program=TASK.program, program_size=1, body=Body.of(b"b payload", key="runs/r/in/8"))
     head, _, _ = SEALED.rpartition("\n")
     _, _, text = seal(other, run=RUN, direction="task", key=KEY).rpartition("\n")
-    with pytest.raises(MessageError, match="not the one sealed"):
+    with pytest.raises(SealError):
         opened(f"{head}\n{text}")
 
 
 def test_a_body_that_is_no_base64_is_refused() -> None:
-    with pytest.raises(MessageError, match="base64"):
+    with pytest.raises(SealError):
         opened(f"{SEALED[:-1]}*")
 
 
 @pytest.mark.parametrize(
-    "changes", [{"version": 2}, {"version": None}, {"kind": "Question"}, {"kind": None}, {"kind": []}]
+    "changes",
+    [
+        {"version": VERSION - 1},
+        {"version": VERSION + 1},
+        {"version": None},
+        {"kind": "Question"},
+        {"kind": None},
+        {"kind": []},
+    ],
 )
 def test_another_version_or_kind_is_refused_by_name(changes: dict[str, object]) -> None:
-    told = re.escape(repr(next(iter(changes.values()))))
-    with pytest.raises(MessageError, match=rf"{told}.*this side speaks version 1"):
+    [refused] = changes.values()
+    with pytest.raises(VersionError) as caught:
         opened(resealed(changes))
+    assert repr(refused) in str(caught.value)
 
 
 def test_the_next_version_does_not_read_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(messages, "VERSION", 2)
-    with pytest.raises(MessageError, match="of version 1; this side speaks version 2"):
+    monkeypatch.setattr(messages, "VERSION", VERSION + 1)
+    with pytest.raises(VersionError):
         opened(SEALED)
 
 
@@ -205,9 +224,10 @@ def test_the_next_version_does_not_read_this_one(monkeypatch: pytest.MonkeyPatch
     ],
 )
 def test_what_is_no_message_is_refused_and_shown(text: str) -> None:
-    with pytest.raises(MessageError, match="not a message of ours") as caught:
+    with pytest.raises(MessageError) as caught:
         opened(text)
-    assert repr(text[:60]) in str(caught.value)
+    assert type(caught.value) is MessageError
+    assert repr(text)[: SHOWN - 2] in str(caught.value)
 
 
 @given(st.text())

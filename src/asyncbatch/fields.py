@@ -1,0 +1,85 @@
+"""Frozen dataclasses from JSON: names, types and ranges are checked against the hints of the dataclass."""
+
+import dataclasses
+import reprlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias, TypeGuard, TypeVar, get_args, get_origin
+
+from asyncbatch.errors import MessageError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+SHOWN: Final = 60
+"""Characters of a refused value that an error quotes: a log line must stay short."""
+
+_Built = TypeVar("_Built", bound="DataclassInstance")
+
+
+class VersionError(MessageError):
+    """Content that another version wrote: of another version number, or with fields that this one does not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The values that a number may have: Python's JSON also reads NaN, Infinity and integers of any size."""
+
+    least: float
+    most: float = 2.0**64
+
+
+Count: TypeAlias = Annotated[int, Range(0)]
+Attempt: TypeAlias = Annotated[int, Range(1)]
+Seconds: TypeAlias = Annotated[float, Range(0)]
+
+
+def build(kind: type[_Built], values: object) -> _Built:
+    """Return the dataclass that values from JSON describe.
+
+    Raises
+    ------
+    VersionError
+        If they have a field too many or too few, or one with a value of another type or out of its range.
+    """
+    if not isinstance(values, dict):
+        raise VersionError(f"{kind.__name__} is {quote(values)}, not an object; main and worker differ in version")
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    for name, value in values.items():
+        if name not in fields or not _fits(value, fields[name].type):
+            raise VersionError(
+                f"{kind.__name__} has the field {quote(name)} with the value {quote(value)}, which this version does "
+                "not know; main and worker differ in version"
+            )
+    absent = dataclasses.MISSING
+    needed = {name for name, field in fields.items() if field.default is absent and field.default_factory is absent}
+    if missing := needed - values.keys():
+        raise VersionError(f"{kind.__name__} lacks {', '.join(sorted(missing))}; main and worker differ in version")
+    return kind(**values)
+
+
+def quote(value: object) -> str:
+    """Return how a value looks, in at most `SHOWN` characters, whatever its size and depth."""
+    shown = repr(value[:SHOWN]) if isinstance(value, str | bytes) else reprlib.repr(value)
+    return shown if len(shown) <= SHOWN else f"{shown[: SHOWN - 1]}…"
+
+
+def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401 - a type hint
+    """Return whether a value from JSON is of the type, and in the range, that a field has."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        number, allowed = arguments
+        # Compared as they are: a huge integer can't become a float. A NaN is in no range.
+        return _is_number(value, number) and allowed.least <= value <= allowed.most
+    if origin is Literal:
+        return value in arguments
+    if origin is dict:
+        key, item = arguments
+        return isinstance(value, dict) and all(_fits(k, key) and _fits(v, item) for k, v in value.items())
+    if arguments:  # a union
+        return any(_fits(value, argument) for argument in arguments)
+    return isinstance(value, hint)
+
+
+def _is_number(value: object, kind: type) -> TypeGuard[float]:
+    """Return whether a value is an integer, or also a float where the field is one; Python's booleans are integers."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and (kind is float or isinstance(value, int))
