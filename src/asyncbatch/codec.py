@@ -35,10 +35,13 @@ _SAMPLE_SIZE: Final = 2048
 _WORTHWHILE: Final = 0.5
 _SMALL: Final = 1024
 
-_PLAIN: Final = frozenset(
-    {"asyncbatch", "builtins", "collections", "datetime", "decimal", "fractions", "numpy", "uuid"}
-)
+_PLAIN: Final = frozenset({"asyncbatch", "builtins", "collections", "datetime", "decimal", "numpy", "uuid"})
 """Packages whose objects unpickle without code of the user's own."""
+
+_MOST_PACKED: Final = 1032
+"""Bytes that a byte of zlib's can stand for, at most: 258 in two bits."""
+_STEP: Final = 16 * 1024
+"""Bytes that are decompressed at a time: at most 16 MiB come out."""
 
 
 def encode(obj: object) -> list[Buffer]:
@@ -161,9 +164,24 @@ def _frames(view: memoryview) -> list[memoryview]:
 
 
 def _unpacked(frame: memoryview, raw: int) -> memoryview:
-    """Return a decompressed frame, which must come out at `raw` bytes and no more."""
+    """Return a decompressed frame, which must come out at `raw` bytes and no more.
+
+    It is decompressed in steps into its place: no more memory is used than for `raw` bytes, which the frame must be
+    long enough to hold, and one step.
+    """
+    refusal = f"compressed frame of {len(frame)} bytes does not hold the {raw} bytes it should"
+    if raw > _MOST_PACKED * len(frame):
+        raise MessageError(refusal)
+    unpacked, filled = bytearray(raw), 0
     unpacker = zlib.decompressobj()
-    unpacked = bytearray(unpacker.decompress(frame, raw + 1))
-    if len(unpacked) != raw or not unpacker.eof or unpacker.unused_data:
-        raise MessageError(f"compressed frame of {len(frame)} bytes does not hold the {raw} bytes it should")
+    for start in range(0, len(frame), _STEP):
+        if unpacker.eof:
+            raise MessageError(refusal)
+        piece = unpacker.decompress(frame[start : start + _STEP], raw - filled + 1)  # one more would be too many
+        if filled + len(piece) > raw:
+            raise MessageError(refusal)
+        unpacked[filled : filled + len(piece)] = piece
+        filled += len(piece)
+    if filled != raw or not unpacker.eof or unpacker.unused_data:
+        raise MessageError(refusal)
     return memoryview(unpacked)

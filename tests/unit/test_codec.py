@@ -1,4 +1,7 @@
 import pickle
+import re
+import tracemalloc
+import zlib
 from collections.abc import Callable
 from itertools import product
 from typing import Any
@@ -6,7 +9,7 @@ from typing import Any
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -14,6 +17,8 @@ from asyncbatch import codec
 from asyncbatch.errors import MessageError
 
 Array = NDArray[Any]
+
+MEBIBYTE = 2**20
 
 _HEAD = 16
 _ROW = 16
@@ -154,7 +159,7 @@ def test_a_body_cut_short_is_refused(length: int) -> None:
 
 @pytest.mark.parametrize("more", [1, 16])
 def test_a_body_with_more_behind_it_is_refused(more: int) -> None:
-    with pytest.raises(MessageError, match="its frames end at"):
+    with pytest.raises(MessageError):
         codec.decode(body_of(np.arange(300)) + bytes(more))
 
 
@@ -211,30 +216,91 @@ def test_bytes_of_other_origin_are_refused(content: bytes) -> None:
 def test_a_body_of_another_version_is_refused_and_shown() -> None:
     body = body_of([1])
     body[2] += 1
-    with pytest.raises(MessageError, match=r"not a body of this version: it starts with b'AB2"):
+    with pytest.raises(MessageError) as caught:
         codec.decode(body)
+    assert "AB2" in str(caught.value)
 
 
 def test_the_refusal_tells_the_lengths() -> None:
     body = body_of(np.arange(300))
-    with pytest.raises(MessageError, match=rf"cut short: {len(body) - 500} bytes, \d+ wanted"):
+    with pytest.raises(MessageError) as caught:
         codec.decode(body[:-500])
+    found, wanted = map(int, re.findall(r"\d+", str(caught.value)))
+    assert found == len(body) - 500
+    assert found < wanted <= len(body)
 
 
-@pytest.mark.parametrize(
-    ("length", "told"),
-    [
-        (3_999, "does not hold the 3999 bytes"),
-        (4_001, "does not hold the 4001 bytes"),
-        (2**63, r"damaged body of \d+ bytes"),
-        (2**64 - 1, r"damaged body of \d+ bytes"),
-    ],
-)
-def test_a_packed_frame_must_hold_what_it_says(length: int, told: str) -> None:
+@pytest.mark.parametrize("length", [3_999, 4_001, 2**63, 2**64 - 1])
+def test_a_packed_frame_must_hold_what_it_says(length: int) -> None:
     body = body_of(np.zeros(4_000, "u1"))
     body[_HEAD + _ROW + 8 : _HEAD + 2 * _ROW] = length.to_bytes(8, "little")
-    with pytest.raises(MessageError, match=told):
+    with pytest.raises(MessageError):
         codec.decode(body)
+
+
+_LARGE = [0, 1, 15, 16, 2**31, 2**32 - 1, 2**32, 2**40, 2**63 - 1, 2**63, 2**64 - 16, 2**64 - 1]
+
+
+@given(st.data())
+def test_any_other_number_in_the_head_or_the_table_is_refused(data: st.DataObject) -> None:
+    body = body_of([np.arange(300), np.zeros(2_000, "u1"), noise(40)])
+    row = data.draw(st.integers(0, 8))
+    place, size = (4, 4) if row == 8 else (_HEAD + 8 * row, 8)
+    number = data.draw(st.sampled_from(_LARGE) | st.integers(0, 2**64 - 1) | st.integers(0, 5_000)) % 2 ** (8 * size)
+    before = int.from_bytes(body[place : place + size], "little")
+    assume(number != before)
+    body[place : place + size] = number.to_bytes(size, "little")
+    with pytest.raises(MessageError):
+        codec.decode(body)
+
+
+def body_with(*frames: tuple[bytes, int]) -> bytearray:
+    """Return a body of frames as they are stored, with the lengths that they should have raw."""
+    body = bytearray(b"AB1\0" + len(frames).to_bytes(4, "little") + bytes(8))
+    for stored, raw in frames:
+        body += len(stored).to_bytes(8, "little") + raw.to_bytes(8, "little")
+    for stored, _ in frames:
+        body += stored + bytes(-len(stored) % 16)
+    return body
+
+
+def peak_of_refusing(body: bytearray) -> int:
+    """Return how many bytes are allocated, at most, to refuse a body."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(MessageError):
+            codec.decode(body)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("raw", [0, 1_000, 2**20, 2**26, 2**40, 2**62, 2**63, 2**64 - 1])
+def test_a_bomb_is_refused_without_inflating_it(raw: int) -> None:
+    """64 MiB in 64 KiB: at most the bytes that it should hold are made, if it can hold them at all, and one step."""
+    bomb = zlib.compress(bytes(MEBIBYTE), 9) * 64
+    assert peak_of_refusing(body_with((bomb, raw))) < 18 * MEBIBYTE + (raw if raw <= 2**26 else 0)
+
+
+@pytest.mark.parametrize("more", [b"\0", b"more", bytes(100_000)])
+def test_a_packed_frame_ends_where_its_content_ends(more: bytes) -> None:
+    packed = zlib.compress(pickle.dumps(bytes(100_000)), 1)
+    raw = len(pickle.dumps(bytes(100_000)))
+    assert codec.decode(body_with((packed, raw))) == bytes(100_000)
+    assert peak_of_refusing(body_with((packed + more, raw))) < MEBIBYTE
+
+
+@pytest.mark.parametrize("cut", [1, 4, 1_000])
+def test_a_packed_frame_cut_short_is_refused(cut: int) -> None:
+    raw = pickle.dumps(noise(100_000) & 3)
+    with pytest.raises(MessageError):
+        codec.decode(body_with((zlib.compress(raw, 1)[:-cut], len(raw))))
+
+
+@pytest.mark.parametrize("size", [16 * 1024 - 1, 16 * 1024, 16 * 1024 + 1, 3 * 16 * 1024])
+def test_a_packed_frame_of_several_steps_comes_back(size: int) -> None:
+    wanted = noise(size * 2) & 3  # shrinks to a bit more than a quarter
+    assert same(codec.decode(body_of(wanted)), wanted)
 
 
 def test_functions_travel_by_value() -> None:

@@ -1,5 +1,7 @@
+import dataclasses
 import json
 from itertools import product
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,6 +21,7 @@ from asyncbatch.manifest import (
     run_prefix,
 )
 from asyncbatch.messages import VERSION
+from tests.unit import odd
 
 seconds = st.floats(1, 86_400)
 manifests = st.builds(
@@ -81,6 +84,52 @@ def test_a_refusal_does_not_show_the_key() -> None:
     with pytest.raises(MessageError) as caught:
         Manifest.from_json(text)
     assert MANIFEST.key.hex() not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["lease", "run_lease", "idle_timeout", "max_attempts"])
+@pytest.mark.parametrize("value", ["-1", "NaN", "Infinity", "1e999", f"1{'0' * 400}", "true", '"1"', "null", "[]"])
+def test_a_number_is_finite_and_not_negative(name: str, value: str) -> None:
+    with pytest.raises(VersionError):
+        Manifest.from_json(changed({name: "here"}).replace(b'"here"', value.encode()))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"wage": 1}, {"max_attempts": 0}, {"versions": {"a": 1}}, {"versions": None}, {"run": 5}]
+)
+def test_a_manifest_with_other_fields_is_of_another_version(changes: dict[str, object]) -> None:
+    with pytest.raises(VersionError):
+        Manifest.from_json(changed(changes))
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Manifest)])
+def test_a_manifest_that_lacks_a_field_is_of_another_version(name: str) -> None:
+    values = json.loads(MANIFEST.to_json())
+    del values[name]
+    with pytest.raises(VersionError):
+        Manifest.from_json(json.dumps(values).encode())
+
+
+def read_or_refused(text: bytes) -> tuple[Manifest | None, str]:
+    """Return the manifest that a text holds, or what is said of a text that holds none."""
+    try:
+        return Manifest.from_json(text), ""
+    except MessageError as error:
+        return None, str(error)
+
+
+@given(odd.changes(json.loads(MANIFEST.to_json())))
+def test_a_changed_manifest_is_taken_as_it_is_or_refused(values: dict[str, Any]) -> None:
+    found, refusal = read_or_refused(json.dumps(values).encode())
+    assert len(refusal) < 400
+    assert found is None or json.loads(found.to_json()) == values
+
+
+@given(manifests, st.data())
+def test_a_damaged_manifest_is_read_or_refused(manifest: Manifest, data: st.DataObject) -> None:
+    text = manifest.to_json()
+    place, end = sorted(data.draw(st.tuples(*[st.integers(0, len(text))] * 2)))
+    _, refusal = read_or_refused(text[:place] + data.draw(st.binary(max_size=9)) + text[end:])
+    assert len(refusal) < 400
 
 
 def test_the_key_is_not_in_the_repr() -> None:

@@ -1,6 +1,8 @@
 import dataclasses
 import hashlib
+import hmac
 import json
+import tracemalloc
 from typing import Any, get_args
 
 import pytest
@@ -30,6 +32,7 @@ from asyncbatch.messages import (
     seal,
     unseal,
 )
+from tests.unit import odd
 
 KEY = b"k" * 32
 RUN = "20260102-030405-0a1b2c3d"
@@ -83,10 +86,35 @@ def opened(text: str, *, run: str = RUN, direction: Direction = "task", key: byt
     return unseal(text, run=run, direction=direction, key=key)
 
 
+def opened_or_refused(text: str) -> tuple[Message | None, str]:
+    """Return the message that a text holds, or what is said of a text that holds none."""
+    try:
+        return opened(text), ""
+    except MessageError as error:
+        return None, str(error)
+
+
 def resealed(changes: dict[str, object]) -> str:
     """Return the sealed task with other values in its head, its seal as it was."""
     mac, head, text = SEALED.split("\n")
     return f"{mac}\n{json.dumps(json.loads(head) | changes)}\n{text}"
+
+
+def sealed(head: dict[str, Any] | str, inline_text: str = SEALED.split("\n")[2]) -> str:
+    """Return a message whose seal is right, whatever its head."""
+    text = head if isinstance(head, str) else json.dumps(head)
+    mac = hmac.new(KEY, f"task\n{text}".encode(), hashlib.sha256).hexdigest()
+    return f"{mac}\n{text}\n{inline_text}"
+
+
+def parts_of(message: Message) -> tuple[dict[str, Any], str]:
+    """Return the head and the inline text of a message."""
+    _, head, inline_text = seal(message, run=RUN, direction="task", key=KEY).split("\n")
+    return json.loads(head), inline_text
+
+
+def head_of(message: Message) -> dict[str, Any]:
+    return parts_of(message)[0]
 
 
 def test_every_kind_of_message_is_tried() -> None:
@@ -234,6 +262,159 @@ def test_what_is_no_message_is_refused_and_shown(text: str) -> None:
 def test_any_other_text_is_refused(text: str) -> None:
     with pytest.raises(MessageError):
         opened(text)
+
+
+@given(any_message, st.data())
+def test_a_sealed_head_is_taken_as_it_is_or_refused(message: Message, data: st.DataObject) -> None:
+    head, inline_text = parts_of(message)
+    changed = data.draw(odd.changes(head))
+    found, refusal = opened_or_refused(sealed(changed, inline_text))
+    assert len(refusal) < 400
+    assert found is None or head_of(found).items() >= changed.items()
+
+
+@given(bodies, st.data())
+def test_a_sealed_body_is_taken_as_it_is_or_refused(body: Body, data: st.DataObject) -> None:
+    head, inline_text = parts_of(dataclasses.replace(TASK, body=body))
+    changed = data.draw(odd.changes(head["body"]))
+    found, refusal = opened_or_refused(sealed(head | {"body": changed}, inline_text))
+    assert len(refusal) < 400
+    assert found is None or head_of(found)["body"].items() >= changed.items() - {("inline", None)}
+
+
+RESULT = Result(index=7, worker="w", attempt=1, outcome="ok", seconds=0.5, body=TASK.body)
+HELLO = Hello(worker="w", slots=1, versions={})
+GOODBYE = Goodbye(worker="w", reason="idle", tiles=0, busy_seconds=0.0, requests={})
+
+_NUMBERS: list[tuple[Message, str]] = [
+    (TASK, "index"),
+    (TASK, "program_size"),
+    (TASK, "spare"),
+    (RESULT, "attempt"),
+    (RESULT, "seconds"),
+    (HELLO, "slots"),
+    (GOODBYE, "tiles"),
+    (GOODBYE, "busy_seconds"),
+]
+
+
+@pytest.mark.parametrize(
+    "value", ["-1", "NaN", "Infinity", "-Infinity", "1e999", f"1{'0' * 400}", "true", '"1"', "null"]
+)
+@pytest.mark.parametrize(("message", "name"), _NUMBERS)
+def test_a_number_is_finite_and_not_negative(message: Message, name: str, value: str) -> None:
+    head = json.dumps(head_of(message) | {name: "here"}).replace('"here"', value)
+    with pytest.raises(VersionError):
+        opened(sealed(head))
+
+
+@pytest.mark.parametrize(
+    ("message", "changes"),
+    [
+        (RESULT, {"attempt": 0}),
+        (TASK, {"index": 0.5}),
+        (TASK, {"body": {"sha256": "0", "size": -1, "key": "k"}}),
+        (TASK, {"body": {"sha256": "0", "size": 0, "key": "k", "wage": 1}}),
+        (TASK, {"body": {"sha256": "0", "size": 0, "inline": "0"}}),
+        (TASK, {"body": {"sha256": "0", "key": "k"}}),
+        (TASK, {"body": None}),
+        (TASK, {"body": ["sha256", "size", "key"]}),
+        (TASK, {"wage": 1}),
+        (Sentinel(), {"body": {"sha256": "0", "size": 0, "key": "k"}}),
+        (RESULT, {"outcome": "maybe"}),
+        (RESULT, {"outcome": ["ok"]}),
+        (HELLO, {"versions": {"numpy": 2}}),
+        (HELLO, {"versions": [["numpy", "2"]]}),
+        (GOODBYE, {"requests": {"SendMessage": -1}}),
+        (GOODBYE, {"requests": {"SendMessage": float("nan")}}),
+    ],
+)
+def test_a_sealed_message_with_other_fields_is_of_another_version(message: Message, changes: dict[str, Any]) -> None:
+    with pytest.raises(VersionError):
+        opened(sealed(head_of(message) | changes))
+
+
+@pytest.mark.parametrize(
+    ("message", "name"), [(RESULT, "attempt"), (TASK, "body"), (TASK, "program_size"), (HELLO, "versions")]
+)
+def test_a_sealed_message_that_lacks_a_field_is_of_another_version(message: Message, name: str) -> None:
+    head = head_of(message)
+    del head[name]
+    with pytest.raises(VersionError) as caught:
+        opened(sealed(head))
+    assert name in str(caught.value)
+
+
+def test_fields_with_a_default_may_be_absent() -> None:
+    head = head_of(RESULT)
+    del head["log_stream"]
+    assert opened(sealed(head)) == RESULT
+
+
+@pytest.mark.parametrize("size", [0, 8, 10, 2**60])
+def test_an_inline_body_has_the_size_that_its_head_names(size: int) -> None:
+    head = head_of(TASK)
+    head["body"]["size"] = size
+    with pytest.raises(SealError):
+        opened(sealed(head))
+
+
+def test_of_a_repeated_field_the_last_counts_as_json_has_it() -> None:
+    head = json.dumps(head_of(TASK))
+    assert opened(sealed(f'{head[:-1]},"index":8}}')) == dataclasses.replace(TASK, index=8)
+    with pytest.raises(SealError):
+        opened(SEALED.replace('"index":7', '"index":7,"index":8'))
+
+
+_HUGE = [
+    json.dumps("x" * MESSAGE_LIMIT),
+    json.dumps("\0" * (MESSAGE_LIMIT // 6)),
+    json.dumps(["x" * 1_000] * 1_000),
+    f"[{'[],' * (MESSAGE_LIMIT // 3)}[]]",
+    f"1{'0' * 4_000}",
+    f"1{'0' * MESSAGE_LIMIT}",
+    f"{'[' * 100}{']' * 100}",
+    "[" * MESSAGE_LIMIT,
+]
+
+
+@pytest.mark.parametrize("value", _HUGE, ids=range(len(_HUGE)))
+@pytest.mark.parametrize("field", ["run", "kind", "index"])
+def test_a_refusal_is_short_however_large_the_message(field: str, value: str) -> None:
+    head = json.dumps(head_of(TASK) | {field: "here"}).replace('"here"', value)
+    found, refusal = opened_or_refused(sealed(head))
+    assert found is None
+    assert len(refusal) < 400
+
+
+@pytest.mark.parametrize("field", ["run", "kind", "index", "more"])
+def test_no_depth_is_too_deep_to_be_refused(field: str) -> None:
+    """Up to and past what Python's stack holds: read, but too deep for `repr`."""
+    for depth in range(500, 1_100, 7):
+        head = json.dumps(head_of(TASK) | {field: "here"}).replace('"here"', "[" * depth + "]" * depth)
+        found, refusal = opened_or_refused(sealed(head))
+        assert found is None
+        assert len(refusal) < 400
+
+
+def test_refusing_a_message_of_many_small_values_takes_little_memory() -> None:
+    text = sealed(f'{{"run":[{"[]," * (MESSAGE_LIMIT // 3)}[]],"version":{VERSION},"kind":"Task"}}')
+    tracemalloc.start()
+    try:
+        opened_or_refused(text)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 64 * MESSAGE_LIMIT
+
+
+@given(any_message, st.data())
+def test_a_message_cut_or_filled_up_anywhere_is_refused_or_unchanged(message: Message, data: st.DataObject) -> None:
+    text = seal(message, run=RUN, direction="task", key=KEY)
+    place, end = sorted(data.draw(st.tuples(*[st.integers(0, len(text))] * 2)))
+    found, refusal = opened_or_refused(text[:place] + data.draw(odd.texts) + text[end:])
+    assert len(refusal) < 400
+    assert found in (None, message)
 
 
 @pytest.mark.parametrize("size", [0, 1, INLINE_LIMIT])
