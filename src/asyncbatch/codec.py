@@ -40,8 +40,8 @@ _PLAIN: Final = frozenset({"asyncbatch", "builtins", "collections", "datetime", 
 
 _MOST_PACKED: Final = 1032
 """Bytes that a byte of zlib's can stand for, at most: 258 in two bits."""
-_STEP: Final = 16 * 1024
-"""Bytes that are decompressed at a time: at most 16 MiB come out."""
+_STEP: Final = 4096
+"""Bytes that are decompressed at a time: at most 4 MiB come out."""
 
 
 def encode(obj: object) -> list[Buffer]:
