@@ -32,41 +32,77 @@ def fail(tile):
 
 POOL: Final = "BatchExecutor(1, launcher='subprocess', settings=Settings.from_environment(lease=2))"
 
+HOLD_ALL: Final = "[pool.submit(hold, tile) for tile in range(6)]"
+
 ENDS: Final = {
-    "normal": (f"with {POOL} as pool: list(pool.map(hold, range(6)))", "open", 0),
+    "normal": (f"with {POOL} as pool: list(pool.map(hold, range(6)))", ["open"], 0),
     "exception": (
         # Queues keep no order: a tile that is held could come first, and the one slot would never get to the failure.
         (
             f"with {POOL} as pool:\n    future = pool.submit(fail, 1)\n    future.exception()\n"
             "    pool.map(hold, range(6))\n    future.result()"
         ),
-        None,
+        [],
         1,
     ),
-    "Ctrl-C": (f"with {POOL} as pool: list(pool.map(hold, range(6)))", signal.SIGINT, -signal.SIGINT),
-    "SIGTERM": (
+    "Ctrl-C": (f"with {POOL} as pool: list(pool.map(hold, range(6)))", [signal.SIGINT], -signal.SIGINT),
+    "Ctrl-C twice": (f"with {POOL} as pool: list(pool.map(hold, range(6)))", [signal.SIGINT] * 2, -signal.SIGINT),
+    "Ctrl-C while the pool drains": (f"with {POOL} as pool: {HOLD_ALL}", [signal.SIGINT], -signal.SIGINT),
+    "Ctrl-C twice while the pool drains": (f"with {POOL} as pool: {HOLD_ALL}", [signal.SIGINT] * 2, -signal.SIGINT),
+    "Ctrl-C without a with": (f"pool = {POOL}\nlist(pool.map(hold, range(6)))", [signal.SIGINT], -signal.SIGINT),
+    "Ctrl-C after the script's last line": (f"pool = {POOL}\n{HOLD_ALL}", [signal.SIGINT], -signal.SIGINT),
+    "SIGTERM": (f"with {POOL} as pool: list(pool.map(hold, range(6)))", [signal.SIGTERM], 128 + signal.SIGTERM),
+    "SIGHUP": (f"with {POOL} as pool: list(pool.map(hold, range(6)))", [signal.SIGHUP], 128 + signal.SIGHUP),
+    "SIGTERM without a with": (f"pool = {POOL}\npool.submit(hold, 0).result()", [signal.SIGTERM], 128 + signal.SIGTERM),
+    "SIGTERM after the script's last line": (f"pool = {POOL}\n{HOLD_ALL}", [signal.SIGTERM], 128 + signal.SIGTERM),
+    "SIGTERM with a handler of the user's": (
         f"signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))\nwith {POOL} as pool: list(pool.map(hold, range(6)))",
-        signal.SIGTERM,
+        [signal.SIGTERM],
         5,
     ),
-    "never shut down": (f"{POOL}.submit(hold, 0).result()", "open", 0),
+    "never shut down": (f"{POOL}.submit(hold, 0).result()", ["open"], 0),
 }
 
 
 @pytest.mark.usefixtures("swept")
 @pytest.mark.parametrize("end", ENDS)
 def test_nothing_is_left(endpoint: Endpoint, team: Team, gate: Gate, script: Script, end: str) -> None:
-    text, act, status = ENDS[end]
+    text, acts, status = ENDS[end]
     assert not endpoint.leftovers()
     main = script(HEAD + text)
-    if act == "open":
-        gate.open()
-    elif isinstance(act, signal.Signals):
-        eventually(gate.started)
-        main.send_signal(act)
-    _, errors = main.communicate(timeout=20)
+    for act in acts:
+        if act == "open":
+            gate.open()
+        elif isinstance(act, signal.Signals):
+            eventually(gate.started, within=60)
+            main.send_signal(act)
+    _, errors = main.communicate(timeout=60)
     assert main.returncode == status, errors
-    eventually(lambda: not endpoint.leftovers() and not processes(team.mark), within=5)
+    eventually(lambda: not endpoint.leftovers() and not processes(team.mark), within=30)
+
+
+@pytest.mark.usefixtures("swept")
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"pool = {POOL}\n{HOLD_ALL}",
+        f"pool = {POOL}\n{HOLD_ALL}\npool.shutdown(wait=False)",
+        f"pool = {POOL}\npool.map(hold, range(6))",
+        f"pool = {POOL}\n{HOLD_ALL}\ndel pool",
+    ],
+    ids=["never shut down", "shut down without waiting", "map never read", "deleted"],
+)
+def test_a_script_that_ends_has_its_tiles_computed(
+    endpoint: Endpoint, team: Team, gate: Gate, script: Script, text: str
+) -> None:
+    main = script(HEAD + text)
+    eventually(gate.started, within=60)
+    assert main.poll() is None
+    gate.open()
+    _, errors = main.communicate(timeout=60)
+    assert main.returncode == 0, errors
+    assert all(gate.started(tile) for tile in range(6))
+    eventually(lambda: not endpoint.leftovers() and not processes(team.mark), within=30)
 
 
 @pytest.mark.usefixtures("swept")

@@ -144,7 +144,7 @@ class _Feeder:
             return not over
 
     def _is_over(self) -> bool:
-        return self._stopped or self._run.cancelled.is_set() or self._run.dispatcher.failure is not None
+        return self._stopped or self._run.cancelled or self._run.dispatcher.failure is not None
 
     def _has_room(self) -> bool:
         unbounded = self._forgotten or self._run.stopping  # at its end the pool computes what it was given

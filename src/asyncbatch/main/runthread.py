@@ -24,6 +24,9 @@ from asyncbatch.signals import LeavingByException
 _CLOSED: Final = "the pool has been shut down"
 _FORKED: Final = "the pool belongs to process {owner}, and this one ({pid}) is a fork of it; open another pool here"
 
+_GLANCE: Final = 1.0
+"""Seconds after which a waiting thread looks whether the run has ended, should another waiter have been interrupted."""
+
 _STOPS: Final = 2
 """Ctrl-C's that are answered in order: the first cancels the tiles, the second shortens the end."""
 
@@ -43,9 +46,12 @@ class RunThread:
         self, *, workers: Workers, launcher: LauncherName | Launcher, settings: Settings, embedded: bool
     ) -> None:
         self.endpoint: LocalEndpoint | None = None
-        self.cancelled = threading.Event()
-        """Set when the tiles that are not done have been given up."""
-        self._ended = threading.Event()
+        self.cancelled = False
+        """Whether the tiles that are not done have been given up."""
+        self._ended = False
+        # Held while the thread runs. A plain lock, since Ctrl-C leaves an Event that is waited for in pieces, and in
+        # CPython 3.11 an interrupted join takes a thread for stopped.
+        self._running = threading.Lock()
         self._owner = os.getpid()
         self._lock = threading.RLock()  # the garbage collector may call `end` in the middle of anything
         self._stopping = False
@@ -65,6 +71,7 @@ class RunThread:
             If it can't be opened.
         """
         opened: Future[None] = Future()
+        self._running.acquire()
         # A daemon, since the script's end must reach `_finish_runs`, which then waits for this thread.
         threading.Thread(target=self._run, args=(opened, *self._arguments), name="asyncbatch", daemon=True).start()
         self._signals.start()
@@ -109,7 +116,7 @@ class RunThread:
         RunClosed
             If the run is over.
         """
-        if self.cancelled.is_set():
+        if self.cancelled:
             ticket.future.cancel()
             ticket.future.set_running_or_notify_cancel()
             return
@@ -139,7 +146,7 @@ class RunThread:
 
     def cancel(self) -> None:
         """Cancel all tiles that are not done."""
-        self.cancelled.set()
+        self.cancelled = True
         if self._dispatcher is not None:
             self._call(self._dispatcher.cancel_all)
         with self._lock:
@@ -155,19 +162,17 @@ class RunThread:
             return
         first: BaseException | None = None
         stops = 0
-        while not self._ended.is_set():
+        while not self._ended:
             try:
-                # Not by joining the thread: in CPython 3.11 an interrupted join takes a thread for stopped.
-                self._ended.wait()
+                if stops:
+                    self._give_up(stops)
+                if self._running.acquire(timeout=_GLANCE):
+                    self._running.release()
             except (KeyboardInterrupt, SystemExit) as error:
                 first = first or error
                 stops += 1
                 if stops > _STOPS:
                     raise
-                self.end()
-                self.cancel()
-                if stops == _STOPS and self._dispatcher is not None:
-                    self._call(self._dispatcher.hasten)
         self._signals.stop()
         if first is not None:
             raise first
@@ -180,6 +185,13 @@ class RunThread:
             self.cancel()
         self.wait()
 
+    def _give_up(self, stops: int) -> None:
+        """Cancel the tiles, and shorten the end if the user has asked to stop more than once."""
+        self.end()
+        self.cancel()
+        if stops >= _STOPS and self._dispatcher is not None:
+            self._call(self._dispatcher.hasten)
+
     def _call(self, function: Callable[..., object], *args: object) -> bool:
         """Have a function called in the run's thread; return False if that is not there yet, or over."""
         if self._loop is None:
@@ -191,7 +203,7 @@ class RunThread:
         return True
 
     def _close_if_over(self) -> None:
-        if self._stopping and self._stop is not None and (self.cancelled.is_set() or not self._feeders):
+        if self._stopping and self._stop is not None and (self.cancelled or not self._feeders):
             self._call(self._stop.set)
 
     def _run(
@@ -205,7 +217,8 @@ class RunThread:
         try:
             anyio.run(self._serve, opened, workers, launcher, settings, embedded)
         finally:
-            self._ended.set()
+            self._ended = True
+            self._running.release()
 
     async def _serve(
         self,
