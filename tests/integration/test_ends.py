@@ -34,7 +34,7 @@ POOL: Final = "BatchExecutor(1, launcher='subprocess', settings=Settings.from_en
 
 HOLD_ALL: Final = "[pool.submit(hold, tile) for tile in range(6)]"
 
-ENDS: Final = {
+ENDS: Final[dict[str, tuple[str, list[str | signal.Signals], int]]] = {
     "normal": (f"with {POOL} as pool: list(pool.map(hold, range(6)))", ["open"], 0),
     "exception": (
         # Queues keep no order: a tile that is held could come first, and the one slot would never get to the failure.
@@ -73,7 +73,8 @@ def test_nothing_is_left(endpoint: Endpoint, team: Team, gate: Gate, script: Scr
     for act in acts:
         if act == "open":
             gate.open()
-        elif isinstance(act, signal.Signals):
+        else:
+            assert isinstance(act, signal.Signals)
             eventually(gate.started, within=60)
             main.send_signal(act)
     _, errors = main.communicate(timeout=60)

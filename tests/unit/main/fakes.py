@@ -1,0 +1,138 @@
+"""A run on queues and a bucket in memory, whose answers a test can script."""
+
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, Final, cast
+
+import anyio
+
+from asyncbatch import Settings
+from asyncbatch.aws.protocols import BlobInfo, Received
+from asyncbatch.errors import BlobMissing
+from asyncbatch.main.run import Run
+from asyncbatch.manifest import Manifest
+from asyncbatch.messages import Direction, Message, seal
+
+TASKS: Final = "https://queue/task"
+RESULTS: Final = "https://queue/result"
+
+Script = list[Callable[[], Coroutine[Any, Any, None]]]
+
+
+async def hang() -> None:
+    """Never answer."""
+    await anyio.sleep_forever()
+
+
+@dataclass(kw_only=True)
+class FakeQueues:
+    """Two queues, without leases: what is received is hidden until it is deleted or its visibility is set to 0."""
+
+    receives: Script = field(default_factory=list)
+    """What happens before the next receives are answered, one entry each."""
+    waiting: dict[str, list[Received]] = field(default_factory=lambda: {TASKS: [], RESULTS: []})
+    hidden: dict[str, tuple[str, Received]] = field(default_factory=dict)
+    _handles: Any = field(default_factory=count)
+
+    async def send(self, queue: str, texts: Sequence[str]) -> None:
+        for text in texts:
+            self.waiting[queue].append(Received(text=text, handle=str(next(self._handles)), deliveries=0))
+
+    async def receive(self, queue: str, *, most: int, wait: float, lease: float) -> list[Received]:  # noqa: ARG002
+        if self.receives:
+            await self.receives.pop(0)()
+        with anyio.move_on_after(wait):
+            while not self.waiting[queue]:  # noqa: ASYNC110 - in virtual time
+                await anyio.sleep(0.05)
+        found = []
+        for message in self.waiting[queue][:most]:
+            handle = str(next(self._handles))
+            received = Received(text=message.text, handle=handle, deliveries=message.deliveries + 1)
+            self.hidden[handle] = (queue, received)
+            found.append(received)
+        del self.waiting[queue][: len(found)]
+        return found
+
+    async def extend(self, queue: str, handles: Sequence[str], seconds: float) -> list[str]:
+        assert seconds == 0
+        self.waiting[queue] += [self.hidden.pop(handle)[1] for handle in handles]
+        return []
+
+    async def remove(self, queue: str, handles: Sequence[str]) -> None:
+        for handle in handles:
+            assert self.hidden.pop(handle)[0] == queue
+
+    async def count(self, queue: str) -> int:
+        return len(self.waiting[queue]) + sum(name == queue for name, _ in self.hidden.values())
+
+
+@dataclass(kw_only=True)
+class FakeObjects:
+    """A bucket."""
+
+    stored: dict[str, bytes] = field(default_factory=dict)
+    checksums: dict[str, str | None] = field(default_factory=dict)
+    puts: list[str] = field(default_factory=list)
+    before_put: Script = field(default_factory=list)
+    before_get: Script = field(default_factory=list)
+    bucket: str = "bucket"
+
+    async def put(self, key: str, content: bytes, *, sha256: str | None = None) -> None:
+        self.puts.append(key)
+        if self.before_put:
+            await self.before_put.pop(0)()
+        self.stored[key], self.checksums[key] = content, sha256
+
+    async def get(self, key: str, *, sha256: str | None = None, size: int | None = None) -> bytes:  # noqa: ARG002
+        if self.before_get:
+            await self.before_get.pop(0)()
+        if key not in self.stored:
+            raise BlobMissing(key)
+        return self.stored[key]
+
+    async def describe(self, key: str) -> BlobInfo | None:
+        if key not in self.stored:
+            return None
+        return BlobInfo(age=0.0, size=len(self.stored[key]), sha256=self.checksums[key])
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            self.stored.pop(key, None)
+
+
+@dataclass(kw_only=True)
+class FakeRun:
+    """What `Run` is, in memory."""
+
+    queues: FakeQueues = field(default_factory=FakeQueues)
+    objects: FakeObjects = field(default_factory=FakeObjects)
+    settings: Settings = field(default_factory=Settings)
+
+    @property
+    def manifest(self) -> Manifest:
+        return Manifest(
+            run="20260101-000000-00000000",
+            task_queue=TASKS,
+            result_queue=RESULTS,
+            key=bytes(32),
+            versions={},
+            lease=self.settings.lease,
+            run_lease=self.settings.run_lease,
+            idle_timeout=self.settings.idle_timeout,
+            max_attempts=self.settings.max_attempts,
+        )
+
+    def open(self) -> Run:
+        return Run(
+            settings=self.settings,
+            outputs=cast("Any", None),
+            manifest=self.manifest,
+            assignment=cast("Any", None),
+            objects=cast("Any", self.objects),
+            sender=cast("Any", self.queues),
+            receiver=cast("Any", self.queues),
+        )
+
+    def sealed(self, message: Message, direction: Direction = "result") -> str:
+        return seal(message, run=self.manifest.run, direction=direction, key=self.manifest.key)

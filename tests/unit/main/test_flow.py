@@ -1,0 +1,252 @@
+"""The flow of tiles through main, on queues and a bucket in memory, in virtual time."""
+
+import os
+from collections.abc import AsyncIterator
+from concurrent.futures import CancelledError
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from asyncbatch import codec
+from asyncbatch.errors import RunError
+from asyncbatch.main.crew import Crew
+from asyncbatch.main.flow import Flow
+from asyncbatch.main.program import Program, encode_arguments
+from asyncbatch.main.ticket import Ticket, wait_for
+from asyncbatch.manifest import out_key, program_key
+from asyncbatch.messages import Body, Hello, ProgramDamaged, Result, Sentinel, Task, unseal
+from tests.unit.main.fakes import RESULTS, TASKS, FakeRun, hang
+from tests.unit.virtual import VIRTUAL
+
+pytestmark = pytest.mark.anyio
+
+PROGRAM = Program.of(abs, (), {})
+LARGE = b"0123456789" * 20_000
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return VIRTUAL
+
+
+@dataclass(kw_only=True)
+class Stage:
+    """A flow, and a worker that a test plays."""
+
+    run: FakeRun
+    flow: Flow
+
+    def submit(self, *args: object) -> Ticket:
+        ticket = Ticket(program=PROGRAM, content=encode_arguments(args, {}))
+        self.flow.enqueue(ticket)
+        return ticket
+
+    async def take(self, count: int) -> list[Task]:
+        """Receive tiles as a worker does, and delete their messages."""
+        tasks: list[Task] = []
+        while len(tasks) < count:
+            for received in await self.run.queues.receive(TASKS, most=1, wait=60, lease=30):
+                task = unseal(received.text, run=self.run.manifest.run, direction="task", key=self.run.manifest.key)
+                assert isinstance(task, Task)
+                tasks.append(task)
+                await self.run.queues.remove(TASKS, [received.handle])
+        return tasks
+
+    async def answer(self, task: Task, value: object, *, attempt: int = 1) -> Result:
+        """Send a tile's result."""
+        key = out_key(self.run.manifest.run, task.index, "w", attempt)
+        content = codec.join(codec.encode(value))
+        body = Body.of(content, key=key)
+        if body.key:
+            await self.run.objects.put(key, content)
+        result = Result(index=task.index, worker="w", attempt=attempt, outcome="ok", seconds=0.1, body=body)
+        await self.run.queues.send(RESULTS, [self.run.sealed(result)])
+        return result
+
+    async def say(self, message: Hello | ProgramDamaged | Result) -> None:
+        await self.run.queues.send(RESULTS, [self.run.sealed(message)])
+
+
+@asynccontextmanager
+async def staged(run: FakeRun | None = None) -> AsyncIterator[Stage]:
+    run = run or FakeRun()
+    crew = Crew(wanted=1, start_timeout=60.0)
+    async with anyio.create_task_group() as group:
+        stage = Stage(run=run, flow=Flow(run.open(), crew=crew, group=group))
+        stage.flow.start()
+        await stage.say(Hello(worker="w", slots=1, versions={}))
+        yield stage
+        group.cancel_scope.cancel()
+
+
+async def test_a_copy_of_a_result_does_not_delete_the_body_that_is_being_fetched() -> None:
+    run = FakeRun()
+    run.objects.before_get = [lambda: anyio.sleep(60)]
+    async with staged(run) as stage:
+        ticket = stage.submit(1)
+        (task,) = await stage.take(1)
+        result = await stage.answer(task, LARGE)
+        await anyio.sleep(1)
+        await stage.say(result)  # the answer to its sending was lost, so the worker sent it again
+        assert await wait_for(ticket.future) == LARGE
+        await anyio.sleep(60)
+        assert result.body.key not in run.objects.stored
+
+
+async def test_a_second_attempts_result_is_deleted_and_dropped() -> None:
+    async with staged() as stage:
+        ticket, _ = stage.submit(1), stage.submit(2)  # while the other is outstanding, main listens
+        task, _ = sorted(await stage.take(2), key=lambda task: task.index)
+        await stage.answer(task, LARGE)
+        assert await wait_for(ticket.future) == LARGE
+        second = await stage.answer(task, b"other" * 50_000, attempt=2)
+        await anyio.sleep(60)
+        assert second.body.key not in stage.run.objects.stored
+        assert stage.flow.ledger.duplicates == 1
+
+
+async def test_tiles_that_vanish_from_the_queue_are_announced_again() -> None:
+    async with staged() as stage:
+        tickets = [stage.submit(LARGE), stage.submit(2)]
+        await stage.take(2)
+        tasks = await stage.take(2)
+        for task in tasks:
+            await stage.answer(task, task.index)
+        assert [await wait_for(ticket.future) for ticket in tickets] == [0, 1]
+
+
+async def test_a_slow_tile_is_not_announced_again() -> None:
+    async with staged() as stage:
+        ticket = stage.submit(1)
+        (received,) = await stage.run.queues.receive(TASKS, most=1, wait=60, lease=30)
+        await anyio.sleep(3600)
+        assert await stage.run.queues.count(TASKS) == 1  # it is held by its worker
+        task = unseal(received.text, run=stage.run.manifest.run, direction="task", key=stage.run.manifest.key)
+        assert isinstance(task, Task)
+        await stage.answer(task, "late")
+        assert await wait_for(ticket.future) == "late"
+
+
+async def test_cancelled_tiles_leave_the_queue_and_others_stay() -> None:
+    async with staged() as stage:
+        tickets = [stage.submit(x) for x in range(40)]
+        await anyio.sleep(5)
+        for ticket in tickets[::2]:
+            assert ticket.future.cancel()
+        await anyio.sleep(5)
+        assert await stage.run.queues.count(TASKS) == 20
+        for task in await stage.take(20):
+            await stage.answer(task, task.index)
+        assert [await wait_for(ticket.future) for ticket in tickets[1::2]] == list(range(1, 40, 2))
+        for ticket in tickets[::2]:
+            with pytest.raises(CancelledError):
+                ticket.future.result(timeout=0)
+
+
+async def test_a_search_for_cancelled_tiles_counts_as_no_delivery() -> None:
+    async with staged() as stage:
+        kept, *others = [stage.submit(x) for x in range(5)]
+        await anyio.sleep(5)
+        for ticket in others:
+            ticket.future.cancel()
+        await anyio.sleep(5)
+        (received,) = await stage.run.queues.receive(TASKS, most=10, wait=0, lease=30)
+        assert received.deliveries == 1
+        assert not kept.future.done()
+
+
+async def test_a_tile_cancelled_while_it_is_sent_is_withdrawn() -> None:
+    run = FakeRun()
+    run.objects.before_put = [
+        anyio.lowlevel.checkpoint,
+        lambda: anyio.sleep(10),
+    ]  # the program's, the payload's
+    async with staged(run) as stage:
+        ticket = stage.submit(LARGE)
+        await anyio.sleep(5)
+        assert ticket.future.cancel()
+        await anyio.sleep(30)
+        assert await run.queues.count(TASKS) == 0
+        assert set(run.objects.stored) == {program_key(PROGRAM.digest)}
+
+
+async def test_a_damaged_program_is_uploaded_again() -> None:
+    run = FakeRun()
+    key = program_key(PROGRAM.digest)
+    run.objects.stored[key], run.objects.checksums[key] = b"", None
+    async with staged(run) as stage:
+        ticket = stage.submit(1)
+        (task,) = await stage.take(1)
+        assert run.objects.stored[key] == PROGRAM.content
+        run.objects.stored[key], run.objects.checksums[key] = b"damaged", None
+        await stage.say(ProgramDamaged(worker="w", program=PROGRAM.digest, reason="7 bytes"))
+        await anyio.sleep(5)
+        assert run.objects.stored[key] == PROGRAM.content
+        await stage.answer(task, 1)
+        assert await wait_for(ticket.future) == 1
+
+
+async def test_an_intact_program_is_not_uploaded_again() -> None:
+    run = FakeRun()
+    key = program_key(PROGRAM.digest)
+    run.objects.stored[key], run.objects.checksums[key] = PROGRAM.content, PROGRAM.digest
+    async with staged(run) as stage:
+        stage.submit(1)
+        await stage.take(1)
+        await stage.say(ProgramDamaged(worker="w", program=PROGRAM.digest, reason="the network"))
+        await anyio.sleep(5)
+    assert key not in run.objects.puts
+
+
+async def test_a_result_for_a_tile_that_never_was_is_refused(caplog: pytest.LogCaptureFixture) -> None:
+    async with staged() as stage:
+        ticket = stage.submit(1)
+        (task,) = await stage.take(1)
+        await stage.answer(replace(task, index=7), "nobody asked")
+        await stage.answer(task, "asked")
+        assert await wait_for(ticket.future) == "asked"
+    assert any(getattr(record, "action", "") == "result_refused" for record in caplog.records)
+
+
+async def test_an_unforeseen_error_reaches_every_tile() -> None:
+    async with staged() as stage:
+        ticket = stage.submit(1)
+
+        async def fail() -> None:
+            async with anyio.create_task_group():
+                raise ZeroDivisionError("a bug of ours")
+
+        await stage.flow.guarded(fail)
+        error = ticket.future.exception(timeout=0)
+        assert isinstance(error, RunError)
+        assert isinstance(error.__cause__, ZeroDivisionError)
+
+
+async def test_large_tiles_narrow_the_window() -> None:
+    async with staged() as stage:
+        assert stage.flow.window == 64
+        stage.submit(os.urandom(2**26))
+        assert 2 <= stage.flow.window <= 4
+
+
+async def test_a_heartbeat_that_hangs_is_given_up_for_the_next() -> None:
+    run = FakeRun()
+    run.objects.before_put = [hang, hang]
+    with anyio.move_on_after(run.settings.run_lease):
+        await run.open().keep_alive()
+    assert len(run.objects.puts) >= 4
+    assert len(run.objects.stored) == 1
+
+
+async def test_sentinels_stay_in_the_queue_when_tiles_are_withdrawn() -> None:
+    async with staged() as stage:
+        ticket = stage.submit(1)
+        await anyio.sleep(5)
+        await stage.run.queues.send(TASKS, [stage.run.sealed(Sentinel(), "task")])
+        ticket.future.cancel()
+        await anyio.sleep(5)
+        assert await stage.run.queues.count(TASKS) == 1
