@@ -44,7 +44,7 @@ class FakeQueues:
             await self.receives.pop(0)()
         with anyio.move_on_after(wait):
             while not self.waiting[queue]:  # noqa: ASYNC110 - in virtual time
-                await anyio.sleep(0.05)
+                await anyio.sleep(0.5)
         found = []
         for message in self.waiting[queue][:most]:
             handle = str(next(self._handles))
