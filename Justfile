@@ -13,7 +13,7 @@ default:
 test *ARGS:
     pytest --cov "$@"
 
-# The tests against RIOS, with a Python that has it (https://www.rioshome.org) and asyncbatch[local] and pytest.
+# The tests against RIOS, with a Python that has it (https://www.rioshome.org) and asyncbatch and pytest.
 test-rios PYTHON *ARGS:
     shift && "{{ PYTHON }}" -m pytest --confcutdir tests/rios tests/rios "$@"
 

@@ -7,19 +7,19 @@ import sys
 import boto3
 import pytest
 
-from tests.integration.conftest import endpoint, isolated
+from tests.integration.conftest import account, isolated
 from tests.integration.endpoint import Endpoint
 
-__all__ = ["endpoint", "isolated"]
+__all__ = ["account", "isolated"]
 
 REGION = "ap-southeast-2"
 MANIFEST = '{"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json"}'
 
 
-def ran(endpoint: Endpoint, *words: str) -> tuple[int, str, str]:
+def ran(account: Endpoint, *words: str) -> tuple[int, str, str]:
     done = subprocess.run(
         [sys.executable, "-m", "asyncbatch.cli", *words],
-        env=os.environ | endpoint.variables(),
+        env=os.environ | account.variables(),
         capture_output=True,
         text=True,
         timeout=60,
@@ -29,10 +29,10 @@ def ran(endpoint: Endpoint, *words: str) -> tuple[int, str, str]:
 
 
 @pytest.fixture
-def routed(endpoint: Endpoint) -> None:
+def routed(account: Endpoint) -> None:
     """Do what moto's CloudFormation leaves out: subnets' route tables, and public addresses in all of them."""
-    ec2 = boto3.client("ec2", endpoint_url=endpoint.variables()["AWS_ENDPOINT_URL"], region_name=REGION)
-    own = [{"Name": "vpc-id", "Values": [endpoint.output("VPC")]}]
+    ec2 = boto3.client("ec2", endpoint_url=account.variables()["AWS_ENDPOINT_URL"], region_name=REGION)
+    own = [{"Name": "vpc-id", "Values": [account.output("VPC")]}]
     [table] = [one for one in ec2.describe_route_tables(Filters=own)["RouteTables"] if not one["Associations"]]
     for subnet in ec2.describe_subnets(Filters=own)["Subnets"]:
         ec2.associate_route_table(RouteTableId=table["RouteTableId"], SubnetId=subnet["SubnetId"])
@@ -41,8 +41,8 @@ def routed(endpoint: Endpoint) -> None:
 
 
 @pytest.mark.usefixtures("routed")
-def test_the_doctor_finds_what_is_missing_and_then_that_it_is_there(endpoint: Endpoint) -> None:
-    status, out, err = ran(endpoint, "doctor", "--no-tile")
+def test_the_doctor_finds_what_is_missing_and_then_that_it_is_there(account: Endpoint) -> None:
+    status, out, err = ran(account, "doctor", "--no-tile")
     assert status == 1
     assert err == "asyncbatch: error: 1 of these keep runs from working\n", out
     levels = {line[9:].partition(":")[0]: line.split()[0] for line in out.splitlines() if not line.startswith(" ")}
@@ -52,18 +52,18 @@ def test_the_doctor_finds_what_is_missing_and_then_that_it_is_there(endpoint: En
     for subject in ("credentials", "queues of a run", "job queue RIOSJobQueue", f"stack RIOS in {REGION}"):
         assert levels[subject] == "ok"
     assert len([subject for subject in levels if subject.startswith("subnet ")]) == 3
-    assert endpoint.leftovers() == []
+    assert account.leftovers() == []
 
-    images = boto3.client("ecr", endpoint_url=endpoint.variables()["AWS_ENDPOINT_URL"], region_name=REGION)
+    images = boto3.client("ecr", endpoint_url=account.variables()["AWS_ENDPOINT_URL"], region_name=REGION)
     images.put_image(repositoryName="riosecr", imageManifest=MANIFEST, imageTag="latest")
     images.close()
-    status, out, err = ran(endpoint, "doctor", "--no-tile")
+    status, out, err = ran(account, "doctor", "--no-tile")
     assert (status, err) == (0, "")
     assert "ok       image riosecr:latest: was pushed on 20" in out
 
 
-def test_without_a_stack_the_doctor_ends_there(endpoint: Endpoint) -> None:
-    status, out, _ = ran(endpoint, "doctor", "--stackname", "NoSuch")
+def test_without_a_stack_the_doctor_ends_there(account: Endpoint) -> None:
+    status, out, _ = ran(account, "doctor", "--stackname", "NoSuch")
     assert status == 1
     assert out.splitlines()[-2:] == [
         f"failure  stack NoSuch in {REGION}: is not there",
@@ -81,15 +81,15 @@ def test_a_region_that_is_none_is_told_with_the_one_that_was_meant() -> None:
 
 
 @pytest.mark.parametrize("stack", ["RIOS", "NoSuch"])
-def test_costs_are_told_with_their_date(endpoint: Endpoint, stack: str) -> None:
-    status, out, _ = ran(endpoint, "stack", "cost", "--stackname", stack, "--workers", "10")
+def test_costs_are_told_with_their_date(account: Endpoint, stack: str) -> None:
+    status, out, _ = ran(account, "stack", "cost", "--stackname", stack, "--workers", "10")
     assert status == 0
     assert "an hour of 10 workers" in out
     assert "list prices of ap-southeast-2, as of January 2025" in out
 
 
-def test_logs_of_a_run_that_never_was(endpoint: Endpoint) -> None:
-    status, out, err = ran(endpoint, "logs", "20260101-000000-abcd")
+def test_logs_of_a_run_that_never_was(account: Endpoint) -> None:
+    status, out, err = ran(account, "logs", "20260101-000000-abcd")
     assert (status, out) == (1, "")
     assert err.startswith("asyncbatch: error: no jobs of '20260101-000000-abcd' in RIOSJobQueue: give a run's id")
     assert err.count("\n") == 1

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from tests.integration import emulated
-from tests.integration.conftest import endpoint, isolated
+from tests.integration.conftest import account, isolated
 from tests.integration.emulated import own_network, remove_for_moto
 from tests.integration.endpoint import Endpoint
 
-__all__ = ["endpoint", "isolated"]
+__all__ = ["account", "isolated"]
 
 REGION = "eu-central-1"
 
@@ -24,11 +24,11 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def run(endpoint: Endpoint, tmp_path: Path) -> Run:
+def run(account: Endpoint, tmp_path: Path) -> Run:
     def ran(*words: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [sys.executable, "-m", "asyncbatch.cli", "stack", *words],
-            env=os.environ | endpoint.variables() | {"RIOS_AWSBATCH_REGION": REGION},
+            env=os.environ | account.variables() | {"RIOS_AWSBATCH_REGION": REGION},
             cwd=tmp_path,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -41,9 +41,9 @@ def run(endpoint: Endpoint, tmp_path: Path) -> Run:
 
 
 @pytest.fixture
-def clients(endpoint: Endpoint) -> Iterator[dict[str, Any]]:
+def clients(account: Endpoint) -> Iterator[dict[str, Any]]:
     with ExitStack() as closing:
-        yield emulated.clients(str(endpoint.local.settings.endpoint_url), REGION, closing)
+        yield emulated.clients(str(account.local.settings.endpoint_url), REGION, closing)
 
 
 def told(done: "subprocess.CompletedProcess[str]", status: int = 0) -> str:
@@ -51,12 +51,12 @@ def told(done: "subprocess.CompletedProcess[str]", status: int = 0) -> str:
     return done.stdout if status == 0 else done.stderr
 
 
-def answered(endpoint: Endpoint, answer: str, meanwhile: Callable[[], None] = lambda: None) -> str:
+def answered(account: Endpoint, answer: str, meanwhile: Callable[[], None] = lambda: None) -> str:
     """Have a stack deleted from a terminal: answer its question after `meanwhile`, and return all that is shown."""
     ours, its = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-m", "asyncbatch.cli", "stack", "delete", "--wait"],
-        env=os.environ | endpoint.variables() | {"RIOS_AWSBATCH_REGION": REGION},
+        env=os.environ | account.variables() | {"RIOS_AWSBATCH_REGION": REGION},
         stdin=its,
         stdout=its,
         stderr=its,
@@ -79,7 +79,7 @@ def values(text: str) -> dict[str, str]:
     return dict(line.split(maxsplit=1) for line in text.splitlines() if line.startswith("  ") and " " in line.strip())
 
 
-def test_a_stack_s_life(run: Run, endpoint: Endpoint, clients: dict[str, Any]) -> None:
+def test_a_stack_s_life(run: Run, account: Endpoint, clients: dict[str, Any]) -> None:
     wished = ["--maxjobs", "10", "--vcpus", "2", "--mem", "8192", "--tag", "project=trees", *own_network(clients)]
     made = told(run("create", *wished, "--wait"))
     assert made.startswith(f"stack RIOS is being created in {REGION}\n")
@@ -106,11 +106,11 @@ def test_a_stack_s_life(run: Run, endpoint: Endpoint, clients: dict[str, Any]) -
     tags = {"asyncbatch:stack": "RIOS", "asyncbatch:run": "old"}
     left = [clients["sqs"].create_queue(QueueName=f"asyncbatch-old-{end}", tags=tags)["QueueUrl"] for end in ("a", "b")]
     assert "give it --yes" in told(run("delete"), 1)
-    refused = answered(endpoint, "n")
+    refused = answered(account, "n")
     assert "with its images, its open runs (1), and all in rios-batchbucket" in refused
     assert refused.endswith("nothing is deleted\r\n")
     assert told(run("status")).startswith(f"RIOS in {REGION}: UPDATE_COMPLETE\n")
-    gone = answered(endpoint, "y", lambda: remove_for_moto(clients))
+    gone = answered(account, "y", lambda: remove_for_moto(clients))
     assert "ended run old\r\n" in gone
     assert gone.endswith("stack RIOS is gone\r\n")
     assert not set(left) & set(clients["sqs"].list_queues().get("QueueUrls", []))

@@ -5,10 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.integration.conftest import endpoint, isolated
+from tests.integration.conftest import account, isolated
 from tests.integration.endpoint import Endpoint
 
-__all__ = ["endpoint", "isolated"]
+__all__ = ["account", "isolated"]
 
 PROJECT = Path(__file__).parents[2]
 
@@ -22,7 +22,7 @@ def called(*command: object, **variables: str) -> str:
     return done.stdout
 
 
-def test_it_finds_its_template_and_makes_a_stack(endpoint: Endpoint, tmp_path: Path) -> None:
+def test_it_finds_its_template_and_makes_a_stack(account: Endpoint, tmp_path: Path) -> None:
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
     constraints = PROJECT / "constraints.txt"
     called(*pip, "wheel", "--no-deps", "--build-constraint", constraints, "--wheel-dir", tmp_path, PROJECT)
@@ -31,7 +31,7 @@ def test_it_finds_its_template_and_makes_a_stack(endpoint: Endpoint, tmp_path: P
     python = tmp_path / "clean" / "bin" / "python"
     called(python, *pip[1:], "install", "--constraint", constraints, wheel)
 
-    variables = {**endpoint.variables(), "RIOS_AWSBATCH_REGION": "us-west-2"}
+    variables = {**account.variables(), "RIOS_AWSBATCH_REGION": "us-west-2"}
     asyncbatch = tmp_path / "clean" / "bin" / "asyncbatch"
     assert called(asyncbatch, "stack", "create", "--wait", **variables).endswith("stack RIOS is ready\n")
     assert "BatchBucket" in called(asyncbatch, "stack", "outputs", **variables)

@@ -1,6 +1,6 @@
 """Tests of the images, and of whole runs in them as jobs of an emulated Batch: `just e2e IMAGE`.
 
-Moto's Batch starts real containers through podman's socket, on this machine's network, where the embedded endpoint is.
+Moto's Batch starts real containers through podman's socket, on this machine's network, where moto is.
 """
 
 import json
@@ -16,14 +16,12 @@ from typing import Any
 
 import boto3
 import pytest
-from anyio.from_thread import start_blocking_portal
 from osgeo import gdal
 
-from asyncbatch import Settings
-from asyncbatch.local import LocalEndpoint, local_endpoint
+from asyncbatch.local import LocalEndpoint
 from tests.containers.registry import PROGRAMS, registry
 from tests.integration.emulated import clients, remove_for_moto, there
-from tests.integration.endpoint import CREDENTIALS
+from tests.integration.endpoint import CREDENTIALS, open_account
 from tests.integration.eventually import eventually
 
 Podman = Callable[..., str]
@@ -83,7 +81,7 @@ def ecr(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="session")
 def endpoint(deployed: str, ecr: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEndpoint]:
-    """Start an embedded endpoint whose Batch starts containers; at the end its stack is deleted as a user does it."""
+    """Emulate an account whose Batch starts containers; at the end its stack is deleted as a user does it."""
     assert deployed
     folder = tmp_path_factory.mktemp("podman")
     with pytest.MonkeyPatch.context() as patch:
@@ -93,7 +91,8 @@ def endpoint(deployed: str, ecr: dict[str, str], tmp_path_factory: pytest.TempPa
             patch.setenv("DOCKER_CONFIG", str(Path(ecr["REGISTRY_AUTH_FILE"]).parent))
         for name, value in CREDENTIALS.items():
             patch.setenv(name, value)
-        with start_blocking_portal() as portal, portal.wrap_async_context_manager(local_endpoint(Settings())) as local:
+        with open_account() as account:
+            local = account.local
             with machines(local, ecr, folder):
                 yield local
             with ExitStack() as closing:
@@ -111,7 +110,7 @@ def endpoint(deployed: str, ecr: dict[str, str], tmp_path_factory: pytest.TempPa
 def machines(local: LocalEndpoint, ecr: dict[str, str], folder: Path) -> Iterator[None]:
     """Have podman listen as the emulated Batch's machines: they pull from the registry."""
     url = str(local.settings.endpoint_url)
-    # What on AWS a job's role and region give, and what leads GDAL to the endpoint's S3.
+    # What on AWS a job's role and region give, and what leads GDAL to the account's S3.
     variables = CREDENTIALS | {
         "AWS_ENDPOINT_URL": url,
         "AWS_S3_ENDPOINT": url.removeprefix("http://"),
@@ -147,7 +146,7 @@ def landsat() -> str:
 
 
 def ran(local: LocalEndpoint, *words: str) -> tuple[int, str, str]:
-    """Run ``asyncbatch`` against the endpoint."""
+    """Run ``asyncbatch`` against the account."""
     environment = {**os.environ, **CREDENTIALS, "AWS_ENDPOINT_URL": str(local.settings.endpoint_url)}
     command = [sys.executable, "-m", "asyncbatch.cli", *words]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)

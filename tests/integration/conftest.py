@@ -1,4 +1,4 @@
-"""One embedded endpoint for all tests, and what tests look at it with."""
+"""One embedded endpoint and one emulated account for all tests, and what tests look at it with."""
 
 import contextlib
 import os
@@ -7,16 +7,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
-import boto3
 import pytest
 from anyio.from_thread import start_blocking_portal
 
 from asyncbatch import BatchExecutor, Settings
 from asyncbatch.local import local_endpoint
-from tests.integration.endpoint import CREDENTIALS, Endpoint
+from tests.integration.endpoint import CREDENTIALS, KEY, Endpoint, open_account, open_endpoint
 from tests.integration.eventually import eventually
 from tests.integration.gate import Gate
 from tests.integration.proxy import Proxy
@@ -32,7 +30,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(autouse=True, scope="module")
 def isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Hide this machine's AWS configuration, and have the emulator's credentials instead."""
+    """Hide this machine's AWS configuration, and have the tests' credentials instead."""
     nowhere = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
@@ -47,21 +45,19 @@ def isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def endpoint() -> Iterator[Endpoint]:
-    with start_blocking_portal() as portal, portal.wrap_async_context_manager(local_endpoint(Settings())) as local:
+    opening = local_endpoint(Settings(), credentials=KEY)
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(opening) as local,
+        open_endpoint(local) as opened,
+    ):
+        yield opened
 
-        def client(service: str) -> Any:  # noqa: ANN401 - boto3 makes clients at run time
-            return boto3.client(
-                service,
-                endpoint_url=local.settings.endpoint_url,
-                region_name=local.settings.region,
-                aws_access_key_id=local.credentials.access_key,
-                aws_secret_access_key=local.credentials.secret_key,
-            )
 
-        clients = {service: client(service) for service in ("s3", "sqs", "cloudformation")}
-        yield Endpoint(local=local, **clients)
-        for each in clients.values():
-            each.close()
+@pytest.fixture(scope="session")
+def account() -> Iterator[Endpoint]:
+    with open_account() as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -98,7 +94,8 @@ def script(endpoint: Endpoint, team: Team, tmp_path: Path) -> Iterator[Script]:
         def start(text: str, **variables: str) -> "subprocess.Popen[str]":
             file = tmp_path / "script.py"
             file.write_text(text)
-            environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], MARK: team.mark}
+            kept = {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ}
+            environment = {**kept, MARK: team.mark}
             process = subprocess.Popen(
                 [sys.executable, str(file)],
                 env=environment | endpoint.variables() | variables,

@@ -1,18 +1,30 @@
-"""The embedded endpoint, looked at from outside."""
+"""The embedded endpoint and the emulated account, looked at from outside."""
 
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
+import boto3
+
 from asyncbatch import Settings
+from asyncbatch.aws.session import Credentials
 from asyncbatch.local import LocalEndpoint
 from asyncbatch.manifest import Manifest, manifest_key
+from asyncbatch.template import template
 
-CREDENTIALS: Final = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
+KEY: Final = Credentials(access_key="tests", secret_key="tests")
+
+CREDENTIALS: Final = KEY.environment()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """The embedded endpoint, and what lies there."""
+    """The embedded endpoint or the emulated account, and what lies there."""
 
     local: LocalEndpoint
     s3: Any
@@ -72,3 +84,49 @@ class Endpoint:
             self.sqs.delete_queue(QueueUrl=url)
         for key in self.keys():
             self.s3.delete_object(Bucket=self.bucket, Key=key)
+
+
+@contextmanager
+def open_endpoint(local: LocalEndpoint) -> Iterator[Endpoint]:
+    """Return an endpoint with clients for the time of the block."""
+    with ExitStack() as closing:
+
+        def client(service: str) -> Any:  # noqa: ANN401 - boto3 makes clients at run time
+            made = boto3.client(
+                service,
+                endpoint_url=local.settings.endpoint_url,
+                region_name=local.settings.region,
+                aws_access_key_id=local.credentials.access_key,
+                aws_secret_access_key=local.credentials.secret_key,
+            )
+            closing.callback(made.close)
+            return made
+
+        yield Endpoint(local=local, s3=client("s3"), sqs=client("sqs"), cloudformation=client("cloudformation"))
+
+
+@contextmanager
+def open_account(**variables: str) -> Iterator[Endpoint]:
+    """Return an emulated account with the whole stack in it: moto's, which has far more than the embedded endpoint.
+
+    `variables` are for its process.
+    """
+    command = [sys.executable, str(Path(__file__).with_name("moto_server.py"))]
+    with subprocess.Popen(
+        command,
+        env=os.environ | CREDENTIALS | variables,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().strip()
+            assert url, "moto did not start"
+            settings = replace(Settings(), endpoint_url=url)
+            with open_endpoint(LocalEndpoint(settings=settings, credentials=KEY)) as account:
+                wanted = {"TemplateBody": template(), "Capabilities": ["CAPABILITY_IAM"]}
+                account.cloudformation.create_stack(StackName=settings.stack, **wanted)
+                yield account
+        finally:
+            process.kill()

@@ -194,16 +194,16 @@ async def test_requests_are_counted_by_operation(session: AwsSession, queues: Qu
 
 
 @pytest.fixture
-def unready(endpoint: Endpoint) -> Iterator[str]:
+def unready(account: Endpoint) -> Iterator[str]:
     """Return the name of a stack that has only been proposed."""
-    endpoint.cloudformation.create_change_set(
+    account.cloudformation.create_change_set(
         StackName="Proposed",
         ChangeSetName="first",
         ChangeSetType="CREATE",
         TemplateBody='{"Resources": {"Queue": {"Type": "AWS::SQS::Queue"}}}',
     )
     yield "Proposed"
-    endpoint.cloudformation.delete_stack(StackName="Proposed")
+    account.cloudformation.delete_stack(StackName="Proposed")
 
 
 async def test_a_stacks_outputs_are_read(session: AwsSession, endpoint: Endpoint) -> None:
@@ -221,6 +221,8 @@ async def test_an_absent_stack_is_told_with_the_mend(session: AwsSession) -> Non
         await (await Stacks.open(session)).outputs("Nowhere")
 
 
-async def test_a_stack_that_is_not_ready_is_told_with_its_state(session: AwsSession, unready: str) -> None:
-    with pytest.raises(StackNotFound, match="'Proposed' in ap-southeast-2 is in state REVIEW_IN_PROGRESS"):
-        await (await Stacks.open(session)).outputs(unready)
+async def test_a_stack_that_is_not_ready_is_told_with_its_state(account: Endpoint, unready: str) -> None:
+    settings = account.settings()
+    async with open_session(region=settings.region, endpoint_url=settings.endpoint_url) as session:
+        with pytest.raises(StackNotFound, match="'Proposed' in ap-southeast-2 is in state REVIEW_IN_PROGRESS"):
+            await (await Stacks.open(session)).outputs(unready)

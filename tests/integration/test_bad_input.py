@@ -61,14 +61,14 @@ def test_no_such_stack(endpoint: Endpoint) -> None:
         BatchExecutor(1, launcher="subprocess", settings=endpoint.settings(stack="Nowhere"))
 
 
-def test_a_stack_without_batch_is_not_enough_for_the_launcher_batch(endpoint: Endpoint) -> None:
-    endpoint.cloudformation.create_stack(
+def test_a_stack_without_batch_is_not_enough_for_the_launcher_batch(account: Endpoint) -> None:
+    account.cloudformation.create_stack(
         StackName="Bare",
         TemplateBody="{Resources: {Bucket: {Type: AWS::S3::Bucket}}, Outputs: {BatchBucket: {Value: !Ref Bucket}}}",
     )
     with pytest.raises(StackNotFound, match=r"no output BatchProcessingJobQueueName, .* has: BatchBucket$"):
-        BatchExecutor(1, settings=endpoint.settings(stack="Bare"))
-    endpoint.cloudformation.delete_stack(StackName="Bare")
+        BatchExecutor(1, settings=account.settings(stack="Bare"))
+    account.cloudformation.delete_stack(StackName="Bare")
 
 
 def test_nothing_listens_at_the_endpoint() -> None:

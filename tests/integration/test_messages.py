@@ -94,9 +94,9 @@ def test_a_tile_delivered_twice_counts_once(endpoint: Endpoint, team: Team, gate
 
 
 @pytest.fixture
-def elsewhere(endpoint: Endpoint) -> Iterator[tuple[str, str, str]]:
+def elsewhere(account: Endpoint) -> Iterator[tuple[str, str, str]]:
     """Return a stack with no more than a bucket and two queues, whose URLs name AWS's host; and the two URLs."""
-    urls = [endpoint.sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("classic-in", "classic-out")]
+    urls = [account.sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("classic-in", "classic-out")]
     host = "https://sqs.ap-southeast-2.amazonaws.com/123456789012"
     stack = f"""
 Resources:
@@ -110,24 +110,24 @@ Outputs:
   BatchOutQueue:
     Value: {host}/classic-out
 """
-    endpoint.cloudformation.create_stack(StackName="Classic", TemplateBody=stack)
+    account.cloudformation.create_stack(StackName="Classic", TemplateBody=stack)
     yield "Classic", urls[0], urls[1]
-    endpoint.cloudformation.delete_stack(StackName="Classic")
+    account.cloudformation.delete_stack(StackName="Classic")
     for url in urls:
-        endpoint.sqs.delete_queue(QueueUrl=url)
+        account.sqs.delete_queue(QueueUrl=url)
 
 
 def test_a_run_on_the_stacks_own_queues_is_not_disturbed_by_one_that_died(
-    endpoint: Endpoint, elsewhere: tuple[str, str, str], team: Team, caplog: pytest.LogCaptureFixture
+    account: Endpoint, elsewhere: tuple[str, str, str], team: Team, caplog: pytest.LogCaptureFixture
 ) -> None:
     stack, task_queue, result_queue = elsewhere
-    settings: Any = endpoint.settings(stack=stack, queues="stack")
+    settings: Any = account.settings(stack=stack, queues="stack")
     assert on_endpoint(task_queue, settings.endpoint_url).endswith("/classic-in")
     with BatchExecutor(1, launcher=team.launcher(), settings=settings) as pool:
         assert list(pool.map(double, range(20), timeout=60)) == [2 * tile for tile in range(20)]
-        assert not endpoint.queues()
-    put(endpoint, task_queue, tasks(DEAD, WRONG_KEY))
-    put(endpoint, result_queue, answers(DEAD, WRONG_KEY))
+        assert not account.queues()
+    put(account, task_queue, tasks(DEAD, WRONG_KEY))
+    put(account, result_queue, answers(DEAD, WRONG_KEY))
     with BatchExecutor(2, launcher=team.launcher(), settings=settings) as pool:
         assert list(pool.map(double, range(20), timeout=60)) == [2 * tile for tile in range(20)]
         eventually(lambda: sum("message set aside" in record.message for record in caplog.records) >= 3)

@@ -70,26 +70,26 @@ def test_all_that_a_run_asks_of_s3_and_sqs_is_allowed(endpoint: Endpoint) -> Non
 
 
 def test_all_that_a_deployment_asks_itself_is_allowed(
-    endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    account: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What CloudFormation asks for it in turn, only AWS can tell."""
     engine = tmp_path / "engine"
     engine.write_text("#!/bin/sh\n[ $1 != image ] || echo amd64\n")
     engine.chmod(0o755)
     monkeypatch.setenv("ENGINE", str(engine))
-    url = str(endpoint.local.settings.endpoint_url)
-    before = endpoint.local.requests()
+    url = str(account.local.settings.endpoint_url)
+    before = account.local.requests()
     with ExitStack() as closing:
         found = clients(url, "us-west-2", closing)
         there = ["--region", "us-west-2"]
-        ran(endpoint, "stack", "create", *there, *own_network(found))
-        ran(endpoint, "stack", "push", *there, "built")
+        ran(account, "stack", "create", *there, *own_network(found))
+        ran(account, "stack", "push", *there, "built")
         found["ecr"].put_image(repositoryName="riosecr", imageManifest=MANIFEST, imageTag="latest")
         left = found["sqs"].create_queue(QueueName="asyncbatch-old", tags=OLD)["QueueUrl"]
-        ran(endpoint, "stack", "delete", *there, "--yes")
+        ran(account, "stack", "delete", *there, "--yes")
         assert left not in found["sqs"].list_queues().get("QueueUrls", [])
         remove_for_moto(found)
-    asked = {name for name, count in endpoint.local.requests().items() if count > before.get(name, 0)}
+    asked = {name for name, count in account.local.requests().items() if count > before.get(name, 0)}
     rights = {RIGHTS.get(name, name) for name in asked if name.startswith(("ecr:", "s3:", "sqs:"))}
     assert {"ecr:BatchDeleteImage", "s3:ListBucket", "sqs:DeleteQueue"} <= rights
     allowed = actions(read("deploy.json"))

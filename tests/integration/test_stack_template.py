@@ -17,10 +17,10 @@ CAPABILITIES: Final = ["CAPABILITY_IAM"]
 
 
 @pytest.fixture
-def clients(endpoint: Endpoint) -> Iterator[dict[str, Any]]:
+def clients(account: Endpoint) -> Iterator[dict[str, Any]]:
     with ExitStack() as closing:
-        # not where the endpoint's own stack is
-        yield emulated.clients(str(endpoint.local.settings.endpoint_url), "us-west-2", closing)
+        # not where the account's own stack is
+        yield emulated.clients(str(account.local.settings.endpoint_url), "us-west-2", closing)
 
 
 def parameters(**values: str) -> list[dict[str, str]]:

@@ -19,8 +19,8 @@ MANY = 12_000  # a page has 10,000 at most
 
 
 @pytest.fixture
-def logs(endpoint: Endpoint) -> Iterator[Any]:
-    client = boto3.client("logs", endpoint_url=endpoint.local.settings.endpoint_url, region_name=REGION)
+def logs(account: Endpoint) -> Iterator[Any]:
+    client = boto3.client("logs", endpoint_url=account.local.settings.endpoint_url, region_name=REGION)
     client.create_log_group(logGroupName=BATCH_GROUP)
     yield client
     client.delete_log_group(logGroupName=BATCH_GROUP)
@@ -33,11 +33,11 @@ def written(logs: Any, stream: str, first: int, count: int) -> None:  # noqa: AN
     logs.put_log_events(logGroupName=BATCH_GROUP, logStreamName=stream, logEvents=events)
 
 
-async def test_all_lines_are_read_and_then_those_that_are_new(endpoint: Endpoint, logs: Any) -> None:  # noqa: ANN401 - as above
+async def test_all_lines_are_read_and_then_those_that_are_new(account: Endpoint, logs: Any) -> None:  # noqa: ANN401 - as above
     logs.create_log_stream(logGroupName=BATCH_GROUP, logStreamName="worker")
     for first in range(0, MANY, 4000):
         written(logs, "worker", first, 4000)
-    local = endpoint.local
+    local = account.local
     async with open_session(
         region=REGION, endpoint_url=local.settings.endpoint_url, credentials=local.credentials
     ) as session:

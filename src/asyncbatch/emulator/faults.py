@@ -1,0 +1,23 @@
+"""The error that a service answers with."""
+
+from http import HTTPStatus
+
+
+class ServiceError(Exception):
+    """A request is refused, as AWS words it.
+
+    Parameters
+    ----------
+    code : str
+        The error's code, as clients compare it.
+    message : str
+        What is wrong, with the values.
+    status : int
+        HTTP status of the answer.
+    """
+
+    def __init__(self, code: str, message: str, *, status: int = HTTPStatus.BAD_REQUEST) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.status = int(status)

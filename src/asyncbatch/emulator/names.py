@@ -1,0 +1,11 @@
+"""What the endpoint and who asks it must agree on."""
+
+from typing import Final
+
+COUNTS_PATH: Final = "/_asyncbatch/requests"
+"""Where the endpoint says what it was asked, as a JSON object of counts by ``service:Operation``."""
+
+
+def write_scope(access_key: str, region: str, service: str) -> str:
+    """Return an Authorization header that names an access key; the endpoint does not verify signatures."""
+    return f"AWS4-HMAC-SHA256 Credential={access_key}/20260101/{region}/{service}/aws4_request"

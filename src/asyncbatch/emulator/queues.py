@@ -1,0 +1,262 @@
+"""A model of an SQS standard queue: pure, with the time passed in."""
+
+import base64
+import binascii
+import heapq
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID
+
+from asyncbatch.emulator.faults import ServiceError
+from asyncbatch.emulator.limits import SIZE_LIMIT, check_body
+
+IN_FLIGHT_LIMIT: Final = 120_000
+"""Messages that are received and not yet deleted."""
+
+VISIBILITY_LIMIT: Final = 12 * 3600
+"""Seconds for which a message may be hidden after its receive, all extensions included."""
+
+_SPARE: Final = 64
+"""Outdated entries that the heap may have before it is rebuilt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueAttributes:
+    """What is set for a queue. Times are in seconds."""
+
+    visibility: int = 30
+    retention: int = 4 * 24 * 3600
+    delay: int = 0
+    wait: int = 0
+    size_limit: int = SIZE_LIMIT
+
+
+@dataclass(slots=True, kw_only=True)
+class _Message:
+    number: int
+    body: str
+    sent: float
+    hidden_until: float
+    """When it becomes visible; in the past if it is visible."""
+    delayed: bool = False
+    """Whether it has never been visible yet."""
+    receives: int = 0
+    received: float = 0.0
+    """When it was last received."""
+    first_received: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A message as a receive returns it."""
+
+    id: str
+    body: str = field(repr=False)
+    handle: str
+    receives: int
+    sent: float
+    first_received: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How many messages a queue has, by their state."""
+
+    visible: int
+    in_flight: int
+    delayed: int
+
+
+class Queue:
+    """A standard queue. Messages come in the order in which they became visible.
+
+    No operation scans the messages: each costs O(log n) at most.
+
+    Parameters
+    ----------
+    attributes : QueueAttributes
+        What is set for it.
+    key : int
+        A number of 128 bits that no other queue has; ids and receipt handles carry it.
+    """
+
+    def __init__(self, attributes: QueueAttributes, *, key: int) -> None:
+        self.attributes = attributes
+        self._key = key
+        self._sent = 0
+        self._messages: OrderedDict[int, _Message] = OrderedDict()  # by number, so the oldest is first
+        self._visible: OrderedDict[int, _Message] = OrderedDict()
+        # When hidden messages become visible. An entry is outdated if its message is gone, visible, or hidden for
+        # another time: it is skipped. Entries have no bodies, so a deleted message's memory is free at once.
+        self._hidden: list[tuple[float, int]] = []
+        self._delayed = 0
+
+    def send(self, now: float, body: str, *, delay: int | None = None) -> str:
+        """Add a message and return its id.
+
+        Raises
+        ------
+        ServiceError
+            If the body is empty, too long, or has characters that XML does not allow.
+        """
+        check_body(body, limit=self.attributes.size_limit)
+        self._advance(now)
+        seconds = self.attributes.delay if delay is None else delay
+        self._sent += 1
+        message = _Message(number=self._sent, body=body, sent=now, hidden_until=now + seconds, delayed=seconds > 0)
+        self._messages[message.number] = message
+        if message.delayed:
+            self._delayed += 1
+            self._hide(message, message.hidden_until)
+        else:
+            self._visible[message.number] = message
+        return self._id(message)
+
+    def receive(self, now: float, most: int, *, visibility: int | None = None) -> list[Delivery]:
+        """Return up to `most` visible messages, and hide them for `visibility` seconds.
+
+        Raises
+        ------
+        ServiceError
+            If there are visible messages, but as many in flight as SQS allows.
+        """
+        self._advance(now)
+        most = min(most, len(self._visible), IN_FLIGHT_LIMIT - self._in_flight)
+        if self._visible and most <= 0:
+            raise ServiceError("OverLimit", f"{IN_FLIGHT_LIMIT} messages are in flight already", status=403)
+        seconds = self.attributes.visibility if visibility is None else visibility
+        found = [self._visible.popitem(last=False)[1] for _ in range(most)]
+        for message in found:
+            message.receives += 1
+            message.received = now
+            message.first_received = message.first_received or now
+            self._hide_for(now, message, seconds)
+        return [self._delivery(message) for message in found]
+
+    def change_visibility(self, now: float, handle: str, seconds: int) -> None:
+        """Let the message of a receipt handle become visible `seconds` from now.
+
+        Raises
+        ------
+        ServiceError
+            If the handle is stale: its message is gone, visible, or was received again later.
+        """
+        self._advance(now)
+        message = self._find(handle)
+        if message is None:
+            raise ServiceError("ReceiptHandleIsInvalid", f"The receipt handle {handle!r} has expired.")
+        if message.number in self._visible:
+            raise ServiceError("MessageNotInflight", f"The message of {handle!r} is not in flight.")
+        if now + seconds > message.received + VISIBILITY_LIMIT:
+            reason = f"Total VisibilityTimeout for the message is beyond the limit [{VISIBILITY_LIMIT} seconds]"
+            raise ServiceError("InvalidParameterValue", f"Value {seconds} is invalid. Reason: {reason}.")
+        self._hide_for(now, message, seconds)
+
+    def delete(self, now: float, handle: str) -> None:
+        """Delete the message of a receipt handle, if it was not received again later.
+
+        Raises
+        ------
+        ServiceError
+            If the handle is none of this queue's.
+        """
+        self._advance(now)
+        message = self._find(handle)
+        if message is not None:
+            self._drop(message)
+
+    def purge(self, now: float) -> None:
+        """Delete all messages."""
+        self._advance(now)
+        for message in list(self._messages.values()):
+            self._drop(message)
+
+    def count(self, now: float) -> Counts:
+        """Return how many messages there are in each state."""
+        self._advance(now)
+        return Counts(visible=len(self._visible), in_flight=self._in_flight, delayed=self._delayed)
+
+    def next_visible(self, now: float) -> float | None:
+        """Return when a hidden message becomes visible next; None if none is hidden."""
+        self._advance(now)
+        while self._hidden and self._is_outdated(self._hidden[0]):
+            heapq.heappop(self._hidden)
+        return self._hidden[0][0] if self._hidden else None
+
+    @property
+    def _in_flight(self) -> int:
+        return len(self._messages) - len(self._visible) - self._delayed
+
+    def _advance(self, now: float) -> None:
+        """Show the messages whose time has come, and drop those that are too old."""
+        while self._hidden and self._hidden[0][0] <= now:
+            entry = heapq.heappop(self._hidden)
+            if not self._is_outdated(entry):
+                self._show(self._messages[entry[1]])
+        while self._messages:
+            oldest = next(iter(self._messages.values()))
+            if now - oldest.sent < self.attributes.retention:
+                break
+            self._drop(oldest)
+
+    def _hide_for(self, now: float, message: _Message, seconds: int) -> None:
+        if seconds > 0:
+            self._hide(message, now + seconds)
+        else:
+            message.hidden_until = now
+            self._show(message)
+
+    def _hide(self, message: _Message, until: float) -> None:
+        message.hidden_until = until
+        heapq.heappush(self._hidden, (until, message.number))
+        if len(self._hidden) > 2 * (len(self._messages) - len(self._visible)) + _SPARE:
+            self._hidden = [entry for entry in set(self._hidden) if not self._is_outdated(entry)]
+            heapq.heapify(self._hidden)
+
+    def _is_outdated(self, entry: tuple[float, int]) -> bool:
+        until, number = entry
+        message = self._messages.get(number)
+        return message is None or number in self._visible or message.hidden_until != until
+
+    def _show(self, message: _Message) -> None:
+        if message.delayed:
+            message.delayed = False
+            self._delayed -= 1
+        self._visible[message.number] = message
+
+    def _drop(self, message: _Message) -> None:
+        del self._messages[message.number]
+        self._visible.pop(message.number, None)
+        self._delayed -= message.delayed
+
+    def _find(self, handle: str) -> _Message | None:
+        """Return the message of a handle, if the handle is that of its last receive."""
+        number, receives = self._read(handle)
+        message = self._messages.get(number)
+        return message if message is not None and message.receives == receives else None
+
+    def _read(self, handle: str) -> tuple[int, int]:
+        """Return the number of a handle's message, and of the receive that returned the handle."""
+        try:
+            key, number, receives = base64.b64decode(handle, validate=True).decode("ascii").split(".")
+            found = int(key, 16), int(number), int(receives)
+        except (ValueError, binascii.Error):
+            found = (-1, 0, 0)
+        if found[0] != self._key:
+            raise ServiceError("ReceiptHandleIsInvalid", f'The input receipt handle "{handle}" is not valid.')
+        return found[1:]
+
+    def _id(self, message: _Message) -> str:
+        return str(UUID(int=self._key ^ message.number))
+
+    def _delivery(self, message: _Message) -> Delivery:
+        handle = f"{self._key:x}.{message.number}.{message.receives}"
+        return Delivery(
+            id=self._id(message),
+            body=message.body,
+            handle=base64.b64encode(handle.encode()).decode(),
+            receives=message.receives,
+            sent=message.sent,
+            first_received=message.first_received,
+        )

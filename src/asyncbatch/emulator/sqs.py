@@ -1,0 +1,75 @@
+"""SQS over its wire protocol, AWS JSON 1.0."""
+
+import inspect
+import json
+from collections.abc import Callable
+from typing import Final
+
+from asyncbatch.emulator.faults import ServiceError
+from asyncbatch.emulator.fields import read_fields
+from asyncbatch.emulator.messages import Messages
+from asyncbatch.emulator.requests import Answer, Request
+from asyncbatch.emulator.shelf import Shelf
+
+_TYPE: Final = "application/x-amz-json-1.0"
+_PREFIX: Final = "AWS.SimpleQueueService."
+_QUERY_CODES: Final = {
+    "QueueDoesNotExist": f"{_PREFIX}NonExistentQueue",
+    "QueueNameExists": "QueueAlreadyExists",
+    "BatchEntryIdsNotDistinct": f"{_PREFIX}BatchEntryIdsNotDistinct",
+    "BatchRequestTooLong": f"{_PREFIX}BatchRequestTooLong",
+    "EmptyBatchRequest": f"{_PREFIX}EmptyBatchRequest",
+    "InvalidBatchEntryId": f"{_PREFIX}InvalidBatchEntryId",
+    "MessageNotInflight": f"{_PREFIX}MessageNotInflight",
+    "TooManyEntriesInBatchRequest": f"{_PREFIX}TooManyEntriesInBatchRequest",
+    "UnsupportedOperation": f"{_PREFIX}UnsupportedOperation",
+}
+"""The errors that SQS's older protocol calls otherwise: clients see these names."""
+_SERVER_ERROR: Final = 500
+
+
+class Sqs:
+    """The queues of one account, as SQS's clients use them.
+
+    Parameters
+    ----------
+    shelf : Shelf
+        The queues.
+    clock : callable
+        Returns the present time, in seconds since the epoch.
+    """
+
+    def __init__(self, shelf: Shelf, clock: Callable[[], float]) -> None:
+        self._operations = {**shelf.operations(), **Messages(shelf, clock).operations()}
+
+    async def answer(self, request: Request) -> Answer:
+        """Answer a request.
+
+        Raises
+        ------
+        ServiceError
+            If it is refused.
+        """
+        name = request.headers.get("X-Amz-Target", "").rpartition(".")[2]
+        if name not in self._operations:
+            raise ServiceError("UnsupportedOperation", f"The embedded endpoint has no operation sqs:{name}.")
+        call, known = self._operations[name]
+        fields = read_fields(request.body)
+        if unknown := fields.keys() - known:
+            reason = f"The embedded endpoint knows no {', '.join(sorted(unknown))} of sqs:{name}."
+            raise ServiceError("UnsupportedOperation", reason)
+        result = call(fields)
+        if inspect.isawaitable(result):
+            result = await result
+        return Answer(body=b"" if result is None else json.dumps(result).encode(), content_type=_TYPE)
+
+
+def write_error(error: ServiceError) -> Answer:
+    """Return an error as SQS's clients read it."""
+    side = "Receiver" if error.status >= _SERVER_ERROR else "Sender"
+    return Answer(
+        status=error.status,
+        body=json.dumps({"__type": f"com.amazonaws.sqs#{error.code}", "message": error.message}).encode(),
+        headers={"x-amzn-query-error": f"{_QUERY_CODES.get(error.code, error.code)};{side}"},
+        content_type=_TYPE,
+    )

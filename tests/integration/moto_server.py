@@ -1,0 +1,102 @@
+"""An emulated AWS account for tests that need more than the embedded endpoint has: moto, in a process of its own.
+
+    python moto_server.py
+
+The first line on stdout is the URL. The process ends when its stdin does.
+"""
+
+import json
+import os
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+from aiohttp import hdrs
+from moto.moto_server.werkzeug_app import create_backend_app
+from moto.sqs.models import Queue, SQSBackend
+from multidict import CIMultiDict
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from asyncbatch.emulator.names import COUNTS_PATH
+from asyncbatch.emulator.requests import Request, Scope, name_operation, read_scope
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+
+class CountingApp:
+    """Counts requests, and hands each to moto's application for its service."""
+
+    def __init__(self) -> None:
+        self._services: dict[str, WSGIApplication] = {}
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        if environ["PATH_INFO"] == COUNTS_PATH:
+            start_response("200 OK", [("Content-Type", "application/json")])
+            return [json.dumps(self._counts).encode()]
+        request = read_request(environ)
+        service = request.scope.service
+        with self._lock:
+            self._counts[name_operation(request)] += 1
+            if service not in self._services:
+                self._services[service] = create_backend_app(service)  # type: ignore[arg-type]  # moto lists their names
+        return self._services[service](environ, start_response)
+
+
+def read_request(environ: "WSGIEnvironment") -> Request:
+    """Return a request without its body, which moto reads."""
+    headers: CIMultiDict[str] = CIMultiDict()
+    for name, value in environ.items():
+        if name.startswith("HTTP_"):
+            headers[name.removeprefix("HTTP_").replace("_", "-")] = value
+    return Request(
+        method=environ["REQUEST_METHOD"],
+        path=environ["PATH_INFO"],
+        query=dict(parse_qsl(environ.get("QUERY_STRING", ""), keep_blank_values=True)),
+        headers=headers,
+        scope=read_scope({hdrs.AUTHORIZATION: headers.get(hdrs.AUTHORIZATION, "")})
+        or Scope(access_key="", region="", service="unknown"),
+    )
+
+
+def keep_messages() -> None:
+    """Make moto delete messages under the lock under which it adds them: else it loses some.
+
+    For each message received, moto computes all attributes of its queue from all messages in it. No message here grows
+    as old as SQS keeps them, so it need not look.
+    """
+    setattr(SQSBackend, "is_message_valid_based_on_retention_period", lambda *_: True)  # noqa: B010 - mypy forbids plain assignment
+    delete = Queue.delete_message
+
+    def delete_locked(self: Any, receipt_handle: str) -> None:  # noqa: ANN401 - moto's class
+        with self._messages_lock:
+            delete(self, receipt_handle)
+
+    setattr(Queue, "delete_message", delete_locked)  # noqa: B010 - as above
+
+
+class Quiet(WSGIRequestHandler):
+    """Logs no requests."""
+
+    def log_request(self, *_: object) -> None:
+        """Do nothing."""
+
+
+def main() -> None:
+    """Serve until stdin ends."""
+    keep_messages()
+    server = make_server("127.0.0.1", 0, CountingApp(), threaded=True, request_handler=Quiet)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    sys.stdout.write(f"http://127.0.0.1:{server.server_port}\n")
+    sys.stdout.flush()
+    sys.stdin.read()
+    os._exit(0)  # requests under way keep their threads
+
+
+if __name__ == "__main__":
+    main()
