@@ -1,10 +1,12 @@
-"""What holds for every test: none of this machine's settings reach it, and async tests run on asyncio."""
+"""What holds for every test: no settings of this machine reach it, it may not hang, and async tests run on asyncio."""
 
 import os
 from collections.abc import Iterator
 
 import hypothesis
 import pytest
+
+from tests.watchdog import Watchdog
 
 _SETTINGS = ("AWS_", "RIOS", "ASYNCBATCH_")
 
@@ -13,6 +15,10 @@ hypothesis.settings.register_profile(
     "asyncbatch", deadline=None, max_examples=50, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("asyncbatch")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Watchdog())
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -14,6 +14,7 @@ from anyio.from_thread import start_blocking_portal
 
 from asyncbatch import BatchExecutor, Settings
 from asyncbatch.local import local_endpoint
+from tests import watchdog
 from tests.integration.endpoint import CREDENTIALS, KEY, Endpoint, open_account, open_endpoint
 from tests.integration.eventually import eventually
 from tests.integration.gate import Gate
@@ -95,7 +96,7 @@ def script(endpoint: Endpoint, team: Team, tmp_path: Path) -> Iterator[Script]:
             file = tmp_path / "script.py"
             file.write_text(text)
             kept = {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ}
-            environment = {**kept, MARK: team.mark}
+            environment = {**kept, MARK: team.mark, **watchdog.variables()}
             process = subprocess.Popen(
                 [sys.executable, str(file)],
                 env=environment | endpoint.variables() | variables,

@@ -11,6 +11,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from asyncbatch.main.launchers import SubprocessLauncher, WorkerOutput
+from tests import watchdog
 from tests.integration.endpoint import Endpoint
 
 MARK: Final = "ASYNCBATCH_TEST_MARK"
@@ -59,6 +60,7 @@ class Team:
             "ASYNCBATCH_WORKER": "by-hand",
             "RIOSBucket": endpoint.bucket,
             MARK: self.mark,
+            **watchdog.variables(),
             **endpoint.variables(),
         }
         command = [sys.executable, "-m", "asyncbatch.worker"]

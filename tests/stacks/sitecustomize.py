@@ -1,0 +1,11 @@
+"""Imported by every Python that a test starts: on SIGUSR1, it writes the stacks of its threads for the watchdog."""
+
+import contextlib
+import faulthandler
+import os
+import signal
+
+with contextlib.suppress(KeyError, OSError):  # not started by a test, or it has outlived the tests
+    _file = os.path.join(os.environ["STACKS_OF_TESTS"], str(os.getpid()))  # noqa: PTH118 - pathlib takes time to import
+    # Only the descriptor: a file object might be closed, and each process that forks appends to its parent's.
+    faulthandler.register(signal.SIGUSR1, file=os.open(_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))

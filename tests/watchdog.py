@@ -1,0 +1,242 @@
+"""A test that hangs fails by itself, with the stacks of all processes that it started; the tests after it go on.
+
+Each of a test's phases (setup, call, teardown) has a limit, by its folder or by ``@pytest.mark.limit(seconds)`` for
+the call. Time in which processes of this machine wait for a processor does not count, up to a multiple of the limit.
+
+The stacks of other processes come from `faulthandler`, which `tests/stacks/sitecustomize.py` registers in each: so the
+processes of tests need PYTHONPATH and `VARIABLE` in their environment, which they inherit or take from `variables()`.
+"""
+
+import asyncio
+import contextlib
+import faulthandler
+import gc
+import os
+import re
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import pytest
+
+VARIABLE: Final = "STACKS_OF_TESTS"
+"""Variable with the folder to which processes write their stacks. It also marks them as processes of this run."""
+
+_LIMITS: Final = {"unit": 60.0, "containers": 900.0}
+"""Seconds that a phase may take, by folder of tests."""
+_LIMIT: Final = 120.0
+"""The same for other folders."""
+_MOST: Final = 5
+"""Times its limit that a phase may take where the machine is busy."""
+_AGAIN: Final = 10.0
+"""Seconds until a test is interrupted again, where it goes on regardless."""
+_ANSWER: Final = 10.0
+"""Seconds in which processes write their stacks."""
+_SETTLED: Final = 0.3
+"""Seconds without anything more written, after which they have."""
+
+_STACKS: Final = Path(__file__).parent / "stacks"
+
+
+class HangingError(BaseException):
+    """What interrupts a test: no `Exception`, since code under test handles those."""
+
+
+def variables() -> dict[str, str]:
+    """Return the environment variables that let the watchdog see the stacks of a process."""
+    return {name: os.environ[name] for name in (VARIABLE, "PYTHONPATH") if name in os.environ}
+
+
+class Watchdog:
+    """The plugin of pytest."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="stacks-of-tests-"))
+        self._patch = pytest.MonkeyPatch()
+        self._patch.setenv(VARIABLE, str(self._folder))
+        self._patch.setenv("PYTHONPATH", str(_STACKS), prepend=os.pathsep)
+
+    def pytest_unconfigure(self) -> None:
+        self._patch.undo()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
+        with self._limited(item, "setup", _limit(item)):
+            yield
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
+        marker = item.get_closest_marker("limit")
+        with self._limited(item, "call", marker.args[0] if marker else _limit(item)):
+            yield
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, None, None]:
+        with self._limited(item, "teardown", _limit(item)):
+            yield
+
+    def pytest_enter_pdb(self) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+    @contextlib.contextmanager
+    def _limited(self, item: pytest.Item, when: str, limit: float) -> Iterator[None]:
+        """Interrupt the block, again and again, when it takes longer than the limit; fail if it ends nevertheless."""
+        started, stalled = time.monotonic(), _read_stalled()
+        expired = False
+
+        def expire(_number: int, _frame: FrameType | None) -> None:
+            __tracebackhide__ = True
+            nonlocal expired
+            allowed = limit + min(_read_stalled() - stalled, (_MOST - 1) * limit)
+            left = started + allowed - time.monotonic()
+            if left > 0:
+                signal.setitimer(signal.ITIMER_REAL, left, _AGAIN)
+                return
+            if not expired:
+                expired = True
+                item.add_report_section(when, "stacks", collect_stacks(self._folder))
+            raise HangingError(f"{item.nodeid}: {when} takes more than {limit:g} s")
+
+        before = signal.signal(signal.SIGALRM, expire)
+        signal.setitimer(signal.ITIMER_REAL, limit, _AGAIN)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        if expired:
+            raise HangingError(f"{item.nodeid}: {when} took more than {limit:g} s")
+
+
+def collect_stacks(folder: Path) -> str:
+    """Return the stacks of all threads of this process, and of all others that it or its tests started."""
+    own = os.getpid()
+    others = sorted(_find_descendants(own) | _find_marked(folder) - {own})
+    starts = {process: _size(folder, process) for process in (own, *others)}
+    with (folder / str(own)).open("ab") as file:
+        faulthandler.dump_traceback(file)
+    asked = [process for process in others if _handles(process, signal.SIGUSR1)]
+    for process in asked:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGUSR1)
+    _wait_until_written(folder, {process: starts[process] for process in asked})
+    found = [_describe(folder, process, start) for process, start in starts.items()]
+    found.insert(1, _describe_tasks())
+    return "\n".join(found)
+
+
+def _wait_until_written(folder: Path, starts: dict[int, int]) -> None:
+    """Wait until files are longer than they were and grow no more; a process that was forked writes to its parent's."""
+    deadline = time.monotonic() + _ANSWER
+    writing = [process for process in starts if (folder / str(process)).exists()]
+    last, since = -1, time.monotonic()
+    while (now := time.monotonic()) < deadline:
+        sizes = {process: _size(folder, process) for process in writing}
+        if sum(sizes.values()) != last:
+            last, since = sum(sizes.values()), now
+        if all(sizes[process] > starts[process] for process in writing) and now - since > _SETTLED:
+            return
+        time.sleep(0.05)
+
+
+def _describe(folder: Path, process: int, start: int) -> str:
+    """Return what a process is, and the stacks that it wrote from a place in its file on."""
+    place = Path("/proc") / str(process)
+    command, status, stacks = "has ended", "", "(no stacks)"
+    with contextlib.suppress(OSError):
+        command = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        status = (place / "status").read_text()
+    with contextlib.suppress(OSError):
+        stacks = _join_equal((folder / str(process)).read_bytes()[start:].decode(errors="replace"))
+    state, parent = (
+        found[1] if (found := re.search(rf"{name}:\s+(.+)", status)) else "?" for name in ("State", "PPid")
+    )
+    return f"== process {process}, parent {parent}, {state}: {command}\n{stacks}"
+
+
+def _describe_tasks() -> str:
+    """Return where each task of this process's event loops waits: the stack of its thread does not show that."""
+    found = []
+    for task in gc.get_objects():
+        if type(task) is asyncio.Task and not task.done():
+            lines = [f"Task {task.get_name()} (most recent call last):"]
+            awaited: object = task.get_coro()
+            while frame := getattr(awaited, "cr_frame", None):
+                lines.append(f'  File "{frame.f_code.co_filename}", line {frame.f_lineno} in {frame.f_code.co_name}')
+                awaited = getattr(awaited, "cr_await", None)
+            found.append("\n".join(lines) + "\n")
+    return "\n".join(found)
+
+
+def _join_equal(text: str) -> str:
+    """Return the stacks of threads; of those that are equal, the first and their number."""
+    heads: dict[str, list[str]] = {}
+    for stack in text.strip().split("\n\n"):
+        head, _, frames = stack.partition("\n")
+        heads.setdefault(frames, []).append(head)
+    return "\n".join(
+        f"{found[0]}{f' [{len(found)} threads]' if len(found) > 1 else ''}\n{frames}\n"
+        for frames, found in heads.items()
+    )
+
+
+def _limit(item: pytest.Item) -> float:
+    return next((_LIMITS[folder] for folder in item.path.parts if folder in _LIMITS), _LIMIT)
+
+
+def _read_stalled() -> float:
+    """Return for how many seconds so far any process of this machine waited for a processor; 0 if Linux can't say."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"some .*total=(\d+)", Path("/proc/pressure/cpu").read_text())
+        return int(found[1]) / 1e6 if found else 0.0
+    return 0.0
+
+
+def _size(folder: Path, process: int) -> int:
+    with contextlib.suppress(OSError):
+        return (folder / str(process)).stat().st_size
+    return 0
+
+
+def _find_marked(folder: Path) -> set[int]:
+    """Return the processes of this run by their environment, wherever they are in the tree."""
+    mark = f"{VARIABLE}={folder}".encode()
+    found = set()
+    for process in _processes():
+        with contextlib.suppress(OSError):
+            if mark in Path(f"/proc/{process}/environ").read_bytes().split(b"\0"):
+                found.add(process)
+    return found
+
+
+def _find_descendants(ancestor: int) -> set[int]:
+    """Return the children of a process and theirs, whatever their environment."""
+    children: dict[int, list[int]] = {}
+    for process in _processes():
+        with contextlib.suppress(OSError):
+            status = Path(f"/proc/{process}/status").read_text()
+            children.setdefault(int(re.findall(r"PPid:\s+(\d+)", status)[0]), []).append(process)
+    found, waiting = set[int](), [ancestor]
+    while waiting:
+        more = children.get(waiting.pop(), [])
+        found.update(more)
+        waiting.extend(more)
+    return found
+
+
+def _handles(process: int, number: signal.Signals) -> bool:
+    """Return whether a process has a handler for a signal; any other would be killed by it."""
+    with contextlib.suppress(OSError):
+        caught = re.findall(r"SigCgt:\s+([0-9a-f]+)", Path(f"/proc/{process}/status").read_text())
+        return bool(int(caught[0], 16) >> (number - 1) & 1)
+    return False
+
+
+def _processes() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - names are what is wanted
