@@ -1,8 +1,11 @@
-"""The template on an emulated CloudFormation: created, modified, deleted."""
+"""The template, linted, and on an emulated CloudFormation: created, modified, deleted."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from importlib.resources import files
+from importlib.resources import as_file, files
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -11,7 +14,8 @@ from tests.integration import emulated
 from tests.integration.emulated import remove_for_moto, there
 from tests.integration.endpoint import Endpoint
 
-TEMPLATE: Final = (files("asyncbatch") / "infra" / "batch.yaml").read_text()
+RESOURCE: Final = files("asyncbatch") / "infra" / "batch.yaml"
+TEMPLATE: Final = RESOURCE.read_text()
 
 CAPABILITIES: Final = ["CAPABILITY_IAM"]
 
@@ -25,6 +29,13 @@ def clients(account: Endpoint) -> Iterator[dict[str, Any]]:
 
 def parameters(**values: str) -> list[dict[str, str]]:
     return [{"ParameterKey": key, "ParameterValue": value} for key, value in values.items()]
+
+
+def test_cfn_lint_finds_nothing() -> None:
+    command = [str(Path(sys.executable).with_name("cfn-lint")), "--regions", "ap-southeast-2", "us-east-1", "--"]
+    with as_file(RESOURCE) as file:
+        done = subprocess.run([*command, str(file)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("compute", ["EC2", "SPOT", "FARGATE", "FARGATE_SPOT"])
