@@ -21,6 +21,7 @@ from asyncbatch import codec
 from asyncbatch.errors import ProgramError
 from asyncbatch.main import program as programs
 from asyncbatch.main.program import Program, ProgramCache, encode_arguments
+from asyncbatch.processstate import ProcessState
 
 LOCK = threading.Lock()
 
@@ -46,12 +47,40 @@ class Half:
     "beside.py": "def twice(value):\n    return 2 * value\n\nclass Half:\n    share = 0.5\n",
 }
 
+CHANGING = """
+OFFSET, TABLE = 1, {"factor": [1, 2]}
+
+class Config:
+    scale = 1
+    def __init__(self):
+        self.bias = 1
+
+config = Config()
+
+def helper(value, default=1):
+    return value + default
+
+def fn():
+    inner = lambda: OFFSET
+    return (inner(), TABLE["factor"][1], config.bias, Config.scale, helper(1))
+"""
+
+CHANGES = [
+    "OFFSET = 2",
+    "TABLE['factor'][1] = 3",
+    "TABLE = {'factor': [0, 9]}",
+    "config.bias = 2",
+    "Config.scale = 2",
+    "helper.__defaults__ = (2,)",
+    "helper = lambda value: -value",
+]
+
 COMPUTE = """
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from asyncbatch import codec
-program = codec.decode(Path(sys.argv[1]).read_bytes())
+state, program = codec.decode(Path(sys.argv[1]).read_bytes())
 args, kwargs = codec.decode(Path(sys.argv[2]).read_bytes())
 print(program(*args, **kwargs), *[name for name in sys.modules if name in ("tiling", "beside")])
 """
@@ -109,6 +138,15 @@ def compute(tmp_path: Path) -> Compute:
 
 
 def loaded(program: Program) -> Any:  # noqa: ANN401 - whatever was pickled
+    return unpickled(program)[1]
+
+
+def state(program: Program) -> ProcessState:
+    found: ProcessState = unpickled(program)[0]
+    return found
+
+
+def unpickled(program: Program) -> Any:  # noqa: ANN401 - what was pickled
     return codec.decode(bytearray(program.content))
 
 
@@ -310,12 +348,62 @@ def test_a_tile_s_argument_that_does_not_pickle_is_named(
 
 def test_a_function_passed_again_is_not_pickled_again() -> None:
     cache = ProgramCache()
-    state = {"value": 1}
-    fn = closing_over(state)
+    fn = closing_over({"value": 1})
+    assert cache.program(fn) is cache.program(fn)
+
+
+def test_a_function_that_refers_to_something_else_now_is_pickled_again() -> None:
+    """Its globals, closures and defaults, also those of the user's functions and in small objects of the user's."""
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    exec(CHANGING, namespace)  # noqa: S102 - as a script runs
+    cache = ProgramCache()
+    fn = namespace["fn"]
+    for change in CHANGES:
+        before = loaded(cache.program(fn))()
+        exec(change, namespace)  # noqa: S102 - as a script runs
+        after = loaded(cache.program(fn))()
+        assert after == fn() != before, change
+        assert cache.program(fn) is cache.program(fn)
+
+
+def test_a_large_object_that_is_changed_in_place_is_sent_as_it_was() -> None:
+    cache = ProgramCache()
+    table = np.zeros(1000)
+    fn = closing_over(table)
     program = cache.program(fn)
-    state["value"] = 2
+    table[:] = 1
     assert cache.program(fn) is program
-    assert loaded(program)() == {"value": 1}, "it is sent as it was when first seen"
+
+
+def test_a_function_that_refers_to_itself_is_not_kept_alive() -> None:
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    exec("def fn(n):\n    return n and fn(n - 1)\n", namespace)  # noqa: S102 - as a script runs
+    cache = ProgramCache()
+    cache.program(namespace["fn"])
+    gone = weakref.ref(namespace.pop("fn"))
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_program_has_the_state_of_its_making(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SCENE", "one")
+    kept = state(Program.of(json.dumps, (), {}))
+    assert kept == ProcessState.capture()
+    assert (kept.folder, dict(kept.environment)["SCENE"]) == (str(tmp_path), "one")
+
+
+def test_a_function_passed_again_gets_the_state_of_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = ProgramCache()
+    fn = closing_over(1)
+    before = cache.program(fn)
+    monkeypatch.chdir(tmp_path)
+    moved = cache.program(fn)
+    monkeypatch.setenv("SCENE", "two")
+    changed = cache.program(fn)
+    assert len({before.digest, moved.digest, changed.digest}) == 3
+    assert state(moved).folder == state(changed).folder == str(tmp_path)
+    assert cache.program(fn) is changed
 
 
 def test_functions_are_told_apart_by_identity() -> None:

@@ -1,5 +1,6 @@
 """Launchers: what starts a run's workers."""
 
+import json
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from anyio.streams.text import TextReceiveStream
 
 from asyncbatch.errors import WorkersNotStarted
 from asyncbatch.main.crew import WorkerState
+from asyncbatch.processstate import list_inherited_changes
 
 _LINES: Final = 20
 """Last lines of a worker's output that are kept."""
@@ -129,7 +131,13 @@ class SubprocessLauncher:
         """Start `count` more processes, each in a session of its own, so that Ctrl-C reaches main only."""
         for _ in range(count):
             worker = str(len(self._children))
-            variables = {"ASYNCBATCH_WORKER": worker, "ASYNCBATCH_LIFELINE": "1", "PYTHONUNBUFFERED": "1"}
+            inherited = {n: v for n, v in list_inherited_changes().items() if n not in self._environment}
+            variables = {
+                "ASYNCBATCH_WORKER": worker,
+                "ASYNCBATCH_LIFELINE": "1",
+                "ASYNCBATCH_INHERITED": json.dumps(inherited),
+                "PYTHONUNBUFFERED": "1",
+            }
             try:
                 process = await self._opened(assignment, variables)
             except OSError as error:

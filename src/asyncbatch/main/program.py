@@ -3,13 +3,11 @@
 import functools
 import hashlib
 import sys
-import sysconfig
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
-from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, Final, Self
 
@@ -17,7 +15,9 @@ import cloudpickle
 
 from asyncbatch import codec
 from asyncbatch.errors import ProgramError
-from asyncbatch.versions import COMMON
+from asyncbatch.main.fingerprint import Fingerprint
+from asyncbatch.main.usermodules import find_beside, find_home, find_module_name
+from asyncbatch.processstate import ProcessState
 
 _registry: Final = threading.RLock()
 """cloudpickle's registry of modules is one for the process, and tiles are submitted from any thread."""
@@ -31,7 +31,7 @@ class Program:
     """A function with its shared arguments, as it is sent to the workers.
 
     Called with a tile's arguments it does what ``functools.partial(fn, *shared, **shared)`` does: the shared ones
-    come first.
+    come first. The content is the pickled pair of main's `ProcessState` and that function.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Program:
         called = functools.partial(fn, *args, **kwargs) if args or kwargs else fn
         with _by_value(fn, *args, *kwargs.values()):
             try:
-                content = codec.join(codec.encode(called))
+                content = codec.join(codec.encode((ProcessState.capture(), called)))
             except Exception as error:
                 parts = {"function": fn, **_named(args, kwargs)}
                 raise ProgramError(f"{name} can't be sent to workers: {culprit(parts) or error}") from error
@@ -65,20 +65,29 @@ class Program:
 
 def _called_for(fn: Callable[..., object], args: tuple[object, ...], kwargs: Mapping[str, object]) -> object:
     """Return the user's function: where one of ours is to call it, it is among the arguments."""
-    if _module_name(fn).partition(".")[0] != __name__.partition(".")[0]:
+    if find_module_name(fn).partition(".")[0] != __name__.partition(".")[0]:
         return fn
     return next(filter(callable, [*args, *kwargs.values()]), fn)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    function: weakref.ref[Any]
+    fingerprint: Fingerprint
+    state: ProcessState
+    program: Program
 
 
 class ProgramCache:
     """The programs of plain functions, so that one passed again is not pickled again.
 
-    A function counts as the same while it is the same object, so it is sent as it was when first seen. Methods are
-    made anew at each access: they are pickled each time, and uploaded only where that gives something new.
+    A function counts as the same while it is the same object, refers to the same objects, and the process is in the
+    same state; what was changed in place in a large object is not noticed. Methods are made anew at each access: they
+    are pickled each time, and uploaded only where that gives something new.
     """
 
     def __init__(self) -> None:
-        self._programs: dict[int, tuple[weakref.ref[Any], Program]] = {}
+        self._known: dict[int, _Known] = {}
 
     def program(self, fn: Callable[..., object]) -> Program:
         """Return the program of a function without shared arguments.
@@ -89,15 +98,18 @@ class ProgramCache:
             If it does not pickle.
         """
         key = id(fn)
-        known = self._programs.get(key)
-        if known is not None and known[0]() is fn:
-            return known[1]
+        known = self._known.get(key)
+        state = ProcessState.capture()
+        if known is not None and known.function() is fn and known.state == state and known.fingerprint.fits(fn):
+            return known.program
+        fingerprint = Fingerprint.of(fn)  # before pickling: what changes meanwhile is noticed the next time
         program = Program.of(fn, (), {})
         if not isinstance(fn, BuiltinFunctionType | MethodType):
             try:
-                self._programs[key] = (weakref.ref(fn, lambda _: self._programs.pop(key, None)), program)
+                function = weakref.ref(fn, lambda _: self._known.pop(key, None))
             except TypeError:  # its class has no room for weak references
                 return program
+            self._known[key] = _Known(function=function, fingerprint=fingerprint, state=state, program=program)
         return program
 
 
@@ -178,10 +190,10 @@ def _by_value(*objects: object) -> Iterator[None]:
 
     Those are the modules beside the user's script, and beside the modules that the objects are from.
     """
-    homes = {home for name in ("__main__", *map(_module_name, objects)) if (home := _home(name)) is not None}
+    homes = {home for name in ("__main__", *map(find_module_name, objects)) if (home := find_home(name)) is not None}
     with _registry:
         already = cloudpickle.list_registry_pickle_by_value()
-        beside = _beside(frozenset(homes), tuple(sys.modules.values()))
+        beside = find_beside(frozenset(homes), tuple(sys.modules.values()))
         modules = [module for module in beside if module.__name__ not in already]
         for module in modules:
             cloudpickle.register_pickle_by_value(module)
@@ -190,55 +202,3 @@ def _by_value(*objects: object) -> Iterator[None]:
         finally:
             for module in modules:
                 cloudpickle.unregister_pickle_by_value(module)
-
-
-def _module_name(obj: object) -> str:
-    """Return the name of the module that a function, or an object's class, is from."""
-    while isinstance(obj, functools.partial):
-        obj = obj.func
-    named = obj if callable(obj) and hasattr(obj, "__module__") else type(obj)
-    return getattr(named, "__module__", None) or ""
-
-
-def _home(name: str) -> Path | None:
-    """Return the folder of a module of the user's own, or None."""
-    if _is_common(name):
-        return None
-    path = _own(getattr(sys.modules.get(name), "__file__", None) or "")
-    return path.parent if path else None
-
-
-@functools.lru_cache(maxsize=16)
-def _beside(homes: frozenset[Path], loaded: tuple[ModuleType, ...]) -> list[ModuleType]:
-    """Return the loaded modules that lie in some folders."""
-    found = []
-    for module in loaded:
-        file, name = getattr(module, "__file__", None) or "", getattr(module, "__name__", "")
-        if name == "__main__" or _is_common(name) or not file.endswith(".py") or sys.modules.get(name) is not module:
-            continue
-        path = _own(file)
-        if path and any(path.is_relative_to(home) for home in homes):
-            found.append(module)
-    return found
-
-
-def _is_common(name: str) -> bool:
-    """Return whether a module is of a package that workers have, wherever it lies: RIOS may run from its sources."""
-    return name.partition(".")[0] in COMMON
-
-
-@functools.cache
-def _own(file: str) -> Path | None:
-    """Return the path of a file of the user's own; None for what is Python's, installed, or ours: workers have that."""
-    if not file:
-        return None
-    path = Path(file).resolve()
-    installed = {"site-packages", "dist-packages"} & {*path.parts, *Path(file).parts}
-    return None if installed or any(path.is_relative_to(place) for place in _common_places()) else path
-
-
-@functools.cache
-def _common_places() -> list[Path]:
-    """Return the folders of Python's own modules and of ours."""
-    standard = (sysconfig.get_path(name) for name in ("stdlib", "platstdlib"))
-    return [Path(place).resolve() for place in (*standard, str(Path(__file__).parents[1])) if place]

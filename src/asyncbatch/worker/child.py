@@ -3,12 +3,15 @@
 It talks to its worker over a socket of their own, so that stdout and stderr are the user's, down to what a C
 library writes to file descriptor 1. A thread reads that socket: when the worker dies, by whatever signal, the socket
 ends and the process is gone at once, also from the middle of a tile.
+
+The user's function may fork. A forked process never answers and never listens: it ends as a Python process would.
 """
 
 import json
 import mmap
 import os
 import queue
+import shutil
 import signal
 import socket
 import struct
@@ -18,42 +21,130 @@ import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Any, Final, NoReturn
 
-import cloudpickle
 import numpy as np  # noqa: F401 - nearly every tile needs it, so it is loaded before the first one comes
 
 from asyncbatch import codec
-from asyncbatch.messages import Failure
+from asyncbatch.processstate import ProcessState
+from asyncbatch.worker.baseline import Baseline
+from asyncbatch.worker.failures import describe_failure
 
 HEADER: Final = struct.Struct("<IQ")
 """Lengths of a frame's head (JSON) and of its body."""
 
+INHERITED: Final = "ASYNCBATCH_INHERITED"
+"""Variables that main's script had changed when it started this worker, as JSON; absent on another machine."""
+
 _PROGRAMS: Final = 4
 """Programs kept unpickled."""
 
+_Commands = queue.SimpleQueue[tuple[dict[str, Any], bytearray]]
+_Loaded = tuple[ProcessState, Callable[..., object]]
+
 
 def main() -> None:
-    """Serve until the worker closes the socket whose descriptor is the first argument."""
+    """Serve until the worker closes the socket whose descriptor is the first argument.
+
+    The second is the worker's temporary folder.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches all; the worker decides
     for stream in (sys.stdout, sys.stderr):
         # Line by line, also where PYTHONUNBUFFERED asks for less: what other slots print must not get in between.
         stream.reconfigure(line_buffering=True, write_through=False)  # type: ignore[union-attr]  # text, at start-up
     connection = socket.socket(fileno=int(sys.argv[1]))
     connection.set_inheritable(False)  # a process of the user's must not keep it open
-    commands: queue.SimpleQueue[tuple[dict[str, Any], bytearray]] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(connection, commands), daemon=True).start()
-    programs: OrderedDict[str, Callable[..., object]] = OrderedDict()
-    _reply(connection, {"ready": True}, [])
-    while True:
-        head, body = commands.get()
-        answer, parts = _compute(programs, head, body)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        _reply(connection, answer, parts)
+    inherited = os.environ.pop(INHERITED, None)
+    baseline = Baseline(None if inherited is None else json.loads(inherited))
+    os.register_at_fork(after_in_child=connection.close)
+    os.register_at_fork(after_in_child=baseline.close_in_fork)
+    _Slot(connection=connection, folder=sys.argv[2], baseline=baseline).serve()
 
 
-def _listen(connection: socket.socket, commands: "queue.SimpleQueue[tuple[dict[str, Any], bytearray]]") -> None:
+@dataclass(slots=True, kw_only=True)
+class _Slot:
+    connection: socket.socket
+    folder: str
+    baseline: Baseline
+    process: int = field(default_factory=os.getpid)
+    programs: OrderedDict[str, _Loaded] = field(default_factory=OrderedDict)
+
+    def serve(self) -> NoReturn:
+        """Answer one command after another."""
+        commands: _Commands = queue.SimpleQueue()
+        threading.Thread(target=_listen, args=(self.connection, commands, self.folder), daemon=True).start()
+        self._reply({"number": 0}, [])
+        while True:
+            head, body = commands.get()
+            answer, parts = self._compute(head, body)
+            self._reply({"number": head["number"], "damage": self.baseline.damage, **answer}, parts)
+
+    def _compute(self, head: dict[str, Any], body: bytearray) -> tuple[dict[str, Any], list[codec.Buffer]]:
+        """Return the head and the parts of the answer to one command."""
+        started = time.perf_counter()
+        try:
+            state, program = self._program(head["program"], head["path"])
+            self.baseline.enter(state)
+            arguments: Any = codec.decode(body)
+            args, kwargs = arguments
+            started = time.perf_counter()
+            try:
+                value = program(*args, **kwargs)
+            finally:
+                seconds = time.perf_counter() - started
+                if os.getpid() == self.process:
+                    self.baseline.calm()
+            if os.getpid() != self.process:
+                _end_fork(None)
+            return {"outcome": "ok", "seconds": seconds}, codec.encode(value)
+        except BaseException as error:  # noqa: BLE001 - sys.exit in the user's code is a failure of the tile too
+            if os.getpid() != self.process:
+                _end_fork(error)
+            seconds = time.perf_counter() - started
+            return {"outcome": "error", "seconds": seconds}, codec.encode(describe_failure(error, skip=__file__))
+
+    def _program(self, digest: str, path: str) -> _Loaded:
+        """Return a program and the state it expects, unpickled when first asked for.
+
+        Its arrays are views of the file, private to this process only where written to: the slots of a worker share
+        one copy of the shared arguments.
+        """
+        if digest not in self.programs:
+            with open(path, "rb") as file, self.baseline.importing():  # noqa: PTH123 - this process starts often
+                program = codec.decode(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)))
+            self.programs[digest] = program  # type: ignore[assignment]  # as main pickles it
+            if len(self.programs) > _PROGRAMS:
+                self.programs.popitem(last=False)
+        self.programs.move_to_end(digest)
+        return self.programs[digest]
+
+    def _reply(self, head: dict[str, Any], parts: list[codec.Buffer]) -> None:
+        text = json.dumps(head).encode()
+        self.connection.sendall(HEADER.pack(len(text), codec.size(parts)) + text)
+        for part in parts:
+            self.connection.sendall(part)
+
+
+def _end_fork(error: BaseException | None) -> NoReturn:
+    """End a forked process that has left the user's function, as Python ends one."""
+    status = 0 if error is None else 1
+    if isinstance(error, SystemExit):
+        if error.code is None or isinstance(error.code, int):
+            status = error.code or 0
+        else:
+            print(error.code, file=sys.stderr)  # noqa: T201 - as Python does
+    elif error is not None:
+        traceback.print_exception(error)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):  # closed, or None
+            continue
+    os._exit(status & 0xFF)
+
+
+def _listen(connection: socket.socket, commands: _Commands, folder: str) -> None:
     """Pass on the worker's commands; end the process when there will be no more."""
     try:
         while True:
@@ -61,6 +152,8 @@ def _listen(connection: socket.socket, commands: "queue.SimpleQueue[tuple[dict[s
             head = json.loads(_exactly(connection, head_length))
             commands.put((head, _exactly(connection, body_length)))
     except OSError:
+        # A worker that was killed has not removed its temporary folder.
+        shutil.rmtree(folder, ignore_errors=True)
         os._exit(0)
 
 
@@ -74,60 +167,6 @@ def _exactly(connection: socket.socket, count: int) -> bytearray:
             raise ConnectionResetError("the worker is gone")
         view = view[got:]
     return content
-
-
-def _reply(connection: socket.socket, head: dict[str, Any], parts: list[codec.Buffer]) -> None:
-    text = json.dumps(head).encode()
-    connection.sendall(HEADER.pack(len(text), codec.size(parts)) + text)
-    for part in parts:
-        connection.sendall(part)
-
-
-def _compute(
-    programs: OrderedDict[str, Callable[..., object]], head: dict[str, Any], body: bytearray
-) -> tuple[dict[str, Any], list[codec.Buffer]]:
-    """Return the head and the parts of the answer to one command."""
-    started = time.perf_counter()
-    try:
-        program = _program(programs, head["program"], head["path"])
-        arguments: Any = codec.decode(body)
-        args, kwargs = arguments
-        started = time.perf_counter()
-        value = program(*args, **kwargs)
-        seconds = time.perf_counter() - started
-        return {"outcome": "ok", "seconds": seconds}, codec.encode(value)
-    except BaseException as error:  # noqa: BLE001 - sys.exit in the user's code is a failure of the tile too
-        return {"outcome": "error", "seconds": time.perf_counter() - started}, codec.encode(_failure(error))
-
-
-def _program(programs: OrderedDict[str, Callable[..., object]], digest: str, path: str) -> Callable[..., object]:
-    """Return a program, unpickled when first asked for.
-
-    Its arrays are views of the file, private to this process only where written to: the slots of a worker share one
-    copy of the shared arguments.
-    """
-    if digest not in programs:
-        with open(path, "rb") as file:  # noqa: PTH123 - this process starts often, and pathlib is not free
-            program = codec.decode(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)))
-        programs[digest] = program  # type: ignore[assignment]  # main pickles callables only
-        if len(programs) > _PROGRAMS:
-            programs.popitem(last=False)
-    programs.move_to_end(digest)
-    return programs[digest]
-
-
-def _failure(error: BaseException) -> Failure:
-    """Return what main needs to know of an exception: its traceback starts in the user's code, not in ours."""
-    user = error.__traceback__
-    while user is not None and user.tb_frame.f_globals.get("__name__") == __name__:
-        user = user.tb_next
-    shown = error.with_traceback(user)
-    try:
-        pickled: bytes | None = cloudpickle.dumps(shown.with_traceback(None))
-    except Exception:  # noqa: BLE001 - pickling raises anything
-        pickled = None
-    lines = traceback.format_exception(type(error), error, user)
-    return Failure(reason=lines[-1].strip(), traceback="".join(lines).rstrip(), exception=pickled)
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ class Slot:
             If it does not come up.
         """
         ours, theirs = socket.socketpair()
-        command = [sys.executable, "-m", "asyncbatch.worker.child", str(theirs.fileno())]
+        command = [sys.executable, "-m", "asyncbatch.worker.child", str(theirs.fileno()), str(folder)]
         with theirs:
             process = await anyio.open_process(
                 command,
@@ -94,7 +94,7 @@ class Slot:
         SlotDiedError
             If the process ends meanwhile.
         """
-        head = json.dumps({"program": program, "path": str(path)}).encode()
+        head = json.dumps({"number": 1, "program": program, "path": str(path)}).encode()
         try:
             await self._socket.send(HEADER.pack(len(head), len(payload)) + head)
             await self._socket.send(payload)

@@ -1,0 +1,194 @@
+"""What each tile finds in its slot's process, whatever the tile before it has changed.
+
+Not restored, since only the one who changed it knows how: globals of modules, the configuration of GDAL, numpy,
+warnings and locale, random generators, threads.
+"""
+
+import os
+import resource
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import IO, Any, Final
+
+from asyncbatch.processstate import ProcessState
+
+_STREAMS: Final = ("stdin", "stdout", "stderr")
+_TIMERS: Final = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+_SIGNALS: Final = tuple(
+    sorted(
+        number
+        for number in signal.Signals
+        if number < signal.SIGRTMIN and number not in {signal.SIGKILL, signal.SIGSTOP}
+    )
+)
+_LIMITS: Final = tuple(sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}))
+
+
+class Baseline:
+    """The state of a slot's process as it is now, to be restored between tiles.
+
+    Parameters
+    ----------
+    inherited : mapping or None
+        The variables that main's script had changed before it started this worker, with the values they had before;
+        None where another machine's main did not start it.
+    """
+
+    def __init__(self, inherited: Mapping[str, str | None] | None) -> None:
+        self._same_machine = inherited is not None
+        self._temporary = tempfile.gettempdir()
+        self._umask = os.umask(0o022)
+        os.umask(self._umask)
+        self._environment = _replace(dict(os.environb), inherited or {})
+        self._signals = _Signals()
+        self._limits = _Limits()
+        self._streams = _Streams()
+
+    def enter(self, state: ProcessState) -> None:
+        """Make the process what a program expects."""
+        os.umask(self._umask)
+        try:
+            os.chdir(state.folder or self._temporary)
+        except OSError:  # it is main's, and not on this machine
+            os.chdir(self._temporary)
+        _set_environment(_replace(dict(self._environment), state.variables(same_machine=self._same_machine)))
+
+    @contextmanager
+    def importing(self) -> Iterator[None]:
+        """Keep the variables that modules set while they are imported in the block: that happens only once."""
+        before = dict(os.environb)
+        yield
+        for name, value in os.environb.items():
+            if name not in before:
+                self._environment.setdefault(name, value)
+
+    def calm(self) -> None:
+        """Take back what a tile has changed that may disturb its own answer."""
+        try:
+            self._signals.restore()
+        except BaseException:  # noqa: BLE001 - a handler of the tile's has run once more, after the function's end
+            self._signals.restore()
+        self._limits.restore()
+        self._streams.restore()
+
+    @property
+    def damage(self) -> str:
+        """Why this process must not compute another tile; empty if it may."""
+        return self._limits.damage
+
+    def close_in_fork(self) -> None:
+        """Close, in a forked process, what is this process's alone."""
+        self._streams.close()
+
+
+def _replace(environment: dict[bytes, bytes], changes: Mapping[str, str | None]) -> dict[bytes, bytes]:
+    for name, value in changes.items():
+        if value is None:
+            environment.pop(os.fsencode(name), None)
+        else:
+            environment[os.fsencode(name)] = os.fsencode(value)
+    return environment
+
+
+def _set_environment(wanted: dict[bytes, bytes]) -> None:
+    now = dict(os.environb)
+    if now == wanted:
+        return
+    for name in now.keys() - wanted.keys():
+        del os.environb[name]
+    for name, value in wanted.items():
+        if now.get(name) != value:
+            os.environb[name] = value
+
+
+class _Signals:
+    """Timers, handlers and blocked signals."""
+
+    def __init__(self) -> None:
+        self._handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+        self._blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+    def restore(self) -> None:
+        for timer in _TIMERS:
+            signal.setitimer(timer, 0)
+        for number, handler in self._handlers.items():
+            if handler is not None and signal.getsignal(number) is not handler:  # None: a C library's
+                signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._blocked)
+
+
+class _Limits:
+    """Resource limits: a soft one can be raised again, a hard one by root only."""
+
+    def __init__(self) -> None:
+        self._limits = {limit: resource.getrlimit(limit) for limit in _LIMITS}
+        self.damage = ""
+
+    def restore(self) -> None:
+        for limit, wanted in self._limits.items():
+            found = resource.getrlimit(limit)
+            if found == wanted:
+                continue
+            try:
+                resource.setrlimit(limit, wanted)
+            except (OSError, ValueError):
+                self.damage = f"a tile lowered the hard resource limit {limit} from {wanted[1]} to {found[1]}"
+                with suppress(OSError, ValueError):
+                    resource.setrlimit(limit, (found[1], found[1]))
+
+
+class _Streams:
+    """``sys.stdin``, ``sys.stdout``, ``sys.stderr`` and their file descriptors."""
+
+    def __init__(self) -> None:
+        self._streams: list[Any] = [getattr(sys, name) for name in _STREAMS]
+        self._copies = [os.dup(number) for number in range(len(_STREAMS))]
+        self._files = [_identify(copy) for copy in self._copies]
+
+    def restore(self) -> None:
+        self._flush()  # into whatever file the tile has put there
+        for number, (copy, file) in enumerate(zip(self._copies, self._files, strict=True)):
+            if _identify(number) != file:
+                os.dup2(copy, number)
+        for number, (name, stream) in enumerate(zip(_STREAMS, self._streams, strict=True)):
+            if not _is_open(stream):
+                self._streams[number] = _open(number)
+            if getattr(sys, name) is not self._streams[number]:
+                setattr(sys, name, self._streams[number])
+        self._flush()
+
+    def close(self) -> None:
+        for copy in self._copies:
+            with suppress(OSError):
+                os.close(copy)
+
+    def _flush(self) -> None:
+        for stream in (sys.stdout, sys.stderr, *self._streams[1:]):
+            with suppress(Exception):  # closed, or anything that the user has put there
+                stream.flush()
+
+
+def _identify(number: int) -> tuple[int, int] | None:
+    """Return which file a descriptor refers to; None if it is closed."""
+    try:
+        status = os.fstat(number)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _is_open(stream: Any) -> bool:  # noqa: ANN401 - a stream as Python opens it
+    try:
+        return not stream.closed
+    except ValueError:  # detached
+        return False
+
+
+def _open(number: int) -> IO[Any]:
+    """Return a stream over a descriptor, as Python opens it, that writes line by line."""
+    mode = "r" if number == 0 else "w"
+    errors = "backslashreplace" if number == 2 else None  # noqa: PLR2004 - stderr
+    return open(number, mode, buffering=1, errors=errors, closefd=False)

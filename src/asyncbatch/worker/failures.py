@@ -1,0 +1,56 @@
+"""What main learns of an exception: enough to understand it, and never so much that it is in the way."""
+
+import traceback
+from types import TracebackType
+from typing import Final
+
+import cloudpickle
+
+from asyncbatch.messages import Failure
+
+_REASON: Final = 2_000
+"""Characters of an exception's own line."""
+
+_TRACEBACK: Final = 64_000
+"""Characters of a traceback."""
+
+_EXCEPTION: Final = 2**20
+"""Bytes of a pickled exception: a larger one is not sent."""
+
+
+def describe_failure(error: BaseException, *, skip: str) -> Failure:
+    """Return what main needs to know of an exception.
+
+    Parameters
+    ----------
+    error : BaseException
+        What the user's function raised.
+    skip : str
+        The file whose frames the traceback leaves out at its start: it begins in the user's code, not in ours.
+    """
+    start = _find_start(error.__traceback__, skip)
+    summary = traceback.TracebackException(type(error), error, start)
+    text = "".join(summary.format()).rstrip()
+    summary.__notes__ = None  # they would come last, in the place of the reason
+    reason = list(summary.format_exception_only())[-1].strip()
+    try:
+        pickled: bytes | None = cloudpickle.dumps(error.with_traceback(None))
+    except Exception:  # noqa: BLE001 - pickling raises anything
+        pickled = None
+    if pickled is not None and len(pickled) > _EXCEPTION:
+        pickled = None
+    return Failure(reason=cut(reason, _REASON), traceback=cut(text, _TRACEBACK), exception=pickled)
+
+
+def cut(text: str, most: int) -> str:
+    """Return a text of at most about `most` characters, cut in the middle where it is longer."""
+    if len(text) <= most:
+        return text
+    head, tail = text[: most // 2], text[-(most // 2) :]
+    return f"{head}\n[... {len(text) - len(head) - len(tail)} characters cut ...]\n{tail}"
+
+
+def _find_start(trace: TracebackType | None, skip: str) -> TracebackType | None:
+    while trace is not None and trace.tb_frame.f_code.co_filename == skip:
+        trace = trace.tb_next
+    return trace
