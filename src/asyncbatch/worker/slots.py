@@ -26,6 +26,19 @@ from asyncbatch.worker.child import HEADER
 
 _START_TIMEOUT: Final = 60.0
 
+_DEATH_GRACE: Final = 0.5
+"""Seconds after a process's end in which an answer that it sent before is still taken."""
+
+_END_GRACE: Final = 2.0
+"""Seconds that a process has to end after it has closed its socket."""
+
+_BROKEN: Final = (
+    anyio.BrokenResourceError,
+    anyio.ClosedResourceError,
+    anyio.EndOfStream,
+    anyio.IncompleteRead,
+)
+
 
 class SlotDiedError(AsyncBatchError):
     """A slot's process ended in the middle of a tile, or did not start."""
@@ -40,13 +53,17 @@ class Computed:
     content: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Slot:
     """One child process, ready to compute."""
 
     _process: Process
     _socket: UNIXSocketStream
     _reader: BufferedByteReceiveStream
+    _number: int = 0
+    """Of the last command: its answer has the same."""
+    usable: bool = True
+    """Whether it may compute another tile."""
 
     @classmethod
     async def start(cls, folder: Path) -> Self:
@@ -77,7 +94,7 @@ class Slot:
         slot = cls(_process=process, _socket=stream, _reader=BufferedByteReceiveStream(stream))
         try:
             with anyio.fail_after(_START_TIMEOUT):
-                await slot._answer()
+                await slot._exchange(b"", b"")
         except TimeoutError as error:
             await slot.kill()
             raise SlotDiedError(f"slot did not start within {_START_TIMEOUT:.0f} s") from error
@@ -86,42 +103,76 @@ class Slot:
             raise
         return slot
 
+    @property
+    def alive(self) -> bool:
+        """Whether the process is there."""
+        return self._process.returncode is None
+
     async def compute(self, *, program: str, path: Path, payload: bytes) -> Computed:
         """Run a program, which lies at `path`, on a tile's payload.
 
         Raises
         ------
         SlotDiedError
-            If the process ends meanwhile.
+            If the process ends meanwhile, or answers something else.
         """
-        head = json.dumps({"number": 1, "program": program, "path": str(path)}).encode()
-        try:
-            await self._socket.send(HEADER.pack(len(head), len(payload)) + head)
-            await self._socket.send(payload)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
-            raise SlotDiedError(await self._obituary()) from error
-        answer, content = await self._answer()
+        self._number += 1
+        head = json.dumps({"number": self._number, "program": program, "path": str(path)}).encode()
+        self.usable = False  # until it has answered
+        answer, content = await self._exchange(HEADER.pack(len(head), len(payload)) + head, payload)
+        self.usable = not answer["damage"]
         return Computed(outcome=answer["outcome"], seconds=answer["seconds"], content=content)
 
     async def kill(self) -> None:
         """End the process, whatever it is doing."""
         with anyio.CancelScope(shield=True):
-            if self._process.returncode is None:
+            if self.alive:
                 self._process.kill()
             await self._process.wait()
             await self._socket.aclose()
 
+    async def _exchange(self, head: bytes, payload: bytes) -> tuple[dict[str, Any], bytes]:
+        """Send a command and return its answer.
+
+        The process's end ends the exchange: the socket may outlive it, in a process that the tile has forked.
+        """
+        found, protest = None, ""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._watch, group.cancel_scope)
+            try:
+                await self._socket.send(head)
+                await self._socket.send(payload)
+                found = await self._answer()
+            except _BROKEN:
+                pass  # the process says why
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                protest = f"the slot's process sent a wrong answer: {error}"
+            group.cancel_scope.cancel()
+        if found is None:
+            raise SlotDiedError(protest or await self._obituary())
+        return found
+
     async def _answer(self) -> tuple[dict[str, Any], bytes]:
-        try:
-            head_length, body_length = HEADER.unpack(await self._reader.receive_exactly(HEADER.size))
-            head = json.loads(await self._reader.receive_exactly(head_length))
-            return head, await self._reader.receive_exactly(body_length)
-        except (anyio.IncompleteRead, anyio.BrokenResourceError, anyio.EndOfStream) as error:
-            raise SlotDiedError(await self._obituary()) from error
+        head_length, body_length = HEADER.unpack(await self._reader.receive_exactly(HEADER.size))
+        head = json.loads(await self._reader.receive_exactly(head_length))
+        content = await self._reader.receive_exactly(body_length)
+        if head["number"] != self._number:
+            raise ValueError(f"it answers command {head['number']}, not {self._number}")
+        return head, content
+
+    async def _watch(self, exchange: anyio.CancelScope) -> None:
+        await self._process.wait()
+        await anyio.sleep(_DEATH_GRACE)
+        exchange.cancel()
 
     async def _obituary(self) -> str:
         """Return how the process ended."""
-        code = await self._process.wait()
+        with anyio.move_on_after(_END_GRACE):
+            await self._process.wait()
+        if self._process.returncode is None:
+            await self.kill()
+            return "the slot's process closed the socket to its worker"
+        code = self._process.returncode
         if code >= 0:
             return f"the slot's process exited with status {code}"
         name = signal.Signals(-code).name
@@ -145,6 +196,8 @@ class Slots:
         self._folder = folder
         self._limiter = anyio.CapacityLimiter(count)
         self._idle: list[Slot] = []
+        self._alone = anyio.Lock()
+        self._suspects = 0
 
     async def start(self) -> None:
         """Start all child processes, so that the first tiles need not wait for them."""
@@ -157,17 +210,62 @@ class Slots:
         while self._idle:
             await self._idle.pop().kill()
 
+    @property
+    def reserved(self) -> bool:
+        """Whether a tile computes alone, or waits to."""
+        return self._suspects > 0
+
     @asynccontextmanager
-    async def claim(self) -> AsyncIterator[Slot]:
-        """Wait for a free slot and hold it; if the block fails or is cancelled, the slot's process is killed."""
-        async with self._limiter:
-            slot = self._idle.pop() if self._idle else await Slot.start(self._folder)
-            try:
+    async def claim(self, *, alone: bool = False) -> AsyncIterator[Slot]:
+        """Wait for a free slot and hold it; if the block leaves it in the middle of a tile, its process is killed.
+
+        Parameters
+        ----------
+        alone : bool
+            Whether to wait until all slots are free, and to hold them all.
+        """
+        if alone:
+            async with self._claim_all(), self._hold() as slot:
                 yield slot
-            except BaseException:
+        else:
+            async with self._limiter, self._hold() as slot:
+                yield slot
+
+    @asynccontextmanager
+    async def _claim_all(self) -> AsyncIterator[None]:
+        self._suspects += 1
+        tokens: list[object] = []
+        try:
+            async with self._alone:  # one at a time, or each would wait for what the other has
+                for _ in range(self.count):
+                    token = object()
+                    await self._limiter.acquire_on_behalf_of(token)
+                    tokens.append(token)
+                yield
+        finally:
+            self._suspects -= 1
+            for token in tokens:
+                self._limiter.release_on_behalf_of(token)
+
+    @asynccontextmanager
+    async def _hold(self) -> AsyncIterator[Slot]:
+        slot = await self._take()
+        try:
+            yield slot
+        finally:
+            if slot.usable and slot.alive:
+                self._idle.append(slot)
+            else:
                 await slot.kill()
-                raise
-            self._idle.append(slot)
+
+    async def _take(self) -> Slot:
+        """Return an idle slot, or a new one; those that have died since their last tile are gone."""
+        while self._idle:
+            slot = self._idle.pop()
+            if slot.alive:
+                return slot
+            await slot.kill()
+        return await Slot.start(self._folder)
 
     async def _start_one(self) -> None:
         self._idle.append(await Slot.start(self._folder))

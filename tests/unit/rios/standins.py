@@ -47,7 +47,8 @@ class Pool(ThreadPoolExecutor):
     def submit(self, fn: Program, /, *args: object) -> Future[Any]:  # type: ignore[override]
         self.sent.append(fn.digest)
         if fn.digest not in self._programs:  # as a slot keeps them
-            self._programs[fn.digest] = codec.decode(fn.content)
+            pair: Any = codec.decode(fn.content)
+            _, self._programs[fn.digest] = pair
         parameters: Any = codec.decode(codec.join(codec.encode(args)))
         return super().submit(self._programs[fn.digest], *parameters)
 
