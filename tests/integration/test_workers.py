@@ -47,7 +47,7 @@ def test_four_workers_killed_in_a_run_cost_no_tile(endpoint: Endpoint, team: Tea
 
 def test_a_tile_that_no_worker_survives_is_lost(endpoint: Endpoint, team: Team) -> None:
     with BatchExecutor(1, launcher=team.launcher(), settings=endpoint.settings(max_attempts=2)) as pool:
-        with pytest.raises(TileLost, match=r"tile 0 lost after 2 attempts.*died or fell silent"):
+        with pytest.raises(TileLost, match="tile 0 lost after 2 attempts"):
             pool.submit(deadly, 7).result(timeout=60)
         assert pool.submit(slowly, 7).result(timeout=60) == -7
 

@@ -169,10 +169,17 @@ def _stale(answer: Mapping[str, Any], handles: Sequence[str], action: str) -> li
     stale = []
     for failure in answer.get("Failed", []):
         error = by_code(failure.get("Code", "?"), str(failure.get("Message")), action)
-        if not isinstance(error, HandleStale):
+        if not isinstance(error, HandleStale) and not _says_stale(failure):
             raise error
         stale.append(handles[int(failure["Id"])])
     return stale
+
+
+def _says_stale(failure: Mapping[str, Any]) -> bool:
+    """Return whether a failure is a stale handle's: SQS has no code for that where it changes visibility."""
+    message = str(failure.get("Message")).lower()
+    signs = ("not available for visibility timeout change", "receipt handle has expired")
+    return failure.get("Code", "").endswith("InvalidParameterValue") and any(sign in message for sign in signs)
 
 
 def _raise_failures(answer: Mapping[str, Any], action: str) -> None:

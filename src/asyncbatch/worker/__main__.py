@@ -25,6 +25,7 @@ from asyncbatch.messages import BATCH_LIMIT, MESSAGE_LIMIT, Hello, seal
 from asyncbatch.versions import mismatch, versions_here
 from asyncbatch.worker import reclaim
 from asyncbatch.worker.appetite import Appetite
+from asyncbatch.worker.counts import Counts
 from asyncbatch.worker.environment import WorkerEnvironment
 from asyncbatch.worker.loop import Stop, Worker
 from asyncbatch.worker.programs import Programs
@@ -33,12 +34,14 @@ from asyncbatch.worker.tiles import Tiles
 
 log: Final = logging.getLogger(__name__)
 
+_BROKEN: Final = 1
 _REFUSED: Final = 3
+_KEEPING: Final = 20  # connections: more than deletions that hang can take from renewals
 _TERMINATED: Final = 128 + signal.SIGTERM  # non-zero, or Batch would count a reclaimed worker as done
 
 
 def main() -> None:
-    """Run a worker, and exit with 0 when its run is over, or 143 when it was terminated."""
+    """Run a worker, and exit with 0 when its run is over, 143 when it was terminated, or 1 when it is broken."""
     try:
         environment = WorkerEnvironment.read()
         if environment.log_stream:
@@ -78,7 +81,7 @@ async def _work(environment: WorkerEnvironment) -> int:
             await sender.send(manifest.result_queue, [greeting])
             async with _watched_machine(environment.metadata_url):
                 stop = await worker.run()
-    return _TERMINATED if stop is Stop.TERMINATED else 0
+    return {Stop.TERMINATED: _TERMINATED, Stop.BROKEN: _BROKEN}.get(stop, 0)
 
 
 @asynccontextmanager
@@ -119,12 +122,13 @@ async def _worker(  # noqa: PLR0917
         programs=Programs(blobs=objects, folder=folder),
         results=results,
         appetite=Appetite(slots=environment.slots),
+        counts=Counts(manifest=manifest, blobs=objects),
     )
     worker = Worker(
         manifest=manifest,
         tiles=tiles,
         receiver=await Queues.open(session, longest_wait=LONGEST_POLL),
-        keeper=await Queues.open(session),
+        keeper=await Queues.open(session, connections=_KEEPING),
         sender=sender,
         blobs=objects,
         idle_timeout=environment.idle_timeout or manifest.idle_timeout,

@@ -1,10 +1,14 @@
 """The leases a worker holds, and when each must be renewed. Pure: `now` is passed in, in seconds on any one clock."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
 RENEWALS: Final = 3
-"""Renewals in a lease's time: two may fail before it is lost."""
+"""Renewals in a lease's time."""
+
+DEADLINE: Final = 0.25
+"""Of a lease's time, what one renewal may take: after one that hung there is time for another."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -34,6 +38,10 @@ class Leases:
         handles = [handle for handle, at in self._renew_at.items() if at <= now + interval / 2]
         self._renew_at.update(dict.fromkeys(handles, now + interval))
         return handles
+
+    def retry(self, handles: Iterable[str], now: float) -> None:
+        """Note that a renewal failed: what is still held is due again at once."""
+        self._renew_at.update(dict.fromkeys(self._renew_at.keys() & set(handles), now))
 
     def held(self) -> list[str]:
         """Return the handles of all deliveries held."""

@@ -10,23 +10,24 @@ from math import inf
 from typing import Final
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import TaskGroup
 
-from asyncbatch.aws.outbox import Outbox
 from asyncbatch.aws.protocols import AgeOfBlob, KeepMessages, Received, ReceiveMessages, SendMessages
 from asyncbatch.errors import AwsBusy, AwsError, EndpointUnreachable, MessageError, QueueGone
 from asyncbatch.manifest import Manifest, alive_key
 from asyncbatch.messages import BATCH_LIMIT, Goodbye, Sentinel, Task, seal, unseal
-from asyncbatch.worker.leases import RENEWALS, Leases
+from asyncbatch.worker.deliveries import Deliveries
 from asyncbatch.worker.slots import Computed
-from asyncbatch.worker.tiles import GiveBackError, Tiles
+from asyncbatch.worker.tiles import Delivery, NackError, Tiles
 
 log: Final = logging.getLogger(__name__)
 
 _LONGEST_POLL: Final = 20.0  # SQS's limit, in seconds
-_REMOVAL_PATIENCE: Final = 2.0  # seconds; a tile done and not yet deleted is computed again if this worker dies
 _UNANNOUNCED: Final = 2 * BATCH_LIMIT  # results in memory on their way out, before no more tiles are asked for
 _LEAVE_TIMEOUT: Final = 10.0  # of the 30 s between SIGTERM and SIGKILL
+_DISK_FAILURES: Final = 3  # in a row, after which a worker is of no use where it is
+_UNEXPECTED: Final = 5.0  # seconds for which a tile is left to others after an error of ours
 _CHECKS: Final = 4  # of main's sign of life, in a run lease's time
 
 
@@ -36,6 +37,7 @@ class Stop(Enum):
     SENTINEL = "sentinel"
     IDLE = "idle"
     TERMINATED = "terminated"
+    BROKEN = "broken"
     RUN_OVER = "run over"
 
 
@@ -55,12 +57,11 @@ class Worker:
     requests: Callable[[], dict[str, int]]
 
     def __post_init__(self) -> None:
-        self._leases = Leases(lease=self.manifest.lease)
-        self._removals: Outbox[str] = Outbox(
-            self._remove,
-            most=BATCH_LIMIT,
-            patience=lambda: min(_REMOVAL_PATIENCE, self.manifest.lease / 2),
-            urgent=False,
+        self._deliveries = Deliveries(
+            self.manifest.task_queue,
+            self.keeper,
+            lease=self.manifest.lease,
+            on_gone=lambda: self._end(Stop.RUN_OVER),
         )
         self._received: list[float] = []
         """When the tiles that are not yet computed came."""
@@ -73,10 +74,9 @@ class Worker:
         """Work until stopped, and return why."""
         async with anyio.create_task_group() as background:
             for task in (
-                self._heartbeat,
+                self._deliveries.run,
                 self._watch_run,
                 self._watch_signals,
-                self._removals.run,
                 self.tiles.results.run,
             ):
                 background.start_soon(task)
@@ -97,15 +97,17 @@ class Worker:
         log.info("worker stops", extra={"action": "worker_stops", "reason": why.value})
         self._stop = why
         self._freed.set()
-        if why in {Stop.TERMINATED, Stop.RUN_OVER}:
+        if why in {Stop.TERMINATED, Stop.RUN_OVER, Stop.BROKEN}:
             self._tiles_scope.cancel()
         if why is Stop.RUN_OVER:
             self._poll.cancel()
 
     async def _receive(self, group: TaskGroup) -> None:
         while self._stop is None:
+            await anyio.lowlevel.checkpoint()  # polls are shielded: here the worker's end is noticed
             kept = max(0, self._unannounced - _UNANNOUNCED)
-            want = self.tiles.appetite.want(self.computing + kept)
+            # A tile that computes alone may end this worker: let others have what comes.
+            want = 0 if self.tiles.slots.reserved else self.tiles.appetite.want(self.computing + kept)
             pause = self._hold_off() if want else inf
             if pause > 0:
                 self._freed = anyio.Event()
@@ -158,72 +160,87 @@ class Worker:
                     raise
                 log.warning("receive failed", extra={"action": "receive_failed", "why": error})
                 await anyio.sleep(1.0)
+            for received in found:
+                self._deliveries.hold(received.handle)
         return found
 
     async def _take(self, received: Received, group: TaskGroup) -> None:
         """Act on a message: start its tile, or stop, or set it aside."""
         manifest = self.manifest
         self._last_used = anyio.current_time()
-        self._leases.hold(received.handle, self._last_used)
         if self._stop is not None:  # not for us any more
-            await self._give_back([received.handle])
+            await self._deliveries.nack([received.handle])
             return
         try:
             message = unseal(received.text, run=manifest.run, direction="task", key=manifest.key)
         except MessageError as error:
             log.warning("message set aside", extra={"action": "message_set_aside", "why": error})
-            self._removals.add(received.handle)
+            self._deliveries.ack(received.handle)
             return
         if isinstance(message, Task):
             self._received.append(self._last_used)
             self.tiles.appetite.spare = message.spare
             group.start_soon(self._compute, message, received, self._last_used)
         else:
-            self._removals.add(received.handle)
+            self._deliveries.ack(received.handle)
             if isinstance(message, Sentinel):
                 self._end(Stop.SENTINEL)
 
     async def _compute(self, task: Task, received: Received, since: float) -> None:
+        """See to a tile until it is deleted or returned: whatever fails is this tile's trouble and no other's."""
+        delivery = None
         try:
             try:
-                computed = await self.tiles.compute(task, received.deliveries)
+                delivery = await self.tiles.judge(task, received.deliveries)
+                computed = await self.tiles.compute(delivery)
             finally:
                 self._received.remove(since)
                 self._note_free()
-            await self._announce(task, received, computed)
-        except GiveBackError:
-            await self._give_back([received.handle])
+            await self._announce(delivery, received, computed)
+        except NackError as error:
+            await self._deliveries.nack([received.handle], delay=error.delay)
+            if self.tiles.disk_failures >= _DISK_FAILURES:
+                self._end(Stop.BROKEN)
         except QueueGone:
             self._end(Stop.RUN_OVER)
         except anyio.get_cancelled_exc_class():
-            if self._stop is Stop.TERMINATED:  # now, since the poll under way may keep this worker for long
-                await self._return([received.handle])
+            if self._stop in {Stop.TERMINATED, Stop.BROKEN}:  # now, since the poll under way may keep this worker long
+                await self._return(delivery, received)
             raise
+        except Exception:
+            log.exception("unexpected error", extra={"action": "unexpected_error", "tile": task.index})
+            await self._deliveries.nack([received.handle], delay=_UNEXPECTED)
 
-    async def _announce(self, task: Task, received: Received, computed: Computed) -> None:
+    async def _announce(self, delivery: Delivery, received: Received, computed: Computed) -> None:
         """Tell main, and only then delete the task."""
         self._unannounced += 1
         try:
-            await self.tiles.announce(task, received.deliveries, computed)
+            await self.tiles.announce(delivery, computed)
         finally:
             self._unannounced -= 1
             self._note_free()
-        self._removals.add(received.handle)
+        self._deliveries.ack(received.handle)
+
+    async def _return(self, delivery: Delivery | None, received: Received) -> None:
+        """Return a tile to the queue that this worker can't finish any more, at no charge to it."""
+        with anyio.move_on_after(_LEAVE_TIMEOUT, shield=True):
+            if delivery is not None:
+                await self.tiles.withdraw(delivery)
+            await self._deliveries.nack([received.handle])
 
     def _note_free(self) -> None:
         self._last_used = anyio.current_time()
         self._freed.set()
 
     async def _leave(self) -> None:
-        """Delete what is done, give back what is not, and say goodbye."""
+        """Delete what is done, return what is not to the queue, and say goodbye."""
         await self.tiles.slots.stop()
         if self._stop is Stop.RUN_OVER:
             return
         with anyio.move_on_after(_LEAVE_TIMEOUT):
             try:
                 await self.tiles.results.aclose()
-                await self._removals.aclose()
-                await self._give_back(self._leases.held())
+                await self._deliveries.aclose()
                 await self._say_goodbye()
             except AwsError as error:  # leases end by themselves, and main sees workers go without a word
                 log.warning("goodbye failed", extra={"action": "goodbye_failed", "why": error})
@@ -239,49 +256,6 @@ class Worker:
         )
         text = seal(goodbye, run=manifest.run, direction="result", key=manifest.key)
         await self.sender.send(manifest.result_queue, [text])
-
-    async def _remove(self, handles: list[str]) -> None:
-        """Delete messages that are done with; should that fail, they come again and do no harm."""
-        try:
-            await self.keeper.remove(self.manifest.task_queue, handles)
-        except AwsError as error:
-            log.warning("removal failed", extra={"action": "removal_failed", "why": error})
-        for handle in handles:
-            self._leases.release(handle)
-
-    async def _give_back(self, handles: list[str]) -> None:
-        for start in range(0, len(handles), BATCH_LIMIT):
-            some = handles[start : start + BATCH_LIMIT]
-            await self.keeper.extend(self.manifest.task_queue, some, 0)
-            for handle in some:
-                self._leases.release(handle)
-
-    async def _return(self, handles: list[str]) -> None:
-        """Give back what this worker can't finish any more; should that fail, the leases end by themselves."""
-        with anyio.move_on_after(_LEAVE_TIMEOUT, shield=True):
-            try:
-                await self._give_back(handles)
-            except AwsError as error:
-                log.warning("return failed", extra={"action": "return_failed", "why": error})
-
-    async def _heartbeat(self) -> None:
-        while True:
-            await anyio.sleep(self.manifest.lease / RENEWALS / 4)
-            handles = self._leases.due(anyio.current_time())
-            for start in range(0, len(handles), BATCH_LIMIT):
-                await self._renew(handles[start : start + BATCH_LIMIT])
-
-    async def _renew(self, handles: list[str]) -> None:
-        try:
-            stale = await self.keeper.extend(self.manifest.task_queue, handles, self.manifest.lease)
-        except QueueGone:
-            self._end(Stop.RUN_OVER)
-        except AwsError as error:
-            log.warning("heartbeat failed", extra={"action": "heartbeat_failed", "why": error})
-        else:
-            for handle in stale:  # another worker has the tile; whoever is first, main takes
-                log.warning("lease lost", extra={"action": "lease_lost"})
-                self._leases.release(handle)
 
     async def _watch_run(self) -> None:
         while True:

@@ -2,27 +2,57 @@
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Protocol
 
 from asyncbatch import codec
 from asyncbatch.aws.outbox import Outbox
 from asyncbatch.aws.protocols import GetBlob, PutBlob
-from asyncbatch.errors import AsyncBatchError, BlobMissing
+from asyncbatch.errors import AsyncBatchError, BlobMissing, QueueGone
 from asyncbatch.manifest import Manifest, out_key
-from asyncbatch.messages import Body, Result, Task, seal
+from asyncbatch.messages import Body, ProgramDamaged, Result, Task, seal
 from asyncbatch.worker.appetite import Appetite
-from asyncbatch.worker.programs import Programs
-from asyncbatch.worker.slots import Computed, SlotDiedError, Slots
+from asyncbatch.worker.attempts import Verdict
+from asyncbatch.worker.counts import Counts
+from asyncbatch.worker.programs import Programs, ProgramUnusableError
+from asyncbatch.worker.slots import Computed, Slot, SlotDiedError, Slots
 
 log: Final = logging.getLogger(__name__)
+
+_ELSEWHERE: Final = 1.0
+"""Seconds for which a tile is left to other workers that failed here through no fault of a slot."""
+
+_EXHAUSTED: Final = "every attempt was lost: the worker died or its lease expired"
+_UNCOUNTED: Final = "it was delivered more often than it may be computed, and its attempts can't be counted"
 
 
 class Blobs(GetBlob, PutBlob, Protocol):
     """What a tile needs of the bucket."""
 
 
-class GiveBackError(AsyncBatchError):
-    """An attempt at a tile failed through no fault of the user's function: let another worker have it."""
+class NackError(AsyncBatchError):
+    """An attempt at a tile failed through no fault of the user's function: return the tile to the queue.
+
+    Parameters
+    ----------
+    reason : str
+        Why it failed.
+    delay : float
+        Seconds in which nobody may receive it.
+    """
+
+    def __init__(self, reason: str, *, delay: float) -> None:
+        super().__init__(reason)
+        self.delay = delay
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A tile as it was delivered to this worker, and which attempt at it this is."""
+
+    task: Task
+    deliveries: int
+    verdict: Verdict
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,46 +67,92 @@ class Tiles:
     programs: Programs
     results: Outbox[str]
     appetite: Appetite
+    counts: Counts
     computed: int = 0
     busy_seconds: float = 0.0
+    disk_failures: int = 0
+    """Attempts in a row that this machine's disk, or another resource of its own, has failed."""
 
-    async def compute(self, task: Task, attempt: int) -> Computed:
+    async def judge(self, task: Task, deliveries: int) -> Delivery:
+        """Return which attempt at a tile this is to be."""
+        return Delivery(task=task, deliveries=deliveries, verdict=await self.counts.judge(task.index, deliveries))
+
+    async def compute(self, delivery: Delivery) -> Computed:
         """Compute a tile and return what became of it.
 
         Raises
         ------
-        GiveBackError
-            If the slot died and the tile has attempts left.
+        NackError
+            If the attempt failed, whyever, and the tile has others left.
+        QueueGone
+            If the run is over.
         """
-        if attempt > self.manifest.max_attempts:
-            return _lost("each attempt ended with a worker that died or fell silent")
+        task, verdict = delivery.task, delivery.verdict
+        if verdict.lost:
+            return _lost(_EXHAUSTED)
         try:
-            computed = await self._run(task)
+            computed = await (self._run_suspect(delivery) if verdict.count or verdict.alone else self._run(task))
+        except QueueGone:
+            raise
         except BlobMissing as error:
             # Mostly a second delivery of a tile that is done, whose payload main has deleted; main knows.
             return _lost(str(error))
         except SlotDiedError as error:
-            log.warning(
-                "slot died", extra={"action": "slot_died", "tile": task.index, "attempt": attempt, "why": error}
-            )
-            if attempt < self.manifest.max_attempts:
-                raise GiveBackError(str(error)) from error
-            return _lost(str(error))
+            self._note("slot died", "slot_died", delivery, error)
+            return self._lost_if_last(delivery, error, delay=0.0)
+        except ProgramUnusableError as error:
+            self._note("program damaged", "program_damaged", delivery, error)
+            self._report_damage(task, error)
+            return self._lost_if_last(delivery, error, delay=_ELSEWHERE)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this tile's trouble and no other's
+            self._note("tile failed", "tile_failed", delivery, error)
+            self.disk_failures += isinstance(error, OSError)
+            return self._lost_if_last(delivery, error, delay=_ELSEWHERE)
+        self.disk_failures = 0
         self.computed += 1
         self.busy_seconds += computed.seconds
         self.appetite.computed(seconds=computed.seconds, size=task.body.size)
         return computed
 
-    async def announce(self, task: Task, attempt: int, computed: Computed) -> None:
-        """Make a result durable, then tell main of it; after that this worker no longer matters to the tile."""
+    async def announce(self, delivery: Delivery, computed: Computed) -> None:
+        """Make a result durable, then tell main of it; after that this worker no longer matters to the tile.
+
+        Raises
+        ------
+        NackError
+            If that fails.
+        QueueGone
+            If the run is over.
+        """
+        try:
+            body = await self._store(delivery, computed)
+            await self._send(delivery, computed, body)
+        except QueueGone:
+            raise
+        except Exception as error:
+            self._note("result refused", "result_refused", delivery, error)
+            if computed.outcome == "lost":
+                raise NackError(str(error), delay=_ELSEWHERE) from error
+            await self.announce(delivery, self._lost_if_last(delivery, error, delay=_ELSEWHERE))
+
+    async def withdraw(self, delivery: Delivery) -> None:
+        """Take back the count of an attempt that was ended before its time, by no fault of the tile's."""
+        if delivery.verdict.count is not None:
+            await self.counts.write(delivery.task.index, delivery.verdict.count - 1)
+
+    async def _store(self, delivery: Delivery, computed: Computed) -> Body:
         content = computed.content
-        body = Body.of(content, key=out_key(self.manifest.run, task.index, self.worker, attempt))
+        key = out_key(self.manifest.run, delivery.task.index, self.worker, delivery.deliveries)
+        body = Body.of(content, key=key)
         if body.key is not None:
             await self.blobs.put(body.key, content)
+        return body
+
+    async def _send(self, delivery: Delivery, computed: Computed, body: Body) -> None:
         result = Result(
-            index=task.index,
+            index=delivery.task.index,
             worker=self.worker,
-            attempt=min(attempt, self.manifest.max_attempts),
+            attempt=delivery.verdict.number,
             outcome=computed.outcome,
             seconds=computed.seconds,
             body=body,
@@ -86,17 +162,52 @@ class Tiles:
         await self.results.deliver(seal(result, run=run, direction="result", key=key))
 
     async def _run(self, task: Task) -> Computed:
+        """Compute a tile; what it needs is fetched while others compute."""
+        payload = await self._fetch(task)
+        async with self.programs.open(task.program, task.program_size) as path, self.slots.claim() as slot:
+            return await _compute(slot, task, path=path, payload=payload)
+
+    async def _run_suspect(self, delivery: Delivery) -> Computed:
+        """Compute a tile whose attempts are counted: all that can go wrong comes after the count."""
+        task, verdict = delivery.task, delivery.verdict
+        async with self.slots.claim(alone=verdict.alone) as slot:
+            counted = not verdict.count or await self.counts.write(task.index, verdict.count)
+            if not counted and delivery.deliveries > self.manifest.max_attempts:  # or it would be tried for ever
+                return _lost(_UNCOUNTED)
+            payload = await self._fetch(task)
+            async with self.programs.open(task.program, task.program_size) as path:
+                return await _compute(slot, task, path=path, payload=payload)
+
+    async def _fetch(self, task: Task) -> bytes:
         body = task.body
-        payload = body.inline
-        if payload is None and body.key is not None:
-            payload = await self.blobs.get(body.key, sha256=body.sha256)
-        path = await self.programs.path(task.program)
-        async with self.slots.claim() as slot:
-            # Around what the user's function prints: `asyncbatch logs --tile` looks for these two.
-            log.info("tile begun", extra={"action": "tile_begun", "tile": task.index})
-            computed = await slot.compute(program=task.program, path=path, payload=payload or b"")
-            log.info("tile done", extra={"action": "tile_done", "tile": task.index, "outcome": computed.outcome})
-            return computed
+        if body.inline is None and body.key is not None:
+            return await self.blobs.get(body.key, sha256=body.sha256, size=body.size)
+        return body.inline or b""
+
+    def _report_damage(self, task: Task, error: ProgramUnusableError) -> None:
+        """Have main upload a program again."""
+        damaged = ProgramDamaged(worker=self.worker, program=task.program, reason=str(error))
+        self.results.add(seal(damaged, run=self.manifest.run, direction="result", key=self.manifest.key))
+
+    def _note(self, text: str, action: str, delivery: Delivery, error: Exception) -> None:
+        tile, attempt = delivery.task.index, delivery.verdict.number
+        foreseen = isinstance(error, AsyncBatchError | OSError)
+        extra = {"action": action, "tile": tile, "attempt": attempt, "why": error or type(error).__name__}
+        log.warning(text, extra=extra, exc_info=None if foreseen else error)
+
+    def _lost_if_last(self, delivery: Delivery, error: Exception, *, delay: float) -> Computed:
+        reason = f"{error}" if isinstance(error, AsyncBatchError) else f"{type(error).__name__}: {error}"
+        if delivery.verdict.last:
+            return _lost(reason)
+        raise NackError(reason, delay=delay) from error
+
+
+async def _compute(slot: Slot, task: Task, *, path: Path, payload: bytes) -> Computed:
+    # Around what the user's function prints: `asyncbatch logs --tile` looks for these two.
+    log.info("tile begun", extra={"action": "tile_begun", "tile": task.index})
+    computed = await slot.compute(program=task.program, path=path, payload=payload)
+    log.info("tile done", extra={"action": "tile_done", "tile": task.index, "outcome": computed.outcome})
+    return computed
 
 
 def _lost(reason: str) -> Computed:

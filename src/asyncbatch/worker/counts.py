@@ -1,0 +1,49 @@
+"""The counts of attempts, which lie in the bucket since workers that die can't tell."""
+
+import logging
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from asyncbatch.aws.protocols import GetBlob, PutBlob
+from asyncbatch.errors import AwsError, BlobMissing
+from asyncbatch.manifest import Manifest, begun_key
+from asyncbatch.worker.attempts import Verdict, judge, needs_count
+
+log: Final = logging.getLogger(__name__)
+
+
+class Blobs(GetBlob, PutBlob, Protocol):
+    """What counts need of the bucket."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """Reads and writes how many attempts at a tile have begun."""
+
+    manifest: Manifest
+    blobs: Blobs
+
+    async def judge(self, index: int, deliveries: int) -> Verdict:
+        """Return what to do with a tile that was delivered."""
+        most = self.manifest.max_attempts
+        asked = needs_count(deliveries=deliveries, max_attempts=most)
+        return judge(begun=await self._read(index) if asked else 0, deliveries=deliveries, max_attempts=most)
+
+    async def write(self, index: int, count: int) -> bool:
+        """Store a count, and return whether that worked."""
+        try:
+            await self.blobs.put(begun_key(self.manifest.run, index), str(count).encode())
+        except AwsError as error:
+            log.warning("attempt not counted", extra={"action": "attempt_not_counted", "tile": index, "why": error})
+            return False
+        return True
+
+    async def _read(self, index: int) -> int | None:
+        """Return a tile's count; None if it can't be read."""
+        try:
+            return int(await self.blobs.get(begun_key(self.manifest.run, index)))
+        except BlobMissing:
+            return 0
+        except (AwsError, ValueError) as error:
+            log.warning("attempts unknown", extra={"action": "attempts_unknown", "tile": index, "why": error})
+            return None

@@ -1,0 +1,109 @@
+"""The deliveries a worker holds: their leases are renewed until each is deleted or returned to the queue."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+import anyio
+from anyio.abc import TaskGroup
+
+from asyncbatch.aws.outbox import Outbox
+from asyncbatch.aws.protocols import KeepMessages
+from asyncbatch.errors import AwsError, QueueGone
+from asyncbatch.messages import BATCH_LIMIT
+from asyncbatch.worker.leases import DEADLINE, RENEWALS, Leases
+
+log: Final = logging.getLogger(__name__)
+
+_REMOVAL_PATIENCE: Final = 2.0  # seconds; a tile done and not yet deleted is computed again if this worker dies
+
+
+class Deliveries:
+    """Holds messages of the task queue.
+
+    Parameters
+    ----------
+    queue : str
+        The task queue's URL.
+    keeper : KeepMessages
+        A client of its own: long polls must not starve renewals.
+    lease : float
+        Seconds that a lease lasts.
+    on_gone : callable
+        Called when the queue is no longer there.
+    """
+
+    def __init__(self, queue: str, keeper: KeepMessages, *, lease: float, on_gone: Callable[[], None]) -> None:
+        self._queue = queue
+        self._keeper = keeper
+        self._lease = lease
+        self._on_gone = on_gone
+        self._leases = Leases(lease=lease)
+        self._removals: Outbox[str] = Outbox(
+            self._remove, most=BATCH_LIMIT, patience=lambda: min(_REMOVAL_PATIENCE, lease / 2), urgent=False
+        )
+
+    def hold(self, handle: str) -> None:
+        """Renew a delivery's lease from now on."""
+        self._leases.hold(handle, anyio.current_time())
+
+    def ack(self, handle: str) -> None:
+        """Delete a message some time soon."""
+        self._removals.add(handle)
+
+    async def nack(self, handles: Iterable[str], *, delay: float = 0.0) -> None:
+        """Return messages to the queue, to be received `delay` seconds from now; should that fail, when leases end."""
+        for some in _batches(list(handles)):
+            for handle in some:
+                self._leases.release(handle)
+            try:
+                await self._keeper.extend(self._queue, some, delay)
+            except QueueGone:
+                self._on_gone()
+            except AwsError as error:
+                log.warning("nack failed", extra={"action": "nack_failed", "why": error})
+
+    async def run(self) -> None:
+        """Renew leases and delete messages until cancelled."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._removals.run)
+            while True:
+                await anyio.sleep(self._lease / RENEWALS / 4)
+                self._renew_due(group)
+
+    async def aclose(self) -> None:
+        """Delete what is done, and return the rest to the queue."""
+        await self._removals.aclose()
+        await self.nack(self._leases.held())
+
+    def _renew_due(self, group: TaskGroup) -> None:
+        for some in _batches(self._leases.due(anyio.current_time())):
+            group.start_soon(self._renew, some)  # none waits for another that hangs
+
+    async def _renew(self, handles: list[str]) -> None:
+        try:
+            with anyio.fail_after(self._lease * DEADLINE):
+                stale = await self._keeper.extend(self._queue, handles, self._lease)
+        except QueueGone:
+            self._on_gone()
+        except (AwsError, TimeoutError) as error:
+            log.warning("heartbeat failed", extra={"action": "heartbeat_failed", "why": error or "no answer in time"})
+            self._leases.retry(handles, anyio.current_time())
+        else:
+            for handle in stale:  # another worker has the tile; whoever is first, main takes
+                log.warning("lease lost", extra={"action": "lease_lost"})
+                self._leases.release(handle)
+
+    async def _remove(self, handles: list[str]) -> None:
+        """Delete messages that are done with; should that fail, they come again and do no harm."""
+        try:
+            await self._keeper.remove(self._queue, handles)
+        except AwsError as error:
+            log.warning("removal failed", extra={"action": "removal_failed", "why": error})
+        for handle in handles:
+            self._leases.release(handle)
+
+
+def _batches(handles: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(handles), BATCH_LIMIT):
+        yield handles[start : start + BATCH_LIMIT]
