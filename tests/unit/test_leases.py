@@ -72,3 +72,12 @@ def test_looking_four_times_a_renewal_no_lease_comes_near_its_end(starts: list[f
         now += step
     assert all(end > now for end in ends.values())
     assert RENEWALS >= 3
+
+
+def test_a_renewal_that_failed_is_due_again_at_once() -> None:
+    held = leases(a=100.0, b=100.0)
+    assert held.due(110.0) == ["a", "b"]
+    held.release("b")
+    held.retry(["a", "b"], 111.0)
+    assert held.due(111.0) == ["a"]
+    assert held.due(111.1) == []

@@ -1,0 +1,120 @@
+from collections import Counter
+from dataclasses import dataclass, field
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncbatch.worker.attempts import Verdict, judge, needs_count
+
+
+def test_a_first_delivery_begins_without_a_request() -> None:
+    assert not needs_count(deliveries=1, max_attempts=5)
+    assert judge(begun=0, deliveries=1, max_attempts=5) == Verdict(number=1)
+
+
+def test_a_suspect_is_counted_before_it_begins() -> None:
+    assert judge(begun=0, deliveries=2, max_attempts=5) == Verdict(number=2, count=1)
+
+
+def test_one_that_has_begun_before_runs_alone() -> None:
+    assert judge(begun=1, deliveries=3, max_attempts=5) == Verdict(number=3, count=2, alone=True)
+
+
+def test_many_deliveries_cost_a_tile_that_never_began_one_attempt() -> None:
+    assert judge(begun=0, deliveries=50, max_attempts=5) == Verdict(number=2, count=1)
+
+
+def test_the_last_attempt_is_known_as_such_and_runs_alone() -> None:
+    assert judge(begun=0, deliveries=2, max_attempts=2) == Verdict(number=2, count=1, alone=True, last=True)
+    assert judge(begun=3, deliveries=5, max_attempts=5).last
+
+
+def test_none_is_left_after_the_last() -> None:
+    assert judge(begun=4, deliveries=6, max_attempts=5) == Verdict(number=5, lost=True)
+
+
+def test_with_one_attempt_the_first_delivery_is_counted() -> None:
+    assert needs_count(deliveries=1, max_attempts=1)
+    assert judge(begun=0, deliveries=1, max_attempts=1) == Verdict(number=1, count=1, last=True)
+    assert judge(begun=0, deliveries=2, max_attempts=1) == Verdict(number=1, count=1, last=True)
+    assert judge(begun=1, deliveries=2, max_attempts=1) == Verdict(number=1, lost=True)
+
+
+@pytest.mark.parametrize(("deliveries", "lost"), [(2, False), (3, False), (4, True)])
+def test_deliveries_count_where_attempts_are_unknown(deliveries: int, lost: bool) -> None:  # noqa: FBT001
+    verdict = judge(begun=None, deliveries=deliveries, max_attempts=3)
+    assert verdict.lost is lost
+    assert verdict.count is None
+
+
+@dataclass(kw_only=True)
+class Run:
+    """A run whose poisons kill whatever worker computes them."""
+
+    max_attempts: int
+    slots: int
+    poisons: set[int]
+    tiles: list[int]
+    random: Random
+    deliveries: Counter[int] = field(default_factory=Counter)
+    counts: Counter[int] = field(default_factory=Counter)
+    begun: Counter[int] = field(default_factory=Counter)
+    lost: set[int] = field(default_factory=set)
+
+    def live(self) -> None:
+        """Let a worker take some tiles, and compute until it has none or dies."""
+        held = self.random.sample(self.tiles, min(len(self.tiles), self.random.randint(1, 3 * self.slots)))
+        self.deliveries.update(held)
+        running: list[int] = []
+        while held or running:
+            verdict = self.judge(held[0]) if held else None
+            if verdict is not None and verdict.lost:
+                self.lost.add(held[0])
+                self.tiles.remove(held.pop(0))
+                continue
+            room = 1 if verdict is not None and verdict.alone else self.slots
+            if verdict is not None and len(running) < room and (not running or self.random.random() < 0.7):
+                running.append(self.begin(held.pop(0), verdict))
+                if not verdict.alone:
+                    continue
+            ended = running.pop(self.random.randrange(len(running)))
+            if ended in self.poisons:
+                return
+            self.tiles.remove(ended)
+
+    def judge(self, tile: int) -> Verdict:
+        return judge(begun=self.counts[tile], deliveries=self.deliveries[tile], max_attempts=self.max_attempts)
+
+    def begin(self, tile: int, verdict: Verdict) -> int:
+        if verdict.count is not None:
+            self.counts[tile] = verdict.count
+        self.begun[tile] += 1
+        return tile
+
+
+@given(
+    max_attempts=st.integers(1, 5),
+    slots=st.integers(1, 4),
+    tiles=st.integers(1, 15),
+    poisons=st.integers(0, 5),
+    random=st.randoms(use_true_random=False),
+)
+def test_whatever_workers_die_only_poisons_are_lost(
+    max_attempts: int, slots: int, tiles: int, poisons: int, random: Random
+) -> None:
+    run = Run(
+        max_attempts=max_attempts,
+        slots=slots if max_attempts > 1 else 1,  # with one attempt, what computes beside a poison has had its own
+        poisons=set(random.sample(range(tiles), min(poisons, tiles))),
+        tiles=list(range(tiles)),
+        random=random,
+    )
+    for _ in range(200):
+        if not run.tiles:
+            break
+        run.live()
+    assert not run.tiles
+    assert run.lost == run.poisons
+    assert all(run.begun[poison] <= max_attempts for poison in run.poisons)
