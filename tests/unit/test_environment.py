@@ -17,7 +17,8 @@ def test_the_least_that_a_worker_needs() -> None:
         region="ap-southeast-2",
         endpoint_url=None,
         idle_timeout=None,
-        lifeline=False,
+        lifeline="",
+        run_folder="",
         log_stream="",
         metadata_url="",
     )
@@ -27,7 +28,8 @@ def test_all_that_a_worker_is_told() -> None:
     told = {
         "ASYNCBATCH_WORKER": "3",
         "ASYNCBATCH_SLOTS": "4",
-        "ASYNCBATCH_LIFELINE": "1",
+        "ASYNCBATCH_LIFELINE": "17:4711",
+        "ASYNCBATCH_FOLDER": "/tmp/asyncbatch-1",  # noqa: S108 - a name only
         "RIOS_AWSBATCH_REGION": "us-west-2",
         "RIOS_NOMSG_TIMEOUT": "90",
         "AWS_ENDPOINT_URL": "http://127.0.0.1:5000",
@@ -40,7 +42,8 @@ def test_all_that_a_worker_is_told() -> None:
         region="us-west-2",
         endpoint_url="http://127.0.0.1:5000",
         idle_timeout=90.0,
-        lifeline=True,
+        lifeline="17:4711",
+        run_folder="/tmp/asyncbatch-1",  # noqa: S108 - a name only
         log_stream="",
         metadata_url="",
     )

@@ -1,36 +1,52 @@
 """Launchers: what starts a run's workers."""
 
+import contextlib
 import json
+import logging
 import os
 import signal
-import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, Protocol
 
 import anyio
-from anyio.abc import Process, TaskGroup
-from anyio.streams.text import TextReceiveStream
+import anyio.lowlevel
+from anyio.abc import TaskGroup
 
 from asyncbatch.errors import WorkersNotStarted
+from asyncbatch.folders import FOLDER, make_run_folder, remove
 from asyncbatch.main.crew import WorkerState
+from asyncbatch.main.output import LineSplitter, StderrWriter
+from asyncbatch.processes import ChildProcess, identify
 from asyncbatch.processstate import list_inherited_changes
 
-_LINES: Final = 20
-"""Last lines of a worker's output that are kept."""
+log: Final = logging.getLogger(__name__)
 
-_TOLD: Final = 3
-"""Of them, those that go into an error."""
+_LINES: Final = 3
+"""Last lines of a worker's output that go into an error."""
+
+_LONGEST: Final = 300
+"""Characters of each."""
 
 _TERM_GRACE: Final = 2.0
 """Seconds from SIGTERM to SIGKILL for worker processes on this machine."""
 
+_KILL_GRACE: Final = 2.0
+"""Seconds after SIGKILL in which a process is gone, unless it hangs in the kernel."""
+
+_FLUSH: Final = 2.0
+"""Seconds that stderr has at the end to take what workers wrote."""
+
+_LAST_CHUNKS: Final = 16
+"""Chunks read after a worker's end. All that a pipe holds comes first; a process that left its group may write on."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerOutput:
-    """A line that a worker wrote to stdout or stderr."""
+    """A line that a worker wrote to stdout or stderr; a very long one comes in parts."""
 
     worker: str
     line: str
@@ -69,30 +85,31 @@ class Launcher(Protocol):
         """Return how many slots a worker has."""
 
     async def start(self, assignment: Assignment, count: int, group: TaskGroup) -> None:
-        """Start `count` more workers; what must go on beside them goes into `group`."""
+        """Start `count` more workers; what must go on beside them goes into `group`.
+
+        An exception is logged, and the start is tried again later; the run ends only if no worker is up or coming.
+        """
 
     async def states(self) -> Sequence[WorkerState]:
-        """Return the state of every worker ever started."""
+        """Return the state of every worker ever started. Exceptions are taken as those of `start` are."""
 
     async def stop(self) -> None:
         """End all workers."""
 
 
 @dataclass(slots=True, kw_only=True)
-class _Child:
-    process: Process
+class _Worker:
+    process: ChildProcess
+    folder: Path
+    splitter: LineSplitter = field(default_factory=LineSplitter)
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=_LINES))
 
-    def detail(self) -> str:
-        code = self.process.returncode
-        if code is None:
-            how = "is still starting"
-        elif code < 0:
-            how = f"was killed by {signal.Signals(-code).name}"
-        else:
-            how = f"exited with status {code}"
-        told = " | ".join(list(self.lines)[-_TOLD:])
-        return f"{how}, its last lines: {told}" if told else f"{how} without a word"
+    def state(self, worker: str) -> WorkerState:
+        code = self.process.poll()
+        how = "is running" if code is None else _describe_end(code)
+        said = " | ".join(self.lines)
+        detail = f"{how}, its last lines: {said}" if said else f"{how} and printed nothing"
+        return WorkerState(worker=worker, alive=code is None, detail=detail)
 
 
 class SubprocessLauncher:
@@ -105,7 +122,12 @@ class SubprocessLauncher:
     environment : mapping, optional
         Variables on top of main's own.
     on_output : callable, optional
-        Takes each line that a worker writes; by default they go to main's stderr.
+        Takes each line that a worker writes, in the event loop, so it must return at once. By default lines go to
+        main's stderr, by a thread that nobody waits for: lines that stderr does not take in time are dropped.
+
+    Notes
+    -----
+    Workers keep their temporary files in a folder of the launcher's, which is removed when they have ended.
     """
 
     start_timeout = 60.0
@@ -120,81 +142,146 @@ class SubprocessLauncher:
     ) -> None:
         self._python = python
         self._environment = dict(environment or {})
-        self._on_output = on_output or _to_stderr
-        self._children: dict[str, _Child] = {}
+        self._on_output = on_output or self._write
+        self._writer = StderrWriter()
+        self._workers: dict[str, _Worker] = {}
+        self._folder: Path | None = None
+        self._stops = 0
 
     async def slots(self) -> int:
         """Return one: more processes take the place of more slots."""
         return 1
 
     async def start(self, assignment: Assignment, count: int, group: TaskGroup) -> None:
-        """Start `count` more processes, each in a session of its own, so that Ctrl-C reaches main only."""
-        for _ in range(count):
-            worker = str(len(self._children))
-            inherited = {n: v for n, v in list_inherited_changes().items() if n not in self._environment}
-            variables = {
-                "ASYNCBATCH_WORKER": worker,
-                "ASYNCBATCH_LIFELINE": "1",
-                "ASYNCBATCH_INHERITED": json.dumps(inherited),
-                "PYTHONUNBUFFERED": "1",
-            }
-            try:
-                process = await self._opened(assignment, variables)
-            except OSError as error:
-                raise WorkersNotStarted(f"worker {worker} can't be started with {self._python}: {error}") from error
-            self._children[worker] = child = _Child(process=process)
-            group.start_soon(self._listen, worker, child)
+        """Start `count` more processes, each in a session of its own, so that Ctrl-C reaches main only.
 
-    async def _opened(self, assignment: Assignment, variables: Mapping[str, str]) -> Process:
-        return await anyio.open_process(
-            [self._python, "-m", "asyncbatch.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **self._environment, **assignment.environment(), **variables},
-            start_new_session=True,
-        )
+        Raises
+        ------
+        WorkersNotStarted
+            If the system can't start one.
+        """
+        stops = self._stops
+        for _ in range(count):
+            name = str(len(self._workers))
+            try:
+                worker = self._launch(assignment, name)
+            except OSError as error:
+                raise WorkersNotStarted(f"worker {name} can't be started with {self._python}: {error}") from error
+            self._workers[name] = worker  # before anything can interrupt: `stop` ends what is in there
+            group.start_soon(self._listen, name, worker)
+            group.start_soon(self._watch, worker)
+            await anyio.lowlevel.checkpoint()
+            if self._stops != stops:
+                return
 
     async def states(self) -> Sequence[WorkerState]:
         """Return the state of every process ever started."""
-        return [
-            WorkerState(worker=worker, alive=child.process.returncode is None, detail=child.detail())
-            for worker, child in self._children.items()
-        ]
+        return [worker.state(name) for name, worker in self._workers.items()]
 
     async def stop(self) -> None:
-        """End all processes, and those that they started: first politely, then for sure."""
-        alive = [child.process for child in self._children.values() if child.process.returncode is None]
-        for process in alive:
-            process.terminate()
-        with anyio.move_on_after(_TERM_GRACE):
-            for process in alive:
-                await process.wait()
-        for child in self._children.values():
-            try:
-                os.killpg(child.process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        for process in alive:
-            await process.wait()
-
-    async def _listen(self, worker: str, child: _Child) -> None:
-        """Pass on what a worker writes, line by line."""
-        rest = ""
+        """End all processes, and those that they started: first politely, then for sure, even when cancelled."""
+        self._stops += 1
+        processes = [worker.process for worker in self._workers.values()]
         try:
-            async for text in TextReceiveStream(child.process.stdout, errors="replace"):  # type: ignore[arg-type]  # a pipe
-                *lines, rest = (rest + text).split("\n")
-                for line in lines:
-                    self._tell(worker, child, line)
+            for process in processes:
+                process.terminate()
+            with anyio.move_on_after(_TERM_GRACE):
+                for process in processes:
+                    await process.wait()
         finally:
-            if rest:
-                self._tell(worker, child, rest)
-            await child.process.aclose()
+            for process in processes:
+                process.kill()
+            with anyio.CancelScope(shield=True):
+                await self._clean_up(processes)
 
-    def _tell(self, worker: str, child: _Child, line: str) -> None:
-        child.lines.append(line)
-        self._on_output(WorkerOutput(worker=worker, line=line))
+    def _launch(self, assignment: Assignment, name: str) -> _Worker:
+        variables = {**os.environ, **self._environment, **assignment.environment()}
+        folder = self._make_folder(name, variables.get("TMPDIR"))
+        inherited = {n: v for n, v in list_inherited_changes().items() if n not in self._environment}
+        variables |= {
+            "ASYNCBATCH_WORKER": name,
+            "ASYNCBATCH_INHERITED": json.dumps(inherited),
+            "ASYNCBATCH_LIFELINE": identify(os.getpid()),
+            FOLDER: str(folder.parent),
+            "TMPDIR": str(folder),
+            "PYTHONUNBUFFERED": "1",
+        }
+        try:
+            process = ChildProcess([self._python, "-m", "asyncbatch.worker"], environment=variables)
+        except BaseException:
+            folder.rmdir()
+            raise
+        return _Worker(process=process, folder=folder)
+
+    def _make_folder(self, name: str, wanted: str | None) -> Path:
+        if self._folder is not None:
+            folder = self._folder / name
+            with contextlib.suppress(FileNotFoundError):  # the last worker to leave has removed the run's folder
+                folder.mkdir(mode=0o700)
+                return folder
+        self._folder = make_run_folder(wanted)
+        folder = self._folder / name
+        folder.mkdir(mode=0o700)
+        return folder
+
+    async def _clean_up(self, processes: Sequence[ChildProcess]) -> None:
+        with anyio.move_on_after(_KILL_GRACE):
+            for process in processes:
+                await process.wait()
+        for name, worker in self._workers.items():
+            self._read_rest(name, worker)
+            worker.process.close()
+        writer, self._writer = self._writer, StderrWriter()
+        await anyio.to_thread.run_sync(writer.close, _FLUSH)
+        folder, self._folder = self._folder, None
+        if folder is not None:
+            await _remove(folder)
+
+    async def _watch(self, worker: _Worker) -> None:
+        """Wait for a worker's end, and remove what it has left."""
+        await worker.process.wait()
+        await _remove(worker.folder)
+
+    async def _listen(self, name: str, worker: _Worker) -> None:
+        """Pass on what a worker writes."""
+        async with contextlib.aclosing(worker.process.output()) as output:
+            async for chunk in output:
+                self._pass_on(name, worker, worker.splitter.feed(chunk))
+        self._pass_on(name, worker, worker.splitter.flush())
+
+    def _read_rest(self, name: str, worker: _Worker) -> None:
+        """Pass on what a worker wrote just before its end."""
+        for _ in range(_LAST_CHUNKS):
+            if not (chunk := worker.process.read_output()):
+                break
+            self._pass_on(name, worker, worker.splitter.feed(chunk))
+        self._pass_on(name, worker, worker.splitter.flush())
+
+    def _pass_on(self, name: str, worker: _Worker, lines: Sequence[str]) -> None:
+        for line in lines:
+            worker.lines.append(line[:_LONGEST])
+            try:
+                self._on_output(WorkerOutput(worker=name, line=line))
+            except Exception:  # the user's own, which may raise anything
+                self._on_output = _ignore
+                log.exception("on_output failed", extra={"action": "on_output_failed", "worker": name})
+
+    def _write(self, output: WorkerOutput) -> None:
+        self._writer.write(f"worker {output.worker}: {output.line}")
 
 
-def _to_stderr(output: WorkerOutput) -> None:
-    sys.stderr.write(f"worker {output.worker}: {output.line}\n")
+def _ignore(_output: WorkerOutput) -> None:
+    """Drop a line."""
+
+
+def _describe_end(code: int) -> str:
+    if code >= 0:
+        return f"exited with status {code}"
+    names = {number.value: number.name for number in signal.Signals}
+    return f"was killed by {names.get(-code, f'signal {-code}')}"
+
+
+async def _remove(folder: Path) -> None:
+    """Remove a folder of processes that have ended."""
+    if not await anyio.to_thread.run_sync(remove, folder):
+        log.warning("temporary folder left", extra={"action": "folder_left", "folder": folder})

@@ -13,7 +13,7 @@ from typing import Final
 import aiohttp
 import anyio
 
-from asyncbatch import logs
+from asyncbatch import folders, logs
 from asyncbatch.aws.metadata import MachineMetadata
 from asyncbatch.aws.objects import Objects
 from asyncbatch.aws.outbox import Outbox
@@ -47,7 +47,11 @@ def main() -> None:
         if environment.log_stream:
             os.dup2(sys.stdout.fileno(), sys.stderr.fileno())  # one pipe into the log keeps all lines in their order
         logs.configure(os.environ.get("ASYNCBATCH_LOG", "INFO" if environment.log_stream else "WARNING"))
-        status = anyio.run(_work, environment)
+        try:
+            status = anyio.run(_work, environment)
+        finally:
+            if environment.run_folder:
+                folders.leave(Path(tempfile.gettempdir()), Path(environment.run_folder))
     except* AsyncBatchError as group:
         print(f"asyncbatch-worker: error: {find_first(group)}", file=sys.stderr)  # noqa: T201 - this is its command line
         status = 1

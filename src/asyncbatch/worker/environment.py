@@ -7,6 +7,7 @@ from typing import Final, Self
 
 from asyncbatch.aws.metadata import DEFAULT_URL
 from asyncbatch.errors import SettingsError
+from asyncbatch.folders import FOLDER
 from asyncbatch.manifest import batch_worker
 
 RUN: Final = "ASYNCBATCH_RUN"
@@ -28,8 +29,10 @@ class WorkerEnvironment:
     endpoint_url: str | None
     idle_timeout: float | None
     """Seconds, overriding the run's own."""
-    lifeline: bool
-    """Whether the end of stdin means that main is gone."""
+    lifeline: str
+    """Main's process on this machine, as `identify` has it; empty where main is elsewhere."""
+    run_folder: str
+    """The run's temporary folder, which the last worker to leave removes; empty where there is none."""
     log_stream: str
     """The Batch job's id; empty where the worker is a process of main's machine."""
     metadata_url: str
@@ -58,7 +61,8 @@ class WorkerEnvironment:
             region=_region(environment),
             endpoint_url=environment.get("AWS_ENDPOINT_URL") or None,
             idle_timeout=_number(environment, "RIOS_NOMSG_TIMEOUT"),
-            lifeline=bool(environment.get(LIFELINE)),
+            lifeline=environment.get(LIFELINE, ""),
+            run_folder=environment.get(FOLDER, ""),
             log_stream=job,
             metadata_url=_metadata_url(environment) if job else "",
         )

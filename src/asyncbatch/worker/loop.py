@@ -1,7 +1,6 @@
 """The worker's loop: receive, keep leases alive, and leave in good order."""
 
 import logging
-import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from asyncbatch.errors import AwsBusy, AwsError, EndpointUnreachable, MessageErr
 from asyncbatch.manifest import Manifest, alive_key
 from asyncbatch.messages import BATCH_LIMIT, Goodbye, Sentinel, Task, seal, unseal
 from asyncbatch.worker.deliveries import Deliveries
+from asyncbatch.worker.lifeline import wait_for_main_gone
 from asyncbatch.worker.slots import Computed
 from asyncbatch.worker.tiles import Delivery, NackError, Tiles
 
@@ -53,7 +53,8 @@ class Worker:
     sender: SendMessages
     blobs: AgeOfBlob
     idle_timeout: float
-    lifeline: bool
+    lifeline: str
+    """Main's process, as `identify` has it, where its end is this worker's too; else empty."""
     requests: Callable[[], dict[str, int]]
 
     def __post_init__(self) -> None:
@@ -274,9 +275,6 @@ class Worker:
                 self._end(Stop.TERMINATED)
 
     async def _watch_lifeline(self) -> None:
-        """Wait for the end of stdin, whose other end main holds: it says that main is gone."""
-        while True:
-            await anyio.wait_readable(0)
-            if not os.read(0, 4096):
-                self._end(Stop.RUN_OVER)
-                return
+        """Leave when main is gone."""
+        await wait_for_main_gone(self.lifeline)
+        self._end(Stop.RUN_OVER)

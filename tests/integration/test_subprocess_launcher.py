@@ -1,0 +1,175 @@
+"""Workers that are processes of this machine: started, watched, and ended with all that is theirs."""
+
+import contextlib
+import os
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Final
+
+import anyio
+import anyio.lowlevel
+import pytest
+from anyio.abc import TaskGroup
+
+from asyncbatch.main.launchers import Assignment, SubprocessLauncher, WorkerOutput
+from tests.integration.eventually import soon
+from tests.integration.team import MARK, Team, processes
+
+pytestmark = pytest.mark.anyio
+
+ASSIGNMENT: Final = Assignment(run="r1", bucket="bucket", region="region", endpoint_url=None)
+
+STAYS: Final = 'echo >"$TMPDIR/program"; echo "$TMPDIR"; sleep 60 & echo $!; while true; do sleep 0.01; done'
+"""A worker that prints its temporary folder, and the number of a process that it leaves behind."""
+
+
+def left(folder: Path) -> list[Path]:
+    """Return the temporary folders that are left in a folder."""
+    return list(folder.glob("asyncbatch-*"))
+
+
+@pytest.fixture
+def python(tmp_path: Path) -> Callable[[str], str]:
+    """Return a function that makes a text of the shell the interpreter of workers."""
+
+    def write(text: str) -> str:
+        file = tmp_path / "python"
+        file.write_text(f"#!/bin/sh\n{text}\n")
+        file.chmod(0o755)
+        return str(file)
+
+    return write
+
+
+@contextlib.asynccontextmanager
+async def started(launcher: SubprocessLauncher, count: int) -> AsyncIterator[TaskGroup]:
+    """Start workers for the time of the block."""
+    async with anyio.create_task_group() as group:
+        await launcher.start(ASSIGNMENT, count, group)
+        try:
+            yield group
+        finally:
+            await launcher.stop()
+            group.cancel_scope.cancel()
+
+
+async def test_a_worker_that_is_killed_leaves_no_process_and_no_file(
+    team: Team, python: Callable[[str], str], tmp_path: Path
+) -> None:
+    launcher = team.launcher(python=python(STAYS), environment={"TMPDIR": str(tmp_path)})
+    async with started(launcher, 2):
+        await soon(lambda: len(team.output) == 4)
+        folders = {output.worker: Path(output.line) for output in team.output if "/" in output.line}
+        helpers = {output.worker: int(output.line) for output in team.output if "/" not in output.line}
+        assert {path.parent.parent for path in folders.values()} == {tmp_path}
+        assert [path.stat().st_mode & 0o777 for path in (folders["0"], folders["0"].parent)] == [0o700, 0o700]
+        os.kill(team.workers()[0], signal.SIGKILL)
+        await soon(lambda: helpers["0"] not in processes(team.mark) and not folders["0"].exists())
+        assert helpers["1"] in processes(team.mark)
+        assert (folders["1"] / "program").exists()
+        assert [state.detail.split(",")[0] for state in await launcher.states()] == [
+            "was killed by SIGKILL",
+            "is running",
+        ]
+    assert not processes(team.mark)
+    assert not left(tmp_path)
+
+
+async def test_a_temporary_folder_that_cannot_be_used_is_replaced(team: Team, python: Callable[[str], str]) -> None:
+    launcher = team.launcher(python=python('echo "$TMPDIR"'), environment={"TMPDIR": "/nowhere"})
+    async with started(launcher, 1):
+        await soon(lambda: team.output)
+        assert Path(team.output[0].line).parent.parent == Path(tempfile.gettempdir())
+
+
+async def test_a_run_folder_that_the_last_worker_has_removed_is_made_again(
+    team: Team, python: Callable[[str], str]
+) -> None:
+    launcher = team.launcher(python=python('rmdir "$TMPDIR" "$ASYNCBATCH_FOLDER"; echo gone'))
+    async with started(launcher, 1) as group:
+        await soon(lambda: team.said("gone"))
+        await launcher.start(ASSIGNMENT, 1, group)
+        await soon(lambda: len(team.output) == 2)
+
+
+async def test_all_are_ended_when_stop_is_cancelled_midway(
+    team: Team, python: Callable[[str], str], tmp_path: Path
+) -> None:
+    launcher = team.launcher(python=python("trap '' TERM; " + STAYS), environment={"TMPDIR": str(tmp_path)})
+    async with anyio.create_task_group() as group:
+        await launcher.start(ASSIGNMENT, 2, group)
+        await soon(lambda: len(team.output) == 4)
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await launcher.stop()
+        assert not processes(team.mark)
+        assert not left(tmp_path)
+        assert [state.alive for state in await launcher.states()] == [False, False]
+        group.cancel_scope.cancel()
+
+
+async def test_those_are_ended_that_a_start_had_started_before_it_was_cancelled(
+    team: Team, python: Callable[[str], str]
+) -> None:
+    launcher = team.launcher(python=python(STAYS))
+    async with anyio.create_task_group() as group:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await launcher.start(ASSIGNMENT, 3, group)
+        assert len(await launcher.states()) == 1
+        await launcher.stop()
+        assert not processes(team.mark)
+
+
+async def test_no_worker_is_started_after_stop(team: Team, python: Callable[[str], str]) -> None:
+    launcher = team.launcher(python=python(STAYS))
+    async with anyio.create_task_group() as group:
+        group.start_soon(launcher.start, ASSIGNMENT, 3, group)
+        await anyio.lowlevel.checkpoint()
+        await launcher.stop()
+    assert len(await launcher.states()) == 1
+    assert not processes(team.mark)
+
+
+async def test_last_words_are_passed_on_though_the_listeners_are_gone(team: Team, python: Callable[[str], str]) -> None:
+    launcher = team.launcher(
+        python=python("trap 'echo so long; exit 0' TERM; echo up; while true; do sleep 0.01; done")
+    )
+    async with anyio.create_task_group() as group:
+        await launcher.start(ASSIGNMENT, 1, group)
+        await soon(lambda: team.said("up"))
+        group.cancel_scope.cancel()
+    await launcher.stop()
+    assert team.said("so long")
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        ("exit 1", "exited with status 1 and printed nothing"),
+        ("echo a; echo b; echo c; printf d; exit 2", "exited with status 2, its last lines: b | c | d"),
+        ("kill -9 $$", "was killed by SIGKILL and printed nothing"),
+        ("kill -40 $$", "was killed by signal 40 and printed nothing"),
+    ],
+)
+async def test_how_a_worker_has_ended_is_known(team: Team, python: Callable[[str], str], text: str, end: str) -> None:
+    launcher = team.launcher(python=python(text))
+    async with started(launcher, 1):
+        await soon(lambda: not processes(team.mark))
+    assert (await launcher.states())[0].detail == end
+
+
+async def test_an_on_output_that_fails_harms_nobody(
+    python: Callable[[str], str], team: Team, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(output: WorkerOutput) -> None:
+        raise KeyError(output.line)
+
+    launcher = SubprocessLauncher(python=python("echo a; echo b"), environment={MARK: team.mark}, on_output=fail)
+    async with started(launcher, 1):
+        await soon(lambda: not processes(team.mark))
+    actions = [getattr(record, "action", "") for record in caplog.records]
+    assert actions == ["on_output_failed"]
+    assert (await launcher.states())[0].detail.endswith("a | b")
