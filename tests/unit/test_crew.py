@@ -2,8 +2,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from asyncbatch.errors import VersionMismatch, WorkersLost, WorkersNotStarted
-from asyncbatch.main.crew import Crew, WorkerState, workers_for
+from asyncbatch.errors import AccessDenied, VersionMismatch, WorkersLost, WorkersNotStarted
+from asyncbatch.main.crew import Crew, Retries, WorkerState, workers_for
 from asyncbatch.messages import Goodbye, Hello
 
 HEARING = 2.0
@@ -139,10 +139,8 @@ def test_nobody_is_replaced_before_one_came_up() -> None:
 def test_workers_have_the_start_timeout_to_come_up() -> None:
     found = crew(wanted=2)
     assert found.missing(states(alive="ab"), 1060.0) == 0
-    with pytest.raises(
-        WorkersNotStarted, match=r"^no worker came up within 60 s: worker a is still starting; worker b"
-    ):
-        found.missing(states(alive="ab", detail="is still starting"), 1060.5)
+    with pytest.raises(WorkersNotStarted, match=r"^no worker came up within 60 s: worker a is running; worker b"):
+        found.missing(states(alive="ab", detail="is running"), 1060.5)
 
 
 def test_workers_that_can_never_start_end_the_run_at_once_and_others_beside_them_do_not() -> None:
@@ -221,3 +219,86 @@ def test_once_one_is_up_the_missing_are_counted_from_those_alive() -> None:
     assert crew.missing(alive, 1.0) == 4
     crew.resize(1)
     assert crew.missing(alive, 2.0) < 1
+
+
+DENIED = AccessDenied("SubmitJob: not permitted")
+
+
+def test_pauses_between_attempts_grow_to_a_minute_and_start_small_again_after_a_success() -> None:
+    retries = Retries()
+    assert [retries.note_failure(1000.0) for _ in range(10)] == [0.5, 1, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert retries.due == 1060.0
+    retries.note_success()
+    assert (retries.failures, retries.due) == (0, 0.0)
+    assert retries.note_failure(2000.0) == 0.5
+
+
+@pytest.mark.parametrize("what", ["starts", "looks"])
+def test_a_launcher_that_fails_beside_a_worker_that_is_up_ends_nothing(what: str) -> None:
+    found = crew(up=["a"])
+    for _ in range(100):
+        found.note_failure(getattr(found, what), DENIED, 9999.0)
+
+
+def test_a_launcher_that_fails_while_a_worker_is_coming_ends_nothing_before_the_start_timeout() -> None:
+    found = crew()
+    found.note_started(1)
+    for _ in range(100):
+        found.note_failure(found.looks, DENIED, 1001.0)
+    with pytest.raises(AccessDenied):
+        found.note_failure(found.looks, DENIED, 1061.0)
+
+
+@pytest.mark.parametrize("error", [DENIED, WorkersNotStarted("no such interpreter")])
+def test_a_launcher_that_keeps_failing_before_any_worker_is_coming_ends_the_run_with_its_own_error(
+    error: Exception,
+) -> None:
+    found = crew()
+    for _ in range(2):
+        found.note_failure(found.starts, error, 1001.0)
+    with pytest.raises(type(error)) as raised:
+        found.note_failure(found.starts, error, 1001.0)
+    assert raised.value is error
+
+
+def test_a_foreign_error_of_a_launcher_is_the_cause_of_ours() -> None:
+    found, error = crew(), KeyError("image")
+    for _ in range(2):
+        found.note_failure(found.starts, error, 1001.0)
+    with pytest.raises(WorkersNotStarted) as raised:
+        found.note_failure(found.starts, error, 1001.0)
+    assert raised.value.__cause__ is error
+
+
+def test_a_launcher_that_keeps_failing_when_no_worker_is_left_ends_the_run() -> None:
+    found = crew(up=["a"])
+    assert found.missing(states(dead="a"), 1001.0) == 2
+    for _ in range(2):
+        found.note_failure(found.starts, DENIED, 1001.0)
+    with pytest.raises(WorkersLost) as raised:
+        found.note_failure(found.starts, DENIED, 1001.0)
+    assert raised.value.__cause__ is DENIED
+
+
+def test_blocked_workers_are_not_coming() -> None:
+    found = crew()
+    found.missing([WorkerState(worker="a", alive=True, blocked=True)], 1001.0)
+    for _ in range(2):
+        found.note_failure(found.starts, DENIED, 1001.0)
+    with pytest.raises(AccessDenied):
+        found.note_failure(found.starts, DENIED, 1001.0)
+
+
+def test_workers_that_could_not_be_started_are_missing_before_one_came_up() -> None:
+    found = crew(wanted=3)
+    found.note_failure(found.starts, DENIED, 1001.0)
+    assert found.missing(states(alive="a"), 1001.0) == 2
+    found.note_started(2)
+    assert found.missing(states(alive="a"), 1002.0) == 0
+
+
+def test_a_look_that_succeeds_makes_up_for_those_that_failed() -> None:
+    found = crew(up=["a"])
+    found.note_failure(found.looks, DENIED, 1001.0)
+    found.missing(states(alive="a"), 1002.0)
+    assert (found.looks.failures, found.looks.due) == (0, 0.0)

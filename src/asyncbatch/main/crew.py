@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Final
 
-from asyncbatch.errors import RunError, VersionMismatch, WorkersLost, WorkersNotStarted
+from asyncbatch.errors import AsyncBatchError, RunError, VersionMismatch, WorkersLost, WorkersNotStarted
 from asyncbatch.messages import Goodbye, Hello
 
 _SPARE: Final = 5
@@ -20,6 +20,14 @@ _WORTH: Final = 2
 
 _SHOWN: Final = 3
 """Workers whose ends are told in an error."""
+
+
+_FAILURES: Final = 3
+"""Failures in a row of a launcher that end a run, if no worker is up or coming."""
+
+_PAUSE: Final = 0.5
+_LONGEST_PAUSE: Final = 60.0
+"""Seconds before a launcher that failed is tried again: doubled with each failure in a row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +58,28 @@ def workers_for(backlog: int, *, slots: int, most: int) -> int:
 
 
 @dataclass(slots=True, kw_only=True)
+class Retries:
+    """When to try again what has failed."""
+
+    failures: int = 0
+    """In a row."""
+    due: float = 0.0
+    """When to try again, by the clock that `now` is of."""
+
+    def note_failure(self, now: float) -> float:
+        """Note that an attempt failed, and return the pause before the next one, in seconds."""
+        pause = min(_LONGEST_PAUSE, _PAUSE * 2.0 ** min(self.failures, 10))
+        self.failures += 1
+        self.due = now + pause
+        return pause
+
+    def note_success(self) -> None:
+        """Note that an attempt succeeded."""
+        self.failures = 0
+        self.due = 0.0
+
+
+@dataclass(slots=True, kw_only=True)
 class Crew:
     """Follows the workers of a run."""
 
@@ -59,6 +89,12 @@ class Crew:
     """When the first workers were launched, by the clock that `now` is of."""
     slots: int = 0
     """Slots of all workers that are up."""
+    starts: Retries = field(default_factory=Retries)
+    """Attempts to start workers."""
+    looks: Retries = field(default_factory=Retries)
+    """Attempts to learn the workers' states."""
+    _coming: int = 0
+    """Workers started that may come up, when it was last known."""
     _up: dict[str, int] = field(default_factory=dict)
     _dismissed: set[str] = field(default_factory=set)
     _ended: set[str] = field(default_factory=set)
@@ -107,12 +143,46 @@ class Crew:
         self.wanted = wanted if self._came_up else self.wanted + more
         return more
 
+    def note_started(self, count: int) -> None:
+        """Note that a launcher has started some workers."""
+        self.starts.note_success()
+        self._coming += count
+
+    def note_failure(self, attempts: Retries, error: Exception, now: float) -> float:
+        """Note that a launcher failed, and return the pause before the next attempt, in seconds.
+
+        Parameters
+        ----------
+        attempts : Retries
+            What failed: `starts` or `looks`.
+        error : Exception
+            What the launcher raised.
+        now : float
+            In seconds.
+
+        Raises
+        ------
+        WorkersNotStarted
+            If none ever came up, none is coming, and it keeps failing. Where the error is one of ours, it is raised.
+        WorkersLost
+            If some came up, none is left, and it keeps failing.
+        """
+        pause = attempts.note_failure(now)
+        late = not self._came_up and now - self.started > self.start_timeout
+        if self._up or (not late and (self._coming or attempts.failures < _FAILURES)):
+            return pause
+        if self._came_up:
+            raise WorkersLost(f"no worker is left, and the launcher keeps failing: {error}") from error
+        if isinstance(error, AsyncBatchError):
+            raise error
+        raise WorkersNotStarted(f"no worker came up, and the launcher keeps failing: {error!r}") from error
+
     def progressed(self) -> None:
         """Note that a tile got done."""
         self._losses = 0
 
     def missing(self, states: Sequence[WorkerState], now: float) -> int:
-        """Return how many workers to start in place of those that have ended.
+        """Return how many workers to start in place of those that have ended, or that a launcher failed to start.
 
         Parameters
         ----------
@@ -128,7 +198,9 @@ class Crew:
         WorkersLost
             If too many were lost without one tile getting done.
         """
+        self.looks.note_success()
         alive = sum(state.alive for state in states)
+        self._coming = sum(state.alive and not state.blocked for state in states)
         for state in states:
             if not state.alive and state.worker not in self._ended:
                 self._ended.add(state.worker)
@@ -136,7 +208,7 @@ class Crew:
                 self._losses += state.worker not in self._dismissed
         if not self._came_up:
             self._check_start(states, now)
-            return 0
+            return max(0, self.wanted - len(states)) if self.starts.failures else 0
         if self._losses > _SPARE + _SPARE_PER_WORKER * self.wanted:
             raise WorkersLost(f"{self._losses} workers were lost and no tile got done in between: {_ends(states)}")
         return self.wanted - alive

@@ -22,7 +22,7 @@ from asyncbatch.aws.streams import BATCH_GROUP, LogStreams
 from asyncbatch.capacity import Capacity
 from asyncbatch.errors import AsyncBatchError, SettingsError
 from asyncbatch.main.batch import BatchLauncher
-from asyncbatch.main.crew import Crew, workers_for
+from asyncbatch.main.crew import Crew, Retries, workers_for
 from asyncbatch.main.flow import Flow
 from asyncbatch.main.launchers import Launcher, SubprocessLauncher
 from asyncbatch.main.program import Program, ProgramCache, encode_arguments
@@ -265,14 +265,44 @@ class Dispatcher:
                 await anyio.sleep(_GATHERING)
                 await self._start(self._resized(slots))
             await anyio.sleep(self._launcher.interval)
-            missing = self._crew.missing(await self._launcher.states(), anyio.current_time())
-            if missing > 0 and self._flow.busy and not self._ending:
-                log.warning("workers replaced", extra={"action": "workers_replaced", "count": missing})
-                await self._start(missing)
+            await self._look()
 
-    async def _start(self, count: int) -> None:
-        if count:
+    async def _look(self) -> None:
+        """See how the workers are, and start others where some are missing."""
+        crew = self._crew
+        if crew.looks.due > anyio.current_time():
+            return
+        try:
+            states = await self._launcher.states()
+        except Exception as error:  # noqa: BLE001 - a launcher may be the user's, and raise anything
+            self._note_failure(crew.looks, error)
+            return
+        missing = crew.missing(states, anyio.current_time())
+        if missing > 0 and (self._flow.busy or not crew.came_up) and crew.starts.due <= anyio.current_time():
+            came_up = crew.came_up
+            if await self._start(missing) and came_up:
+                log.warning("workers replaced", extra={"action": "workers_replaced", "count": missing})
+
+    async def _start(self, count: int) -> bool:
+        """Start some more workers, and return whether that succeeded."""
+        if not count or self._ending:
+            return False
+        try:
             await self._launcher.start(self._run.assignment, count, self._group)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._note_failure(self._crew.starts, error)
+            return False
+        self._crew.note_started(count)
+        return True
+
+    def _note_failure(self, attempts: Retries, error: Exception) -> None:
+        pause = self._crew.note_failure(attempts, error, anyio.current_time())
+        log.warning(
+            "launcher failed; next attempt in %.1f s: %s",
+            pause,
+            error,
+            extra={"action": "launcher_failed", "launcher": type(self._launcher).__name__},
+        )
 
     def _resized(self, slots: int) -> int:
         """Let the crew follow the tiles at hand, and return how many workers to start for it at once."""
