@@ -83,7 +83,7 @@ def apply(
     Raises
     ------
     RasterError
-        If an input can't be read, an output can't be written, or an argument makes no sense.
+        If an input can't be read, an output can't be written, a value can't be kept, or an argument makes no sense.
     GridMismatch
         If the inputs differ in size, georeferencing (by more than a hundredth of a pixel) or projection.
     OutputError
@@ -98,6 +98,11 @@ def apply(
     Outputs appear under their final names only when every tile of every output has been written; until then what was
     there before stays. The type of the first tile's array becomes the file's, and so does its number of bands.
     Geotransform and projection are those of the inputs; nothing else is copied.
+
+    Arrays hold the numbers that are stored in the files, whatever scale and offset a band declares. Where bands of
+    several types share an array, it has the smallest type for all of them. A value that this type, or an output's type
+    or format, can't hold is an error, never rounded or cut; only creation options that ask for it (``COMPRESS=JPEG``,
+    ``DISCARD_LSB``, floating point of 16 bits) change values.
     """
     prepared = prepare(
         inputs,

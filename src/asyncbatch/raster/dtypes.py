@@ -33,6 +33,10 @@ _NUMPY_NAMES = {name: dtype for dtype, name in _GDAL_NAMES.items()} | {
 }
 
 
+EXACT = np.dtype(np.float64)
+"""The type that holds more whole numbers than any other floating-point type of GDAL."""
+
+
 def gdal_name(dtype: np.dtype[Any]) -> str | None:
     """Return GDAL's name of a numpy type; None if there is no such type in GDAL."""
     return _GDAL_NAMES.get(dtype.name)
@@ -45,7 +49,10 @@ def numpy_type(gdal_name: str) -> np.dtype[Any] | None:
 
 
 def fitted(value: Number, dtype: np.dtype[Any]) -> Number | None:
-    """Return a nodata value as Python's number for this type; None if no pixel of the type can have it."""
+    """Return a nodata value as Python's number for this type; None if no pixel of the type can have it.
+
+    A fraction is rounded as the pixels are. A whole number, which Python holds exactly, is not.
+    """
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
         # Not a number and the infinities fail the first comparison or the last.
@@ -53,6 +60,32 @@ def fitted(value: Number, dtype: np.dtype[Any]) -> Number | None:
             return None
         return int(value)
     real = np.empty(0, dtype).real.dtype
-    with np.errstate(over="ignore"):
-        rounded = float(real.type(value))
-    return None if np.isinf(rounded) and not np.isinf(value) else rounded
+    try:
+        with np.errstate(over="ignore"):
+            rounded = float(real.type(value))
+    except OverflowError:  # a whole number beyond all floating point
+        return None
+    if np.isinf(rounded) and not np.isinf(value):
+        return None
+    return None if isinstance(value, int) and rounded != value else rounded
+
+
+def find_inexact(array: Array, dtype: np.dtype[Any]) -> int | None:
+    """Return the first value of an array that a type can't hold exactly; None if it holds them all.
+
+    Of the conversions that numpy calls safe, only those from 64-bit integers to floating point may change a value.
+
+    Parameters
+    ----------
+    array : ndarray
+        Of a type that numpy casts to `dtype` safely.
+    dtype : dtype
+        The type to convert to.
+    """
+    if array.dtype.kind not in "iu" or array.dtype.itemsize < EXACT.itemsize or dtype.kind in "iu":
+        return None
+    converted = array.astype(EXACT)
+    # One past the greatest integer rounds to itself, and does not convert back on every machine.
+    within = converted < float(np.iinfo(array.dtype).max)
+    inexact = ~within | (np.where(within, converted, 0.0).astype(array.dtype) != array)
+    return int(array[inexact][0]) if inexact.any() else None

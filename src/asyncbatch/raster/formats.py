@@ -16,6 +16,13 @@ DEFAULTS: dict[str, tuple[str, ...]] = {
     "HFA": ("COMPRESSED=YES",),
 }
 
+EXACT = frozenset({"ENVI", "ERS", "EHdr", "GTiff", "HFA", "KEA", "RRASTER", "SAGA", "Zarr"})
+"""Drivers that keep every value, unless a creation option says otherwise.
+
+Others may change some by default: GPKG writes opaque tiles as JPEG, ILWIS has no room for the least integers, netCDF
+is read upside down where its extension is not .nc. What they have written is read again and compared.
+"""
+
 TIFF_BLOCK = 256
 """GDAL's block size of a tiled TIFF."""
 TIFF_STEP = 16

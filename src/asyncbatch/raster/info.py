@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncbatch.errors import RasterError
-from asyncbatch.raster.dtypes import Array, fitted
+from asyncbatch.raster.dtypes import Array
 from asyncbatch.raster.grid import Transform, Window, locate, place
 from asyncbatch.raster.plan import Plan, Source
 
@@ -181,8 +181,7 @@ class BlockInfo:
         source = self._source(block)
         if not 1 <= band <= source.bands:
             raise RasterError(f"input {source.label} has bands 1 to {source.bands}, and no band {band}")
-        declared = source.nodata[band - 1]
-        value = None if declared is None else fitted(declared, block.dtype)
+        value = source.nodata[band - 1]
         return None if value is None else np.asarray(value, block.dtype)
 
     def _source(self, block: Array) -> Source:

@@ -1,14 +1,18 @@
 """One output file: created at the first result, written tile by tile, closed and looked at again."""
 
+from collections.abc import Set as AbstractSet
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
 from asyncbatch.errors import OutputError, RasterError
 from asyncbatch.raster.bindings import gdal, listening, reason
-from asyncbatch.raster.dtypes import Array, Number, fitted, gdal_name
+from asyncbatch.raster.dtypes import Array, Number, find_inexact, fitted
+from asyncbatch.raster.formats import EXACT, merged
 from asyncbatch.raster.grid import Grid, Window, extent
 from asyncbatch.raster.staging import Staging
+from asyncbatch.raster.stored import buffer_type, creation_type, read_bits, read_type
 from asyncbatch.raster.targets import Target
 
 
@@ -30,6 +34,8 @@ class OutputFile:
         self._dataset: Any = None
         self._bands = 0
         self._dtype = np.dtype(np.uint8)
+        self._nodata: Number | None = None
+        self._checksums: dict[Window, int] = {}
 
     def write(self, tile: int, window: Window, array: Array) -> None:
         """Write the result of one tile.
@@ -37,13 +43,16 @@ class OutputFile:
         Raises
         ------
         OutputError
-            If its bands or its type don't go with the first tile's.
+            If its bands, its type or its values don't go with the first tile's, or with the file.
         RasterError
             With GDAL's reason, if it can't be written.
         """
         if self._dataset is None:
             self._create(array)
         self._refuse_unlike(tile, window, array)
+        pixels = np.ascontiguousarray(array, self._dtype)
+        if self._target.format.driver not in EXACT:
+            self._checksums[window] = crc32(pixels.data)
         status = None
         with listening() as heard:
             status = self._dataset.WriteRaster(
@@ -51,8 +60,8 @@ class OutputFile:
                 window.y,
                 window.columns,
                 window.rows,
-                np.ascontiguousarray(array, self._dtype),
-                buf_type=self._gdal_type(),
+                pixels,
+                buf_type=buffer_type(self._dataset.GetRasterBand(1), self._dtype),
             )
         if status != gdal().CE_None or heard:
             raise self._failure(heard)
@@ -90,41 +99,36 @@ class OutputFile:
 
     def _create(self, array: Array) -> None:
         self._bands, self._dtype = array.shape[0], array.dtype
-        nodata = self._nodata()
-        if self._gdal_type() == gdal().GDT_Unknown:
+        self._nodata = self._fit_nodata()
+        form = self._target.format
+        driver = gdal().GetDriverByName(form.driver)
+        kind, needed = creation_type(self._dtype, driver)
+        if kind == gdal().GDT_Unknown:
             raise OutputError(
-                f"output {self._target.label}: this GDAL, {gdal().__version__}, has no type for {self._dtype}"
+                f"output {self._target.label}: this GDAL, {gdal().__version__}, has no type for {self._dtype} in "
+                f"format {form.driver}; let the function return another type, with astype"
             )
+        path, options = str(self._staging.path), list(merged(needed, form.options))
         dataset = None
         with listening() as heard:
-            dataset = (
-                gdal()
-                .GetDriverByName(self._target.format.driver)
-                .Create(
-                    str(self._staging.path),
-                    self._grid.columns,
-                    self._grid.rows,
-                    self._bands,
-                    self._gdal_type(),
-                    list(self._target.format.options),
-                )
-            )
+            dataset = driver.Create(path, self._grid.columns, self._grid.rows, self._bands, kind, options)
             if dataset is not None:
-                self._describe(dataset, nodata)
+                self._describe(dataset)
         if dataset is None or heard:
             raise self._failure(heard)
+        self._refuse_other(dataset)
         self._dataset = dataset
 
-    def _describe(self, dataset: Any, nodata: Number | None) -> None:  # noqa: ANN401 - GDAL carries no types
+    def _describe(self, dataset: Any) -> None:  # noqa: ANN401 - GDAL carries no types
         if self._grid.transform is not None:
             dataset.SetGeoTransform(self._grid.transform)
         if self._grid.projection:
             dataset.SetProjection(self._grid.projection)
-        if nodata is not None:
+        if self._nodata is not None:
             for band in range(self._bands):
-                dataset.GetRasterBand(band + 1).SetNoDataValue(nodata)
+                dataset.GetRasterBand(band + 1).SetNoDataValue(self._nodata)
 
-    def _nodata(self) -> Number | None:
+    def _fit_nodata(self) -> Number | None:
         wanted = self._target.nodata
         if wanted is None:
             return None
@@ -144,6 +148,23 @@ class OutputFile:
                 f"{where} is of type {array.dtype}; the first tile's {self._dtype}, which is the file's, can't hold "
                 "that safely; let the function return one type, with astype"
             )
+        inexact = find_inexact(array, self._dtype)
+        if inexact is not None:
+            raise OutputError(
+                f"{where} has the value {inexact} of type {array.dtype}; the first tile's {self._dtype}, which is the "
+                "file's, can't hold that; let the function return one type, with astype"
+            )
+        bits = read_bits(self._dataset.GetRasterBand(1))
+        if bits is not None:
+            self._refuse_beyond(bits, array, where)
+
+    def _refuse_beyond(self, bits: int, array: Array, where: str) -> None:
+        """Refuse values that GDAL would cut to the bits that the creation options name."""
+        beyond = array[(array < 0) | (array >= 2**bits)]
+        if beyond.size:
+            raise OutputError(
+                f"{where} has the value {beyond[0]}, which NBITS={bits} can't hold; leave that creation option out"
+            )
 
     def _verify(self) -> None:
         dataset = None
@@ -151,17 +172,53 @@ class OutputFile:
             dataset = gdal().Open(str(self._staging.path))
         if dataset is None:
             raise self._failure(heard)
-        wanted = (self._grid.columns, self._grid.rows, self._bands, gdal_name(self._dtype))
-        kind = gdal().GetDataTypeName(dataset.GetRasterBand(1).DataType) if dataset.RasterCount else "nothing"
-        got = (dataset.RasterXSize, dataset.RasterYSize, dataset.RasterCount, kind)
-        if got != wanted:
+        self._refuse_other(dataset)
+        for window, checksum in self._checksums.items():
+            self._refuse_changed(dataset, window, checksum)
+
+    def _refuse_changed(self, dataset: Any, window: Window, checksum: int) -> None:  # noqa: ANN401 - GDAL carries no types
+        """Refuse a file that has other values than were written to it."""
+        pixels = None
+        with listening() as heard:
+            pixels = dataset.ReadRaster(
+                window.x,
+                window.y,
+                window.columns,
+                window.rows,
+                buf_type=buffer_type(dataset.GetRasterBand(1), self._dtype),
+            )
+        if pixels is None:
+            raise self._failure(heard)
+        if crc32(pixels) != checksum:
+            form = self._target.format.driver
             raise RasterError(
-                f"output {self._target.label}: {self._target.path} came out as {_described(*got)}; "
-                f"wanted {_described(*wanted)}; format {self._target.format.driver} may not be able to hold that"
+                f"output {self._target.label}: {self._target.path} came out with other values of {self._dtype} in "
+                f"{window} than were written: format {form} changes some; write a GTiff (.tif) and convert it with "
+                f"gdal_translate -of {form}"
             )
 
-    def _gdal_type(self) -> int:
-        return int(gdal().GetDataTypeByName(gdal_name(self._dtype)))
+    def _refuse_other(self, dataset: Any) -> None:  # noqa: ANN401 - GDAL carries no types
+        """Refuse a file that is not what was asked for; some formats change what they lack."""
+        bands = [dataset.GetRasterBand(number + 1) for number in range(dataset.RasterCount)]
+        kinds = {str(read_type(band)) for band in bands}
+        with listening():
+            declared = {band.GetNoDataValue() for band in bands}
+        wanted = _describe_file(self._grid.columns, self._grid.rows, self._bands, {str(self._dtype)})
+        got = _describe_file(dataset.RasterXSize, dataset.RasterYSize, len(bands), kinds)
+        if got == wanted and any(self._is_other_nodata(value) for value in declared):
+            got += f" and the nodata value {', '.join(str(value) for value in declared)}"
+            wanted += f" and {self._nodata}"
+        if got != wanted:
+            raise RasterError(
+                f"output {self._target.label}: {self._target.path} came out as {got}; wanted {wanted}; "
+                f"format {self._target.format.driver} may not be able to hold that"
+            )
+
+    def _is_other_nodata(self, declared: Number | None) -> bool:
+        if self._nodata is None:
+            return False
+        found = None if declared is None else fitted(declared, self._dtype)
+        return found is None or not np.array_equal(found, self._nodata, equal_nan=True)
 
     def _failure(self, heard: list[str]) -> RasterError:
         path = self._target.path
@@ -169,5 +226,5 @@ class OutputFile:
         return RasterError(f"output {self._target.label}: can't write {path}: {why}{self._staging.room()}")
 
 
-def _described(columns: int, rows: int, bands: int, kind: str | None) -> str:
-    return f"{extent(columns, rows)} with {bands} bands of {kind}"
+def _describe_file(columns: int, rows: int, bands: int, kinds: AbstractSet[str]) -> str:
+    return f"{extent(columns, rows)} with {bands} bands of {', '.join(sorted(kinds))}"

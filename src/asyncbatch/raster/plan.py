@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from asyncbatch.raster.dtypes import Number
 from asyncbatch.raster.grid import Grid, Tiling
 
@@ -24,15 +26,20 @@ class Source:
 
     label: Label
     path: str
+    types: tuple[str, ...]
+    """For each band, the name of the numpy type of its pixels."""
     nodata: tuple[Number | None, ...]
-    """For each band, as the file declares it."""
-    dtype: str
-    """Name of the numpy type the arrays have."""
+    """For each band, as its pixels have it; None if the file declares none, or one that no pixel can have."""
 
     @property
     def bands(self) -> int:
         """Number of bands."""
-        return len(self.nodata)
+        return len(self.types)
+
+    @property
+    def dtype(self) -> str:
+        """Name of the type the arrays have: the smallest for all bands; nearly always they are of one."""
+        return np.result_type(*self.types).name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,18 +3,20 @@
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import groupby
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
 from asyncbatch.errors import RasterError
-from asyncbatch.raster.bindings import gdal, listening, reason
+from asyncbatch.raster.bindings import listening, reason
 from asyncbatch.raster.blocks import Block
-from asyncbatch.raster.dtypes import Array, fitted, gdal_name
-from asyncbatch.raster.grid import Window
+from asyncbatch.raster.dtypes import Array, find_inexact
+from asyncbatch.raster.grid import Grid, Window, extent
 from asyncbatch.raster.plan import Plan, Source
-from asyncbatch.raster.sources import open_raster
+from asyncbatch.raster.sources import open_raster, read_types
+from asyncbatch.raster.stored import buffer_type
 
 AHEAD = 2
 """Blocks read before they are asked for: one is ready while the next is being read."""
@@ -53,7 +55,7 @@ class Reader:
 
     def _read(self, tile: int) -> Block:
         if not self._datasets:
-            self._datasets = [open_raster(source.path, source.label) for source in self._plan.sources]
+            self._datasets = [open_again(source, self._plan.grid) for source in self._plan.sources]
         window = self._plan.tiling[tile]
         reach = window.grown(self._plan.overlap)
         arrays = zip(self._plan.sources, self._datasets, strict=True)
@@ -62,6 +64,25 @@ class Reader:
             window=window,
             arrays=tuple(read_window(dataset, source, reach) for source, dataset in arrays),
         )
+
+
+def open_again(source: Source, grid: Grid) -> Any:  # noqa: ANN401 - GDAL carries no types
+    """Open a source that has been inspected.
+
+    Raises
+    ------
+    RasterError
+        If it can't be opened, or another file has taken its place: GDAL would cut its values to the types expected.
+    """
+    dataset = open_raster(source.path, source.label)
+    types = read_types(dataset, source.path, source.label)
+    if (types, dataset.RasterXSize, dataset.RasterYSize) != (source.types, grid.columns, grid.rows):
+        raise RasterError(
+            f"input {source.label}: {source.path} has changed since the computation began: its bands were of "
+            f"{', '.join(source.types)} and {extent(grid.columns, grid.rows)}, and are of {', '.join(types)} and "
+            f"{extent(dataset.RasterXSize, dataset.RasterYSize)}"
+        )
+    return dataset
 
 
 def read_window(dataset: Any, source: Source, reach: Window) -> Array:  # noqa: ANN401 - GDAL carries no types
@@ -75,10 +96,25 @@ def read_window(dataset: Any, source: Source, reach: Window) -> Array:  # noqa: 
     Raises
     ------
     RasterError
-        With GDAL's reason, if the file can't be read there.
+        With GDAL's reason, if the file can't be read there, or if a value is none of the arrays' type.
     """
     inside = reach.clipped(dataset.RasterXSize, dataset.RasterYSize)
-    array = np.empty((source.bands, inside.rows, inside.columns), np.dtype(source.dtype))
+    bands = {number: dataset.GetRasterBand(number) for number in range(1, source.bands + 1)}
+    runs = [
+        read_bands(dataset, source, [*numbers], inside)
+        for _kind, numbers in groupby(bands, lambda number: (source.types[number - 1], bands[number].DataType))
+    ]
+    # Only now to one type, by numpy: GDAL's own conversion rounds, cuts, and takes signed bytes for unsigned.
+    array = runs[0] if len(runs) == 1 else np.concatenate(runs, dtype=np.dtype(source.dtype))
+    if inside == reach:
+        return array
+    return filled_around(array, source, inside, reach)
+
+
+def read_bands(dataset: Any, source: Source, numbers: list[int], inside: Window) -> Array:  # noqa: ANN401 - as above
+    """Read bands of one type, and make sure that the arrays' type holds their values."""
+    dtype = np.dtype(source.types[numbers[0] - 1])
+    array = np.empty((len(numbers), inside.rows, inside.columns), dtype)
     done = None
     with listening() as heard:
         done = dataset.ReadRaster(
@@ -86,21 +122,28 @@ def read_window(dataset: Any, source: Source, reach: Window) -> Array:  # noqa: 
             inside.y,
             inside.columns,
             inside.rows,
-            buf_type=gdal().GetDataTypeByName(gdal_name(array.dtype)),
+            buf_type=buffer_type(dataset.GetRasterBand(numbers[0]), dtype),
+            band_list=numbers,
             buf_obj=array,
         )
     if done is None:
         raise RasterError(f"input {source.label}: can't read {source.path} in {inside}: {reason(heard, source.path)}")
-    if inside == reach:
-        return array
-    return filled_around(array, source, inside, reach)
+    for number, values in zip(numbers, array, strict=True):
+        inexact = find_inexact(values, np.dtype(source.dtype))
+        if inexact is not None:
+            raise RasterError(
+                f"input {source.label}: {source.path} band {number} is of {dtype} and has the value {inexact}, which "
+                f"{source.dtype}, the common type of all its bands ({', '.join(source.types)}), can't hold, in "
+                f"{inside}; make a raster of each type, and pass each as an input"
+            )
+    return array
 
 
 def filled_around(array: Array, source: Source, inside: Window, reach: Window) -> Array:
     """Lay an array that covers `inside` into a larger one that covers `reach`."""
     whole = np.zeros((source.bands, reach.rows, reach.columns), array.dtype)
     for band, declared in zip(whole, source.nodata, strict=True):
-        band.fill(0 if declared is None else fitted(declared, array.dtype) or 0)
+        band.fill(declared or 0)
     left, top = inside.x - reach.x, inside.y - reach.y
     whole[:, top : top + inside.rows, left : left + inside.columns] = array
     return whole

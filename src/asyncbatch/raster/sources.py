@@ -1,6 +1,7 @@
 """What the input files are: their bands, types and grids; and whether they lie on one grid."""
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +10,10 @@ import numpy as np
 
 from asyncbatch.errors import GridMismatch, RasterError
 from asyncbatch.raster.bindings import exceptions_off, gdal, listening, osr, reason
-from asyncbatch.raster.dtypes import Number, numpy_type
+from asyncbatch.raster.dtypes import Number, fitted
 from asyncbatch.raster.grid import Grid, difference
 from asyncbatch.raster.plan import Label, Source
+from asyncbatch.raster.stored import SIGNED_BYTE, read_type
 
 AnyPath = str | os.PathLike[str]
 Files = Mapping[str, AnyPath | Sequence[AnyPath]]
@@ -73,31 +75,50 @@ def inspect(path: str, label: Label) -> Inspected:
     Raises
     ------
     RasterError
-        If it can't be read, has no bands, or bands of a type that numpy lacks.
+        If it can't be read, has no bands, or bands whose values numpy or this GDAL can't hold.
+
+    Warns
+    -----
+    UserWarning
+        If it declares a nodata value that no pixel of the band can have.
     """
     dataset = open_raster(path, label)
     with listening():
         transform = dataset.GetGeoTransform(can_return_null=True)
         projection = dataset.GetProjection()
-        files = dataset.GetFileList()
-        bands = [dataset.GetRasterBand(number + 1) for number in range(dataset.RasterCount)]
-    if not bands:
+        files = tuple(dataset.GetFileList() or ())
+    if not dataset.RasterCount:
         raise RasterError(f"input {label}: {path} has no raster bands of its own{_subdatasets(dataset)}")
+    types = read_types(dataset, path, label)
+    _refuse_lost_signs(dataset, types, files, f"input {label}: {path}")
     return Inspected(
-        source=Source(
-            label=label,
-            path=path,
-            nodata=tuple(_nodata(band) for band in bands),
-            dtype=_common_type(bands, path, label),
-        ),
+        source=Source(label=label, path=path, types=types, nodata=_nodata(dataset, types, f"input {label}: {path}")),
         grid=Grid(
             columns=dataset.RasterXSize,
             rows=dataset.RasterYSize,
             transform=tuple(transform) if transform else None,
             projection=projection or "",
         ),
-        files=tuple(files or ()),
+        files=files,
     )
+
+
+def read_types(dataset: Any, path: str, label: Label) -> tuple[str, ...]:  # noqa: ANN401 - GDAL carries no types
+    """Return the name of each band's numpy type.
+
+    Raises
+    ------
+    RasterError
+        If numpy lacks one of them.
+    """
+    types = []
+    for band in _bands(dataset):
+        dtype = read_type(band)
+        if dtype is None:
+            name = gdal().GetDataTypeName(band.DataType)
+            raise RasterError(f"input {label}: {path} has bands of the type {name}, which numpy does not have")
+        types.append(dtype.name)
+    return tuple(types)
 
 
 def common_grid(inspected: Sequence[Inspected]) -> Grid:
@@ -132,23 +153,45 @@ def same_projection(one: str, other: str) -> bool:
     return False  # GDAL could not read one of them
 
 
-def _nodata(band: Any) -> Number | None:  # noqa: ANN401 - GDAL carries no types
+def _bands(dataset: Any) -> list[Any]:  # noqa: ANN401 - GDAL carries no types
+    return [dataset.GetRasterBand(number + 1) for number in range(dataset.RasterCount)]
+
+
+def _nodata(dataset: Any, types: Sequence[str], which: str) -> tuple[Number | None, ...]:  # noqa: ANN401 - as above
+    """Return each band's nodata value as its pixels have it, and warn where none can."""
+    declared: list[tuple[str, Number | None]] = []
+    for dtype, band in zip(types, _bands(dataset), strict=True):
+        value = None
+        with listening():
+            value = band.GetNoDataValue()
+        declared.append((dtype, value))
+    found = [None if value is None else fitted(value, np.dtype(dtype)) for dtype, value in declared]
+    unfit = [each for each, value in zip(declared, found, strict=True) if each[1] is not None and value is None]
+    for dtype, value in dict.fromkeys(unfit):
+        message = f"{which} declares the nodata value {value}, which no pixel of type {dtype} can have; it is ignored"
+        warnings.warn(message, stacklevel=4)  # where `prepare` is called
+    return tuple(found)
+
+
+def _refuse_lost_signs(dataset: Any, types: Sequence[str], files: Sequence[str], which: str) -> None:  # noqa: ANN401 - as above
+    """Refuse a VRT in which GDAL before 3.7 has lost the sign of bytes.
+
+    All tools but gdal_translate lose it. A mosaic's files are nearly always of one kind, so the first one is asked.
+    """
+    bindings = gdal()
+    inner = files[1:2]
+    if dataset.GetDriver().ShortName != "VRT" or not inner or SIGNED_BYTE.name in types:
+        return
+    if bindings.GetDataTypeByName("Int8") != bindings.GDT_Unknown:
+        return
+    source = None
     with listening():
-        value: Number | None = band.GetNoDataValue()
-        return value
-    return None
-
-
-def _common_type(bands: Sequence[Any], path: str, label: Label) -> str:
-    """Return the smallest type that holds all bands; nearly always they are of one."""
-    dtypes = []
-    for band in bands:
-        name = gdal().GetDataTypeName(band.DataType)
-        dtype = numpy_type(name)
-        if dtype is None:
-            raise RasterError(f"input {label}: {path} has bands of the type {name}, which numpy does not have")
-        dtypes.append(dtype)
-    return np.result_type(*dtypes).name
+        source = bindings.Open(inner[0])
+    if source is not None and any(read_type(band) == SIGNED_BYTE for band in _bands(source)):
+        raise RasterError(
+            f"{which} reads the signed bytes of {inner[0]} as unsigned: GDAL {bindings.__version__} loses the sign in "
+            "a VRT; use GDAL 3.7, or convert the files to Int16 from what GDAL 3.7 reads"
+        )
 
 
 def _subdatasets(dataset: Any) -> str:  # noqa: ANN401 - GDAL carries no types

@@ -22,8 +22,8 @@ def plan() -> Plan:
         tiling=Tiling(columns=53, rows=37, window=20),
         overlap=OVERLAP,
         sources=(
-            Source(label=Label(name="image"), path="a.tif", nodata=(0.0, None, -9999.0), dtype="uint8"),
-            Source(label=Label(name="mask"), path="b.tif", nodata=(255.0,), dtype="uint8"),
+            Source(label=Label(name="image"), path="a.tif", types=("uint8",) * 3, nodata=(0, None, None)),
+            Source(label=Label(name="mask"), path="b.tif", types=("uint8",), nodata=(255,)),
         ),
         outputs=(Label(name="result"),),
     )
