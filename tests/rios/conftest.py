@@ -4,12 +4,18 @@ RIOS is in no package registry: https://www.rioshome.org says how to install it.
 tests with a Python that has it; elsewhere they are skipped.
 """
 
-from collections.abc import Iterator
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.integration.conftest import anyio_backend, endpoint, isolated, script, swept, team
 from tests.integration.endpoint import Endpoint
+from tests.integration.team import MARK, Team
+from tests.rios.job import PRELUDE
 
 __all__ = ["anyio_backend", "endpoint", "isolated", "on_the_endpoint", "script", "swept", "team"]
 
@@ -26,3 +32,39 @@ def on_the_endpoint(endpoint: Endpoint, isolated: None) -> Iterator[None]:
         patch.setenv("ASYNCBATCH_WORKERS", "2")
         yield
         POOLS.close()
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> str:
+    from tests.rios.rasters import raster  # needs GDAL
+
+    return raster(tmp_path / "image.tif")
+
+
+@pytest.fixture
+def start(
+    endpoint: Endpoint, team: Team, tmp_path: Path, image: str
+) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Return a function that starts a script, on workers of this machine."""
+    started: list[subprocess.Popen[str]] = []
+
+    def started_one(text: str, *, head: str = "", **variables: str) -> "subprocess.Popen[str]":
+        file = tmp_path / f"script{len(started)}.py"
+        file.write_text(head + PRELUDE + text)
+        environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], MARK: team.mark, "IMAGE": image}
+        environment |= {"ASYNCBATCH_LAUNCHER": "subprocess", "ASYNCBATCH_LEASE": "2", "ASYNCBATCH_RUN_LEASE": "4"}
+        process = subprocess.Popen(
+            [sys.executable, str(file)],
+            env=environment | endpoint.variables() | variables,
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield started_one
+    for process in started:
+        process.kill()
+        process.communicate()

@@ -13,26 +13,26 @@ from rios import applier
 IMAGE, OUT = os.environ["IMAGE"], os.environ.get("OUT", "out.tif")
 
 
-def controls(n=3, **reading):
+def controls(n=3, kind="AWSBatch", window=64, **reading):
     made = applier.ApplierControls()
-    made.setWindowXsize(64)
-    made.setWindowYsize(64)
+    made.setWindowXsize(window)
+    made.setWindowYsize(window)
     made.setOutputDriverName("GTiff")
     made.setCreationOptions(["TILED=YES", "BLOCKXSIZE=64", "BLOCKYSIZE=64"])
     made.setCalcStats(False)
     made.setOmitPyramids(True)
     if n > 1 and hasattr(applier, "jobmanager"):
         made.setNumThreads(n)
-        made.setJobManagerType("AWSBatch")
+        made.setJobManagerType(kind)
     elif n > 1:
         from rios.structures import ConcurrencyStyle
-        made.setConcurrencyStyle(ConcurrencyStyle(numComputeWorkers=n - 1, computeWorkerKind="AWSBatch", **reading))
+        made.setConcurrencyStyle(ConcurrencyStyle(numComputeWorkers=n - 1, computeWorkerKind=kind, **reading))
     return made
 
 
-def apply(function, other=None, image=IMAGE, **wanted):
+def apply(function, other=None, image=IMAGE, out=OUT, **wanted):
     infiles, outfiles = applier.FilenameAssociations(), applier.FilenameAssociations()
-    infiles.image, outfiles.out = image, OUT
+    infiles.image, outfiles.out = image, out
     return applier.apply(function, infiles, outfiles, other, controls=controls(**wanted))
 
 

@@ -1,11 +1,7 @@
 """Whole scripts, as users run them: their ends, their errors, and each other's company."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,60 +9,12 @@ import pytest
 
 from tests.integration.endpoint import Endpoint
 from tests.integration.eventually import eventually
-from tests.integration.team import MARK, Team, processes
+from tests.integration.team import Team, processes
 from tests.rios.needs import only_rios_1, only_rios_2, rios
 
-from osgeo import gdal  # isort: skip - only where there is RIOS
-
-from tests.rios.job import PRELUDE  # isort: skip
-from tests.rios.rasters import raster  # isort: skip
+from tests.rios.scripts import Start, ended, pixels  # isort: skip - only where there is RIOS
 
 assert rios
-
-Start = Callable[..., "subprocess.Popen[str]"]
-
-
-@pytest.fixture
-def image(tmp_path: Path) -> str:
-    return raster(tmp_path / "image.tif")
-
-
-@pytest.fixture
-def start(endpoint: Endpoint, team: Team, tmp_path: Path, image: str) -> Iterator[Start]:
-    """Return a function that starts a script, on workers of this machine."""
-    started: list[subprocess.Popen[str]] = []
-
-    def started_one(text: str, *, head: str = "", **variables: str) -> "subprocess.Popen[str]":
-        file = tmp_path / f"script{len(started)}.py"
-        file.write_text(head + PRELUDE + text)
-        environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], MARK: team.mark, "IMAGE": image}
-        environment |= {"ASYNCBATCH_LAUNCHER": "subprocess", "ASYNCBATCH_LEASE": "2", "ASYNCBATCH_RUN_LEASE": "4"}
-        process = subprocess.Popen(
-            [sys.executable, str(file)],
-            env=environment | endpoint.variables() | variables,
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
-
-    yield started_one
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-def ended(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
-    """Return the status, the output and the errors of a script that ends by itself."""
-    out, err = process.communicate(timeout=120)
-    return process.returncode, out, err
-
-
-def pixels(path: Path | str) -> np.ndarray:
-    found: np.ndarray = gdal.Open(str(path)).ReadAsArray()
-    return found
 
 
 def assert_doubled(out: Path, image: str) -> None:

@@ -53,7 +53,7 @@ class Bucket:
             raise BlobMissing(key)
         return self.objects[key]
 
-    async def put(self, key: str, content: bytes) -> None:
+    async def put(self, key: str, content: bytes, *, sha256: str | None = None) -> None:
         await anyio.lowlevel.checkpoint()
         self._fail(key)
         self.objects[key] = content

@@ -41,10 +41,26 @@ class Program:
     content: bytes = field(repr=False)
 
     @classmethod
-    def of(cls, fn: Callable[..., object], args: tuple[object, ...], kwargs: Mapping[str, object]) -> Self:
+    def of(
+        cls,
+        fn: Callable[..., object],
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+        *,
+        state: ProcessState | None = None,
+    ) -> Self:
         """Pickle a function and its shared arguments.
 
         The modules beside the user's script are pickled by value, so that a worker need not have them.
+
+        Parameters
+        ----------
+        fn : callable
+            The function.
+        args, kwargs : tuple, mapping
+            The arguments that all tiles share.
+        state : ProcessState, optional
+            What the function is to find. Default is the state of this process now.
 
         Raises
         ------
@@ -56,7 +72,7 @@ class Program:
         called = functools.partial(fn, *args, **kwargs) if args or kwargs else fn
         with _by_value(fn, *args, *kwargs.values()):
             try:
-                content = codec.join(codec.encode((ProcessState.capture(), called)))
+                content = codec.join(codec.encode((state or ProcessState.capture(), called)))
             except Exception as error:
                 parts = {"function": fn, **_named(args, kwargs)}
                 raise ProgramError(f"{name} can't be sent to workers: {culprit(parts) or error}") from error

@@ -11,6 +11,8 @@ from rios.rioserrors import TimeoutError as RiosTimeoutError
 from rios.structures import CW_AWSBATCH, BlockAssociations, Timers, WorkerErrorRecord
 
 from asyncbatch.errors import SettingsError, TileError, TileLost
+from asyncbatch.main.program import Program
+from asyncbatch.processstate import ProcessState
 from asyncbatch.rios import blocks, places, references
 from asyncbatch.rios.blockflow import BlockFlow
 from asyncbatch.rios.choice import Choice
@@ -53,6 +55,8 @@ class _Manager:
     ) -> None:
         """Ask for workers, and begin to send blocks: the first worker that is up begins to compute.
 
+        All blocks find the current folder and the environment that main has now.
+
         Raises
         ------
         SettingsError
@@ -65,6 +69,7 @@ class _Manager:
                 "singleBlockComputeWorkers does not go with AWSBatch, where workers take one block after another; "
                 "set numComputeWorkers instead"
             )
+        state = ProcessState.capture()
         choice = Choice.read(workers=numWorkers)
         self._workers = choice.workers
         self._exceptions = exceptionQue
@@ -80,7 +85,7 @@ class _Manager:
         job = blocks.Apply(
             infiles=infiles, otherargs=otherArgs, controls=sent, workinggrid=workinggrid, allinfo=allInfo
         )
-        program, call = pool.program(blocks.compute, userFunction, job), uuid.uuid4().hex
+        program, call = Program.of(blocks.compute, (userFunction, job), {}, state=state), uuid.uuid4().hex
         self._tiles = {block: tile for tile, block in enumerate(blockList)}
         self._flow = BlockFlow(
             ((block,) for block in blockList) if inBlockBuffer is None else self._read(len(blockList)),

@@ -11,6 +11,7 @@ from typing import Any
 from rios.parallel.jobmanager import JobManager
 
 from asyncbatch.main.program import Program
+from asyncbatch.processstate import ProcessState
 from asyncbatch.rios import places
 from asyncbatch.rios.choice import Choice
 from asyncbatch.rios.pools import POOLS
@@ -26,6 +27,8 @@ class Job:
 
 class AWSBatchJobManager(JobManager):
     """Computes the tiles of a round on workers, all of them at once.
+
+    The workers' tiles find the current folder and the environment that main had when the manager was made.
 
     Parameters
     ----------
@@ -43,6 +46,8 @@ class AWSBatchJobManager(JobManager):
 
     def __init__(self, numSubJobs: int) -> None:
         super().__init__(numSubJobs)
+        # RIOS makes a manager for each `apply`. What main's own tiles change later is not for those of the workers.
+        self._state = ProcessState.capture()
         choice = Choice.read(workers=max(1, numSubJobs - 1))
         self._pool = POOLS.borrow(choice)
         # RIOS does not call `finalise` after an error, and not every error passes through here.
@@ -110,7 +115,8 @@ class AWSBatchJobManager(JobManager):
     def _programmed(self, function: Callable[..., object], otherargs: object) -> Program:
         """Return the function with its arguments; within a round they stay as they are."""
         if self._program is None or self._program[0] is not function or self._program[1] is not otherargs:
-            self._program = (function, otherargs, self._pool.program(compute, function, otherargs))
+            program = Program.of(compute, (function, otherargs), {}, state=self._state)
+            self._program = (function, otherargs, program)
         return self._program[2]
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""The adapter's own arithmetic, on a stand-in for what RIOS 1.4 calls it with; `tests/rios` has real RIOS."""
+"""The adapters' own arithmetic, on stand-ins for what RIOS calls them with; `tests/rios` has real RIOS."""
 
 import sys
 from collections.abc import Iterator
@@ -7,23 +7,26 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.unit.rios.standins import JobManager, Pool
+from tests.unit.rios.standins import Pool, modules_of_rios_1
 
 if TYPE_CHECKING:
     from asyncbatch.rios.choice import Choice
 
 
 @pytest.fixture(autouse=True)
-def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have just enough of RIOS 1.4 to import the adapter, and nothing of either afterwards."""
+def stand_in(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have just enough of a RIOS to import its adapter, and nothing of either afterwards.
+
+    It is RIOS 1.4, unless the test is given other modules as the fixture's parameter.
+    """
     before = {name for name in sys.modules if name.partition(".")[0] == "rios" or name.startswith("asyncbatch.rios")}
     for name in before:
         monkeypatch.delitem(sys.modules, name)
-    for name in ("rios", "rios.parallel", "rios.parallel.jobmanager"):
+    for name, content in getattr(request, "param", modules_of_rios_1)().items():
         module = ModuleType(name)
         module.__path__ = []
+        vars(module).update(content)
         monkeypatch.setitem(sys.modules, name, module)
-    vars(sys.modules["rios.parallel.jobmanager"])["JobManager"] = JobManager
     yield
     for name in [name for name in sys.modules if name.startswith("asyncbatch.rios")]:
         del sys.modules[name]

@@ -1,13 +1,18 @@
-"""Stand-ins: RIOS 1.4's base class as it documents it, and a pool of threads."""
+"""Stand-ins: what RIOS 1.4 and 2 document of what the adapters use, and a pool of threads."""
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from queue import SimpleQueue
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from asyncbatch import codec
 from asyncbatch.main.program import Program
 
 if TYPE_CHECKING:
+    from asyncbatch.processstate import ProcessState
     from asyncbatch.rios.choice import Choice
 
 
@@ -33,25 +38,81 @@ class Pool(ThreadPoolExecutor):
     """Computes programs in threads, after the way through bytes that they take to a worker."""
 
     outputs: dict[str, str] = {}  # noqa: RUF012 - as a stack without outputs has it
+    window = 8
 
     def __init__(self, choice: "Choice") -> None:
         super().__init__(max_workers=4)
         self.choice = choice
         self.sent: list[str] = []
+        self.states: list[ProcessState] = []
         self._programs: dict[str, Any] = {}
         self.ended: list[bool] = []
-
-    def program(self, fn: Callable[..., object], /, *shared: object) -> Program:
-        return Program.of(fn, shared, {})
 
     def submit(self, fn: Program, /, *args: object) -> Future[Any]:  # type: ignore[override]
         self.sent.append(fn.digest)
         if fn.digest not in self._programs:  # as a slot keeps them
             pair: Any = codec.decode(fn.content)
-            _, self._programs[fn.digest] = pair
+            self._programs[fn.digest] = pair
+        state, function = self._programs[fn.digest]
+        self.states.append(state)
         parameters: Any = codec.decode(codec.join(codec.encode(args)))
-        return super().submit(self._programs[fn.digest], *parameters)
+        return super().submit(function, *parameters)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as the base has it
         self.ended.append(cancel_futures)
         super().shutdown(wait, cancel_futures=cancel_futures)
+
+
+class Blocks(SimpleNamespace):
+    """RIOS 2's `BlockAssociations`: outputs by name."""
+
+
+class Timers:
+    """RIOS 2's record of how long things took."""
+
+    @contextmanager
+    def interval(self, _name: str) -> Iterator[None]:
+        yield
+
+    def merge(self, _other: "Timers") -> None:
+        """Take in those of a worker."""
+
+
+class OutBuffer:
+    """RIOS 2's buffer of computed blocks; main waits for them here."""
+
+    BUFFERMAX = 100
+
+    def __init__(self) -> None:
+        self.bufferCount = threading.BoundedSemaphore(self.BUFFERMAX)
+        self.blocks: SimpleQueue[tuple[Any, Any]] = SimpleQueue()
+        self.popTimeout: float | None = 1.0
+        self.insertTimeout: float | None = 1.0
+
+    def insertCompleteBlock(self, block: Any, outputs: Any) -> None:
+        self.blocks.put((block, outputs))
+
+
+def modules_of_rios_1() -> dict[str, dict[str, object]]:
+    """Return the modules, with their content, that the job manager needs."""
+    return {"rios": {}, "rios.parallel": {}, "rios.parallel.jobmanager": {"JobManager": JobManager}}
+
+
+def modules_of_rios_2() -> dict[str, dict[str, object]]:
+    """Return the modules that the compute worker managers need; workers "read" the block's own number."""
+    structures = {
+        "CW_AWSBATCH": "CW_AWSBATCH",
+        "BlockAssociations": Blocks,
+        "Timers": Timers,
+        "WorkerErrorRecord": SimpleNamespace,
+        "RasterizationMgr": SimpleNamespace,
+        "TempfileManager": lambda folder: folder,
+    }
+    return {
+        "rios": {},
+        "rios.computemanager": {"ComputeWorkerManager": object},
+        "rios.imagereader": {"readBlockAllFiles": lambda _files, _grid, block, *_: block},
+        "rios.readerinfo": {"makeReaderInfo": lambda *_: None},
+        "rios.rioserrors": {"TimeoutError": TimeoutError},
+        "rios.structures": structures,
+    }

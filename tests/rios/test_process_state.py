@@ -1,0 +1,112 @@
+"""A tile sees the folder and the environment that main has when its `apply` begins, as with RIOS's own workers."""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.integration.endpoint import Endpoint
+from tests.rios.needs import RIOS_1, rios
+
+from tests.rios.rasters import raster  # isort: skip - only where there is RIOS
+from tests.rios.scripts import Start, ended, pixels  # isort: skip
+
+assert rios
+
+OWN = "subproc" if RIOS_1 else "CW_SUBPROC"
+"""RIOS's own workers: processes of this machine, new for each tile or for each call of `apply`."""
+
+SCENES = ["first", "second"]
+
+BY_BOTH = f"""
+def apply_by_both(function, number, **names):
+    reading = {{}} if hasattr(applier, "jobmanager") else {{"computeWorkersRead": True}}
+    for kind in ("AWSBatch", "{OWN}"):
+        apply(function, out=f"{{kind}}{{number}}.tif", kind=kind, window=128, **names, **reading)
+"""
+
+
+@pytest.fixture
+def path() -> str:
+    """Return a PATH by which RIOS finds the programs of its own workers."""
+    return os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+
+def assert_alike(folder: Path, number: object) -> np.ndarray:
+    """Compare what came of both kinds of workers, and return it."""
+    ours, theirs = (pixels(folder / f"{kind}{number}.tif") for kind in ("AWSBatch", OWN))
+    assert np.array_equal(ours, theirs)
+    return ours
+
+
+def test_relative_names_are_of_the_folder_in_which_each_apply_begins(
+    endpoint: Endpoint, start: Start, path: str, tmp_path: Path
+) -> None:
+    """Of inputs, outputs and what the function opens itself; the last `apply` is back in the first folder."""
+    images = {}
+    for number, scene in enumerate(SCENES):
+        (tmp_path / scene).mkdir()
+        images[scene] = raster(tmp_path / scene / "image.tif", seed=10 + number)
+        (tmp_path / scene / "offset.txt").write_text(str(1000 * (number + 1)))
+    queues = endpoint.count("sqs:CreateQueue")
+    text = """
+def offset(info, inputs, outputs):
+    outputs.out = inputs.image[:1] + np.int32(Path("offset.txt").read_text())
+
+base = os.getcwd()
+for number, scene in enumerate(["first", "second", "first"]):
+    os.chdir(os.path.join(base, scene))
+    apply_by_both(offset, number, image="image.tif")
+"""
+    status, _, err = ended(start(BY_BOTH + text, PATH=path))
+    assert status == 0, err
+    assert endpoint.count("sqs:CreateQueue") - queues == 2, "one run: workers are kept from one apply to the next"
+    for number, scene in enumerate([*SCENES, SCENES[0]]):
+        wanted = pixels(images[scene])[0] + 1000 * (SCENES.index(scene) + 1)
+        assert np.array_equal(assert_alike(tmp_path / scene, number), wanted)
+
+
+def test_the_environment_is_that_in_which_each_apply_begins(start: Start, path: str, tmp_path: Path) -> None:
+    """Variables that are new, changed, removed, and changed since before the workers were started."""
+    text = """
+def written(info, inputs, outputs):
+    kept, level = int(os.environ.get("KEPT", -1)), int(os.environ.get("LEVEL", -1))
+    outputs.out = np.full(inputs.image[:1].shape, 100 * kept + level, np.int32)
+
+for number, (kept, level) in enumerate([(None, None), (5, 1), (5, 2), (6, None), (None, 3)]):
+    for name, value in (("KEPT", kept), ("LEVEL", level)):
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = str(value)
+    apply_by_both(written, number)
+"""
+    status, _, err = ended(start(BY_BOTH + text, PATH=path, KEPT="7"))
+    assert status == 0, err
+    found = [np.unique(assert_alike(tmp_path, number)).tolist() for number in range(5)]
+    assert found == [[-101], [501], [502], [599], [-97]]
+
+
+def test_a_tile_that_changes_its_process_does_not_change_what_other_tiles_see(start: Start, tmp_path: Path) -> None:
+    """In RIOS 1.4 main computes the first of each five tiles, in its own process, which stays the user's."""
+    (tmp_path / "scene").mkdir()
+    text = """
+def drifting(info, inputs, outputs):
+    seen = [os.getcwd() == os.path.join(BASE, "scene"), os.environ.get("LEVEL") == "1", "EXTRA" not in os.environ]
+    outputs.out = np.full(inputs.image[:1].shape, sum(seen), np.uint8)
+    os.chdir("/")
+    os.environ["LEVEL"], os.environ["EXTRA"] = "2", "3"
+
+BASE = os.getcwd()
+OUT = os.path.join(BASE, OUT)
+os.chdir("scene")
+os.environ["LEVEL"] = "1"
+apply(drifting, n=5, out=OUT)
+"""
+    status, _, err = ended(start(text))
+    assert status == 0, err
+    found = pixels(tmp_path / "out.tif")
+    others = found[:, 64:] if RIOS_1 else found
+    assert np.unique(others).tolist() == [3]
+    assert found[0, 0] == 3

@@ -1,0 +1,153 @@
+"""The tiles of the workers find the state that main's process has when its `apply` begins."""
+
+import os
+from pathlib import Path
+from queue import SimpleQueue
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from asyncbatch.processstate import ProcessState
+from tests.unit.rios.standins import OutBuffer, Pool, modules_of_rios_2
+
+if TYPE_CHECKING:
+    from asyncbatch.rios.choice import Choice
+
+rios_2 = pytest.mark.parametrize("stand_in", [modules_of_rios_2], indirect=True, ids=["RIOS 2"])
+
+
+class Job:
+    """A tile as RIOS 1.4 hands it over."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.outputs: list[Any] = []
+
+    def prepareForPickling(self) -> "Job":
+        return self
+
+    def getFunctionParams(self) -> tuple[Any, ...]:
+        return self.number, self.outputs
+
+    def getFunctionResult(self, params: tuple[Any, ...]) -> object:
+        return params[1]
+
+
+def move(folder: Path) -> ProcessState:
+    """Change folder and environment, and return the state."""
+    folder.mkdir(exist_ok=True)
+    os.chdir(folder)
+    os.environ["SCENE"] = folder.name
+    return ProcessState.capture()
+
+
+@pytest.fixture(autouse=True)
+def _restored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SCENE", "none")
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[Pool]:
+    """Have RIOS 2's adapter open pools of threads."""
+    from asyncbatch.rios import computeworkers
+    from asyncbatch.rios.pools import Pools
+
+    opened: list[Pool] = []
+
+    def open_one(choice: "Choice") -> Pool:
+        opened.append(Pool(choice))
+        return opened[-1]
+
+    monkeypatch.setattr(computeworkers, "POOLS", Pools(open_one))  # type: ignore[arg-type]
+    return opened
+
+
+def run_apply_of_rios_1(function: Any, *, rounds: int = 1) -> None:
+    from asyncbatch.rios.jobmanager import AWSBatchJobManager
+
+    manager = AWSBatchJobManager(3)
+    for _ in range(rounds):
+        manager.runSubJobs(function, [Job(number) for number in range(3)])
+    manager.finalise()
+
+
+def run_apply_of_rios_2(function: Any, *, blocks: int = 3) -> list[Any]:
+    """Return the outputs, as RIOS's main thread finds them."""
+    from asyncbatch.rios.computeworkers import AWSBatchComputeWorkerMgr
+
+    manager, out, errors = AWSBatchComputeWorkerMgr(), OutBuffer(), SimpleQueue[Any]()
+    manager.startWorkers(
+        numWorkers=2,
+        userFunction=function,
+        infiles=None,
+        otherArgs=None,
+        controls=SimpleNamespace(),
+        blockList=list(range(blocks)),
+        inBlockBuffer=None,
+        outBlockBuffer=out,
+        workinggrid=None,
+        allInfo=None,
+        exceptionQue=errors,
+    )
+    found = [out.blocks.get(timeout=30)[1] for _ in range(blocks)]
+    manager.shutdown()
+    assert errors.empty()
+    return found
+
+
+def idle(*_: object) -> None:
+    """Set nothing."""
+
+
+def test_each_apply_of_rios_1_has_a_state_of_its_own(pools: list[Pool], tmp_path: Path) -> None:
+    wanted = []
+    for scene in ("first", "second", "first"):
+        wanted += [move(tmp_path / scene)] * 2
+        run_apply_of_rios_1(idle)
+    [pool] = pools
+    assert pool.states == wanted
+
+
+def test_what_mains_tile_does_to_its_process_is_not_for_the_workers_tiles(pools: list[Pool], tmp_path: Path) -> None:
+    here = os.getpid()
+
+    def moving(number: int, _outputs: object) -> None:
+        if number == 0:
+            assert os.getpid() == here
+            move(tmp_path / "elsewhere")
+
+    wanted = move(tmp_path / "first")
+    run_apply_of_rios_1(moving, rounds=3)
+    assert ProcessState.capture() != wanted
+    assert pools[0].states == [wanted] * 6
+
+
+@rios_2
+def test_each_apply_of_rios_2_has_a_state_of_its_own(opened: list[Pool], tmp_path: Path) -> None:
+    wanted = []
+    for scene in ("first", "second", "first"):
+        wanted += [move(tmp_path / scene)] * 3
+        run_apply_of_rios_2(idle)
+    [pool] = opened
+    assert pool.states == wanted
+
+
+@rios_2
+def test_what_changes_while_a_pool_is_opened_is_not_for_the_tiles(
+    monkeypatch: pytest.MonkeyPatch, opened: list[Pool], tmp_path: Path
+) -> None:
+    """Batch takes its time; a script's other threads, or RIOS's readers, go on meanwhile."""
+    from asyncbatch.rios import computeworkers
+
+    pools: Any = vars(computeworkers)["POOLS"]
+
+    def borrow(choice: "Choice") -> Any:
+        move(tmp_path / "elsewhere")
+        return pools.borrow(choice)
+
+    monkeypatch.setattr(computeworkers, "POOLS", SimpleNamespace(borrow=borrow, give_back=pools.give_back))
+    wanted = move(tmp_path / "first")
+    run_apply_of_rios_2(idle)
+    assert opened[0].states == [wanted] * 3
