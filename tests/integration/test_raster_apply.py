@@ -1,5 +1,6 @@
 """Rasters through real workers: what is written is what a serial run writes, byte for byte."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -68,3 +69,26 @@ def test_a_failed_tile_is_numbered_within_its_own_raster(pool: BatchExecutor, tm
 def test_an_output_never_set_is_no_error_of_the_function(pool: BatchExecutor, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="output 'result' was never set; the function set: 'resutl'"):
         apply(forgets, {"image": image(tmp_path, "uint8")}, {"result": tmp_path / "out.tif"}, executor=pool)
+
+
+def add_offset(_info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
+    """Compute from what the folder and the environment say, and leave neither as it was."""
+    offset = np.uint8(Path("offset").read_text()) + np.uint8(os.environ["OFFSET"])
+    outputs.result = inputs.image + offset
+    os.chdir("/")
+    os.environ["OFFSET"] = "100"
+
+
+def test_relative_names_and_the_environment_are_those_in_which_each_apply_begins(
+    pool: BatchExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of inputs, outputs and what the function opens itself; the last one is back in the first folder."""
+    for number, scene in enumerate(["one", "two", "one"]):
+        folder = tmp_path / scene
+        folder.mkdir(exist_ok=True)
+        wanted = gdal.Open(str(image(folder, "uint8"))).ReadAsArray() + np.uint8(10 * len(scene) + number)
+        (folder / "offset").write_text(str(10 * len(scene)))
+        monkeypatch.chdir(folder)
+        monkeypatch.setenv("OFFSET", str(number))
+        apply(add_offset, {"image": "in.tif"}, {"result": f"out{number}.tif"}, window=32, executor=pool)
+        assert np.array_equal(gdal.Open(str(folder / f"out{number}.tif")).ReadAsArray(), wanted)

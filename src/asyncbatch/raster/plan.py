@@ -26,6 +26,9 @@ class Source:
 
     label: Label
     path: str
+    """As main names it."""
+    location: str
+    """As GDAL is asked for it: a file's absolute path, which is the same in whatever folder main is later."""
     types: tuple[str, ...]
     """For each band, the name of the numpy type of its pixels."""
     nodata: tuple[Number | None, ...]

@@ -74,7 +74,7 @@ def open_again(source: Source, grid: Grid) -> Any:  # noqa: ANN401 - GDAL carrie
     RasterError
         If it can't be opened, or another file has taken its place: GDAL would cut its values to the types expected.
     """
-    dataset = open_raster(source.path, source.label)
+    dataset = open_raster(source.location, source.path, source.label)
     types = read_types(dataset, source.path, source.label)
     if (types, dataset.RasterXSize, dataset.RasterYSize) != (source.types, grid.columns, grid.rows):
         raise RasterError(
@@ -127,7 +127,9 @@ def read_bands(dataset: Any, source: Source, numbers: list[int], inside: Window)
             buf_obj=array,
         )
     if done is None:
-        raise RasterError(f"input {source.label}: can't read {source.path} in {inside}: {reason(heard, source.path)}")
+        raise RasterError(
+            f"input {source.label}: can't read {source.path} in {inside}: {reason(heard, source.location)}"
+        )
     for number, values in zip(numbers, array, strict=True):
         inexact = find_inexact(values, np.dtype(source.dtype))
         if inexact is not None:

@@ -53,8 +53,17 @@ def labelled(files: Files, kind: str) -> list[tuple[Label, str]]:
     return found
 
 
-def open_raster(path: str, label: Label) -> Any:  # noqa: ANN401 - GDAL carries no types
+def open_raster(location: str, path: str, label: Label) -> Any:  # noqa: ANN401 - GDAL carries no types
     """Open a raster for reading.
+
+    Parameters
+    ----------
+    location : str
+        What GDAL is asked for.
+    path : str
+        How the user names it.
+    label : Label
+        Which input it is.
 
     Raises
     ------
@@ -63,9 +72,9 @@ def open_raster(path: str, label: Label) -> Any:  # noqa: ANN401 - GDAL carries 
     """
     dataset = None
     with listening() as heard:
-        dataset = gdal().Open(path)
+        dataset = gdal().Open(location)
     if dataset is None:
-        raise RasterError(f"input {label}: can't open {path}: {reason(heard, path)}")
+        raise RasterError(f"input {label}: can't open {path}: {reason(heard, location)}")
     return dataset
 
 
@@ -82,7 +91,9 @@ def inspect(path: str, label: Label) -> Inspected:
     UserWarning
         If it declares a nodata value that no pixel of the band can have.
     """
-    dataset = open_raster(path, label)
+    # GDAL's own names, of subdatasets and of files on the network, are no files here.
+    location = os.path.abspath(path) if os.path.exists(path) else path  # noqa: PTH100, PTH110 - those are no paths
+    dataset = open_raster(location, path, label)
     with listening():
         transform = dataset.GetGeoTransform(can_return_null=True)
         projection = dataset.GetProjection()
@@ -92,7 +103,13 @@ def inspect(path: str, label: Label) -> Inspected:
     types = read_types(dataset, path, label)
     _refuse_lost_signs(dataset, types, files, f"input {label}: {path}")
     return Inspected(
-        source=Source(label=label, path=path, types=types, nodata=_nodata(dataset, types, f"input {label}: {path}")),
+        source=Source(
+            label=label,
+            path=path,
+            location=location,
+            types=types,
+            nodata=_nodata(dataset, types, f"input {label}: {path}"),
+        ),
         grid=Grid(
             columns=dataset.RasterXSize,
             rows=dataset.RasterYSize,

@@ -2,6 +2,7 @@
 """What is written is what numpy computes on the whole raster at once, whichever executor computes the tiles."""
 
 import multiprocessing
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 from osgeo import gdal
 
 from asyncbatch.raster import BlockInfo, Blocks, Progress, apply
+from asyncbatch.raster.apply import carry_out, prepare
+from tests.unit.raster.conftest import TRANSFORM
 
 if TYPE_CHECKING:
     from asyncbatch.raster.sources import Files
@@ -297,3 +300,38 @@ def test_as_many_tiles_are_in_flight_as_the_executor_asks_for_now(
     apply(double, {"image": make("in.tif", scene)}, {"result": tmp_path / "out.tif"}, window=16, executor=pool)
     assert pool.counts == [1, 2, 3, 4, 2]
     np.testing.assert_array_equal(read(tmp_path / "out.tif"), scene + scene)
+
+
+def test_inputs_are_those_of_the_folder_in_which_apply_begins(
+    make: Make, read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the function moves to in main's process, and however late GDAL opens what a mosaic is made of."""
+    left, right = TRANSFORM, (TRANSFORM[0] + 64 * TRANSFORM[1], *TRANSFORM[1:])
+    for name in ("here", "elsewhere"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        part = np.full((1, 8, 64), 1 if name == "here" else 2, np.uint8)
+        make(f"{name}/left.tif", part, transform=left)
+        make(f"{name}/right.tif", part, transform=right)
+        gdal.BuildVRT("mosaic.vrt", ["left.tif", "right.tif"]).FlushCache()
+    monkeypatch.chdir(tmp_path / "here")
+
+    def moving(_info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
+        outputs.result = inputs.image
+        os.chdir(tmp_path / "elsewhere")
+
+    apply(moving, {"image": "mosaic.vrt"}, {"result": "out.tif"}, window=8)
+    assert np.unique(read(tmp_path / "here" / "out.tif")).tolist() == [1]
+
+
+def test_inputs_are_those_of_the_folder_in_which_they_were_inspected(
+    make: Make, read: Read, scene: Array, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, array in (("here", scene), ("elsewhere", scene // 2)):
+        (tmp_path / name).mkdir()
+        make(f"{name}/in.tif", array)
+    monkeypatch.chdir(tmp_path / "here")
+    prepared = prepare({"image": "in.tif"}, {"result": "out.tif"})
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    carry_out(double, prepared)
+    assert np.array_equal(read(tmp_path / "here" / "out.tif"), scene + scene)

@@ -21,7 +21,7 @@ def planned(outputs: list[Label], overlap: int = 0, inputs: list[Label] | None =
         tiling=Tiling(columns=6, rows=5, window=4),
         overlap=overlap,
         sources=tuple(
-            Source(label=label, path="a.tif", types=("uint8",), nodata=(None,))
+            Source(label=label, path="a.tif", location="/a.tif", types=("uint8",), nodata=(None,))
             for label in inputs or [Label(name="image")]
         ),
         outputs=tuple(outputs),

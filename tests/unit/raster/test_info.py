@@ -22,8 +22,10 @@ def plan() -> Plan:
         tiling=Tiling(columns=53, rows=37, window=20),
         overlap=OVERLAP,
         sources=(
-            Source(label=Label(name="image"), path="a.tif", types=("uint8",) * 3, nodata=(0, None, None)),
-            Source(label=Label(name="mask"), path="b.tif", types=("uint8",), nodata=(255,)),
+            Source(
+                label=Label(name="image"), path="a.tif", location="/a.tif", types=("uint8",) * 3, nodata=(0, None, None)
+            ),
+            Source(label=Label(name="mask"), path="b.tif", location="/b.tif", types=("uint8",), nodata=(255,)),
         ),
         outputs=(Label(name="result"),),
     )
