@@ -53,7 +53,7 @@ class Bucket:
             raise BlobMissing(key)
         return self.objects[key]
 
-    async def put(self, key: str, content: bytes, *, sha256: str | None = None) -> None:
+    async def put(self, key: str, content: bytes, *, sha256: str | None = None) -> None:  # noqa: ARG002 - as the protocol has it
         await anyio.lowlevel.checkpoint()
         self._fail(key)
         self.objects[key] = content
@@ -269,7 +269,7 @@ async def test_where_attempts_can_not_be_counted_deliveries_are(worker: Worker, 
 async def test_where_attempts_can_not_be_written_deliveries_are_limited(worker: Worker) -> None:
     put = worker.bucket.put
 
-    async def refuse(key: str, content: bytes) -> None:
+    async def refuse(key: str, content: bytes, *, sha256: str | None = None) -> None:  # noqa: ARG001 - see above
         if key.endswith("begun"):
             raise AccessDenied("denied")
         await put(key, content)
