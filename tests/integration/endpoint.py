@@ -66,9 +66,9 @@ class Endpoint:
         found = self.s3.get_object(Bucket=self.bucket, Key=manifest_key(run))["Body"].read()
         return Manifest.from_json(found)
 
-    def leftovers(self) -> list[str]:
-        """Return whatever there is of runs."""
-        return self.queues() + self.keys()
+    def leftovers(self, run: str = "") -> list[str]:
+        """Return whatever there is of runs, or of one."""
+        return [name for name in self.queues() + self.keys() if run in name]
 
     def variables(self) -> dict[str, str]:
         """Return the environment by which another process finds the endpoint and its stack."""

@@ -13,7 +13,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from asyncbatch.batching import Mean, Throughput, hold_back, spare_time
-from asyncbatch.errors import AsyncBatchError, AwsError, ProgramError, RunClosed, RunError, find_first
+from asyncbatch.errors import AsyncBatchError, AwsError, ProgramError, QueueGone, RunClosed, RunError, find_first
 from asyncbatch.ledger import Ledger
 from asyncbatch.main.crew import Crew
 from asyncbatch.main.inbound import Inbound
@@ -214,10 +214,12 @@ class Flow:
         while True:
             await anyio.sleep(self._reconciler.interval)
             lost = self.ledger.outstanding()
-            if not lost or not self._crew.up or not self._reconciler.is_quiet(anyio.current_time()):
+            if not lost or not self._reconciler.is_quiet(anyio.current_time()):
                 continue
             try:
                 count = await sender.count(manifest.task_queue) + await sender.count(manifest.result_queue)
+            except QueueGone:  # no worker can ever say so
+                raise
             except AwsError as error:
                 log.warning("queues not counted: %s", error, extra={"action": "count_failed"})
                 continue

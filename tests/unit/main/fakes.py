@@ -9,7 +9,7 @@ import anyio
 
 from asyncbatch import Settings
 from asyncbatch.aws.protocols import BlobInfo, Received
-from asyncbatch.errors import BlobMissing
+from asyncbatch.errors import BlobMissing, QueueGone
 from asyncbatch.main.run import Run
 from asyncbatch.manifest import Manifest
 from asyncbatch.messages import Direction, Message, seal
@@ -33,6 +33,8 @@ class FakeQueues:
     """What happens before the next receives are answered, one entry each."""
     waiting: dict[str, list[Received]] = field(default_factory=lambda: {TASKS: [], RESULTS: []})
     hidden: dict[str, tuple[str, Received]] = field(default_factory=dict)
+    gone: bool = False
+    """Whether counting says that the queues do not exist."""
     _handles: Any = field(default_factory=count)
 
     async def send(self, queue: str, texts: Sequence[str]) -> None:
@@ -64,6 +66,8 @@ class FakeQueues:
             assert self.hidden.pop(handle)[0] == queue
 
     async def count(self, queue: str) -> int:
+        if self.gone:
+            raise QueueGone(queue)
         return len(self.waiting[queue]) + sum(name == queue for name, _ in self.hidden.values())
 
 

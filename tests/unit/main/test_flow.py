@@ -12,7 +12,7 @@ import anyio.lowlevel
 import pytest
 
 from asyncbatch import codec
-from asyncbatch.errors import RunError
+from asyncbatch.errors import QueueGone, RunError
 from asyncbatch.main.crew import Crew
 from asyncbatch.main.flow import Flow
 from asyncbatch.main.program import Program, encode_arguments
@@ -117,6 +117,15 @@ async def test_tiles_that_vanish_from_the_queue_are_announced_again() -> None:
         for task in tasks:
             await stage.answer(task, task.index)
         assert [await wait_for(ticket.future) for ticket in tickets] == [0, 1]
+
+
+async def test_a_task_queue_that_is_gone_ends_the_run_with_that_error() -> None:
+    async with staged() as stage:
+        ticket = stage.submit(1)
+        await stage.take(1)
+        stage.run.queues.gone = True
+        await anyio.sleep(120)
+        assert isinstance(ticket.future.exception(timeout=0), QueueGone)
 
 
 async def test_a_slow_tile_is_not_announced_again() -> None:
