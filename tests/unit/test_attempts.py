@@ -1,6 +1,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -68,21 +69,29 @@ class Run:
         held = self.random.sample(self.tiles, min(len(self.tiles), self.random.randint(1, 3 * self.slots)))
         self.deliveries.update(held)
         running: list[int] = []
-        while held or running:
+        computed: list[int] = []
+        while held or running or computed:
             verdict = self.judge(held[0]) if held else None
             if verdict is not None and verdict.lost:
                 self.lost.add(held[0])
                 self.tiles.remove(held.pop(0))
                 continue
-            room = 1 if verdict is not None and verdict.alone else self.slots
-            if verdict is not None and len(running) < room and (not running or self.random.random() < 0.7):
+            if computed and (not (held or running) or self.random.random() < 0.3):
+                self.tiles.remove(computed.pop())  # its result is on its way
+                continue
+            alone = verdict is not None and verdict.alone
+            room = 1 if alone else self.slots
+            begins = verdict is not None and len(running) < room and (not running or self.random.random() < 0.7)
+            if verdict is not None and begins:
                 running.append(self.begin(held.pop(0), verdict))
-                if not verdict.alone:
+                if not alone:
                     continue
             ended = running.pop(self.random.randrange(len(running)))
             if ended in self.poisons:
                 return
-            self.tiles.remove(ended)
+            computed.append(ended)
+            if begins and alone:
+                self.tiles.remove(computed.pop())
 
     def judge(self, tile: int) -> Verdict:
         return judge(begun=self.counts[tile], deliveries=self.deliveries[tile], max_attempts=self.max_attempts)
@@ -94,19 +103,19 @@ class Run:
         return tile
 
 
-@given(
-    max_attempts=st.integers(1, 5),
-    slots=st.integers(1, 4),
-    tiles=st.integers(1, 15),
-    poisons=st.integers(0, 5),
-    random=st.randoms(use_true_random=False),
-)
-def test_whatever_workers_die_only_poisons_are_lost(
-    max_attempts: int, slots: int, tiles: int, poisons: int, random: Random
-) -> None:
+RUNS = {
+    "slots": st.integers(1, 4),
+    "tiles": st.integers(1, 15),
+    "poisons": st.integers(0, 5),
+    "random": st.randoms(use_true_random=False),
+}
+
+
+def finish(*, max_attempts: int, slots: int, tiles: int, poisons: int, random: Random) -> Run:
+    """Return a run after all its tiles have ended."""
     run = Run(
         max_attempts=max_attempts,
-        slots=slots if max_attempts > 1 else 1,  # with one attempt, what computes beside a poison has had its own
+        slots=slots,
         poisons=set(random.sample(range(tiles), min(poisons, tiles))),
         tiles=list(range(tiles)),
         random=random,
@@ -116,5 +125,18 @@ def test_whatever_workers_die_only_poisons_are_lost(
             break
         run.live()
     assert not run.tiles
+    assert all(begun <= max_attempts for tile, begun in run.begun.items() if tile in run.poisons)
+    return run
+
+
+@given(max_attempts=st.integers(2, 5), **RUNS)
+def test_whatever_workers_die_only_poisons_are_lost(max_attempts: int, **drawn: Any) -> None:  # noqa: ANN401 - of several kinds
+    run = finish(max_attempts=max_attempts, **drawn)
     assert run.lost == run.poisons
-    assert all(run.begun[poison] <= max_attempts for poison in run.poisons)
+
+
+@given(**RUNS)
+def test_with_one_attempt_nothing_begins_twice_and_what_never_began_is_not_lost(**drawn: Any) -> None:  # noqa: ANN401 - of several kinds
+    run = finish(max_attempts=1, **drawn)
+    assert set(run.begun.values()) <= {1}
+    assert run.poisons <= run.lost <= set(run.begun)

@@ -87,8 +87,8 @@ class FakeSlots(Slots):
         self.alone = 0
 
     @asynccontextmanager
-    async def claim(self, *, alone: bool = False) -> AsyncIterator[Any]:
-        self.alone += alone
+    async def claim(self, *, reserved: bool = False) -> AsyncIterator[Any]:
+        self.alone += reserved
         yield self.slot
 
 

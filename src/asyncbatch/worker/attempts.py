@@ -20,7 +20,7 @@ class Verdict:
     count: int | None = None
     """What to write before the attempt begins; None: nothing."""
     alone: bool = False
-    """Whether it begins only while nothing else computes on the worker: no other tile shall be charged for it."""
+    """Whether nothing else computes on the worker until its result is on its way: no tile pays for another."""
     last: bool = False
     """Whether no attempt is left after this one."""
 

@@ -64,8 +64,8 @@ class Worker:
             lease=self.manifest.lease,
             on_gone=lambda: self._end(Stop.RUN_OVER),
         )
-        self._received: list[float] = []
-        """When the tiles that are not yet computed came."""
+        self._received: dict[str, float] = {}
+        """When the tiles that are not yet computed came, by their handles."""
         self._unannounced = 0
         self._freed = anyio.Event()
         self._stop: Stop | None = None
@@ -95,7 +95,8 @@ class Worker:
         """Stop receiving; unless the run's tiles are to be finished first, abandon them now."""
         if self._stop is not None and why is Stop.SENTINEL:
             return
-        log.info("worker stops", extra={"action": "worker_stops", "reason": why.value})
+        level = logging.WARNING if why is Stop.BROKEN else logging.INFO
+        log.log(level, "worker stops", extra={"action": "worker_stops", "reason": why.value})
         self._stop = why
         self._freed.set()
         if why in {Stop.TERMINATED, Stop.RUN_OVER, Stop.BROKEN}:
@@ -125,7 +126,7 @@ class Worker:
                 self._end(Stop.IDLE)
 
     def _hold_off(self) -> float:
-        age = anyio.current_time() - min(self._received, default=0.0)
+        age = anyio.current_time() - min(self._received.values(), default=0.0)
         return self.tiles.appetite.hold_off(held=self.computing, age=age)
 
     @property
@@ -179,25 +180,23 @@ class Worker:
             self._deliveries.ack(received.handle)
             return
         if isinstance(message, Task):
-            self._received.append(self._last_used)
+            self._received[received.handle] = self._last_used
             self.tiles.appetite.spare = message.spare
-            group.start_soon(self._compute, message, received, self._last_used)
+            group.start_soon(self._compute, message, received)
         else:
             self._deliveries.ack(received.handle)
             if isinstance(message, Sentinel):
                 self._end(Stop.SENTINEL)
 
-    async def _compute(self, task: Task, received: Received, since: float) -> None:
+    async def _compute(self, task: Task, received: Received) -> None:
         """See to a tile until it is deleted or returned: whatever fails is this tile's trouble and no other's."""
         delivery = None
         try:
-            try:
-                delivery = await self.tiles.judge(task, received.deliveries)
+            delivery = await self.tiles.judge(task, received.deliveries)
+            async with self.tiles.reserve(delivery):
                 computed = await self.tiles.compute(delivery)
-            finally:
-                self._received.remove(since)
-                self._note_free()
-            await self._announce(delivery, received, computed)
+                self._note_computed(received)
+                await self._announce(delivery, received, computed)
         except NackError as error:
             await self._deliveries.nack([received.handle], delay=error.delay)
             if self.tiles.disk_failures >= _DISK_FAILURES:
@@ -211,6 +210,8 @@ class Worker:
         except Exception:
             log.exception("unexpected error", extra={"action": "unexpected_error", "tile": task.index})
             await self._deliveries.nack([received.handle], delay=_UNEXPECTED)
+        finally:
+            self._note_computed(received)
 
     async def _announce(self, delivery: Delivery, received: Received, computed: Computed) -> None:
         """Tell main, and only then delete the task."""
@@ -228,6 +229,10 @@ class Worker:
             if delivery is not None:
                 await self.tiles.withdraw(delivery)
             await self._deliveries.nack([received.handle])
+
+    def _note_computed(self, received: Received) -> None:
+        self._received.pop(received.handle, None)
+        self._note_free()
 
     def _note_free(self) -> None:
         self._last_used = anyio.current_time()

@@ -196,8 +196,8 @@ class Slots:
         self._folder = folder
         self._limiter = anyio.CapacityLimiter(count)
         self._idle: list[Slot] = []
-        self._alone = anyio.Lock()
-        self._suspects = 0
+        self._reserving = anyio.Lock()
+        self._reservations = 0
 
     async def start(self) -> None:
         """Start all child processes, so that the first tiles need not wait for them."""
@@ -212,40 +212,41 @@ class Slots:
 
     @property
     def reserved(self) -> bool:
-        """Whether a tile computes alone, or waits to."""
-        return self._suspects > 0
+        """Whether a tile has all slots, or waits for them."""
+        return self._reservations > 0
 
     @asynccontextmanager
-    async def claim(self, *, alone: bool = False) -> AsyncIterator[Slot]:
-        """Wait for a free slot and hold it; if the block leaves it in the middle of a tile, its process is killed.
-
-        Parameters
-        ----------
-        alone : bool
-            Whether to wait until all slots are free, and to hold them all.
-        """
-        if alone:
-            async with self._claim_all(), self._hold() as slot:
-                yield slot
-        else:
-            async with self._limiter, self._hold() as slot:
-                yield slot
-
-    @asynccontextmanager
-    async def _claim_all(self) -> AsyncIterator[None]:
-        self._suspects += 1
+    async def reserve(self) -> AsyncIterator[None]:
+        """Wait until all slots are free, and let nobody else claim one while the block runs."""
+        self._reservations += 1
         tokens: list[object] = []
         try:
-            async with self._alone:  # one at a time, or each would wait for what the other has
+            async with self._reserving:  # one at a time, or each would wait for what the other has
                 for _ in range(self.count):
                     token = object()
                     await self._limiter.acquire_on_behalf_of(token)
                     tokens.append(token)
                 yield
         finally:
-            self._suspects -= 1
+            self._reservations -= 1
             for token in tokens:
                 self._limiter.release_on_behalf_of(token)
+
+    @asynccontextmanager
+    async def claim(self, *, reserved: bool = False) -> AsyncIterator[Slot]:
+        """Wait for a free slot and hold it; if the block leaves it in the middle of a tile, its process is killed.
+
+        Parameters
+        ----------
+        reserved : bool
+            Whether the caller has reserved all slots.
+        """
+        if reserved:
+            async with self._hold() as slot:
+                yield slot
+        else:
+            async with self._limiter, self._hold() as slot:
+                yield slot
 
     @asynccontextmanager
     async def _hold(self) -> AsyncIterator[Slot]:

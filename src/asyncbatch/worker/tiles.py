@@ -1,6 +1,8 @@
 """The life of one tile in a worker: payload, slot, result."""
 
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -76,6 +78,18 @@ class Tiles:
     async def judge(self, task: Task, deliveries: int) -> Delivery:
         """Return which attempt at a tile this is to be."""
         return Delivery(task=task, deliveries=deliveries, verdict=await self.counts.judge(task.index, deliveries))
+
+    @asynccontextmanager
+    async def reserve(self, delivery: Delivery) -> AsyncIterator[None]:
+        """Let a suspect compute alone, and nothing else before its result is on its way.
+
+        What was computed and not announced when a worker died has been charged for nothing.
+        """
+        if delivery.verdict.alone:
+            async with self.slots.reserve():
+                yield
+        else:
+            yield
 
     async def compute(self, delivery: Delivery) -> Computed:
         """Compute a tile and return what became of it.
@@ -170,7 +184,7 @@ class Tiles:
     async def _run_suspect(self, delivery: Delivery) -> Computed:
         """Compute a tile whose attempts are counted: all that can go wrong comes after the count."""
         task, verdict = delivery.task, delivery.verdict
-        async with self.slots.claim(alone=verdict.alone) as slot:
+        async with self.slots.claim(reserved=verdict.alone) as slot:
             counted = not verdict.count or await self.counts.write(task.index, verdict.count)
             if not counted and delivery.deliveries > self.manifest.max_attempts:  # or it would be tried for ever
                 return _lost(_UNCOUNTED)
