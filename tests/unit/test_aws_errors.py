@@ -13,6 +13,7 @@ from botocore.retries import standard
 
 from asyncbatch import errors
 from asyncbatch.aws.errors import by_code, translated, translation
+from asyncbatch.aws.queues import Queues
 
 PREFIX = "AWS.SimpleQueueService."
 
@@ -209,3 +210,38 @@ def test_a_missing_right_is_named_with_where_it_is_listed() -> None:
         "sqs:CreateQueue tasks: User me is not authorized (AccessDenied); "
         "ask for that right: docs/permissions.md lists what is needed"
     )
+
+
+INVALID = "Value AQEB for parameter ReceiptHandle is invalid. Reason: "
+
+
+def extend(code: str, message: str) -> list[str]:
+    """Extend two leases, of which the second fails, and return which handles are stale."""
+
+    async def change(**_: object) -> dict[str, object]:
+        return {"Failed": [{"Id": "1", "Code": code, "Message": message, "SenderFault": True}]}
+
+    queues = Queues(endpoint_url=None, _client=MagicMock(change_message_visibility_batch=change))
+    return asyncio.run(queues.extend("queue", ["kept", "gone"], 5))
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("ReceiptHandleIsInvalid", "The input receipt handle is invalid."),
+        ("MessageNotInflight", ""),
+        ("AWS.SimpleQueueService.MessageNotInflight", ""),
+        (
+            "InvalidParameterValue",
+            f"{INVALID}Message does not exist or is not available for visibility timeout change.",
+        ),
+        ("InvalidParameterValue", f"{INVALID}The receipt handle has expired."),
+    ],
+)
+def test_a_stale_handle_is_known_in_every_spelling(code: str, message: str) -> None:
+    assert extend(code, message) == ["gone"]
+
+
+def test_another_invalid_value_is_no_stale_handle() -> None:
+    with pytest.raises(errors.AwsError):
+        extend("InvalidParameterValue", "Total VisibilityTimeout for the message is beyond the limit [43200 seconds]")

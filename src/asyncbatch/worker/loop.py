@@ -67,6 +67,8 @@ class Worker:
         self._received: dict[str, float] = {}
         """When the tiles that are not yet computed came, by their handles."""
         self._unannounced = 0
+        self._tiles_scope = anyio.CancelScope()
+        self._poll = anyio.CancelScope()
         self._freed = anyio.Event()
         self._stop: Stop | None = None
         self._last_used = anyio.current_time()
@@ -199,8 +201,6 @@ class Worker:
                 await self._announce(delivery, received, computed)
         except NackError as error:
             await self._deliveries.nack([received.handle], delay=error.delay)
-            if self.tiles.disk_failures >= _DISK_FAILURES:
-                self._end(Stop.BROKEN)
         except QueueGone:
             self._end(Stop.RUN_OVER)
         except anyio.get_cancelled_exc_class():
@@ -212,6 +212,8 @@ class Worker:
             await self._deliveries.nack([received.handle], delay=_UNEXPECTED)
         finally:
             self._note_computed(received)
+            if self.tiles.disk_failures >= _DISK_FAILURES and self._stop is None:
+                self._end(Stop.BROKEN)
 
     async def _announce(self, delivery: Delivery, received: Received, computed: Computed) -> None:
         """Tell main, and only then delete the task."""
@@ -227,7 +229,8 @@ class Worker:
         """Return a tile to the queue that this worker can't finish any more, at no charge to it."""
         with anyio.move_on_after(_LEAVE_TIMEOUT, shield=True):
             if delivery is not None:
-                await self.tiles.withdraw(delivery)
+                with anyio.move_on_after(_LEAVE_TIMEOUT / 2):
+                    await self.tiles.withdraw(delivery)
             await self._deliveries.nack([received.handle])
 
     def _note_computed(self, received: Received) -> None:

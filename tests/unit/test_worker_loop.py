@@ -1,0 +1,192 @@
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from asyncbatch.aws.protocols import BlobAge, Received
+from asyncbatch.errors import AwsError, HandleStale
+from asyncbatch.manifest import Manifest
+from asyncbatch.messages import Body, Goodbye, Sentinel, Task, seal, unseal
+from asyncbatch.worker.appetite import Appetite
+from asyncbatch.worker.attempts import Verdict
+from asyncbatch.worker.loop import Stop, Worker
+from asyncbatch.worker.tiles import NackError
+
+pytestmark = pytest.mark.anyio
+
+MANIFEST = Manifest(
+    run="run",
+    task_queue="tasks",
+    result_queue="results",
+    key=b"key",
+    versions={},
+    lease=30.0,
+    run_lease=60.0,
+    idle_timeout=60.0,
+    max_attempts=3,
+)
+
+_MANY = 300
+"""Polls of an empty queue."""
+
+
+def message(number: int | None) -> Received:
+    body = Body.of(b"", key="")
+    content = Sentinel() if number is None else Task(index=number, program="p", program_size=1, body=body)
+    text = seal(content, run="run", direction="task", key=b"key")
+    return Received(text=text, handle=f"handle-{number}", deliveries=1)
+
+
+@dataclass
+class Queues:
+    """The task queue, and the result queue where a goodbye goes."""
+
+    waiting: list[Received]
+    failure: Exception | None = None
+    polled: anyio.Event = field(default_factory=anyio.Event)
+    empty: int = 0
+    nacked: list[tuple[str, float]] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+
+    async def receive(self, queue: str, *, most: int, wait: float, lease: float) -> list[Received]:
+        assert (queue, lease) == ("tasks", 30.0)
+        self.polled.set()
+        if not self.waiting:
+            await anyio.sleep(min(wait, 0.01))
+            self.empty += 1
+            assert self.empty < _MANY, "nobody ends the worker"
+            return []
+        found, self.waiting = self.waiting[:most], self.waiting[most:]
+        return found
+
+    async def extend(self, queue: str, handles: Sequence[str], seconds: float) -> list[str]:
+        assert queue == "tasks"
+        self.nacked += [(handle, seconds) for handle in handles]
+        if self.failure is not None:
+            raise self.failure
+        return []
+
+    async def remove(self, queue: str, handles: Sequence[str]) -> None:
+        assert queue == "tasks"
+        self.removed += handles
+
+    async def send(self, queue: str, texts: Sequence[str]) -> None:
+        assert queue == "results"
+        self.said += texts
+
+
+class Tiles:
+    """Stands for what computes: each tile may fail in a way of its own."""
+
+    def __init__(self, failures: dict[int, Exception]) -> None:
+        self.failures = failures
+        self.worker = "worker"
+        self.appetite = Appetite(slots=2)
+        self.slots = SimpleNamespace(reserved=False, stop=anyio.lowlevel.checkpoint)
+        self.results = SimpleNamespace(run=anyio.sleep_forever, aclose=anyio.lowlevel.checkpoint)
+        self.computed = 0
+        self.busy_seconds = 0.0
+        self.disk_failures = 0
+        self.withdrawn: list[int] = []
+
+    async def judge(self, task: Task, deliveries: int) -> Any:  # noqa: ANN401 - stands for a delivery
+        await anyio.lowlevel.checkpoint()
+        return SimpleNamespace(task=task, deliveries=deliveries, verdict=Verdict(number=1))
+
+    @asynccontextmanager
+    async def reserve(self, _: object) -> AsyncIterator[None]:
+        yield
+
+    async def compute(self, delivery: Any) -> str:  # noqa: ANN401 - as `judge` returns it
+        await anyio.lowlevel.checkpoint()
+        failure = self.failures.get(delivery.task.index)
+        if isinstance(failure, OSError):
+            self.disk_failures += 1
+            raise NackError("disk", delay=1.0)
+        if failure is not None:
+            raise failure
+        self.computed += 1
+        return "computed"
+
+    async def announce(self, delivery: Any, computed: str) -> None:  # noqa: ANN401 - as `judge` returns it
+        assert (delivery.deliveries, computed) == (1, "computed")
+        await anyio.lowlevel.checkpoint()
+
+    async def withdraw(self, delivery: Any) -> None:  # noqa: ANN401 - as `judge` returns it
+        self.withdrawn.append(delivery.task.index)
+
+
+class Alive:
+    async def age(self, key: str) -> BlobAge:
+        assert key
+        return BlobAge(seconds=0.0)
+
+
+async def work(
+    tiles: int, failures: dict[int, Exception], *, sentinel: bool = True, failure: Exception | None = None
+) -> tuple[Stop, Queues]:
+    """Let a worker compute some tiles, and return why it left."""
+    queues = Queues([message(tile) for tile in range(tiles)] + [message(None)] * sentinel, failure=failure)
+    with anyio.fail_after(10):
+        return await start(queues, failures).run(), queues
+
+
+def start(queues: Queues, failures: dict[int, Exception]) -> Worker:
+    """Return a worker of stand-ins."""
+    stub: Any = Tiles(failures)
+    return Worker(
+        manifest=MANIFEST,
+        tiles=stub,
+        receiver=queues,
+        keeper=queues,
+        sender=queues,
+        blobs=Alive(),
+        idle_timeout=60.0,
+        lifeline=False,
+        requests=dict,
+    )
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("unforeseen"), ExceptionGroup("two", [ValueError(1)]), KeyError(0)])
+async def test_an_unforeseen_error_returns_its_tile_and_computes_the_others(failure: Exception) -> None:
+    stop, queues = await work(6, {2: failure})
+    assert stop is Stop.SENTINEL
+    assert [handle for handle, _ in queues.nacked] == ["handle-2"]
+    assert queues.nacked[0][1] > 0
+    assert set(queues.removed) == {f"handle-{tile}" for tile in (0, 1, 3, 4, 5, None)}
+
+
+async def test_a_tile_that_is_nacked_waits_as_long_as_it_should() -> None:
+    _, queues = await work(1, {0: NackError("elsewhere", delay=1.0)})
+    assert queues.nacked == [("handle-0", 1.0)]
+
+
+@pytest.mark.parametrize("failure", [HandleStale("old"), AwsError("no")])
+async def test_a_nack_that_fails_does_not_end_the_worker(failure: Exception) -> None:
+    stop, queues = await work(4, {1: NackError("elsewhere", delay=1.0)}, failure=failure)
+    assert stop is Stop.SENTINEL
+    assert len(queues.removed) == 4
+
+
+async def test_a_worker_whose_disk_fails_again_and_again_leaves() -> None:
+    stop, queues = await work(8, dict.fromkeys(range(8), OSError("no room")), sentinel=False)
+    assert stop is Stop.BROKEN
+    goodbye = unseal(queues.said[-1], run="run", direction="result", key=b"key")
+    assert isinstance(goodbye, Goodbye)
+    assert goodbye.reason == "broken"
+
+
+async def test_a_worker_that_is_cancelled_leaves_although_polls_are_shielded() -> None:
+    queues = Queues([])
+    worker = start(queues, {})
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(worker.run)
+            await queues.polled.wait()
+            group.cancel_scope.cancel()
