@@ -22,7 +22,16 @@ def called(*command: object, **variables: str) -> str:
     return done.stdout
 
 
-def test_it_finds_its_template_and_makes_a_stack(account: Endpoint, tmp_path: Path) -> None:
+LOCAL = """
+from asyncbatch import BatchExecutor
+
+if __name__ == "__main__":
+    with BatchExecutor.local(1) as pool:
+        print(list(pool.map(abs, range(-3, 0))))
+"""
+
+
+def test_it_has_local_mode_and_finds_its_template(account: Endpoint, tmp_path: Path) -> None:
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
     constraints = PROJECT / "constraints.txt"
     called(*pip, "wheel", "--no-deps", "--build-constraint", constraints, "--wheel-dir", tmp_path, PROJECT)
@@ -35,4 +44,6 @@ def test_it_finds_its_template_and_makes_a_stack(account: Endpoint, tmp_path: Pa
     asyncbatch = tmp_path / "clean" / "bin" / "asyncbatch"
     assert called(asyncbatch, "stack", "create", "--wait", **variables).endswith("stack RIOS is ready\n")
     assert "BatchBucket" in called(asyncbatch, "stack", "outputs", **variables)
+    (tmp_path / "script.py").write_text(LOCAL)
+    assert called(python, tmp_path / "script.py") == "[3, 2, 1]\n"
     assert "asyncbatch-worker" in {path.name for path in (tmp_path / "clean" / "bin").iterdir()}

@@ -110,7 +110,7 @@ def test_a_script_that_ends_has_its_tiles_computed(
 def test_local_mode_is_gone_when_main_is_killed(team: Team, gate: Gate, script: Script) -> None:
     main = script(HEAD + "with BatchExecutor.local(1) as pool: list(pool.map(hold, range(6)))")
     eventually(gate.started, within=20)
-    assert processes(team.mark, "asyncbatch.local")
+    assert processes(team.mark, "asyncbatch.emulator")
     assert team.workers()
     assert team.slots()
     main.kill()
