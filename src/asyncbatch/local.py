@@ -26,6 +26,7 @@ from asyncbatch.errors import AwsError
 from asyncbatch.settings import Settings
 
 _START_TIMEOUT: Final = 60.0
+_STOP_TIMEOUT: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +82,18 @@ async def local_endpoint(settings: Settings, *, credentials: Credentials | None 
         yield LocalEndpoint(settings=replace(settings, endpoint_url=url), credentials=chosen)
     finally:
         with anyio.CancelScope(shield=True):
-            with suppress(ProcessLookupError):  # it has ended, whoever ended it
-                process.kill()
-            await process.aclose()
+            await _stop(process)
+
+
+async def _stop(process: Process) -> None:
+    """End the emulator."""
+    with suppress(ProcessLookupError):  # it has ended, whoever ended it
+        process.terminate()
+        with anyio.move_on_after(_STOP_TIMEOUT) as waiting:
+            await process.wait()
+        if waiting.cancelled_caught:
+            process.kill()
+    await process.aclose()
 
 
 async def _start(process: Process, setup: str) -> str:

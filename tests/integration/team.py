@@ -55,7 +55,7 @@ class Team:
     def worker(self, endpoint: Endpoint, run: str) -> Iterator[subprocess.Popen[bytes]]:
         """Start a worker of a run by hand, as Batch would: without a lifeline to main."""
         variables = {
-            "PATH": os.environ["PATH"],
+            **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
             "ASYNCBATCH_RUN": run,
             "ASYNCBATCH_WORKER": "by-hand",
             "RIOSBucket": endpoint.bucket,

@@ -51,5 +51,9 @@ def test_importing_the_package_is_cheap() -> None:
     assert not loaded_by("asyncbatch") & {"aioboto3", "botocore", "aiohttp", "numpy", "anyio", "asyncio", "cloudpickle"}
 
 
+def test_the_embedded_endpoint_loads_none_of_the_aws_libraries() -> None:
+    assert not loaded_by("asyncbatch.emulator.server") & {"aioboto3", "aiobotocore", "botocore", "anyio", "numpy"}
+
+
 def test_a_slot_loads_none_of_the_aws_libraries() -> None:
     assert not loaded_by("asyncbatch.worker.child") & {"aioboto3", "aiobotocore", "botocore", "aiohttp", "anyio"}

@@ -7,6 +7,7 @@ one. The first line on stdout is the URL. The process ends when its parent does.
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -36,8 +37,9 @@ def watch_parent(parent: int, stop: Callable[[], None]) -> None:
 
 
 async def run(setup: Setup, parent: int) -> None:
-    """Serve until the parent ends."""
+    """Serve until the parent ends, or asks for the end."""
     stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     watch_parent(parent, stopped.set)
     url = await serve(setup)
     sys.stdout.write(f"{url}\n")
@@ -45,7 +47,6 @@ async def run(setup: Setup, parent: int) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stderr.fileno())  # nobody reads it any more, so it must not fill up
     await stopped.wait()
-    os._exit(0)  # requests under way are of no use to anybody
 
 
 def main() -> None:

@@ -67,8 +67,8 @@ class BatchExecutor(Executor):
 
         Raises
         ------
-        SettingsError
-            If the emulator is not installed.
+        AwsError
+            If the endpoint does not start.
         """
         return cls(workers, launcher=launcher, settings=settings, embedded=True)
 
