@@ -130,11 +130,17 @@ async def test_an_array_of_more_than_a_request_holds_is_described(jobs: Jobs) ->
     assert {found.status for found in described} == {"SUCCEEDED"}
 
 
-async def test_the_end_terminates_the_jobs(launcher: BatchLauncher) -> None:
+async def test_the_end_terminates_the_jobs(launcher: BatchLauncher, batch: Any) -> None:  # noqa: ANN401 - see above
+    before = submitted(batch)
     async with anyio.create_task_group() as group:
         await launcher.start(ASSIGNMENT, 2, group)
+        await launcher.start(ASSIGNMENT, 1, group)
+    started = list(submitted(batch) - before)
+    assert len(started) == 2
+    assert not any("statusReason" in job for job in batch.describe_jobs(jobs=started)["jobs"])
     await launcher.stop()
-    await launcher.stop()
+    await launcher.stop()  # of jobs that have ended
+    assert all("statusReason" in job for job in batch.describe_jobs(jobs=started)["jobs"])
 
 
 async def test_jobs_are_told_apart_by_their_tags(jobs: Jobs) -> None:

@@ -16,7 +16,7 @@ def fed(slots: int, seconds: float, size: int) -> Appetite:
     return appetite
 
 
-def test_before_anything_is_known_one_is_prefetched_for_each_slot() -> None:
+def test_until_a_tile_is_computed_a_worker_may_hold_two_for_each_slot() -> None:
     appetite = Appetite(slots=4)
     assert appetite.ahead() == 4
     assert [appetite.want(held) for held in (0, 4, 5, 7, 8)] == [4, 4, 3, 1, 0]
@@ -63,7 +63,7 @@ def test_the_next_long_tile_is_asked_for_just_in_time(seconds: float, held: int,
     assert fed(2, seconds, MIB).hold_off(held=held, age=age) == pytest.approx(pause)
 
 
-def test_a_second_tile_waits_until_the_first_tells_how_long_they_take() -> None:
+def test_until_a_tile_is_computed_a_worker_without_an_idle_slot_asks_for_none() -> None:
     appetite = Appetite(slots=2)
     assert [appetite.hold_off(held=held, age=0.0) for held in (1, 2)] == [0.0, math.inf]
 
