@@ -22,7 +22,6 @@ def ran(account: Endpoint, *words: str) -> tuple[int, str, str]:
         env=os.environ | account.variables(),
         capture_output=True,
         text=True,
-        timeout=60,
         check=False,
     )
     return done.returncode, done.stdout, done.stderr
@@ -74,7 +73,7 @@ def test_without_a_stack_the_doctor_ends_there(account: Endpoint) -> None:
 def test_a_region_that_is_none_is_told_with_the_one_that_was_meant() -> None:
     without = {name: value for name, value in os.environ.items() if name != "AWS_ENDPOINT_URL"}
     command = [sys.executable, "-m", "asyncbatch.cli", "doctor", "--region", "us-eest-1"]
-    done = subprocess.run(command, env=without, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=without, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stdout.startswith("failure  region: us-eest-1 is none in which AWS Batch is known\n")
     assert "did you mean us-" in done.stdout

@@ -10,7 +10,7 @@ import pytest
 
 def ran(folder: Path, *words: str) -> tuple[int, str]:
     command = [sys.executable, "-m", "asyncbatch.cli", "run", *words]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.stdout == ""
     return done.returncode, done.stderr
 

@@ -27,7 +27,6 @@ def ran(endpoint: Endpoint, *words: str) -> str:
         env=os.environ | endpoint.variables(),
         capture_output=True,
         text=True,
-        timeout=60,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.integration.conftest import account, isolated
 from tests.integration.endpoint import Endpoint
 
@@ -15,9 +17,7 @@ PROJECT = Path(__file__).parents[2]
 
 def called(*command: object, **variables: str) -> str:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | variables
-    done = subprocess.run(
-        [str(word) for word in command], env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
+    done = subprocess.run([str(word) for word in command], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -31,6 +31,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.limit(300)
 def test_it_has_local_mode_and_finds_its_template(account: Endpoint, tmp_path: Path) -> None:
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
     constraints = PROJECT / "constraints.txt"

@@ -82,8 +82,8 @@ def swept(endpoint: Endpoint) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def pool(endpoint: Endpoint) -> Iterator[BatchExecutor]:
-    """Return a pool of two workers for all tests of a module that do it no harm."""
-    with BatchExecutor(2, launcher="subprocess", settings=endpoint.settings()) as pool:
+    """Return a pool of two workers for all tests of a module that do it no harm, so that no lease need run out."""
+    with BatchExecutor(2, launcher="subprocess", settings=endpoint.settings(lease=300.0)) as pool:
         yield pool
 
 

@@ -37,8 +37,12 @@ class Endpoint:
         return self.output("BatchBucket")
 
     def settings(self, **changes: Any) -> Settings:  # noqa: ANN401 - of several kinds
-        """Return settings that lead here; a dead worker's tiles are out again after two seconds."""
-        return replace(self.local.settings, **{"lease": 2.0, **changes})
+        """Return settings that lead here.
+
+        A dead worker's tiles are out again after two seconds, main makes no requests just to show that it lives, and a
+        busy machine may take its time to start workers.
+        """
+        return replace(self.local.settings, **{"lease": 2.0, "run_lease": 3600.0, "start_timeout": 600.0, **changes})
 
     def output(self, name: str) -> str:
         """Return an output of the stack."""

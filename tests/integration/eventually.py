@@ -1,4 +1,4 @@
-"""Waiting for what other processes do."""
+"""Waiting for what other processes do, on a machine that may be busy: a bound costs nothing where all is well."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 
 
-def eventually(predicate: Callable[[], object], *, within: float = 10.0) -> Any:  # noqa: ANN401 - what the predicate returns
+def eventually(predicate: Callable[[], object], *, within: float = 100.0) -> Any:  # noqa: ANN401 - what the predicate returns
     """Return what `predicate` returns as soon as that is true; fail after `within` seconds."""
     deadline = time.monotonic() + within
     while not (found := predicate()):

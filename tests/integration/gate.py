@@ -16,7 +16,7 @@ class Gate:
     def __call__(self, tile: Any) -> Any:  # noqa: ANN401 - whatever it is given
         """Compute a tile: itself."""
         (self.folder / f"started-{tile}-{uuid4().hex}").touch()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not (self.folder / "open").exists():
             if time.monotonic() > deadline:
                 raise TimeoutError("the gate was never opened")

@@ -24,7 +24,7 @@ def held(endpoint: Endpoint, team: Team, gate: Gate) -> Iterator["Future[object]
     """Return a tile that computes until the test has ended."""
     with BatchExecutor(1, launcher=team.launcher(), settings=endpoint.settings()) as pool:
         tile: Future[object] = pool.submit(gate, 0)
-        eventually(gate.started, within=60)
+        eventually(gate.started)
         yield tile
         gate.open()
 

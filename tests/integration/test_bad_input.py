@@ -77,7 +77,7 @@ def test_nothing_listens_at_the_endpoint() -> None:
     settings = Settings(endpoint_url=f"http://127.0.0.1:{port}")
     with ThreadPoolExecutor(1) as threads:
         opening: Future[Any] = threads.submit(BatchExecutor, 1, launcher="subprocess", settings=settings)
-        error = opening.exception(timeout=15)
+        error = opening.exception()
     assert isinstance(error, EndpointUnreachable)
     assert "check the network, the region and AWS_ENDPOINT_URL" in str(error)
 

@@ -75,11 +75,11 @@ def test_nothing_is_left(endpoint: Endpoint, team: Team, gate: Gate, script: Scr
             gate.open()
         else:
             assert isinstance(act, signal.Signals)
-            eventually(gate.started, within=60)
+            eventually(gate.started)
             main.send_signal(act)
-    _, errors = main.communicate(timeout=60)
+    _, errors = main.communicate()
     assert main.returncode == status, errors
-    eventually(lambda: not endpoint.leftovers() and not processes(team.mark), within=30)
+    eventually(lambda: not endpoint.leftovers() and not processes(team.mark))
 
 
 @pytest.mark.usefixtures("swept")
@@ -97,19 +97,19 @@ def test_a_script_that_ends_has_its_tiles_computed(
     endpoint: Endpoint, team: Team, gate: Gate, script: Script, text: str
 ) -> None:
     main = script(HEAD + text)
-    eventually(gate.started, within=60)
+    eventually(gate.started)
     assert main.poll() is None
     gate.open()
-    _, errors = main.communicate(timeout=60)
+    _, errors = main.communicate()
     assert main.returncode == 0, errors
     assert all(gate.started(tile) for tile in range(6))
-    eventually(lambda: not endpoint.leftovers() and not processes(team.mark), within=30)
+    eventually(lambda: not endpoint.leftovers() and not processes(team.mark))
 
 
 @pytest.mark.usefixtures("swept")
 def test_local_mode_is_gone_when_main_is_killed(team: Team, gate: Gate, script: Script) -> None:
     main = script(HEAD + "with BatchExecutor.local(1) as pool: list(pool.map(hold, range(6)))")
-    eventually(gate.started, within=20)
+    eventually(gate.started)
     assert processes(team.mark, "asyncbatch.emulator")
     assert team.workers()
     assert team.slots()
@@ -139,5 +139,5 @@ with BatchExecutor(1, launcher=Nobody(), settings=settings) as pool: list(pool.m
     with team.worker(endpoint, run) as worker:
         eventually(gate.started)
         main.kill()
-        assert worker.wait(timeout=20) == 0
+        assert worker.wait() == 0
     assert endpoint.queues()  # so it was not their end that told the worker

@@ -45,7 +45,7 @@ def server() -> Iterator[str]:
     url = f"http://{host}:{port}"
     wanted = json.dumps({"batch": {"use_docker": False}}).encode()
     opener = build_opener(ProxyHandler({}))
-    opener.open(Request(f"{url}/moto-api/config", data=wanted, method="POST"), timeout=10).close()  # noqa: S310 - of our own
+    opener.open(Request(f"{url}/moto-api/config", data=wanted, method="POST")).close()  # noqa: S310 - of our own
     yield url
     server.stop()
 

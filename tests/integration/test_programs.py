@@ -19,7 +19,7 @@ def test_shared_arguments_of_100_mb_are_uploaded_once(endpoint: Endpoint) -> Non
     puts, heads = [], []
     for tiles in (64, 1):
         put, head = endpoint.count("s3:PutObject"), endpoint.count("s3:HeadObject")
-        with BatchExecutor(1, launcher="subprocess", settings=endpoint.settings(run_lease=3600.0)) as pool:
+        with BatchExecutor(1, launcher="subprocess", settings=endpoint.settings(lease=300.0)) as pool:
             program = pool.program(element, table)
             assert list(pool.map(program, range(tiles))) == table[:tiles].tolist()
         puts.append(endpoint.count("s3:PutObject") - put)

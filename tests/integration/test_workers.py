@@ -35,7 +35,7 @@ def ends(launcher: SubprocessLauncher) -> list[str]:
 def test_four_workers_killed_in_a_run_cost_no_tile(endpoint: Endpoint, team: Team) -> None:
     launcher = team.launcher()
     with BatchExecutor(2, launcher=launcher, settings=endpoint.settings()) as pool:
-        results = pool.map(slowly, range(150), timeout=60)
+        results = pool.map(slowly, range(150))
         found = []
         for _ in range(4):
             found += [next(results) for _ in range(10)]
@@ -48,8 +48,8 @@ def test_four_workers_killed_in_a_run_cost_no_tile(endpoint: Endpoint, team: Tea
 def test_a_tile_that_no_worker_survives_is_lost(endpoint: Endpoint, team: Team) -> None:
     with BatchExecutor(1, launcher=team.launcher(), settings=endpoint.settings(max_attempts=2)) as pool:
         with pytest.raises(TileLost, match="tile 0 lost after 2 attempts"):
-            pool.submit(deadly, 7).result(timeout=60)
-        assert pool.submit(slowly, 7).result(timeout=60) == -7
+            pool.submit(deadly, 7).result()
+        assert pool.submit(slowly, 7).result() == -7
 
 
 def test_workers_that_all_die_end_the_run(endpoint: Endpoint, team: Team, gate: Gate) -> None:
@@ -61,9 +61,9 @@ def test_workers_that_all_die_end_the_run(endpoint: Endpoint, team: Team, gate: 
         eventually(gate.started)
         os.kill(team.workers()[0], signal.SIGKILL)
         with pytest.raises(WorkersLost, match="exited with status 7, its last lines: no luck"):
-            future.result(timeout=60)
+            future.result()
         with pytest.raises(WorkersLost):
-            pool.submit(slowly, 1).result(timeout=60)
+            pool.submit(slowly, 1).result()
 
 
 def test_killed_slots_are_replaced_and_their_tiles_computed_again(endpoint: Endpoint, team: Team, gate: Gate) -> None:
@@ -75,7 +75,7 @@ def test_killed_slots_are_replaced_and_their_tiles_computed_again(endpoint: Endp
             os.kill(slot, signal.SIGKILL)
         eventually(lambda: gate.started("a") + gate.started("b") == 4)
         gate.open()
-        assert [future.result(timeout=60) for future in futures] == ["a", "b"]
+        assert [future.result() for future in futures] == ["a", "b"]
         assert len(team.workers()) == 1
     assert team.said("killed by signal 9 (SIGKILL), perhaps for lack of memory")
 
@@ -88,20 +88,21 @@ def test_a_worker_told_to_go_gives_its_tile_back_at_once(endpoint: Endpoint, tea
         with team.worker(endpoint, endpoint.manifest().run):
             eventually(lambda: pool.status().workers_up == 2)
             os.kill(first, signal.SIGTERM)
-            eventually(lambda: gate.started() == 2, within=15)  # less than a long poll, and far less than the lease
+            eventually(lambda: gate.started() == 2)  # far sooner than the lease ends
             gate.open()
-            assert future.result(timeout=60) == "tile"
-            pool.submit(slowly, 1).result(timeout=60)
+            assert future.result() == "tile"
+            pool.submit(slowly, 1).result()
     assert "exited with status 143" in ends(launcher)[0]
 
 
 def test_a_slow_tile_keeps_its_lease(endpoint: Endpoint, team: Team, gate: Gate) -> None:
-    with BatchExecutor(1, launcher=team.launcher(), settings=endpoint.settings()) as pool:
+    # Long enough that no heartbeat of a busy machine comes too late.
+    with BatchExecutor(1, launcher=team.launcher(), settings=endpoint.settings(lease=6.0)) as pool:
         future = pool.submit(gate, "slow")
         extends = endpoint.count("sqs:ChangeMessageVisibilityBatch")
         eventually(lambda: endpoint.count("sqs:ChangeMessageVisibilityBatch") >= extends + 4)  # over more than a lease
         gate.open()
-        assert future.result(timeout=60) == "slow"
+        assert future.result() == "slow"
     assert gate.started("slow") == 1
 
 
@@ -110,7 +111,7 @@ def test_idle_workers_leave_and_others_come_for_new_tiles(endpoint: Endpoint, te
     with BatchExecutor(1, launcher=launcher, settings=endpoint.settings(idle_timeout=1.0)) as pool:
         eventually(lambda: ends(launcher))
         assert "exited with status 0" in ends(launcher)[0]
-        assert pool.submit(slowly, 2).result(timeout=60) == -2
+        assert pool.submit(slowly, 2).result() == -2
 
 
 def test_a_worker_leaves_when_its_queue_is_deleted(endpoint: Endpoint, team: Team, gate: Gate) -> None:
@@ -128,4 +129,4 @@ def test_a_worker_leaves_when_its_queue_is_deleted(endpoint: Endpoint, team: Tea
 
 def test_a_worker_without_a_run_leaves(endpoint: Endpoint, team: Team) -> None:
     with team.worker(endpoint, run="20000101-000000-0000") as worker:
-        assert worker.wait(timeout=20) == 0
+        assert worker.wait() == 0

@@ -173,7 +173,7 @@ class Inbound:
         await anyio.sleep(1.0)
 
     def _open(self, received: Received) -> Message | None:
-        """Return a message that bears this run's seal; any other is set aside."""
+        """Return a message that bears this run's seal; any other is refused."""
         manifest = self._run.manifest
         self._removals.add(received.handle)
         try:

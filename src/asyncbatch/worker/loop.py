@@ -178,7 +178,7 @@ class Worker:
         try:
             message = unseal(received.text, run=manifest.run, direction="task", key=manifest.key)
         except MessageError as error:
-            log.warning("message set aside", extra={"action": "message_set_aside", "why": error})
+            log.warning("message refused: %s", error, extra={"action": "message_refused"})
             self._deliveries.ack(received.handle)
             return
         if isinstance(message, Task):
