@@ -22,6 +22,13 @@ def double(info, inputs, outputs, other):
     print("block", info.getBlockCount())
     outputs.result = doubled(inputs.image) + other.more
 
+os.environ["FACTOR"] = "2"
+
+def leaves(info, inputs, outputs):
+    outputs.result = inputs.image * inputs.image.dtype.type(os.environ["FACTOR"]) + len(open("offset").read())
+    os.environ["FACTOR"] = "0"
+    os.chdir("/")
+
 def fails(info, inputs, outputs):
     raise ValueError("no good")
 
@@ -66,6 +73,15 @@ def started(folder: Path, function: str, *more: str) -> "subprocess.Popen[str]":
 
 def nothing_left(folder: Path) -> bool:
     return not processes(folder.name)
+
+
+def test_a_tile_sees_the_folder_and_the_environment_of_the_command(folder: Path) -> None:
+    (folder / "offset").write_text("123")
+    with started(folder, "leaves") as process:
+        _, told = process.communicate()
+    assert process.returncode == 0, told
+    image, result = (gdal.Open(str(folder / name)).ReadAsArray() for name in ("in.tif", "out/out.tif"))
+    assert np.array_equal(result, image * 2 + 3)
 
 
 def test_all_goes_well(folder: Path) -> None:
