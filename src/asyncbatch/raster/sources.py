@@ -13,7 +13,7 @@ from asyncbatch.raster.bindings import exceptions_off, gdal, listening, osr, rea
 from asyncbatch.raster.dtypes import Number, fitted
 from asyncbatch.raster.grid import Grid, difference
 from asyncbatch.raster.plan import Label, Source
-from asyncbatch.raster.stored import SIGNED_BYTE, read_type
+from asyncbatch.raster.stored import SIGNED, SIGNED_BYTE, has_signed_byte, is_marked_signed, read_type
 
 AnyPath = str | os.PathLike[str]
 Files = Mapping[str, AnyPath | Sequence[AnyPath]]
@@ -191,23 +191,27 @@ def _nodata(dataset: Any, types: Sequence[str], which: str) -> tuple[Number | No
 
 
 def _refuse_lost_signs(dataset: Any, types: Sequence[str], files: Sequence[str], which: str) -> None:  # noqa: ANN401 - as above
-    """Refuse a VRT in which GDAL before 3.7 has lost the sign of bytes.
+    """Refuse a raster in which GDAL takes signed bytes for unsigned ones.
 
-    All tools but gdal_translate lose it. A mosaic's files are nearly always of one kind, so the first one is asked.
+    From version 3.7 on it does so where only metadata say that they are signed, and before in a VRT, unless
+    gdal_translate has made it. A mosaic's files are nearly always of one kind, so the first one is asked.
     """
-    bindings = gdal()
-    inner = files[1:2]
-    if dataset.GetDriver().ShortName != "VRT" or not inner or SIGNED_BYTE.name in types:
+    if has_signed_byte():
+        if any(is_marked_signed(band) for band in _bands(dataset)):
+            raise RasterError(
+                f"{which} has bands of the type Byte that are marked as {SIGNED}, which GDAL {gdal().__version__} "
+                "ignores; make it again with this GDAL, from files of the type Int8"
+            )
         return
-    if bindings.GetDataTypeByName("Int8") != bindings.GDT_Unknown:
+    if dataset.GetDriver().ShortName != "VRT" or SIGNED_BYTE.name in types or not files[1:]:
         return
     source = None
     with listening():
-        source = bindings.Open(inner[0])
-    if source is not None and any(read_type(band) == SIGNED_BYTE for band in _bands(source)):
+        source = gdal().Open(files[1])
+    if source is not None and any(is_marked_signed(band) for band in _bands(source)):
         raise RasterError(
-            f"{which} reads the signed bytes of {inner[0]} as unsigned: GDAL {bindings.__version__} loses the sign in "
-            "a VRT; use GDAL 3.7, or convert the files to Int16 from what GDAL 3.7 reads"
+            f"{which} reads the signed bytes of {files[1]} as unsigned: GDAL {gdal().__version__} loses the sign in a "
+            "VRT; use GDAL 3.7, or pass the files themselves"
         )
 
 

@@ -18,9 +18,19 @@ SIGNED = "PIXELTYPE=SIGNEDBYTE"
 SIGNED_BYTE = np.dtype(np.int8)
 
 
-def read_type(band: Any) -> np.dtype[Any] | None:  # noqa: ANN401 - GDAL carries no types
+def has_signed_byte() -> bool:
+    """Return whether this GDAL has a type for signed bytes."""
+    return bool(gdal().GetDataTypeByName("Int8") != gdal().GDT_Unknown)
+
+
+def is_marked_signed(band: Any) -> bool:  # noqa: ANN401 - GDAL carries no types
+    """Return whether metadata say that a band's bytes are signed."""
+    return bool(band.DataType == gdal().GDT_Byte) and _metadata(band, "PIXELTYPE") == "SIGNEDBYTE"
+
+
+def read_type(band: Any) -> np.dtype[Any] | None:  # noqa: ANN401 - as above
     """Return the numpy type of a band's pixels; None if numpy has none."""
-    if band.DataType == gdal().GDT_Byte and _metadata(band, "PIXELTYPE") == "SIGNEDBYTE":
+    if is_marked_signed(band) and not has_signed_byte():
         return SIGNED_BYTE
     return numpy_type(gdal().GetDataTypeName(band.DataType))
 

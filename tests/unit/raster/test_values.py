@@ -163,6 +163,17 @@ def test_a_mosaic_in_which_gdal_has_lost_the_sign_of_bytes_is_refused(make_bands
         inspect(str(mosaic), Label(name="image"))
 
 
+@pytest.mark.skipif(not HAS_INT8, reason="GDAL from 3.7 on")
+def test_bytes_that_only_metadata_call_signed_are_refused(make_bands: Make, tmp_path: Path) -> None:
+    """As GDAL 3.6 has written it; later ones cut the negative values."""
+    path = tmp_path / "old.vrt"
+    gdal.Translate(str(path), str(make_bands(BYTES)), format="VRT").FlushCache()
+    mark = '<Metadata domain="IMAGE_STRUCTURE"><MDI key="PIXELTYPE">SIGNEDBYTE</MDI></Metadata></VRTRasterBand>'
+    path.write_text(path.read_text().replace('"Int8"', '"Byte"').replace("</VRTRasterBand>", mark))
+    with pytest.raises(RasterError, match=r"'image'.*old\.vrt.*SIGNEDBYTE"):
+        inspect(str(path), Label(name="image"))
+
+
 @pytest.mark.parametrize(
     ("types", "common"),
     [
