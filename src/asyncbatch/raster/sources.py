@@ -108,7 +108,7 @@ def inspect(path: str, label: Label) -> Inspected:
             path=path,
             location=location,
             types=types,
-            nodata=_nodata(dataset, types, f"input {label}: {path}"),
+            nodata=_read_nodata(dataset, types, f"input {label}: {path}"),
         ),
         grid=Grid(
             columns=dataset.RasterXSize,
@@ -129,7 +129,7 @@ def read_types(dataset: Any, path: str, label: Label) -> tuple[str, ...]:  # noq
         If numpy lacks one of them.
     """
     types = []
-    for band in _bands(dataset):
+    for band in _list_bands(dataset):
         dtype = read_type(band)
         if dtype is None:
             name = gdal().GetDataTypeName(band.DataType)
@@ -170,14 +170,14 @@ def same_projection(one: str, other: str) -> bool:
     return False  # GDAL could not read one of them
 
 
-def _bands(dataset: Any) -> list[Any]:  # noqa: ANN401 - GDAL carries no types
+def _list_bands(dataset: Any) -> list[Any]:  # noqa: ANN401 - GDAL carries no types
     return [dataset.GetRasterBand(number + 1) for number in range(dataset.RasterCount)]
 
 
-def _nodata(dataset: Any, types: Sequence[str], which: str) -> tuple[Number | None, ...]:  # noqa: ANN401 - as above
+def _read_nodata(dataset: Any, types: Sequence[str], which: str) -> tuple[Number | None, ...]:  # noqa: ANN401 - as above
     """Return each band's nodata value as its pixels have it, and warn where none can."""
     declared: list[tuple[str, Number | None]] = []
-    for dtype, band in zip(types, _bands(dataset), strict=True):
+    for dtype, band in zip(types, _list_bands(dataset), strict=True):
         value = None
         with listening():
             value = band.GetNoDataValue()
@@ -186,7 +186,7 @@ def _nodata(dataset: Any, types: Sequence[str], which: str) -> tuple[Number | No
     unfit = [each for each, value in zip(declared, found, strict=True) if each[1] is not None and value is None]
     for dtype, value in dict.fromkeys(unfit):
         message = f"{which} declares the nodata value {value}, which no pixel of type {dtype} can have; it is ignored"
-        warnings.warn(message, stacklevel=4)  # where `prepare` is called
+        warnings.warn(message, stacklevel=2)
     return tuple(found)
 
 
@@ -197,7 +197,7 @@ def _refuse_lost_signs(dataset: Any, types: Sequence[str], files: Sequence[str],
     gdal_translate has made it. A mosaic's files are nearly always of one kind, so the first one is asked.
     """
     if has_signed_byte():
-        if any(is_marked_signed(band) for band in _bands(dataset)):
+        if any(is_marked_signed(band) for band in _list_bands(dataset)):
             raise RasterError(
                 f"{which} has bands of the type Byte that are marked as {SIGNED}, which GDAL {gdal().__version__} "
                 "ignores; make it again with this GDAL, from files of the type Int8"
@@ -208,7 +208,7 @@ def _refuse_lost_signs(dataset: Any, types: Sequence[str], files: Sequence[str],
     source = None
     with listening():
         source = gdal().Open(files[1])
-    if source is not None and any(is_marked_signed(band) for band in _bands(source)):
+    if source is not None and any(is_marked_signed(band) for band in _list_bands(source)):
         raise RasterError(
             f"{which} reads the signed bytes of {files[1]} as unsigned: GDAL {gdal().__version__} loses the sign in a "
             "VRT; use GDAL 3.7, or pass the files themselves"
