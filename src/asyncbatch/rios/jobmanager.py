@@ -14,6 +14,7 @@ from asyncbatch.main.program import Program
 from asyncbatch.processstate import ProcessState
 from asyncbatch.rios import places
 from asyncbatch.rios.choice import Choice
+from asyncbatch.rios.ownprocess import restore_state
 from asyncbatch.rios.pools import POOLS
 
 
@@ -28,7 +29,7 @@ class Job:
 class AWSBatchJobManager(JobManager):
     """Computes the tiles of a round on workers, all of them at once.
 
-    The workers' tiles find the current folder and the environment that main had when the manager was made.
+    All tiles find the current folder and the environment that main had when the manager was made.
 
     Parameters
     ----------
@@ -46,7 +47,7 @@ class AWSBatchJobManager(JobManager):
 
     def __init__(self, numSubJobs: int) -> None:
         super().__init__(numSubJobs)
-        # RIOS makes a manager for each `apply`. What main's own tiles change later is not for those of the workers.
+        # RIOS makes a manager for each `apply`.
         self._state = ProcessState.capture()
         choice = Choice.read(workers=max(1, numSubJobs - 1))
         self._pool = POOLS.borrow(choice)
@@ -60,12 +61,14 @@ class AWSBatchJobManager(JobManager):
     def startAllJobs(self, function: Callable[..., object], jobInputs: Sequence[Any]) -> list[Any]:
         """Send all tiles of a round but the first to the workers, and compute that one here.
 
+        What it changes in this process, folder and environment, is restored afterwards.
+
         Returns
         -------
         list
             The first tile's outputs, and the other tiles' jobs.
         """
-        with self._giving_up_after_errors():
+        with self._giving_up_after_errors(), restore_state():
             jobs: list[Any] = super().startAllJobs(function, jobInputs)
         return jobs
 

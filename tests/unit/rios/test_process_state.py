@@ -45,7 +45,8 @@ def move(folder: Path) -> ProcessState:
 @pytest.fixture(autouse=True)
 def _restored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SCENE", "none")
+    for name in ("SCENE", "HERE"):
+        monkeypatch.setenv(name, "none")
 
 
 @pytest.fixture
@@ -110,18 +111,47 @@ def test_each_apply_of_rios_1_has_a_state_of_its_own(pools: list[Pool], tmp_path
     assert pool.states == wanted
 
 
-def test_what_mains_tile_does_to_its_process_is_not_for_the_workers_tiles(pools: list[Pool], tmp_path: Path) -> None:
-    here = os.getpid()
+def test_what_mains_tile_does_to_its_process_is_for_no_other_tile(pools: list[Pool], tmp_path: Path) -> None:
+    """Neither for those of the workers nor for main's own of later rounds; nor is it left to the script."""
+    of_main = []
 
     def moving(number: int, _outputs: object) -> None:
         if number == 0:
-            assert os.getpid() == here
+            of_main.append(ProcessState.capture())
             move(tmp_path / "elsewhere")
+            del os.environ["HERE"]
 
+    os.environ["HERE"] = "yes"
     wanted = move(tmp_path / "first")
     run_apply_of_rios_1(moving, rounds=3)
-    assert ProcessState.capture() != wanted
     assert pools[0].states == [wanted] * 6
+    assert of_main == [wanted] * 3
+    assert ProcessState.capture() == wanted
+
+
+def test_a_folder_that_mains_tile_has_renamed_is_still_the_current_one(pools: list[Pool], tmp_path: Path) -> None:
+    def renaming(number: int, _outputs: object) -> None:
+        if number == 0:
+            os.chdir("/")
+            (tmp_path / "first").rename(tmp_path / "renamed")
+
+    move(tmp_path / "first")
+    run_apply_of_rios_1(renaming)
+    assert Path.cwd() == tmp_path / "renamed"
+    assert pools
+
+
+def test_mains_process_is_restored_after_an_error(pools: list[Pool], tmp_path: Path) -> None:
+    def failing(number: int, _outputs: object) -> None:
+        if number == 0:
+            move(tmp_path / "elsewhere")
+            raise ValueError(number)
+
+    wanted = move(tmp_path / "first")
+    with pytest.raises(ValueError, match="0"):
+        run_apply_of_rios_1(failing)
+    assert ProcessState.capture() == wanted
+    assert pools
 
 
 @rios_2
