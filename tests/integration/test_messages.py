@@ -54,6 +54,10 @@ def texts_on(endpoint: Endpoint, queue: str) -> list[str]:
     return [message["Body"] for message in answer.get("Messages", [])]
 
 
+def count_refused(caplog: pytest.LogCaptureFixture) -> int:
+    return sum(getattr(record, "action", "") == "message_refused" for record in caplog.records)
+
+
 def test_messages_that_are_not_the_runs_are_refused(
     endpoint: Endpoint, team: Team, gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -71,9 +75,7 @@ def test_messages_that_are_not_the_runs_are_refused(
         gate.open()
         assert first.result() == 0
         assert list(pool.map(double, range(50))) == [2 * tile for tile in range(50)]
-        eventually(
-            lambda: sum(getattr(record, "action", "") == "message_refused" for record in caplog.records) == 4 + 2 * 3
-        )
+        eventually(lambda: count_refused(caplog) == 4 + 2 * 3)
         eventually(lambda: sum("message_refused" in output.line for output in team.output) == 3 + 2 * 4)
         assert pool.status().tiles_done == 51
         assert pool.status().workers_up == 1
@@ -133,5 +135,5 @@ def test_a_run_on_the_stacks_own_queues_is_not_disturbed_by_one_that_died(
     put(account, result_queue, answers(DEAD, WRONG_KEY))
     with BatchExecutor(2, launcher=team.launcher(), settings=settings) as pool:
         assert list(pool.map(double, range(20))) == [2 * tile for tile in range(20)]
-        eventually(lambda: sum(getattr(record, "action", "") == "message_refused" for record in caplog.records) >= 3)
+        eventually(lambda: count_refused(caplog) >= 3)
         eventually(lambda: sum("message_refused" in output.line for output in team.output) >= 4)

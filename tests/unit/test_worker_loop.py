@@ -148,7 +148,7 @@ def start(queues: Queues, failures: dict[int, Exception]) -> Worker:
         sender=queues,
         blobs=Alive(),
         idle_timeout=60.0,
-        lifeline=False,
+        lifeline="",
         requests=dict,
     )
 
