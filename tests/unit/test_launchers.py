@@ -1,5 +1,6 @@
 """What workers write, on its way through main."""
 
+import logging
 import os
 import sys
 import threading
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncbatch.main.output import LineSplitter, StderrWriter
+from asyncbatch.main.output import LineSplitter, StderrWriter, show_warnings
 
 KEPT = 65536
 """Characters that are kept back at most, waiting for a line's end."""
@@ -180,3 +181,53 @@ def test_a_stderr_that_was_replaced_is_written_to(monkeypatch: pytest.MonkeyPatc
     writer.write("b")
     writer.close(10.0)
     assert notebook.text == "a\nb\n"
+
+
+def unconfigure(monkeypatch: pytest.MonkeyPatch) -> logging.Logger:
+    """Return the root logger, without the handlers that pytest puts there before each test."""
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    return root
+
+
+@pytest.mark.anyio
+async def test_warnings_of_several_pools_are_shown_once(
+    pipe: tuple[int, TextIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_stderr(pipe[1], monkeypatch)
+    unconfigure(monkeypatch)
+    log = logging.getLogger("asyncbatch.main.flow")
+    async with show_warnings():
+        async with show_warnings():
+            log.info("not this")
+            log.warning("of %d pools", 2)
+        log.warning("of one pool")
+    assert drain(pipe[0]) == b"of 2 pools\nof one pool\n"
+
+
+@pytest.mark.anyio
+async def test_warnings_go_to_the_users_handlers_alone_where_there_are_any(
+    pipe: tuple[int, TextIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_stderr(pipe[1], monkeypatch)
+    records: list[str] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            records.append(record.getMessage())
+
+    unconfigure(monkeypatch).addHandler(Handler())
+    async with show_warnings():
+        logging.getLogger("asyncbatch.main.flow").warning("for the user")
+    assert (records, drain(pipe[0])) == (["for the user"], b"")
+
+
+@pytest.mark.anyio
+async def test_a_warning_does_not_fail_with_a_closed_stderr(
+    pipe: tuple[int, TextIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_stderr(pipe[1], monkeypatch)
+    unconfigure(monkeypatch)
+    pipe[1].close()
+    async with show_warnings():
+        logging.getLogger("asyncbatch.main.flow").warning("nobody reads this")

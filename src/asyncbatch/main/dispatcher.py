@@ -25,6 +25,7 @@ from asyncbatch.main.batch import BatchLauncher
 from asyncbatch.main.crew import Crew, Retries, workers_for
 from asyncbatch.main.flow import Flow
 from asyncbatch.main.launchers import Launcher, SubprocessLauncher
+from asyncbatch.main.output import show_warnings
 from asyncbatch.main.program import Program, ProgramCache, encode_arguments
 from asyncbatch.main.run import Cleanup, Run, open_run, user
 from asyncbatch.main.ticket import Ticket, wait_for
@@ -101,6 +102,7 @@ class Dispatcher:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(show_warnings())
             session = await stack.enter_async_context(
                 open_session(
                     region=self._settings.region,

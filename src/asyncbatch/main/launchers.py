@@ -19,7 +19,7 @@ from anyio.abc import TaskGroup
 from asyncbatch.errors import WorkersNotStarted
 from asyncbatch.folders import FOLDER, make_run_folder, remove
 from asyncbatch.main.crew import WorkerState
-from asyncbatch.main.output import LineSplitter, StderrWriter
+from asyncbatch.main.output import FLUSH, LineSplitter, StderrWriter
 from asyncbatch.processes import ChildProcess, identify
 from asyncbatch.processstate import list_inherited_changes
 
@@ -36,9 +36,6 @@ _TERM_GRACE: Final = 2.0
 
 _KILL_GRACE: Final = 2.0
 """Seconds after SIGKILL in which a process is gone, unless it hangs in the kernel."""
-
-_FLUSH: Final = 2.0
-"""Seconds that stderr has at the end to take what workers wrote."""
 
 _LAST_CHUNKS: Final = 16
 """Chunks read after a worker's end. All that a pipe holds comes first; a process that left its group may write on."""
@@ -232,7 +229,7 @@ class SubprocessLauncher:
             self._read_rest(name, worker)
             worker.process.close()
         writer, self._writer = self._writer, StderrWriter()
-        await anyio.to_thread.run_sync(writer.close, _FLUSH)
+        await anyio.to_thread.run_sync(writer.close, FLUSH)
         folder, self._folder = self._folder, None
         if folder is not None:
             await _remove(folder)

@@ -1,12 +1,22 @@
 """What workers write: cut into lines, and passed on to stderr without ever holding up the event loop."""
 
 import codecs
+import logging
 import os
 import select
 import sys
 import threading
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
+
+import anyio
+
+FLUSH: Final = 2.0
+"""Seconds that stderr has at the end to take what is queued."""
+
+_LOGGER: Final = logging.getLogger("asyncbatch")
 
 _LONGEST: Final = 65536
 """Characters of a line that are kept back for its end; a longer one is passed on in parts."""
@@ -140,6 +150,37 @@ class StderrWriter:
                 text += self._lines.popleft()
             self._size -= len(text)
             return text
+
+
+class LastResort(logging.Handler):
+    """Shows main's warnings where nobody has configured logging, as Python does, but by a `StderrWriter`.
+
+    Python's own last resort waits for a stderr that nobody reads, and fails in the middle of the run if it is closed.
+    """
+
+    def __init__(self, writer: StderrWriter) -> None:
+        super().__init__(logging.WARNING)
+        self._writer = writer
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue a record, unless somebody else shows it: a handler of the user's, or of another pool."""
+        first, *others = (*_LOGGER.handlers, *logging.getLogger().handlers)
+        if first is self and all(isinstance(other, LastResort) for other in others):
+            self._writer.write(self.format(record))
+
+
+@asynccontextmanager
+async def show_warnings() -> AsyncIterator[None]:
+    """Show main's warnings for the time of the block without ever waiting for stderr."""
+    writer = StderrWriter()
+    handler = LastResort(writer)
+    _LOGGER.addHandler(handler)
+    try:
+        yield
+    finally:
+        _LOGGER.removeHandler(handler)
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(writer.close, FLUSH)
 
 
 def _write(text: str) -> None:
