@@ -1,5 +1,6 @@
 """Whatever ends main, and however: nothing of its run is left."""
 
+import os
 import signal
 from typing import Final
 
@@ -115,6 +116,61 @@ def test_local_mode_is_gone_when_main_is_killed(team: Team, gate: Gate, script: 
     assert team.slots()
     main.kill()
     eventually(lambda: not processes(team.mark))
+
+
+FORKS: Final = {
+    "os.fork": "if not os.fork(): time.sleep(60); os._exit(0)",
+    "multiprocessing": "get_context('fork').Process(target=time.sleep, args=(60,)).start()",
+    "a tile that prints": "pool.submit(chatter); time.sleep(1); os.fork() or time.sleep(60)",
+}
+
+
+@pytest.mark.usefixtures("swept")
+@pytest.mark.parametrize("fork", FORKS)
+def test_workers_leave_when_main_is_killed_though_a_fork_of_it_lives(
+    team: Team, gate: Gate, script: Script, fork: str
+) -> None:
+    main = script(
+        HEAD
+        + f"""
+import os
+from multiprocessing import get_context
+
+def chatter():
+    (here / "started-chatter-").touch()
+    while True: print("x" * 999)
+
+with {POOL} as pool:
+    futures = [pool.submit(hold, tile) for tile in range(6)]
+    {FORKS[fork]}
+    (here / "forked").touch()
+    futures[0].result()
+"""
+    )
+    eventually(lambda: gate.started() and (gate.folder / "forked").exists(), within=20)
+    main.kill()
+    main.wait()
+    eventually(lambda: not team.workers() and not team.slots(), within=5)
+    (forked,) = processes(team.mark)
+    os.kill(forked, signal.SIGKILL)
+
+
+@pytest.mark.usefixtures("swept")
+@pytest.mark.parametrize("killed", [("worker",), ("main",), ("worker", "main"), ("main", "worker")])
+def test_no_temporary_file_is_left_whoever_is_killed(
+    team: Team, gate: Gate, script: Script, killed: tuple[str, ...]
+) -> None:
+    folder = gate.folder / "temporary"
+    folder.mkdir()
+    main = script(HEAD + f"with {POOL} as pool: pool.submit(hold, 0).result()", TMPDIR=str(folder))
+    eventually(gate.started, within=20)
+    assert [path for path in folder.rglob("*") if path.is_file()]  # the program
+    for name in killed:
+        os.kill(main.pid if name == "main" else team.workers()[0], signal.SIGKILL)
+    if "main" not in killed:
+        gate.open()
+        assert main.wait(timeout=30) == 0
+    eventually(lambda: not list(folder.iterdir()))
 
 
 @pytest.mark.usefixtures("swept")

@@ -22,11 +22,12 @@ import traceback
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import numpy as np  # noqa: F401 - nearly every tile needs it, so it is loaded before the first one comes
 
-from asyncbatch import codec
+from asyncbatch import codec, folders
 from asyncbatch.processstate import ProcessState
 from asyncbatch.worker.baseline import Baseline
 from asyncbatch.worker.failures import describe_failure
@@ -146,6 +147,7 @@ def _end_fork(error: BaseException | None) -> NoReturn:
 
 def _listen(connection: socket.socket, commands: _Commands, folder: str) -> None:
     """Pass on the worker's commands; end the process when there will be no more."""
+    run_folder = os.environ.get(folders.FOLDER)
     try:
         while True:
             head_length, body_length = HEADER.unpack(_exactly(connection, HEADER.size))
@@ -154,6 +156,8 @@ def _listen(connection: socket.socket, commands: _Commands, folder: str) -> None
     except OSError:
         # A worker that was killed has not removed its temporary folder.
         shutil.rmtree(folder, ignore_errors=True)
+        if run_folder:
+            folders.leave(Path(folder), Path(run_folder))
         os._exit(0)
 
 
