@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 import anyio
 import pytest
@@ -25,6 +26,12 @@ def slowly(tile: int) -> int:
 def deadly(tile: int) -> int:
     os.kill(os.getppid(), signal.SIGKILL)
     return tile
+
+
+def make_python(file: Path) -> None:
+    """Make a file run the interpreter."""
+    file.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    file.chmod(0o755)
 
 
 def ends(launcher: SubprocessLauncher) -> list[str]:
@@ -64,6 +71,24 @@ def test_workers_that_all_die_end_the_run(endpoint: Endpoint, team: Team, gate: 
             future.result()
         with pytest.raises(WorkersLost):
             pool.submit(slowly, 1).result()
+
+
+def test_a_launcher_that_fails_beside_a_living_worker_is_tried_again(
+    endpoint: Endpoint, team: Team, gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
+    python = gate.folder / "python"
+    make_python(python)
+    with BatchExecutor(2, launcher=team.launcher(python=str(python)), settings=endpoint.settings()) as pool:
+        futures = [pool.submit(gate, tile) for tile in "ab"]
+        eventually(lambda: gate.started("a") and gate.started("b"))
+        python.unlink()
+        os.kill(team.workers()[0], signal.SIGKILL)
+        eventually(lambda: [record for record in caplog.records if getattr(record, "action", "") == "launcher_failed"])
+        assert len(team.workers()) == 1
+        make_python(python)
+        eventually(lambda: pool.status().workers_up == 2)
+        gate.open()
+        assert [future.result(timeout=60) for future in futures] == ["a", "b"]
 
 
 def test_killed_slots_are_replaced_and_their_tiles_computed_again(endpoint: Endpoint, team: Team, gate: Gate) -> None:
