@@ -154,7 +154,7 @@ async def test_kill_ends_the_whole_group(start: Callable[[str], ChildProcess], t
 async def test_output_ends_when_nobody_can_write_any_more_or_when_it_is_closed(
     start: Callable[[str], ChildProcess], team: Team
 ) -> None:
-    child = start("echo one; echo two >&2; setsid sleep 60 & echo three")
+    child = start("echo one; echo two >&2; setsid sh -c 'echo three; exec sleep 60' & read line")
     found, over = b"", anyio.Event()
     async with anyio.create_task_group() as group:
 
@@ -165,8 +165,10 @@ async def test_output_ends_when_nobody_can_write_any_more_or_when_it_is_closed(
             over.set()
 
         group.start_soon(listen)
-        await child.wait()
         await soon(lambda: found.split() == [b"one", b"two", b"three"])
+        child.terminate()
+        await child.wait()
+        await anyio.wait_all_tasks_blocked()
         assert not over.is_set()  # a process that has left the group may still write
         child.close()
         await over.wait()
