@@ -317,7 +317,7 @@ class Dispatcher:
         return self._crew.resize(workers_for(backlog, slots=slots, most=most))
 
     async def _end(self) -> None:
-        """Send the workers home: idle ones leave by themselves, others are ended."""
+        """Stop the workers: idle ones leave by themselves, others are ended."""
         unfinished = self._flow.busy or self._flow.failure is not None
         self._ending = True
         self._flow.end()
@@ -325,5 +325,6 @@ class Dispatcher:
             with anyio.move_on_after(_HURRIED_GRACE if unfinished else _GRACE):
                 await self._flow.dismissed()
         except AsyncBatchError as error:
-            log.warning("sentinels failed", extra={"action": "sentinels_failed", "why": error})
-        await self._launcher.stop()
+            log.warning("workers were not told to stop: %s", error, extra={"action": "sentinels_failed"})
+        finally:
+            await self._launcher.stop()

@@ -137,12 +137,12 @@ class Flow:
             if isinstance(error, AsyncBatchError):
                 self.abandon(error)
                 return
+            broken = RunError(f"the run failed unexpectedly: {type(error).__name__}: {error}")
+            broken.__cause__ = error
+            self.abandon(broken)  # before anything is logged: a log handler of the user's may raise
             log.error(  # noqa: TRY400 - of a group's traceback only its first error's tells anything
                 "unexpected error: %r", error, extra={"action": "unexpected_error"}, exc_info=error
             )
-            broken = RunError(f"the run broke down: {type(error).__name__}: {error}")
-            broken.__cause__ = error
-            self.abandon(broken)
 
     def _expecting(self) -> bool:
         return bool(self._tickets) or not self._crew.came_up or self._ending
