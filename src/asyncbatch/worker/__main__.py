@@ -81,10 +81,10 @@ async def _work(environment: WorkerEnvironment) -> int:
             return _REFUSED
         with tempfile.TemporaryDirectory(prefix="asyncbatch-") as folder:
             worker = await _worker(environment, manifest, session, objects, sender, Path(folder))
-            await worker.tiles.slots.start()
-            await sender.send(manifest.result_queue, [greeting])
-            async with _watched_machine(environment.metadata_url):
-                stop = await worker.run()
+            async with worker.tiles.slots.running():
+                await sender.send(manifest.result_queue, [greeting])
+                async with _watched_machine(environment.metadata_url):
+                    stop = await worker.run()
     return {Stop.TERMINATED: _TERMINATED, Stop.BROKEN: _BROKEN}.get(stop, 0)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import anyio
-from anyio.abc import Process, UNIXSocketStream
+from anyio.abc import Process, TaskGroup, UNIXSocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from asyncbatch.errors import AsyncBatchError
@@ -64,15 +64,19 @@ class Slot:
     """Of the last command: its answer has the same."""
     usable: bool = True
     """Whether it may compute another tile."""
+    _current: anyio.CancelScope | None = None
+    """Of the exchange under way."""
 
     @classmethod
-    async def start(cls, folder: Path) -> Self:
+    async def start(cls, folder: Path, group: TaskGroup) -> Self:
         """Start a child process and return it when it is ready.
 
         Parameters
         ----------
         folder : Path
             Where its temporary files go: it may end by a signal, and somebody else must remove them.
+        group : TaskGroup
+            Where its process is watched.
 
         Raises
         ------
@@ -92,6 +96,7 @@ class Slot:
             )
         stream = await UNIXSocketStream.from_socket(ours)
         slot = cls(_process=process, _socket=stream, _reader=BufferedByteReceiveStream(stream))
+        group.start_soon(slot._watch)
         try:
             with anyio.fail_after(_START_TIMEOUT):
                 await slot._exchange(b"", b"")
@@ -137,8 +142,7 @@ class Slot:
         The process's end ends the exchange: the socket may outlive it, in a process that the tile has forked.
         """
         found, protest = None, ""
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._watch, group.cancel_scope)
+        with anyio.CancelScope() as self._current:
             try:
                 await self._socket.send(head)
                 await self._socket.send(payload)
@@ -147,7 +151,7 @@ class Slot:
                 pass  # the process says why
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 protest = f"the slot's process sent a wrong answer: {error}"
-            group.cancel_scope.cancel()
+        self._current = None
         if found is None:
             raise SlotDiedError(protest or await self._obituary())
         return found
@@ -160,10 +164,11 @@ class Slot:
             raise ValueError(f"it answers command {head['number']}, not {self._number}")
         return head, content
 
-    async def _watch(self, exchange: anyio.CancelScope) -> None:
+    async def _watch(self) -> None:
         await self._process.wait()
         await anyio.sleep(_DEATH_GRACE)
-        exchange.cancel()
+        if self._current is not None:
+            self._current.cancel()
 
     async def _obituary(self) -> str:
         """Return how the process ended."""
@@ -199,11 +204,17 @@ class Slots:
         self._reserving = anyio.Lock()
         self._reservations = 0
 
-    async def start(self) -> None:
-        """Start all child processes, so that the first tiles need not wait for them."""
-        async with anyio.create_task_group() as group:
-            for _ in range(self.count):
-                group.start_soon(self._start_one)
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Have all child processes while the block runs; they start together, so that the first tiles need not wait."""
+        async with anyio.create_task_group() as watching:
+            self._watching = watching
+            async with anyio.create_task_group() as starting:
+                for _ in range(self.count):
+                    starting.start_soon(self._start_one)
+            yield
+            await self.stop()
+            watching.cancel_scope.cancel()
 
     async def stop(self) -> None:
         """End all idle child processes; those that compute end with their tile's task."""
@@ -266,7 +277,7 @@ class Slots:
             if slot.alive:
                 return slot
             await slot.kill()
-        return await Slot.start(self._folder)
+        return await Slot.start(self._folder, self._watching)
 
     async def _start_one(self) -> None:
-        self._idle.append(await Slot.start(self._folder))
+        self._idle.append(await Slot.start(self._folder, self._watching))
