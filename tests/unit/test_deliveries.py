@@ -108,8 +108,8 @@ async def test_closing_deletes_what_is_done_and_returns_the_rest() -> None:
 
 async def test_a_queue_that_is_gone_is_told() -> None:
     queue = Queue()
-    told = anyio.Event()
-    deliveries = Deliveries("tasks", queue, lease=LEASE, on_gone=told.set)
+    known = anyio.Event()
+    deliveries = Deliveries("tasks", queue, lease=LEASE, on_gone=known.set)
     queue.faults = [QueueGone("gone")]
     await deliveries.nack(["a"])
-    assert told.is_set()
+    assert known.is_set()

@@ -82,7 +82,7 @@ class Queues:
 
 
 class Tiles:
-    """Stands for what computes: each tile may fail in a way of its own."""
+    """Stands for what computes: each tile may fail in its own way."""
 
     def __init__(self, failures: dict[int, Exception]) -> None:
         self.failures = failures

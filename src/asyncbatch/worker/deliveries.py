@@ -26,7 +26,7 @@ class Deliveries:
     queue : str
         The task queue's URL.
     keeper : KeepMessages
-        A client of its own: long polls must not starve renewals.
+        A client that nothing else uses: long polls must not starve renewals.
     lease : float
         Seconds that a lease lasts.
     on_gone : callable

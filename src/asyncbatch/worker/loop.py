@@ -28,7 +28,7 @@ _UNANNOUNCED: Final = 2 * BATCH_LIMIT  # results in memory on their way out, bef
 _LEAVE_TIMEOUT: Final = 10.0  # of the 30 s between SIGTERM and SIGKILL
 _DISK_FAILURES: Final = 3  # in a row, after which a worker is of no use where it is
 _UNEXPECTED: Final = 5.0  # seconds for which a tile is left to others after an error of ours
-_CHECKS: Final = 4  # of main's sign of life, in a run lease's time
+_CHECKS: Final = 4  # of main's heartbeat, in a run lease's time
 
 
 class Stop(Enum):
@@ -43,13 +43,13 @@ class Stop(Enum):
 
 @dataclass(kw_only=True)
 class Worker:
-    """Receives tiles until told to stop."""
+    """Receives tiles until it is to stop."""
 
     manifest: Manifest
     tiles: Tiles
     receiver: ReceiveMessages
     keeper: KeepMessages
-    """A client of its own, for heartbeats and deletions: long polls must not starve them."""
+    """A client for renewals and deletions alone: long polls must not starve them."""
     sender: SendMessages
     blobs: AgeOfBlob
     idle_timeout: float
@@ -251,7 +251,7 @@ class Worker:
                 await self.tiles.results.aclose()
                 await self._deliveries.aclose()
                 await self._say_goodbye()
-            except AwsError as error:  # leases end by themselves, and main sees workers go without a word
+            except AwsError as error:  # leases end by themselves, and main sees workers go that say nothing
                 log.warning("goodbye failed", extra={"action": "goodbye_failed", "why": error})
 
     async def _say_goodbye(self) -> None:

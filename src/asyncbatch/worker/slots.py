@@ -1,7 +1,7 @@
 """Slots: child processes, each of which computes one tile at a time.
 
 Not `anyio.to_process`: there, whatever a C library or a subprocess of the user's function writes to stdout breaks
-the protocol, the child's output is thrown away, and a dead child's signal is not told.
+the protocol, the child's output is thrown away, and a dead child's signal is not known.
 """
 
 import json

@@ -73,7 +73,7 @@ class Tiles:
     computed: int = 0
     busy_seconds: float = 0.0
     disk_failures: int = 0
-    """Attempts in a row that this machine's disk, or another resource of its own, has failed."""
+    """Attempts in a row that this machine's disk, or another of its resources, has failed."""
 
     async def judge(self, task: Task, deliveries: int) -> Delivery:
         """Return which attempt at a tile this is to be."""
