@@ -1,7 +1,8 @@
 """A test that hangs fails by itself, with the stacks of all processes that it started; the tests after it go on.
 
-Each of a test's phases (setup, call, teardown) has a limit, by its folder or by ``@pytest.mark.limit(seconds)`` for
-the call. Time in which processes of this machine wait for a processor does not count, up to a multiple of the limit.
+Each of a test's phases (setup, call, teardown) has a limit, by its folder or by ``@pytest.mark.limit(seconds)``, which
+can lower that of the call only. Time in which processes of this machine wait for a processor does not count, up to a
+multiple of the limit.
 
 The stacks of other processes come from `faulthandler`, which `tests/stacks/sitecustomize.py` registers in each: so the
 processes of tests need PYTHONPATH and `VARIABLE` in their environment, which they inherit or take from `variables()`.
@@ -67,18 +68,17 @@ class Watchdog:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
-        with self._limited(item, "setup", _limit(item)):
+        with self._limited(item, "setup", max(_folder_limit(item), _limit(item))):
             yield
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
-        marker = item.get_closest_marker("limit")
-        with self._limited(item, "call", marker.args[0] if marker else _limit(item)):
+        with self._limited(item, "call", _limit(item)):
             yield
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, None, None]:
-        with self._limited(item, "teardown", _limit(item)):
+        with self._limited(item, "teardown", max(_folder_limit(item), _limit(item))):
             yield
 
     def pytest_enter_pdb(self) -> None:
@@ -187,6 +187,11 @@ def _join_equal(text: str) -> str:
 
 
 def _limit(item: pytest.Item) -> float:
+    marker = item.get_closest_marker("limit")
+    return float(marker.args[0]) if marker else _folder_limit(item)
+
+
+def _folder_limit(item: pytest.Item) -> float:
     return next((_LIMITS[folder] for folder in item.path.parts if folder in _LIMITS), _LIMIT)
 
 

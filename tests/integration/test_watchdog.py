@@ -9,6 +9,8 @@ from typing import Final
 
 import pytest
 
+pytestmark = pytest.mark.limit(600)  # a whole pytest runs in the setup of the first
+
 REPOSITORY: Final = Path(__file__).parents[2]
 HANGING: Final = " - tests.watchdog.HangingError: "
 
