@@ -144,7 +144,7 @@ class TileError(AsyncBatchError):
     worker : str
         Id of the worker that computed it.
     attempt : int
-        Which delivery of the tile this was, from 1.
+        Which attempt at the tile this was, from 1.
     remote_traceback : str
         The worker's traceback, as text.
     log_stream : str
@@ -197,7 +197,7 @@ class TileLost(AsyncBatchError):
     tile : int
         Index of the tile in its run, from 0.
     attempts : int
-        Deliveries that were made.
+        Attempts that were made.
     worker : str
         Id of the last worker that held it, if known.
     log_stream : str

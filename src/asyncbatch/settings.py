@@ -53,13 +53,13 @@ class Settings:
     lease: float = 30.0
     """How long a worker holds a tile without renewing it: the delay until a dead worker's tile is given to another."""
     run_lease: float = 120.0
-    """How long workers go on without a sign of life from main."""
+    """How long workers go on without a heartbeat from main."""
     idle_timeout: float = 300.0
     """How long a worker waits for a tile before it leaves."""
     start_timeout: float | None = None
     """How long to wait for the first worker; by default the launcher's own figure."""
     max_attempts: int = 5
-    """Deliveries of a tile before it is given up as lost."""
+    """Attempts at a tile before it is given up as lost."""
     window: int | None = None
     """Tiles between their sending and their result at one time; by default by the number of slots."""
     queues: Queues = "run"
