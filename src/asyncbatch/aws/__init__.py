@@ -1,1 +1,1 @@
-"""The edge to AWS: the one place that imports aioboto3, and where its errors are translated."""
+"""The edge to AWS: the one place that imports aiobotocore, and where its errors are translated."""

@@ -8,8 +8,8 @@ from difflib import get_close_matches
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import aioboto3
 from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
 
 from asyncbatch.aws.errors import translated
 from asyncbatch.errors import EndpointUnreachable
@@ -91,7 +91,9 @@ class AwsSession:
         )
         with translated(f"opening {service} in {self.region}"):
             client = await self._stack.enter_async_context(
-                self._session.client(service, region_name=self.region, endpoint_url=self.endpoint_url, config=config)
+                self._session.create_client(
+                    service, region_name=self.region, endpoint_url=self.endpoint_url, config=config
+                )
             )
         client.meta.events.register("request-created", self._count)
         return client
@@ -114,11 +116,9 @@ async def open_session(
     """
     async with AsyncExitStack() as stack:
         with translated("reading the AWS configuration"):
-            session = aioboto3.Session(
-                region_name=region,
-                aws_access_key_id=credentials.access_key if credentials else None,
-                aws_secret_access_key=credentials.secret_key if credentials else None,
-            )
+            session = get_session()
+            if credentials:
+                session.set_credentials(credentials.access_key, credentials.secret_key)
         opened = AwsSession(region=region, endpoint_url=endpoint_url, _session=session, _stack=stack)
         try:
             yield opened
