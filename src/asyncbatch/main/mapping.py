@@ -42,6 +42,7 @@ def map_eagerly(
     timeout : float or None
         Seconds from now in which each result must have come.
     """
+    run.start_feeding()  # here and not in the thread: the pool may be shut down before that has begun
     feeder = _Feeder(run, submit, tiles)
     results = feeder.read(_deadline(timeout))
     weakref.finalize(results, feeder.forget).atexit = False
@@ -103,16 +104,15 @@ class _Feeder:
     def feed(self) -> None:
         """Feed all tiles; an error of the input is raised where its result would have been read."""
         try:
-            with self._run.feeding():
-                for args in self._tiles:
-                    if not self._wait_for_room():
-                        self._error = self._run.dispatcher.failure or RunClosed(
-                            "the pool was shut down before this tile"
-                        )
-                        break
-                    self._add(self._submit(args))
+            for args in self._tiles:
+                if not self._wait_for_room():
+                    self._error = self._run.dispatcher.failure or RunClosed("the pool was shut down early")
+                    break
+                self._add(self._submit(args))
         except BaseException as error:  # noqa: BLE001 - the input is the user's code
             self._error = error
+        finally:
+            self._run.stop_feeding()
         with self._changed:
             self._fed = True
             self._changed.notify_all()
@@ -122,8 +122,8 @@ class _Feeder:
     def read(self, deadline: float | None) -> Iterator[Any]:
         """Yield the results; when the iterator is closed before its end, the other tiles are cancelled."""
         try:
-            while (ticket := self._next(deadline)) is not None:
-                yield self._take(ticket, deadline)
+            while self._wait_for_tile(deadline):
+                yield self._take(deadline)  # not kept here: the caller may drop a result before the next comes
             if self._error is not None:
                 raise self._error
         finally:
@@ -166,15 +166,18 @@ class _Feeder:
             self._unread += 0 if ticket is None else ticket.result_size
             self._changed.notify_all()
 
-    def _next(self, deadline: float | None) -> Ticket | None:
-        """Wait for the next tile to be fed; return None if there is no more."""
+    def _wait_for_tile(self, deadline: float | None) -> bool:
+        """Wait for the next tile to be fed; return False if there is no more."""
         with self._changed:
             while not self._entries and not self._fed:
                 if not self._changed.wait(_seconds_left(deadline)):
                     raise TimeoutError
-            return self._entries.popleft() if self._entries else None
+            return bool(self._entries)
 
-    def _take(self, ticket: Ticket, deadline: float | None) -> Any:  # noqa: ANN401 - whatever the user's function returns
+    def _take(self, deadline: float | None) -> Any:  # noqa: ANN401 - whatever the user's function returns
+        """Return the next tile's result."""
+        with self._changed:
+            ticket = self._entries.popleft()
         try:
             return ticket.future.result(_seconds_left(deadline))
         finally:

@@ -6,9 +6,9 @@ import signal
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from typing import Final
 
 import anyio
@@ -123,18 +123,23 @@ class RunThread:
         if not self._call(self.dispatcher.enqueue, ticket):
             raise RunClosed(_CLOSED)
 
-    @contextmanager
-    def feeding(self) -> Iterator[None]:
-        """Keep the run open while the block hands over tiles that were accepted before its end."""
+    def start_feeding(self) -> None:
+        """Keep the run open until `stop_feeding` for tiles that are accepted before its end and handed over later.
+
+        Raises
+        ------
+        RunClosed
+            If tiles can't be submitted any more.
+        """
         with self._lock:
             self.check_open()
             self._feeders += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._feeders -= 1
-                self._close_if_over()
+
+    def stop_feeding(self) -> None:
+        """Note that all of those tiles have been handed over."""
+        with self._lock:
+            self._feeders -= 1
+            self._close_if_over()
 
     def end(self) -> None:
         """Take no more tiles, and end the run when those that it has are done. Does not wait."""
