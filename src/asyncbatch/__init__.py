@@ -4,6 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    __version__: str
+
     from asyncbatch.errors import AsyncBatchError as AsyncBatchError
     from asyncbatch.errors import TileError as TileError
     from asyncbatch.errors import TileLost as TileLost
@@ -43,10 +45,12 @@ def __getattr__(name: str) -> object:
     A slot (the child process that runs a tile) imports this package but none of the AWS libraries,
     which would cost it half a second and 40 MB.
     """
+    if name == "__version__":
+        return import_module("importlib.metadata").version("asyncbatch")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    return [*globals(), *__all__, "__version__"]

@@ -4,17 +4,12 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptio
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from asyncbatch.cli import arguments as read
 from asyncbatch.cli import functions
-from asyncbatch.cli.bar import Bar
-from asyncbatch.cli.lines import Lines
-from asyncbatch.cli.progress import Display
-from asyncbatch.raster.apply import carry_out, prepare
 
 if TYPE_CHECKING:
     from asyncbatch import BatchExecutor
+    from asyncbatch.cli.progress import Display
 
 HELP = "apply a function to rasters, tile by tile"
 
@@ -121,6 +116,9 @@ def run(arguments: Namespace) -> None:
         other, nodata = read.other(arguments.other), read.nodata(arguments.nodata)
     except ArgumentTypeError as error:
         arguments.parser.error(str(error))
+    # Imported here: numpy takes a fifth of a second, which --help should not wait for.
+    from asyncbatch.raster.apply import carry_out, prepare  # noqa: PLC0415 - as said above
+
     function = functions.load(arguments.function)
     prepared = prepare(
         read.files(arguments.inputs),
@@ -140,8 +138,13 @@ def run(arguments: Namespace) -> None:
             display.watch(None)
 
 
-def chosen_display() -> Display:
+def chosen_display() -> "Display":
     """Return a bar where someone is looking, and lines where a file or a pipe is being filled."""
+    from rich.console import Console  # noqa: PLC0415 - as in `run`
+
+    from asyncbatch.cli.bar import Bar  # noqa: PLC0415
+    from asyncbatch.cli.lines import Lines  # noqa: PLC0415
+
     console = Console(stderr=True)
     return Bar(console) if console.file.isatty() and not console.is_dumb_terminal else Lines()
 

@@ -4,9 +4,10 @@ import ast
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from asyncbatch.raster.dtypes import Number
+if TYPE_CHECKING:  # numpy takes a fifth of a second, which --help should not wait for
+    from asyncbatch.raster.dtypes import Number
 
 
 def stack_options(parser: ArgumentParser) -> None:
@@ -71,7 +72,7 @@ def files(pairs: Sequence[tuple[str, str]]) -> dict[str, str | list[str]]:
     return {name: paths if len(paths) > 1 else paths[0] for name, paths in gathered.items()}
 
 
-def nodata(texts: Sequence[str]) -> Number | dict[str, Number | None] | None:
+def nodata(texts: Sequence[str]) -> "Number | dict[str, Number | None] | None":
     """Read a nodata value for all outputs, or ``name=value`` for single ones.
 
     Raises
@@ -89,7 +90,7 @@ def nodata(texts: Sequence[str]) -> Number | dict[str, Number | None] | None:
     return values or None
 
 
-def number(text: str) -> Number:
+def number(text: str) -> "Number":
     """Read a number; a whole one exactly, whatever its size.
 
     Raises
@@ -128,7 +129,7 @@ def literal(text: str) -> object:
         return text
 
 
-def refuse_twice(name: str, values: dict[str, object] | dict[str, Number | None]) -> None:
+def refuse_twice(name: str, values: "dict[str, object] | dict[str, Number | None]") -> None:
     """Refuse a name that has a value already.
 
     Raises

@@ -5,7 +5,8 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from asyncbatch.cli import apply, doctor, jobs, run, runs, stack
+from asyncbatch.cli import apply, completion, doctor, jobs, run, runs, stack
+from asyncbatch.cli.parsers import Parser
 from asyncbatch.errors import AsyncBatchError
 from asyncbatch.signals import BY_SIGNAL, leave_by_exception
 
@@ -55,11 +56,23 @@ def run_script(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
+class ShowVersion(argparse.Action):
+    """Prints the version: argparse's own action would have it looked up for every command."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_values: object) -> None:
+        """Print the version and exit."""
+        import asyncbatch  # noqa: PLC0415 - as the class says
+
+        print(f"{parser.prog} {asyncbatch.__version__}")
+        parser.exit()
+
+
+def parser() -> Parser:
     """Describe the command line."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="asyncbatch", description="Sends the tiles of a raster computation through AWS Batch, SQS and S3."
     )
+    top.add_argument("--version", action=ShowVersion, nargs=0, help="print the version and exit")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     apply.describe(commands.add_parser("apply", help=apply.HELP))
     run.describe(commands.add_parser("run", help=run.HELP))
@@ -69,4 +82,8 @@ def parser() -> argparse.ArgumentParser:
     runs.describe(commands.add_parser("gc", help=runs.GC_HELP), runs.sweep)
     doctor.describe(commands.add_parser("doctor", help=doctor.HELP))
     stack.describe(commands.add_parser("stack", help=stack.HELP))
+    completion.describe(
+        commands.add_parser("completion", help=completion.HELP, formatter_class=argparse.RawDescriptionHelpFormatter),
+        top,
+    )
     return top

@@ -11,7 +11,6 @@ from types import ModuleType
 from typing import Any
 
 from asyncbatch.errors import ProgramError
-from asyncbatch.raster.failures import one_line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +85,8 @@ def load_module(path: Path) -> ModuleType:
 
 def in_short(error: BaseException, path: Path) -> str:
     """Return an error at import on one line, with the line of the user's file that led to it."""
+    from asyncbatch.raster.failures import one_line  # noqa: PLC0415 - it loads numpy, which --help does without
+
     if isinstance(error, SyntaxError):
         return f"SyntaxError: {error.msg} ({error.filename}, line {error.lineno})"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]

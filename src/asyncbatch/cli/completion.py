@@ -1,0 +1,44 @@
+"""The command ``asyncbatch completion``."""
+
+from argparse import Action, ArgumentParser, Namespace
+from collections.abc import Iterator
+from pathlib import Path
+
+from asyncbatch.cli import functions
+
+HELP = "print a shell's completion script"
+
+SHELLS = ("bash", "fish", "tcsh", "zsh")
+
+EPILOG = """\
+examples:
+  asyncbatch completion bash > ~/.local/share/bash-completion/completions/asyncbatch
+  asyncbatch completion zsh > ~/.zfunc/_asyncbatch      # a folder in $fpath
+  asyncbatch completion fish > ~/.config/fish/completions/asyncbatch.fish
+"""
+
+
+def describe(parser: ArgumentParser, top: ArgumentParser) -> None:
+    """Add the command's arguments to its parser; `top` is the parser whose words are completed."""
+    parser.epilog = EPILOG
+    parser.set_defaults(command=run, top=top)
+    parser.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
+
+
+def run(arguments: Namespace) -> None:
+    """Run the command."""
+    import shtab  # noqa: PLC0415 - no other command needs it
+
+    for action in list_actions(arguments.top):
+        if action.type in {Path, functions.place}:
+            action.complete = shtab.FILE  # type: ignore[attr-defined]  # shtab's own attribute
+    print(shtab.complete(arguments.top, shell=arguments.shell))
+
+
+def list_actions(parser: ArgumentParser) -> Iterator[Action]:
+    """Yield the arguments of a parser and of its commands."""
+    for action in parser._actions:  # noqa: SLF001 - argparse names no other way, and shtab does the same
+        yield action
+        if isinstance(action.choices, dict):
+            for command in action.choices.values():
+                yield from list_actions(command)
