@@ -1,6 +1,7 @@
 """``asyncbatch apply --local`` as a user runs it: an endpoint and workers of its own, and nothing left of them."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -90,7 +91,14 @@ def test_all_goes_well(folder: Path) -> None:
     assert (process.returncode, out) == (0, ""), told
     lines = told.splitlines()
     assert lines[0].startswith("0/6 tiles, ")
-    assert lines[-1].startswith("6/6 tiles")
+    assert lines[-2].startswith("6/6 tiles")
+    run, _, summary = lines[-1].removeprefix("run ").partition(": ")
+    assert re.fullmatch(r"\d{8}-\d{6}-[0-9a-f]+", run)
+    counts = re.fullmatch(
+        r"6 of 6 tiles done, 0 failed, \d:\d\d elapsed, [\d.]+ tiles/s, (\d+) requests; wrote out/out.tif", summary
+    )
+    assert counts is not None, summary
+    assert int(counts[1]) > 6
     assert sorted(line[len("worker 0: ") :] for line in lines if line.startswith("worker ")) == [
         f"block ({x}, {y})" for x in range(2) for y in range(3)
     ]

@@ -101,9 +101,26 @@ def test_all_goes_well(run: Run, folder: Path) -> None:
     assert (ended.returncode, ended.stdout) == (0, "")
     first, *_between, last = ended.stderr.splitlines()
     assert first == "0/6 tiles"
-    assert last.startswith("6/6 tiles")
+    assert re.match(r"6 of 6 tiles done, 0 failed, \d:\d\d elapsed, .*; wrote out/out.tif$", last)
     np.testing.assert_array_equal(read(folder / "out" / "out.tif"), 2 * read(folder / "in.tif"))
     assert [entry.name for entry in (folder / "out").iterdir()] == ["out.tif"]
+
+
+def test_quiet_leaves_out_progress_and_summary(run: Run) -> None:
+    ended = run("double", "--quiet")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def test_quiet_leaves_errors_in(run: Run) -> None:
+    ended = run("fails", "-q")
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("asyncbatch: error: tile 5 ")
+
+
+def test_a_failure_is_counted_before_it_is_named(run: Run) -> None:
+    lines = run("fails").stderr.splitlines()
+    (error,) = [index for index, line in enumerate(lines) if line.startswith("asyncbatch: error: ")]
+    assert re.match(r"[0-5] of 6 tiles done, 1 failed, \d:\d\d elapsed.*; nothing written$", lines[error - 1])
 
 
 def test_other_values_reach_the_function(run: Run, folder: Path) -> None:
@@ -151,7 +168,7 @@ def test_bad_input_gets_one_clear_line(function: str, more: tuple[str, ...], why
         (("--window", "0"), "argument --window: 0 is too small: take 1 or more"),
         (("--overlap", "-1"), "argument --overlap: -1 is too small: take 0 or more"),
         (("--local",), "argument --local: not allowed with argument --serial"),
-        (("--stack", "mine"), "--stack and --region mean nothing with --local or --serial"),
+        (("--stackname", "mine"), "--stackname and --region mean nothing with --local or --serial"),
     ],
 )
 def test_wrong_usage_is_told_from_failure(more: tuple[str, ...], why: str, run: Run) -> None:

@@ -97,7 +97,8 @@ def test_a_stack_s_life(run: Run, account: Endpoint, clients: dict[str, Any]) ->
 
     assert "is there, in state CREATE_COMPLETE: modify it" in told(run("create"), 1)
 
-    assert told(run("modify", "--maxjobs", "20", "--wait")).endswith("stack RIOS is ready\n")
+    quiet = told(run("modify", "--maxjobs", "20", "--wait", "--quiet"))
+    assert quiet == f"stack RIOS is being modified in {REGION}\nstack RIOS is ready\n"
     after = values(told(run("status")))
     assert (after["MaxJobs"], after["MaxVCPUS"], after["VCPUS"], after["MaxMemory"]) == ("20", "42", "2", "8192")
 

@@ -1,8 +1,11 @@
 """The command ``asyncbatch apply``."""
 
+import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 from asyncbatch.cli import arguments as read
 from asyncbatch.cli import functions
@@ -10,6 +13,8 @@ from asyncbatch.cli import functions
 if TYPE_CHECKING:
     from asyncbatch import BatchExecutor
     from asyncbatch.cli.progress import Display
+    from asyncbatch.cli.summary import Record
+    from asyncbatch.raster.apply import Prepared, Progress
 
 HELP = "apply a function to rasters, tile by tile"
 
@@ -98,8 +103,8 @@ def describe_workers(parser: ArgumentParser) -> None:
     )
     where.add_argument("--local", action="store_true", help="on this machine, with an embedded endpoint; needs no AWS")
     where.add_argument("--serial", action="store_true", help="no workers: compute in this process, to try things out")
-    group.add_argument("--stack", metavar="NAME", help="CloudFormation stack (default: $RIOS_AWSBATCH_STACK, or RIOS)")
-    group.add_argument("--region", metavar="NAME", help="AWS region (default: $RIOS_AWSBATCH_REGION)")
+    read.stack_options(parser)
+    read.quiet_option(parser, "print neither progress nor a summary; warnings and errors are printed")
 
 
 def run(arguments: Namespace) -> None:
@@ -110,14 +115,14 @@ def run(arguments: Namespace) -> None:
     AsyncBatchError
         If anything goes wrong; no output has then appeared, and nothing is left behind.
     """
-    if (arguments.local or arguments.serial) and (arguments.stack or arguments.region):
-        arguments.parser.error("--stack and --region mean nothing with --local or --serial")
+    if (arguments.local or arguments.serial) and (arguments.stackname or arguments.region):
+        arguments.parser.error("--stackname and --region mean nothing with --local or --serial")
     try:
         other, nodata = read.other(arguments.other), read.nodata(arguments.nodata)
     except ArgumentTypeError as error:
         arguments.parser.error(str(error))
     # Imported here: numpy takes a fifth of a second, which --help should not wait for.
-    from asyncbatch.raster.apply import carry_out, prepare  # noqa: PLC0415 - as said above
+    from asyncbatch.raster.apply import prepare  # noqa: PLC0415 - as said above
 
     function = functions.load(arguments.function)
     prepared = prepare(
@@ -129,22 +134,74 @@ def run(arguments: Namespace) -> None:
         format=arguments.format,
         creation_options=arguments.creation_options,
     )
-    with chosen_display() as display, opened_pool(arguments) as pool:
+    with recorded(arguments) as record:
+        compute(arguments, function, prepared, other, record)
+
+
+@contextmanager
+def recorded(arguments: Namespace) -> "Iterator[Record]":
+    """Print a summary at the end of the block, whatever ends it."""
+    from asyncbatch.cli.summary import Record  # noqa: PLC0415 - as in `run`
+
+    record, failure = Record(read.files(arguments.outputs)), None
+    try:
+        yield record
+    except BaseException as error:
+        failure = error
+        raise
+    finally:
+        summary = record.summarize(failure)
+        if summary is not None and not arguments.quiet:
+            print(summary, file=sys.stderr, flush=True)
+
+
+def compute(
+    arguments: Namespace,
+    function: Callable[..., Any],
+    prepared: "Prepared",
+    other: SimpleNamespace | None,
+    record: "Record",
+) -> None:
+    """Compute and write all tiles, and show progress."""
+    from asyncbatch.raster.apply import carry_out  # noqa: PLC0415 - as in `run`
+
+    def update(progress: "Progress") -> None:
+        record.update(progress)
+        display.update(progress)
+
+    with chosen_display(quiet=arguments.quiet) as display, opened_pool(arguments) as pool:
+        if pool is not None:
+            record.run = pool.run
+            record.logs = logs_command(arguments, pool.run)
         display.watch(None if pool is None else pool.status)
         try:
-            carry_out(function, prepared, other=other, executor=pool, progress=display.update)
+            carry_out(function, prepared, other=other, executor=pool, progress=update)
         finally:
             # What the pool says while it closes is no longer about the work.
             display.watch(None)
+            if pool is not None and arguments.local:
+                with suppress(OSError):  # the endpoint is gone, which is what failed
+                    record.requests = sum(pool.requests().values())
 
 
-def chosen_display() -> "Display":
+def logs_command(arguments: Namespace, run: str) -> str:
+    """Return the command that shows a run's logs; empty where workers are processes, whose output has been shown."""
+    if arguments.local or arguments.launcher != "batch":
+        return ""
+    chosen = [f"--{name} {value}" for name in ("stackname", "region") if (value := getattr(arguments, name))]
+    return " ".join(["asyncbatch logs", *chosen, run])
+
+
+def chosen_display(*, quiet: bool) -> "Display":
     """Return a bar where someone is looking, and lines where a file or a pipe is being filled."""
     from rich.console import Console  # noqa: PLC0415 - as in `run`
 
     from asyncbatch.cli.bar import Bar  # noqa: PLC0415
     from asyncbatch.cli.lines import Lines  # noqa: PLC0415
+    from asyncbatch.cli.progress import Silence  # noqa: PLC0415
 
+    if quiet:
+        return Silence()
     console = Console(stderr=True)
     return Bar(console) if console.file.isatty() and not console.is_dumb_terminal else Lines()
 
@@ -158,5 +215,5 @@ def opened_pool(arguments: Namespace) -> "AbstractContextManager[BatchExecutor |
 
     if arguments.local:
         return BatchExecutor.local(arguments.workers)
-    chosen = {name: getattr(arguments, name) for name in ("stack", "region") if getattr(arguments, name)}
-    return BatchExecutor(arguments.workers, launcher=arguments.launcher, settings=Settings.from_environment(**chosen))
+    settings = Settings.from_environment(stack=arguments.stackname, region=arguments.region)
+    return BatchExecutor(arguments.workers, launcher=arguments.launcher, settings=settings)

@@ -12,8 +12,19 @@ if TYPE_CHECKING:  # numpy takes a fifth of a second, which --help should not wa
 
 def stack_options(parser: ArgumentParser) -> None:
     """Add the options that say which stack is meant."""
-    parser.add_argument("--stackname", metavar="NAME", help="default: $RIOS_AWSBATCH_STACK, or RIOS")
-    parser.add_argument("--region", metavar="NAME", help="default: $RIOS_AWSBATCH_REGION, or ap-southeast-2")
+    parser.add_argument(
+        "--stackname", metavar="NAME", help="CloudFormation stack (default: $RIOS_AWSBATCH_STACK, or RIOS)"
+    )
+    parser.add_argument(
+        "--region",
+        metavar="NAME",
+        help="AWS region (default: $RIOS_AWSBATCH_REGION, $AWS_REGION, $AWS_DEFAULT_REGION, or ap-southeast-2)",
+    )
+
+
+def quiet_option(parser: ArgumentParser, help_text: str) -> None:
+    """Add the option that leaves progress out."""
+    parser.add_argument("-q", "--quiet", action="store_true", help=help_text)
 
 
 def named(text: str) -> tuple[str, str]:

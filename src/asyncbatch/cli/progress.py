@@ -88,7 +88,7 @@ class Snapshot:
             parts.append(f"{self.status.workers_up}/{self.status.workers_wanted} workers up")
         left = self.progress.total - self.progress.done
         if self.rate is not None:
-            parts.append(f"{self.rate:.{0 if self.rate >= 100 else 1}f} tiles/s")  # noqa: PLR2004 - three digits
+            parts.append(f"{format_rate(self.rate)} tiles/s")
             if left:
                 parts.append(f"{clock(left / self.rate)} left")
         return ", ".join(parts)
@@ -125,6 +125,26 @@ class Watch:
             status=self._status() if self._status else None,
             rate=self._pace.rate(self._progress.done, now),
         )
+
+
+class Silence:
+    """Shows nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None: ...
+
+    def watch(self, status: StatusSource | None) -> None:
+        """Ignore a pool."""
+
+    def update(self, progress: Progress) -> None:
+        """Ignore tiles written."""
+
+
+def format_rate(rate: float) -> str:
+    """Return a rate with three digits at most."""
+    return f"{rate:.{0 if rate >= 100 else 1}f}"  # noqa: PLR2004 - three digits
 
 
 def clock(seconds: float) -> str:

@@ -40,7 +40,8 @@ def describe(parser: ArgumentParser) -> None:
         if name in {"create", "modify"}:
             wishes.describe(command)
         if name in {"create", "modify", "delete"}:
-            command.add_argument("--wait", action="store_true", help="tell what happens, and wait for the end")
+            command.add_argument("--wait", action="store_true", help="print what happens, and wait for the end")
+            read.quiet_option(command, "with --wait: print no progress")
         if name == "push":
             command.add_argument("image", metavar="IMAGE", help="which, as docker or podman here knows it")
             command.add_argument("--main", action="store_true", help="it is a main script's, not the workers'")
@@ -77,7 +78,7 @@ async def create(deployment: "Deployment", arguments: Namespace) -> None:
     await deployment.create(wishes.read_from(arguments))
     print(f"stack {deployment.stack} is being created in {deployment.region}")
     if arguments.wait:
-        await deployment.follow(tell, seen=set())
+        await deployment.follow(ignore if arguments.quiet else tell, seen=set())
         print(f"stack {deployment.stack} is ready")
 
 
@@ -89,7 +90,7 @@ async def modify(deployment: "Deployment", arguments: Namespace) -> None:
         return
     print(f"stack {deployment.stack} is being modified in {deployment.region}")
     if arguments.wait:
-        await deployment.follow(tell, seen=seen)
+        await deployment.follow(ignore if arguments.quiet else tell, seen=seen)
         print(f"stack {deployment.stack} is ready")
 
 
@@ -120,7 +121,7 @@ async def delete(deployment: "Deployment", arguments: Namespace) -> None:
     stack = await deployment.delete()
     print(f"stack {deployment.stack} is being deleted in {deployment.region}")
     if arguments.wait:
-        await deployment.follow(tell, seen=seen, stack=stack)
+        await deployment.follow(ignore if arguments.quiet else tell, seen=seen, stack=stack)
         print(f"stack {deployment.stack} is gone")
 
 
@@ -216,6 +217,10 @@ async def costs(deployment: "Deployment", arguments: Namespace) -> None:
 def tell(event: "StackEvent") -> None:
     """Print an event."""
     print(f"  {event.status:<32} {event.resource} {event.reason}".rstrip(), flush=True)
+
+
+def ignore(_event: "StackEvent") -> None:
+    """Print nothing."""
 
 
 def table(values: dict[str, str]) -> None:

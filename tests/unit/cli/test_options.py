@@ -1,0 +1,57 @@
+"""What several commands take has one name in all of them."""
+
+from argparse import ArgumentParser, Namespace, _SubParsersAction
+from collections.abc import Iterator
+
+import pytest
+
+from asyncbatch.cli.apply import logs_command
+from asyncbatch.cli.entry import parser
+
+
+def commands(top: ArgumentParser, above: str = "") -> Iterator[tuple[str, ArgumentParser]]:
+    """Yield each command's name and parser."""
+    groups = [action for action in top._actions if isinstance(action, _SubParsersAction)]  # noqa: SLF001 - no other way
+    for name, command in (pair for group in groups for pair in group.choices.items()):
+        yield f"{above}{name}", command
+        yield from commands(command, f"{above}{name} ")
+
+
+COMMANDS = dict(commands(parser()))
+
+OF_A_STACK = sorted(COMMANDS.keys() - {"completion", "run", "stack"})
+
+
+def options(command: str) -> dict[str, str]:
+    """Return a command's options, with the attribute that each sets."""
+    actions = COMMANDS[command]._actions  # noqa: SLF001 - as above
+    return {option: action.dest for action in actions for option in action.option_strings}
+
+
+@pytest.mark.parametrize("command", OF_A_STACK)
+def test_the_stack_is_named_alike_everywhere(command: str) -> None:
+    found = options(command)
+    assert {found.get("--stackname"), found.get("--region")} == {"stackname", "region"}
+    assert "--stack" not in found
+
+
+@pytest.mark.parametrize("command", ["apply", "stack create", "stack modify", "stack delete"])
+def test_what_shows_progress_can_be_quiet(command: str) -> None:
+    found = options(command)
+    assert {found.get("-q"), found.get("--quiet")} == {"quiet"}
+
+
+def applied(*more: str) -> Namespace:
+    return parser().parse_args(["apply", "a.py:f", "--in", "a=a.tif", "--out", "b=b.tif", *more])
+
+
+def test_a_run_on_batch_names_the_command_that_shows_its_logs() -> None:
+    assert logs_command(applied(), "an-id") == "asyncbatch logs an-id"
+    assert logs_command(applied("--stackname", "mine"), "an-id") == "asyncbatch logs --stackname mine an-id"
+    named = parser().parse_args(logs_command(applied("--region", "us-west-2"), "an-id").split()[1:])
+    assert (named.run, named.region, named.stackname) == ("an-id", "us-west-2", None)
+
+
+@pytest.mark.parametrize("where", [["--local"], ["--launcher", "subprocess"]])
+def test_a_run_on_this_machine_has_shown_its_logs(where: list[str]) -> None:
+    assert logs_command(applied(*where), "an-id") == ""

@@ -1,0 +1,76 @@
+"""A command ends with one line: which run, how much of it is done, how fast, what was written, and where logs are."""
+
+import pytest
+
+from asyncbatch.cli.summary import Record, Summary
+from asyncbatch.errors import RasterError, TileError, TileLost
+from asyncbatch.raster import Progress
+
+DONE = Summary(
+    run="20260101-000000-abcd",
+    done=36,
+    total=36,
+    failed=0,
+    elapsed=12.0,
+    requests=74,
+    written=("ndvi.tif", "mask.tif"),
+    logs="asyncbatch logs 20260101-000000-abcd",
+)
+
+
+def test_a_run_that_is_done_reads_well() -> None:
+    assert str(DONE) == (
+        "run 20260101-000000-abcd: 36 of 36 tiles done, 0 failed, 0:12 elapsed, 3.0 tiles/s, 74 requests; "
+        "wrote ndvi.tif, mask.tif; logs: asyncbatch logs 20260101-000000-abcd"
+    )
+
+
+def test_what_is_not_known_is_left_out() -> None:
+    serial = Summary(run="", done=0, total=36, failed=1, elapsed=0.0, requests=None, written=(), logs="")
+    assert str(serial) == "0 of 36 tiles done, 1 failed, 0:00 elapsed; nothing written"
+
+
+class Clock:
+    """Stands until it is set."""
+
+    def __init__(self) -> None:
+        self.time = 100.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+def record() -> tuple[Record, Clock]:
+    now = Clock()
+    return Record(outputs={"a": "a.tif", "b": ["b1.tif", "b2.tif"]}, now=now), now
+
+
+def test_a_record_has_a_summary_once_there_are_tiles() -> None:
+    kept, now = record()
+    assert kept.summarize(None) is None
+    kept.update(Progress(done=0, total=4))
+    now.time += 2
+    kept.update(Progress(done=4, total=4))
+    now.time += 6
+    summary = kept.summarize(None)
+    assert summary is not None
+    assert (summary.done, summary.total, summary.failed, summary.elapsed) == (4, 4, 0, 8.0)
+    assert summary.written == ("a.tif", "b1.tif", "b2.tif")
+
+
+@pytest.mark.parametrize(
+    ("error", "failed"),
+    [
+        (TileError("no", tile=1, worker="w"), 1),
+        (TileLost("no", tile=1, attempts=5), 1),
+        (RasterError("no"), 0),
+        (KeyboardInterrupt(), 0),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_after_an_error_nothing_is_written(error: BaseException, failed: int) -> None:
+    kept, _ = record()
+    kept.update(Progress(done=2, total=4))
+    summary = kept.summarize(error)
+    assert summary is not None
+    assert (summary.done, summary.failed, summary.written) == (2, failed, ())
