@@ -3,7 +3,7 @@
 ::
 
     AsyncBatchError
-    ├── SettingsError              a setting or an environment variable is not usable
+    ├── SettingsError              an argument, a setting or an environment variable is not usable; a ValueError
     ├── RiosMissing                RIOS is not installed
     ├── AwsError                   AWS refused, or could not be asked
     │   ├── CredentialsMissing     no credentials, or AWS does not take them
@@ -48,8 +48,8 @@ def find_first(error: BaseException) -> BaseException:
     return error
 
 
-class SettingsError(AsyncBatchError):
-    """A setting or an environment variable is not usable."""
+class SettingsError(AsyncBatchError, ValueError):
+    """An argument, a setting or an environment variable is not usable: a `ValueError` too."""
 
 
 class RiosMissing(AsyncBatchError, ImportError):

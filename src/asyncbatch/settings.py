@@ -3,7 +3,8 @@
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Literal, Self, get_args
 from urllib.parse import urlsplit
 
@@ -23,12 +24,15 @@ _VARIABLES = {
     "run_lease": "ASYNCBATCH_RUN_LEASE",
     "start_timeout": "ASYNCBATCH_START_TIMEOUT",
     "max_attempts": "ASYNCBATCH_MAX_ATTEMPTS",
-    "window": "ASYNCBATCH_WINDOW",
+    "max_in_flight": "ASYNCBATCH_MAX_IN_FLIGHT",
     "queues": "ASYNCBATCH_QUEUES",
 }
 
-_WHOLE = frozenset({"max_attempts", "window"})
-_OPTIONAL = frozenset({"start_timeout", "window"})
+_OTHERWISE = {"region": ("AWS_REGION", "AWS_DEFAULT_REGION")}
+"""Variables that count where a setting's own is not set."""
+
+_WHOLE = frozenset({"max_attempts", "max_in_flight"})
+_OPTIONAL = frozenset({"start_timeout", "max_in_flight"})
 
 _RANGES: dict[str, tuple[float, float]] = {
     "lease": (2, 43_200),  # SQS: visibility is at most 12 h; below 2 s no heartbeat is in time
@@ -36,8 +40,11 @@ _RANGES: dict[str, tuple[float, float]] = {
     "idle_timeout": (1, 86_400),
     "start_timeout": (1, 86_400),
     "max_attempts": (1, 1_000),
-    "window": (1, 100_000),  # SQS keeps about 120,000 messages in flight
+    "max_in_flight": (1, 100_000),  # SQS keeps about 120,000 messages in flight
 }
+
+
+_NAMES = ", ".join(_VARIABLES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +54,7 @@ class Settings:
     stack: str = "RIOS"
     """Name of the CloudFormation stack."""
     region: str = "ap-southeast-2"
-    """AWS region of the stack."""
+    """AWS region of the stack; `AWS_REGION` and `AWS_DEFAULT_REGION` count where `RIOS_AWSBATCH_REGION` is not set."""
     endpoint_url: str | None = None
     """Where all AWS services are asked instead of at AWS."""
     lease: float = 30.0
@@ -60,8 +67,8 @@ class Settings:
     """How long to wait for the first worker; by default the launcher's own figure."""
     max_attempts: int = 5
     """Attempts at a tile before it is given up as lost."""
-    window: int | None = None
-    """Tiles between their sending and their result at one time; by default by the number of slots."""
+    max_in_flight: int | None = None
+    """Tiles in flight at one time, which are those sent and not back; by default by the number of slots."""
     queues: Queues = "run"
     """``run``: two queues for each run. ``stack``: the stack's own two, for one run at a time."""
 
@@ -103,14 +110,15 @@ class Settings:
             If a value is of the wrong kind or out of range.
         """
         environment = os.environ if environment is None else environment
+        for name, value in overrides.items():
+            if name not in _VARIABLES:
+                raise SettingsError(f"there is no setting {name}={value!r}{_suggest(name)}; there are {_NAMES}")
         values = {
-            name: _parsed(name, environment[variable])
-            for name, variable in _VARIABLES.items()
-            if environment.get(variable)
+            name: _parsed(name, variable, environment[variable])
+            for name in _VARIABLES
+            for variable in [_find_variable(name, environment)]
+            if variable
         }
-        unknown = overrides.keys() - {field.name for field in fields(cls)}
-        if unknown:
-            raise SettingsError(f"no such setting: {', '.join(sorted(unknown))}; there are {', '.join(_VARIABLES)}")
         values.update({name: value for name, value in overrides.items() if value is not None})
         return cls(**values)  # type: ignore[arg-type]  # values are checked in __post_init__
 
@@ -126,7 +134,18 @@ def _is_endpoint(url: object) -> bool:
         return False
 
 
-def _parsed(name: str, text: str) -> object:
+def _suggest(name: str) -> str:
+    """Return the end of a message on an unknown setting: the one that was meant."""
+    return "".join(f" (did you mean {meant!r}?)" for meant in get_close_matches(name, _VARIABLES, n=1))
+
+
+def _find_variable(name: str, environment: Mapping[str, str]) -> str | None:
+    """Return the first variable that holds a setting, or None if none does."""
+    names = (_VARIABLES[name], *_OTHERWISE.get(name, ()))
+    return next((variable for variable in names if environment.get(variable)), None)
+
+
+def _parsed(name: str, variable: str, text: str) -> object:
     """Return an environment variable's text as the setting's type."""
     if name not in _RANGES:
         return text
@@ -135,5 +154,5 @@ def _parsed(name: str, text: str) -> object:
     except ValueError:
         number = math.nan
     if math.isnan(number):
-        raise SettingsError(f"{_VARIABLES[name]} is {text!r}; it must be a number")
+        raise SettingsError(f"{variable} is {text!r}; it must be a number")
     return number

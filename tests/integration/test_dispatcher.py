@@ -47,7 +47,7 @@ async def test_tiles_are_computed_one_by_one_and_many(endpoint: Endpoint) -> Non
 
 
 async def test_a_cancelled_wait_leaves_the_run_in_order(endpoint: Endpoint, gate: Gate) -> None:
-    async with Dispatcher(workers=1, launcher="subprocess", settings=endpoint.settings(window=1)) as dispatcher:
+    async with Dispatcher(workers=1, launcher="subprocess", settings=endpoint.settings(max_in_flight=1)) as dispatcher:
         async with anyio.create_task_group() as group:
             group.start_soon(dispatcher.compute, gate, "held")
             await anyio.to_thread.run_sync(eventually, lambda: gate.started("held"))

@@ -59,7 +59,7 @@ def heard() -> Team:
 @pytest.fixture(scope="module")
 def single(endpoint: Endpoint, heard: Team) -> Iterator[BatchExecutor]:
     """Return a pool of one worker, that sends one tile after the other."""
-    settings = endpoint.settings(window=1, max_attempts=2, lease=300.0)
+    settings = endpoint.settings(max_in_flight=1, max_attempts=2, lease=300.0)
     with BatchExecutor(1, launcher=heard.launcher(), settings=settings) as pool:
         yield pool
 
@@ -198,7 +198,7 @@ def test_shutdown_finishes_what_was_submitted(endpoint: Endpoint, gate: Gate) ->
 
 
 def test_shutdown_gives_up_tiles_when_told(endpoint: Endpoint, gate: Gate, team: Team) -> None:
-    pool = BatchExecutor(1, launcher=team.launcher(), settings=endpoint.settings(window=1))
+    pool = BatchExecutor(1, launcher=team.launcher(), settings=endpoint.settings(max_in_flight=1))
     futures = [pool.submit(with_a_process, gate, tile) for tile in range(3)]
     eventually(gate.started)
     pool.shutdown(cancel_futures=True)

@@ -32,7 +32,7 @@ def make_noise(seed: int) -> NDArray[np.uint8]:
 @pytest.fixture(scope="module")
 def narrow(endpoint: Endpoint) -> Iterator[BatchExecutor]:
     """Return a pool of one worker, with at most four tiles under way."""
-    with BatchExecutor(1, launcher="subprocess", settings=endpoint.settings(window=4)) as pool:
+    with BatchExecutor(1, launcher="subprocess", settings=endpoint.settings(max_in_flight=4)) as pool:
         yield pool
 
 

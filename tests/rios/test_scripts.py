@@ -161,7 +161,7 @@ def slow(info, inputs, outputs):
 
 apply(slow, n=2, {reading}computeBufferPopTimeout=1, computeBufferInsertTimeout=1)
 """
-    status, _, err = ended(start(text, ASYNCBATCH_WINDOW="2"))
+    status, _, err = ended(start(text, ASYNCBATCH_MAX_IN_FLIGHT="2"))
     assert status == 0, err
     assert_doubled(tmp_path / "out.tif", image)
 

@@ -5,6 +5,7 @@ import pytest
 
 from asyncbatch import Settings
 from asyncbatch.errors import SettingsError
+from asyncbatch.worker.environment import WorkerEnvironment
 
 VARIABLES: dict[str, tuple[str, str, object]] = {
     "stack": ("RIOS_AWSBATCH_STACK", "mine", "mine"),
@@ -15,7 +16,7 @@ VARIABLES: dict[str, tuple[str, str, object]] = {
     "idle_timeout": ("RIOS_NOMSG_TIMEOUT", "90", 90.0),
     "start_timeout": ("ASYNCBATCH_START_TIMEOUT", "1e3", 1000.0),
     "max_attempts": ("ASYNCBATCH_MAX_ATTEMPTS", "3", 3),
-    "window": ("ASYNCBATCH_WINDOW", "100", 100),
+    "max_in_flight": ("ASYNCBATCH_MAX_IN_FLIGHT", "100", 100),
     "queues": ("ASYNCBATCH_QUEUES", "stack", "stack"),
 }
 
@@ -25,7 +26,7 @@ RANGES = {
     "idle_timeout": (1, 86_400),
     "start_timeout": (1, 86_400),
     "max_attempts": (1, 1_000),
-    "window": (1, 100_000),
+    "max_in_flight": (1, 100_000),
 }
 
 
@@ -33,7 +34,7 @@ def test_the_defaults_are_the_classic_ones() -> None:
     settings = Settings.from_environment({})
     assert settings == Settings()
     assert (settings.stack, settings.region) == ("RIOS", "ap-southeast-2")
-    assert (settings.endpoint_url, settings.start_timeout, settings.window) == (None, None, None)
+    assert (settings.endpoint_url, settings.start_timeout, settings.max_in_flight) == (None, None, None)
 
 
 def test_every_setting_has_a_variable() -> None:
@@ -51,6 +52,21 @@ def test_the_environment_is_the_process_own_by_default(monkeypatch: pytest.Monke
     monkeypatch.setenv("RIOS_AWSBATCH_STACK", "mine")
     assert Settings.from_environment().stack == "mine"
     assert Settings.from_environment({}).stack == "RIOS"
+
+
+@pytest.mark.parametrize(
+    ("variables", "region"),
+    [
+        ({"RIOS_AWSBATCH_REGION": "a", "AWS_REGION": "b", "AWS_DEFAULT_REGION": "c"}, "a"),
+        ({"RIOS_AWSBATCH_REGION": "", "AWS_REGION": "b", "AWS_DEFAULT_REGION": "c"}, "b"),
+        ({"AWS_REGION": "", "AWS_DEFAULT_REGION": "c"}, "c"),
+        ({}, "ap-southeast-2"),
+    ],
+)
+def test_the_region_is_the_one_that_main_and_worker_both_find(variables: dict[str, str], region: str) -> None:
+    assert Settings.from_environment(variables).region == region
+    worker = WorkerEnvironment.read(variables | {"ASYNCBATCH_RUN": "r", "RIOSBucket": "b", "ASYNCBATCH_WORKER": "0"})
+    assert worker.region == region
 
 
 def test_an_override_comes_before_the_environment() -> None:
@@ -85,7 +101,7 @@ def test_what_is_no_number_is_told_with_its_variable(name: str, text: str) -> No
         Settings.from_environment({variable: text})
 
 
-@pytest.mark.parametrize("name", ["max_attempts", "window"])
+@pytest.mark.parametrize("name", ["max_attempts", "max_in_flight"])
 def test_a_count_is_a_whole_number(name: str) -> None:
     with pytest.raises(SettingsError, match="must be a number"):
         Settings.from_environment({VARIABLES[name][0]: "2.5"})
@@ -103,7 +119,7 @@ def test_no_range_holds_what_is_not_finite(name: str, value: float) -> None:
     [
         ("lease", "30", "a number"),
         ("lease", True, "a number"),
-        ("window", 2.5, "a number"),
+        ("max_in_flight", 2.5, "a number"),
         ("stack", "", "a name"),
         ("region", "", "a name"),
         ("region", 5, "a name"),
@@ -140,8 +156,13 @@ def test_an_endpoint_is_a_web_address(url: str) -> None:
 
 
 def test_an_unknown_setting_is_told_with_those_there_are() -> None:
-    with pytest.raises(SettingsError, match=r"no such setting: leese, wait; there are .*lease.*window"):
-        Settings.from_environment({}, leese=1, wait=2)
+    with pytest.raises(SettingsError, match=r"leese=1.*did you mean 'lease'.*max_in_flight"):
+        Settings.from_environment({}, leese=1)
+
+
+def test_a_setting_that_is_not_usable_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match=r"lease .* is 1; it must be from 2"):
+        Settings(lease=1)
 
 
 def test_settings_do_not_change() -> None:

@@ -47,7 +47,7 @@ class Flow:
     """
 
     def __init__(self, run: Run, *, crew: Crew, group: TaskGroup) -> None:
-        self.ledger = Ledger(window=run.settings.window)
+        self.ledger = Ledger(window=run.settings.max_in_flight)
         self.failure: AsyncBatchError | None = None
         self._crew = crew
         self._group = group
