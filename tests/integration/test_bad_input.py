@@ -118,7 +118,10 @@ def test_workers_that_hang(endpoint: Endpoint, team: Team, tmp_path: Path) -> No
     settings = endpoint.settings(start_timeout=1.0)
     with (
         BatchExecutor(1, launcher=team.launcher(python=python), settings=settings) as pool,
-        pytest.raises(WorkersNotStarted, match=r"within 1 s: worker 0 is still starting, .* waiting for a train"),
+        pytest.raises(
+            WorkersNotStarted,
+            match=r"within 1 s: worker 0 is running, .* waiting for a train\. Set ASYNCBATCH_LOG",
+        ),
     ):
         pool.submit(double, 1).result()
 

@@ -160,6 +160,18 @@ def test_the_start_timeout_holds_before_anything_was_launched() -> None:
         found.missing([], 1061.0)
 
 
+def test_the_advice_ends_the_message_whatever_kept_workers_from_coming_up() -> None:
+    found = Crew(wanted=1, start_timeout=60.0, started=1000.0, advice="; read the manual")
+    with pytest.raises(WorkersNotStarted, match=r"; read the manual$"):
+        found.missing([], 1061.0)
+    with pytest.raises(WorkersNotStarted, match=r"; read the manual$"):
+        found.note_failure(found.starts, OSError("no"), 1061.0)
+    found = Crew(wanted=1, start_timeout=60.0, started=1000.0, advice="; read the manual")
+    assert found.missing(states(dead="a"), 1001.0) == 0
+    with pytest.raises(WorkersNotStarted, match=r"; read the manual$"):
+        found.missing(states(dead="a"), 1001.1 + HEARING)
+
+
 def test_one_worker_up_ends_the_start_timeout() -> None:
     assert crew(up=["a"]).missing(states(alive="ab"), 9999.0) == 0
 

@@ -87,6 +87,8 @@ class Crew:
     start_timeout: float
     started: float = 0.0
     """When the first workers were launched, by the clock that `now` is of."""
+    advice: str = ""
+    """What to do where none comes up: the end of the message."""
     slots: int = 0
     """Slots of all workers that are up."""
     starts: Retries = field(default_factory=Retries)
@@ -175,7 +177,7 @@ class Crew:
             raise WorkersLost(f"no worker is left, and the launcher keeps failing: {error}") from error
         if isinstance(error, AsyncBatchError):
             raise error
-        raise WorkersNotStarted(f"no worker came up, and the launcher keeps failing: {error!r}") from error
+        raise WorkersNotStarted(f"no worker came up, and the launcher keeps failing: {error!r}{self.advice}") from error
 
     def progressed(self) -> None:
         """Note that a tile got done."""
@@ -220,9 +222,11 @@ class Crew:
         elif self._all_ended_at is None:
             self._all_ended_at = now
         if self._all_ended_at is not None and now - self._all_ended_at > _HEARING:
-            error = WorkersNotStarted(f"no worker came up: {_ends(states)}")
+            error = WorkersNotStarted(f"no worker came up: {_ends(states)}{self.advice}")
         elif now - self.started > self.start_timeout:
-            error = WorkersNotStarted(f"no worker came up within {self.start_timeout:.0f} s: {_ends(states)}")
+            error = WorkersNotStarted(
+                f"no worker came up within {self.start_timeout:.0f} s: {_ends(states)}{self.advice}"
+            )
         if error:
             raise error
 

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, get_args
 
 import anyio
 import anyio.lowlevel
@@ -20,7 +20,8 @@ from asyncbatch.aws.jobs import Jobs
 from asyncbatch.aws.session import AwsSession, Credentials, open_session
 from asyncbatch.aws.streams import BATCH_GROUP, LogStreams
 from asyncbatch.capacity import Capacity
-from asyncbatch.errors import AsyncBatchError, SettingsError
+from asyncbatch.errors import AsyncBatchError
+from asyncbatch.main.arguments import advise, check_arguments
 from asyncbatch.main.batch import BatchLauncher
 from asyncbatch.main.crew import Crew, Retries, workers_for
 from asyncbatch.main.flow import Flow
@@ -90,9 +91,9 @@ class Dispatcher:
         settings: Settings | None = None,
         credentials: Credentials | None = None,
     ) -> None:
-        if workers != "auto" and (isinstance(workers, str) or workers < 1):
-            raise SettingsError(f"workers is {workers!r}; it must be at least 1, or 'auto'")
-        self._workers = workers
+        self._workers = check_arguments(
+            workers=workers, launcher=launcher, settings=settings, launchers=get_args(LauncherName)
+        )
         self._wanted_launcher = launcher
         self._settings = settings or Settings.from_environment()
         self._credentials = credentials
@@ -119,6 +120,7 @@ class Dispatcher:
                 wanted=0 if self._workers == "auto" else self._workers,
                 start_timeout=timeout,
                 started=anyio.current_time(),
+                advice=advise(self._settings, run.manifest.run, launcher=launcher),
             )
             self._group = await stack.enter_async_context(anyio.create_task_group())
             self._flow = Flow(run, crew=self._crew, group=self._group)
@@ -254,8 +256,6 @@ class Dispatcher:
                 stack=self._settings.stack,
                 most=run.outputs.max_jobs,
             )
-        if isinstance(launcher, str):
-            raise SettingsError(f"no launcher {launcher!r}; there are 'batch' and 'subprocess'")
         return launcher
 
     async def _supervise(self) -> None:

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from asyncbatch.errors import SettingsError
+from asyncbatch.main.arguments import check_arguments
 from asyncbatch.main.dispatcher import LauncherName, Status, Workers
 from asyncbatch.main.launchers import Launcher
 from asyncbatch.main.mapping import map_eagerly, map_lazily
@@ -34,7 +35,7 @@ class BatchExecutor(Executor):
     Raises
     ------
     SettingsError
-        If a setting is not usable.
+        If an argument or a setting is not usable; it is a `ValueError` too.
     AwsError
         If the stack can't be used.
 
@@ -52,6 +53,8 @@ class BatchExecutor(Executor):
         settings: Settings | None = None,
         embedded: bool = False,
     ) -> None:
+        # Here too, so that no endpoint is started in vain.
+        check_arguments(workers=workers, launcher=launcher, settings=settings, launchers=get_args(LauncherName))
         self._run = RunThread(
             workers=workers, launcher=launcher, settings=settings or Settings.from_environment(), embedded=embedded
         )

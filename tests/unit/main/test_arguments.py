@@ -1,0 +1,85 @@
+"""A pool refuses arguments it can't use before it asks AWS, and names argument, value and what is wanted."""
+
+from collections.abc import Callable
+
+import pytest
+
+from asyncbatch import BatchExecutor, Dispatcher, Settings
+from asyncbatch.cli.entry import parser
+from asyncbatch.errors import SettingsError
+from asyncbatch.main.arguments import advise, check_arguments
+from asyncbatch.main.batch import BatchLauncher
+from asyncbatch.main.launchers import SubprocessLauncher
+
+NAMES = ("batch", "subprocess")
+
+
+class Odd:
+    """Starts workers, and does nothing else."""
+
+    def start(self) -> None: ...
+
+    def __repr__(self) -> str:
+        return "an odd one"
+
+
+@pytest.mark.parametrize("opening", [BatchExecutor, BatchExecutor.local, Dispatcher])
+@pytest.mark.parametrize(
+    ("argument", "value", "wanted"),
+    [
+        ("workers", 2.5, "a whole number from 1, or 'auto'"),
+        ("workers", True, "a whole number from 1, or 'auto'"),
+        ("workers", 0, "a whole number from 1, or 'auto'"),
+        ("workers", -1, "a whole number from 1, or 'auto'"),
+        ("workers", "3", "a whole number from 1, or 'auto'"),
+        ("workers", None, "a whole number from 1, or 'auto'"),
+        ("workers", [], "a whole number from 1, or 'auto'"),
+        ("launcher", "local", "BatchExecutor.local"),
+        ("launcher", "", "'batch', 'subprocess' or a launcher"),
+        ("launcher", None, "'batch', 'subprocess' or a launcher"),
+        ("launcher", Odd(), "slots, states, stop"),
+        ("launcher", SubprocessLauncher, "an instance"),
+        ("settings", {"lease": 30}, "a Settings"),
+    ],
+    ids=str,
+)
+def test_an_argument_of_no_use_is_named_with_its_value_and_what_is_wanted(
+    opening: Callable[..., object], argument: str, value: object, wanted: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        opening(**{"workers": 1, argument: value})
+    told = str(caught.value)
+    assert told.startswith(f"{argument} is {value!r}; it must ")
+    assert wanted in told
+    assert isinstance(caught.value, ValueError)
+
+
+class Whole:
+    """A whole number of another library, as numpy's are."""
+
+    def __index__(self) -> int:
+        return 3
+
+
+@pytest.mark.parametrize(("workers", "number"), [(1, 1), (5000, 5000), (Whole(), 3), ("auto", "auto")])
+def test_whole_numbers_of_any_kind_do(workers: object, number: object) -> None:
+    assert check_arguments(workers=workers, launcher="batch", settings=None, launchers=NAMES) == number
+
+
+def test_a_launcher_of_one_s_own_does() -> None:
+    assert check_arguments(workers=1, launcher=SubprocessLauncher(), settings=None, launchers=NAMES) == 1
+
+
+def test_workers_of_batch_that_do_not_come_up_name_commands_that_exist() -> None:
+    launcher = object.__new__(BatchLauncher)
+    advice = advise(Settings(stack="mine", region="us-west-2"), "an-id", launcher=launcher)
+    commands = [command.split() for command in advice.split("`")[1::2]]
+    assert [command[:2] for command in commands] == [["asyncbatch", "doctor"], ["asyncbatch", "logs"]]
+    for command in commands:
+        found = parser().parse_args(command[1:])
+        assert (found.stackname, found.region) == ("mine", "us-west-2")
+    assert found.run == "an-id"
+
+
+def test_nothing_is_advised_about_a_launcher_of_one_s_own() -> None:
+    assert advise(Settings(), "an-id", launcher=Odd()) == ""
