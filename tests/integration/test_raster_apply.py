@@ -1,7 +1,10 @@
 """Rasters through real workers: what is written is what a serial run writes, byte for byte."""
 
+import gc
 import os
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -92,3 +95,62 @@ def test_relative_names_and_the_environment_are_those_in_which_each_apply_begins
         monkeypatch.setenv("OFFSET", str(number))
         apply(add_offset, {"image": "in.tif"}, {"result": f"out{number}.tif"}, window=32, executor=pool)
         assert np.array_equal(gdal.Open(str(folder / f"out{number}.tif")).ReadAsArray(), wanted)
+
+
+def add_up(_info: BlockInfo, inputs: Blocks, _outputs: Blocks, other: SimpleNamespace) -> None:
+    other.total += int(inputs.image.sum())
+    other.histogram += np.bincount(inputs.image.ravel(), minlength=256)
+    other.names["tiles"] = other.names.get("tiles", 0) + 1
+
+
+def fresh() -> SimpleNamespace:
+    return SimpleNamespace(total=0, histogram=np.zeros(256, np.int64), names={}, weights=np.ones(100))
+
+
+def test_what_functions_add_up_in_other_comes_back_from_each_slot(pool: BatchExecutor, tmp_path: Path) -> None:
+    """Twice with the same arguments: a slot must not go on with its copy of the first."""
+    source = image(tmp_path, "uint8")
+    serial = fresh()
+    assert apply(add_up, {"image": source}, {}, other=serial, window=32).others == [serial]
+    for _ in range(2):
+        sent = fresh()
+        others = apply(add_up, {"image": source}, {}, other=sent, window=32, executor=pool).others
+        assert 1 <= len(others) <= 2
+        assert sum(each.total for each in others) == serial.total > 0
+        assert np.array_equal(sum(each.histogram for each in others), serial.histogram)
+        assert sum(each.names["tiles"] for each in others) == 9
+        assert (sent.total, sent.names) == (0, {})
+    assert [entry.name for entry in tmp_path.iterdir()] == ["in.tif"]
+
+
+def test_a_plain_dict_comes_back_too(pool: BatchExecutor, tmp_path: Path) -> None:
+    def count(_info: BlockInfo, _inputs: Blocks, _outputs: Blocks, other: dict[str, int]) -> None:
+        other["tiles"] = other.get("tiles", 0) + 1
+
+    applied = apply(count, {"image": image(tmp_path, "uint8")}, {}, other={}, window=32, executor=pool)
+    others = applied.others
+    assert sum(each.get("tiles", 0) for each in others) == 9
+
+
+def test_changes_that_nobody_asks_for_are_warned_of(
+    pool: BatchExecutor, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = image(tmp_path, "uint8")
+    apply(add_up, {"image": source}, {}, other=fresh(), window=32, executor=pool)
+    gc.collect()
+    [record] = [record for record in caplog.records if getattr(record, "action", "") == "other_not_read"]
+    assert vars(record)["attributes"] == ["histogram", "names", "total"]
+
+
+def keep_lock(_info: BlockInfo, _inputs: Blocks, _outputs: Blocks, other: SimpleNamespace) -> None:
+    other.lock = threading.Lock()
+
+
+def test_what_can_t_be_sent_back_is_warned_of(
+    pool: BatchExecutor, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = image(tmp_path, "uint8")
+    applied = apply(keep_lock, {"image": source}, {}, other=fresh(), window=32, executor=pool)
+    assert not any(hasattr(each, "lock") for each in applied.others)
+    [record] = [record for record in caplog.records if getattr(record, "action", "") == "other_not_sent"]
+    assert vars(record)["attributes"] == ["lock"]

@@ -3,5 +3,6 @@
 from asyncbatch.raster.apply import Progress, apply
 from asyncbatch.raster.blocks import Blocks
 from asyncbatch.raster.info import BlockInfo
+from asyncbatch.raster.others import Applied
 
-__all__ = ["BlockInfo", "Blocks", "Progress", "apply"]
+__all__ = ["Applied", "BlockInfo", "Blocks", "Progress", "apply"]

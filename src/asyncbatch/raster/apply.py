@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from asyncbatch.copies import Copies
 from asyncbatch.errors import RasterError
-from asyncbatch.raster.blocks import UserFunction, compute_block
+from asyncbatch.raster.blocks import Call, UserFunction, compute_block
 from asyncbatch.raster.grid import Tiling
+from asyncbatch.raster.others import Applied, gather
 from asyncbatch.raster.pipeline import process
 from asyncbatch.raster.plan import Plan
 from asyncbatch.raster.reader import Reader
@@ -49,7 +51,7 @@ def apply(
     format: str | None = None,  # noqa: A002 - the word GDAL's users know
     creation_options: Sequence[str] = (),
     progress: Callable[[Progress], None] | None = None,
-) -> None:
+) -> Applied:
     """Apply a function to rasters, tile by tile, and write what it returns.
 
     Parameters
@@ -59,9 +61,11 @@ def apply(
         shaped (bands, rows, columns) from the attributes of `inputs` and sets such arrays on `outputs`; `info` is a
         `BlockInfo`. A function written for RIOS does. The arrays it gets include the overlap, and those it sets must.
     inputs, outputs : mapping
-        A path for each name, or a list of paths; a list gives, and wants, a list of arrays.
+        A path for each name, or a list of paths; a list gives, and wants, a list of arrays. `outputs` may be empty, for
+        functions that only add up what they find in `other`.
     other : object, optional
-        The function's fourth argument. Workers get a copy: what they change in it does not come back.
+        The function's fourth argument. Each slot of each worker has a copy of its own: what the function changes in it
+        comes back in `others` of the returned value, and the caller's own object stays as it was.
     window : int
         Side of a tile in pixels. Tiles at the right and lower edge are smaller.
     overlap : int
@@ -79,6 +83,11 @@ def apply(
         INTERLEAVE=BAND BIGTIFF=IF_SAFER``) and HFA (``COMPRESSED=YES``).
     progress : callable, optional
         Called with a `Progress` at the start and after each tile that is written, in this thread.
+
+    Returns
+    -------
+    Applied
+        Its `others` are the copies of `other` as the tiles have left them, to be merged by the caller.
 
     Raises
     ------
@@ -113,7 +122,7 @@ def apply(
         format=format,
         creation_options=creation_options,
     )
-    carry_out(fn, prepared, other=other, executor=executor, progress=progress)
+    return carry_out(fn, prepared, other=other, executor=executor, progress=progress)
 
 
 def prepare(
@@ -134,6 +143,8 @@ def prepare(
         raise RasterError(f"window must be at least 1 pixel, not {window}")
     if overlap < 0:
         raise RasterError(f"overlap must not be negative, as {overlap} is")
+    if not inputs:
+        raise RasterError("inputs is empty; pass at least one input: its grid is that of the tiles")
     inspected = [inspect(path, label) for label, path in labelled(inputs, "input")]
     grid = common_grid(inspected)
     targets = settle_targets(
@@ -161,7 +172,7 @@ def carry_out(
     other: object = None,
     executor: Executor | None = None,
     progress: Callable[[Progress], None] | None = None,
-) -> None:
+) -> Applied:
     """Compute and write what has been prepared: the second half of `apply`, with its arguments and errors."""
     plan = prepared.plan
     total = len(plan.tiling)
@@ -171,13 +182,15 @@ def carry_out(
             progress(Progress(done=done, total=total))
 
     pool = Serial() if executor is None else executor
+    copies = Copies(sent=other)
     with Writer(prepared.targets, plan.grid, report) as writer, Reader(plan) as reader:
         report(0)
-        process(reader, bound(pool, fn, other, plan), pool, writer)
+        process(reader, bound(pool, fn, other, plan), pool, writer, copies.note)
         writer.finish()
+    return gather(copies, other)
 
 
 def bound(pool: Executor, fn: UserFunction, other: object, plan: Plan) -> Any:  # noqa: ANN401 - a program or a partial
     """Bind what all tiles share to the function of one; a pool that can sends it to its workers once."""
     program = getattr(pool, "program", partial)
-    return program(compute_block, fn=fn, other=other, plan=plan)
+    return program(compute_block, fn=fn, other=other, plan=plan, call=Call())

@@ -1,5 +1,6 @@
 """One tile on a worker: arrays in, the user's function, arrays out. Knows no files and no GDAL."""
 
+import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from asyncbatch.copies import Copy, State
 from asyncbatch.raster.dtypes import Array, gdal_name
 from asyncbatch.raster.grid import Window
 from asyncbatch.raster.info import BlockInfo
@@ -51,7 +53,41 @@ class Refusal:
     reason: str
 
 
-def compute_block(block: Block, *, fn: UserFunction, other: object, plan: Plan) -> tuple[Array, ...] | Refusal:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Computed:
+    """What comes back of a tile."""
+
+    arrays: tuple[Array, ...]
+    """One for each output of the plan, shaped (bands, rows, columns), its margins cut off."""
+    state: State | None
+    """How this slot's copy of `other` stands; None where there is none, or where main's own was used."""
+
+
+class Call:
+    """One call of `apply`, and the copy of `other` that a slot keeps from one of its tiles to the next.
+
+    Its id makes programs of equal calls differ, so that no slot goes on with the copy of the call before.
+    """
+
+    def __init__(self) -> None:
+        self._id = uuid.uuid4().hex
+        self._is_elsewhere = False
+        self._copy: Copy | None = None
+
+    def __getstate__(self) -> str:
+        return self._id
+
+    def __setstate__(self, name: str) -> None:
+        self._id, self._is_elsewhere, self._copy = name, True, None
+
+    def copy_of(self, other: object) -> Copy | None:
+        """Return this slot's copy; None in the process of main, whose threads use its own object."""
+        if self._is_elsewhere and self._copy is None and other is not None:
+            self._copy = Copy(other)
+        return self._copy
+
+
+def compute_block(block: Block, *, fn: UserFunction, other: object, plan: Plan, call: Call) -> Computed | Refusal:
     """Compute one tile.
 
     Parameters
@@ -64,24 +100,35 @@ def compute_block(block: Block, *, fn: UserFunction, other: object, plan: Plan) 
         Its fourth argument; None to call it with three.
     plan : Plan
         What all tiles share.
+    call : Call
+        Which call of `apply` it belongs to.
 
     Returns
     -------
-    tuple of ndarray, or Refusal
-        One array for each output of the plan, shaped (bands, rows, columns), its margins cut off.
+    Computed or Refusal
+        What the function set, or why it can't be written.
     """
     inputs = hang((source.label for source in plan.sources), block.arrays)
     outputs = Blocks()
     info = BlockInfo(plan, block.window, block.arrays)
-    if other is None:
-        fn(info, inputs, outputs)
-    else:
-        fn(info, inputs, outputs, other)
+    copy = call.copy_of(other)
+    fn(info, inputs, outputs, *([] if other is None else [other]))
+    arrays = take_outputs(outputs, block.window, plan)
+    if isinstance(arrays, Refusal):
+        return arrays
+    return Computed(arrays=arrays, state=None if copy is None else copy.state(block.tile))
+
+
+def take_outputs(outputs: Blocks, window: Window, plan: Plan) -> tuple[Array, ...] | Refusal:
+    """Return what the function set, checked and without its margins."""
+    if not plan.outputs and vars(outputs):
+        names = ", ".join(repr(name) for name in sorted(vars(outputs)))
+        return Refusal(f"the function set {names}, but no output is asked for")
     results = []
     for label in plan.outputs:
         files = sum(label.name == each.name for each in plan.outputs)
         value = pick(outputs, label, files)
-        checked = value if isinstance(value, Refusal) else trimmed(value, label, block.window, plan.overlap)
+        checked = value if isinstance(value, Refusal) else trimmed(value, label, window, plan.overlap)
         if isinstance(checked, Refusal):
             return checked
         results.append(checked)

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from dataclasses import dataclass
 
+from asyncbatch.copies import State
 from asyncbatch.errors import OutputError
-from asyncbatch.raster.blocks import Block, Refusal
-from asyncbatch.raster.dtypes import Array
+from asyncbatch.raster.blocks import Block, Computed, Refusal
 from asyncbatch.raster.failures import translated
 from asyncbatch.raster.grid import Window
 from asyncbatch.raster.writer import Writer
 
-Result = tuple[Array, ...] | Refusal
+Result = Computed | Refusal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +25,14 @@ class Flight:
     future: Future[Result]
 
 
-def process(blocks: Iterable[Block], program: Callable[[Block], Result], executor: Executor, writer: Writer) -> None:
-    """Compute every block and put its results to the writer, in order.
+def process(
+    blocks: Iterable[Block],
+    program: Callable[[Block], Result],
+    executor: Executor,
+    writer: Writer,
+    note: Callable[[State], None],
+) -> None:
+    """Compute every block, put its results to the writer and note how its slot's copy of `other` stands, in order.
 
     In order, although a slow tile then holds up those behind it: the same input gives the same file, byte for byte,
     and the tile that is reported as failed is the first that fails. As many blocks, results and tiles in flight are
@@ -44,10 +50,10 @@ def process(blocks: Iterable[Block], program: Callable[[Block], Result], executo
         for block in blocks:
             flights.append(Flight(tile=block.tile, window=block.window, future=submitted(executor, program, block)))
             while flights and (len(flights) >= most_in_flight(executor) or flights[0].future.done()):
-                land(flights[0], executor, writer)
+                land(flights[0], executor, writer, note)
                 flights.popleft()
         while flights:
-            land(flights[0], executor, writer)
+            land(flights[0], executor, writer, note)
             flights.popleft()
     finally:
         for flight in flights:
@@ -74,8 +80,8 @@ def most_in_flight(executor: Executor) -> int:
     return 2 * (workers if isinstance(workers, int) else os.cpu_count() or 1)
 
 
-def land(flight: Flight, executor: Executor, writer: Writer) -> None:
-    """Wait for a tile and put its results to the writer."""
+def land(flight: Flight, executor: Executor, writer: Writer, note: Callable[[State], None]) -> None:
+    """Wait for a tile and pass on what has come back."""
     try:
         # Asked for, not raised: a SystemExit in here would otherwise be a way for a tile to end main.
         error = flight.future.exception()
@@ -89,4 +95,6 @@ def land(flight: Flight, executor: Executor, writer: Writer) -> None:
     result = flight.future.result()
     if isinstance(result, Refusal):
         raise OutputError(f"tile {flight.tile} ({flight.window}): {result.reason}")
-    writer.put(flight.tile, flight.window, result)
+    if result.state is not None:
+        note(result.state)
+    writer.put(flight.tile, flight.window, result.arrays)

@@ -36,10 +36,8 @@ def labelled(files: Files, kind: str) -> list[tuple[Label, str]]:
     Raises
     ------
     RasterError
-        If there is no file at all, or a name is no Python name.
+        If a name is no Python name, or stands for no file.
     """
-    if not files:
-        raise RasterError(f"no {kind} is given")
     found: list[tuple[Label, str]] = []
     for name, entry in files.items():
         if not name.isidentifier():

@@ -12,7 +12,7 @@ from rios.imagereader import readBlockAllFiles
 from rios.readerinfo import makeReaderInfo
 from rios.structures import BlockAssociations, RasterizationMgr, TempfileManager, Timers
 
-from asyncbatch.rios.otherargs import Copy, State
+from asyncbatch.copies import Copy, State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

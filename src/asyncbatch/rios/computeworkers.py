@@ -10,13 +10,13 @@ from rios.computemanager import ComputeWorkerManager
 from rios.rioserrors import TimeoutError as RiosTimeoutError
 from rios.structures import CW_AWSBATCH, BlockAssociations, Timers, WorkerErrorRecord
 
+from asyncbatch.copies import Copies
 from asyncbatch.errors import SettingsError, TileError, TileLost
 from asyncbatch.main.program import Program
 from asyncbatch.processstate import ProcessState
 from asyncbatch.rios import blocks, places, references
 from asyncbatch.rios.blockflow import BlockFlow
 from asyncbatch.rios.choice import Choice
-from asyncbatch.rios.otherargs import Copies
 from asyncbatch.rios.pools import POOLS
 
 _GLANCE: Final = 1.0

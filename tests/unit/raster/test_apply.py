@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import cloudpickle
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from osgeo import gdal
 
 from asyncbatch.raster import BlockInfo, Blocks, Progress, apply
 from asyncbatch.raster.apply import carry_out, prepare
+from asyncbatch.raster.serial import Serial
 from tests.unit.raster.conftest import TRANSFORM
 
 if TYPE_CHECKING:
@@ -218,6 +220,56 @@ def test_other_is_the_caller_s_own_in_a_serial_run(scene: Array, make: Make, tmp
 
     apply(count, {"image": make("in.tif", scene)}, {"result": tmp_path / "out.tif"}, other=other, window=16)
     assert other.tiles == 12
+
+
+def count(info: BlockInfo, inputs: Blocks, outputs: Blocks, other: SimpleNamespace) -> None:  # noqa: ARG001 - as called
+    other.tiles += 1
+    other.rows[info.getBlockCount()[1]] += 1
+
+
+def test_what_a_function_leaves_on_other_comes_back(
+    scene: Array, executor: Executor | None, make: Make, tmp_path: Path
+) -> None:
+    """From threads, which share main's own object, as that object; from processes, as their copies."""
+    other = SimpleNamespace(tiles=0, rows=np.zeros(3, np.int64))
+    others = apply(count, {"image": make("in.tif", scene)}, {}, other=other, window=16, executor=executor).others
+    assert sum(each.tiles for each in others) == 12
+    assert sum(each.rows for each in others).tolist() == [4, 4, 4]
+    assert (other in others) == (not isinstance(executor, ProcessPoolExecutor))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["in.tif"]
+
+
+def test_without_other_none_comes_back(scene: Array, executor: Executor | None, make: Make, tmp_path: Path) -> None:
+    out = tmp_path / "out.tif"
+    assert apply(double, {"image": make("in.tif", scene)}, {"result": out}, executor=executor).others == []
+
+
+def test_a_tile_that_counts_twice_is_warned_of(scene: Array, make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    """A tile is computed again where its first result was lost on the way; its slot's copy has it all the same."""
+    with Repeating() as pool:
+        other = SimpleNamespace(tiles=0, rows=np.zeros(3, np.int64))
+        applied = apply(count, {"image": make("in.tif", scene)}, {}, other=other, window=16, executor=pool)
+    [back] = applied.others
+    assert back.tiles == 13
+    [record] = [record for record in caplog.records if getattr(record, "action", "") == "other_counts_twice"]
+    assert vars(record)["tiles"] == [0]
+
+
+class Repeating(Serial):
+    """Stands for one slot elsewhere, whose first result does not arrive at once."""
+
+    def __init__(self) -> None:
+        self.repeat = True
+
+    def program(self, fn: Callable[..., Any], /, **shared: object) -> Callable[..., Any]:
+        sent: Callable[..., Any] = cloudpickle.loads(cloudpickle.dumps(partial(fn, **shared)))
+        return sent
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:  # noqa: ANN401 - as the base
+        if self.repeat:
+            self.repeat = False
+            super().submit(fn, *args, **kwargs)
+        return super().submit(fn, *args, **kwargs)
 
 
 def test_progress_counts_tiles_that_are_written(

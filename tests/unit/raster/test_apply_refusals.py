@@ -140,8 +140,7 @@ def test_settings_that_make_no_sense(image: Path, out: Path, name: str, settings
 @pytest.mark.parametrize(
     ("inputs", "outputs", "why"),
     [
-        ({}, {"result": "out.tif"}, "no input is given"),
-        ({"image": "in.tif"}, {}, "no output is given"),
+        ({}, {"result": "out.tif"}, "inputs is empty; pass at least one input"),
         ({"image": []}, {"result": "out.tif"}, "input 'image' is an empty list of files"),
         ({"my image": "in.tif"}, {"result": "out.tif"}, "input 'my image' can't be an attribute"),
         ({"image": "in.tif"}, {"1": "out.tif"}, "output '1' can't be an attribute"),

@@ -1,5 +1,6 @@
 """One tile on a worker: outputs are checked and trimmed before they travel."""
 
+import dataclasses
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from asyncbatch.raster.blocks import Block, Blocks, Refusal, compute_block
+from asyncbatch.raster.blocks import Block, Blocks, Call, Refusal, compute_block
 from asyncbatch.raster.grid import Grid, Tiling
 from asyncbatch.raster.info import BlockInfo
 from asyncbatch.raster.plan import Label, Plan, Source
@@ -39,7 +40,14 @@ def computed(
     plan = planned(outputs or [Label(name="result")], overlap)
     side = 4 + 2 * overlap
     array = np.arange(side * side, dtype=np.uint8).reshape(1, side, side)
-    return compute_block(Block(tile=0, window=plan.tiling[0], arrays=(array,)), fn=fn, other=None, plan=plan)
+    return arrays_of(Block(tile=0, window=plan.tiling[0], arrays=(array,)), fn, plan)
+
+
+def arrays_of(
+    block: Block, fn: Callable[..., Any], plan: Plan, other: object = None
+) -> tuple[NDArray[Any], ...] | Refusal:
+    result = compute_block(block, fn=fn, other=other, plan=plan, call=Call())
+    return result if isinstance(result, Refusal) else result.arrays
 
 
 def refused(value: Callable[[Blocks], Any], **settings: Any) -> str:  # noqa: ANN401 - as of `computed`
@@ -78,8 +86,8 @@ def test_other_is_passed_only_if_there_is_one() -> None:
 
     plan = planned([Label(name="result")])
     block = Block(tile=0, window=plan.tiling[0], arrays=(np.zeros((1, 4, 4)),))
-    compute_block(block, fn=fn, other=None, plan=plan)
-    compute_block(block, fn=fn, other="more", plan=plan)
+    arrays_of(block, fn, plan)
+    arrays_of(block, fn, plan, "more")
     assert [len(call) for call in calls] == [3, 4]
     assert calls[1][3] == "more"
 
@@ -91,7 +99,7 @@ def test_lists_of_files_are_lists_of_arrays() -> None:
     two = [Label(name="image", position=0), Label(name="image", position=1)]
     plan = planned([Label(name="result", position=0), Label(name="result", position=1)], inputs=two)
     arrays = (np.full((1, 4, 4), 1), np.full((1, 4, 4), 2))
-    result = compute_block(Block(tile=0, window=plan.tiling[0], arrays=arrays), fn=fn, other=None, plan=plan)
+    result = arrays_of(Block(tile=0, window=plan.tiling[0], arrays=arrays), fn, plan)
     assert isinstance(result, tuple)
     assert [int(array[0, 0, 0]) for array in result] == [2, 1]
 
@@ -141,6 +149,14 @@ def test_a_list_of_files_wants_a_list_of_arrays(value: Callable[[Blocks], Any], 
 def test_a_part_of_a_list_is_named_by_its_place() -> None:
     two = [Label(name="result", position=0), Label(name="result", position=1)]
     assert refused(lambda inputs: [inputs.image, 5], outputs=two).startswith("output 'result[1]' must be a numpy array")
+
+
+def test_an_output_that_nobody_writes_is_refused_where_there_are_no_others() -> None:
+    plan = dataclasses.replace(planned([]), outputs=())
+    block = Block(tile=0, window=plan.tiling[0], arrays=(np.zeros((1, 4, 4)),))
+    result = arrays_of(block, lambda _info, inputs, outputs: setattr(outputs, "result", inputs.image), plan)
+    assert isinstance(result, Refusal)
+    assert result.reason == "the function set 'result', but no output is asked for"
 
 
 def test_workers_need_neither_gdal_nor_the_aws_libraries() -> None:

@@ -1,0 +1,149 @@
+"""What user functions leave on an object that tiles share: each slot has a copy of its own, and main gets all of them.
+
+A result carries the state of its slot's copy, as far as it differs from what main sent. So a worker that dies takes
+nothing along: what its last result says covers just the tiles that it delivered.
+"""
+
+import copy
+import hashlib
+import logging
+import uuid
+from collections import Counter
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Final
+
+import cloudpickle
+
+if TYPE_CHECKING:
+    from pickle import PickleBuffer
+
+log: Final = logging.getLogger(__name__)
+
+WHOLE: Final = ""
+"""In the place of an attribute's name: the object itself, where it holds more than attributes (a dict, an array)."""
+
+_HEAP_TYPE: Final = 1 << 9
+"""CPython's flag of classes that a ``class`` statement makes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """How a copy stands after a tile."""
+
+    copy: str
+    """Which copy."""
+    tiles: int
+    """Tiles that it has seen: of two states of a copy, the one with more is the newer."""
+    changed: dict[str, Any]
+    """Attributes that are new or not as main sent them."""
+    removed: frozenset[str]
+    unsent: frozenset[str] = frozenset()
+    """Attributes that have been set to what does not pickle, and so stay with the copy."""
+    seen: tuple[int, ...] = ()
+    """Which tiles it has seen, as far as `Copy.state` was given them."""
+
+
+class Copy:
+    """A slot's copy.
+
+    Parameters
+    ----------
+    value : object
+        As main sent it; user functions may change it from now on.
+    """
+
+    def __init__(self, value: object) -> None:
+        self.value: Any = value
+        self._name = uuid.uuid4().hex
+        self._tiles = 0
+        self._seen: list[int] = []
+        self._sent = {name: _digest(name, value) for name, value in _attributes(value).items()}
+
+    def state(self, tile: int | None = None) -> State:
+        """Return how the copy stands after one more tile; with the tile's index, main can tell what counts twice."""
+        self._tiles += 1
+        if tile is not None:
+            self._seen.append(tile)
+        now = _attributes(self.value)
+        digests = {name: _digest(name, value) for name, value in now.items()}
+        return State(
+            copy=self._name,
+            tiles=self._tiles,
+            changed={
+                name: now[name]
+                for name, digest in digests.items()
+                if digest is not None and digest != self._sent.get(name)
+            },
+            removed=frozenset(self._sent.keys() - now),
+            unsent=frozenset(name for name, digest in digests.items() if digest is None),
+            seen=tuple(self._seen),
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class Copies:
+    """Main's knowledge of all copies."""
+
+    sent: object
+    _states: dict[str, State] = field(default_factory=dict)
+
+    def note(self, state: State) -> None:
+        """Take in what a result says; results may come in any order."""
+        known = self._states.get(state.copy)
+        if known is None or known.tiles < state.tiles:
+            self._states[state.copy] = state
+
+    def all(self, least: int) -> list[object]:
+        """Return all copies as they stand; at least so many, since RIOS returns one for each worker."""
+        found = [self._make(state) for state in self._states.values()]
+        return found + [copy.copy(self.sent) for _ in range(least - len(found))]
+
+    def list_changed(self) -> list[str]:
+        """Return the names of the attributes that any copy has set or removed, sorted."""
+        return sorted({name for state in self._states.values() for name in (*state.changed, *state.removed)})
+
+    def list_unsent(self) -> list[str]:
+        """Return the names of the attributes that some copy could not send, sorted."""
+        return sorted({name for state in self._states.values() for name in state.unsent})
+
+    def list_repeated(self) -> list[int]:
+        """Return the tiles that the copies have seen more than once: they were computed again after a fault."""
+        counts = Counter(tile for state in self._states.values() for tile in state.seen)
+        return sorted(tile for tile, count in counts.items() if count > 1)
+
+    def _make(self, state: State) -> object:
+        if WHOLE in state.changed:
+            return state.changed[WHOLE]
+        made = copy.copy(self.sent)
+        for name in state.removed:
+            delattr(made, name)
+        for name, value in state.changed.items():
+            setattr(made, name, value)
+        return made
+
+
+def _attributes(other: object) -> dict[str, Any]:
+    """Return what may change on an object: its attributes, or else the whole of it."""
+    return dict(vars(other)) if _has_attributes_only(other) else {WHOLE: other}
+
+
+def _has_attributes_only(other: object) -> bool:
+    """Return whether all that an object holds is in its ``__dict__``; lists, arrays and the like hold more."""
+    return hasattr(other, "__dict__") and all(
+        kind in {object, SimpleNamespace} or (kind.__flags__ & _HEAP_TYPE and not vars(kind).get("__slots__"))
+        for kind in type(other).__mro__
+    )
+
+
+def _digest(name: str, value: object) -> bytes | None:
+    """Return what tells a value from another; None if it does not pickle and so can't be sent back."""
+    buffers: list[PickleBuffer] = []
+    try:
+        digest = hashlib.sha256(cloudpickle.dumps(value, protocol=5, buffer_callback=buffers.append))
+        for buffer in buffers:
+            digest.update(buffer.raw())
+    except Exception as error:  # noqa: BLE001 - pickling raises anything
+        log.debug("not returned", extra={"action": "otherargs_not_returned", "attribute": name, "why": error})
+        return None
+    return digest.digest()

@@ -1,0 +1,109 @@
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from asyncbatch.copies import Copies, Copy
+
+
+class Other:
+    def __init__(self, **attributes: object) -> None:
+        self.__dict__.update(attributes)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever a test sets
+        raise AttributeError(name)
+
+
+class Slotted:
+    __slots__ = ("total",)
+
+    def __init__(self) -> None:
+        self.total = 0
+
+
+def told(others: list[Any]) -> list[dict[str, Any]]:
+    return [vars(other) for other in others]
+
+
+def test_each_copy_comes_back_as_it_was_after_its_last_tile() -> None:
+    copies, copy = Copies(sent=Other(total=0, weights=[1, 2])), Copy
+    first, second = copy(Other(total=0, weights=[1, 2])), copy(Other(total=0, weights=[1, 2]))
+    states = []
+    for slot, amount in ((first, 5), (second, 7), (first, 10)):
+        slot.value.total += amount
+        states.append(slot.state())
+    assert states[0].changed == {"total": 5}, "what is as main sent it does not travel"
+    for state in reversed(states):  # results come in any order
+        copies.note(state)
+    assert sorted(told(copies.all(0)), key=lambda other: other["total"]) == [
+        {"total": 7, "weights": [1, 2]},
+        {"total": 15, "weights": [1, 2]},
+    ]
+
+
+def test_there_are_as_many_as_workers() -> None:
+    copies = Copies(sent=Other(total=0))
+    assert told(copies.all(3)) == [{"total": 0}] * 3
+
+
+def test_arrays_changed_in_place_new_names_and_removed_ones_come_back() -> None:
+    sent = Other(histogram=np.zeros(3), scratch=1)
+    copies, copy = Copies(sent=sent), Copy
+    slot = copy(Other(histogram=np.zeros(3), scratch=1))
+    slot.value.histogram[1] += 4
+    slot.value.seen = "yes"
+    del slot.value.scratch
+    copies.note(slot.state())
+    back: Any = copies.all(1)[0]
+    assert back.histogram.tolist() == [0, 4, 0]
+    assert (back.seen, hasattr(back, "scratch")) == ("yes", False)
+    assert sent.histogram.tolist() == [0, 0, 0]
+
+
+def test_what_does_not_pickle_stays_where_it_is() -> None:
+    copies, copy = Copies(sent=Other(total=0)), Copy
+    slot = copy(Other(total=0))
+    slot.value.total, slot.value.cache = 3, threading.Lock()
+    copies.note(slot.state())
+    assert told(copies.all(1)) == [{"total": 3}]
+    assert copies.list_unsent() == ["cache"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "change"),
+    [
+        ({"total": 0}, lambda value: value.update(total=3)),
+        ([], lambda value: value.append(3)),
+        (Counter("a"), lambda value: value.update("bc")),
+        (defaultdict(int), lambda value: value.__setitem__("a", 3)),
+        (np.zeros(3), lambda value: value.__setitem__(1, 3)),
+        (Slotted(), lambda value: setattr(value, "total", 3)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_holds_more_than_attributes_comes_back_whole(sent: object, change: Callable[[Any], None]) -> None:
+    copies, slot = Copies(sent="as it was"), Copy(sent)
+    assert slot.state().changed == {}
+    change(slot.value)
+    copies.note(slot.state())
+    [back] = copies.all(1)
+    assert back is sent
+    assert copies.list_changed() == [""]
+
+
+def test_what_changed_is_named() -> None:
+    copies, slot = Copies(sent=Other(a=1, b=2, c=3)), Copy(Other(a=1, b=2, c=3))
+    slot.value.a = 5
+    del slot.value.b
+    copies.note(slot.state())
+    assert copies.list_changed() == ["a", "b"]
+
+
+def test_tiles_that_count_twice_are_known() -> None:
+    copies, first, second = Copies(sent=Other()), Copy(Other()), Copy(Other())
+    for slot, tile in ((first, 1), (second, 2), (first, 3), (second, 1), (second, 4), (second, 4)):
+        copies.note(slot.state(tile))
+    assert copies.list_repeated() == [1, 4]
