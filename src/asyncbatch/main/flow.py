@@ -13,7 +13,16 @@ import anyio
 from anyio.abc import TaskGroup
 
 from asyncbatch.batching import Mean, Throughput, hold_back, spare_time
-from asyncbatch.errors import AsyncBatchError, AwsError, ProgramError, QueueGone, RunClosed, RunError, find_first
+from asyncbatch.errors import (
+    AccessDenied,
+    AsyncBatchError,
+    AwsError,
+    ProgramError,
+    QueueGone,
+    RunClosed,
+    RunError,
+    find_first,
+)
 from asyncbatch.ledger import Ledger
 from asyncbatch.main.crew import Crew
 from asyncbatch.main.inbound import Inbound
@@ -220,6 +229,9 @@ class Flow:
                 count = await sender.count(manifest.task_queue) + await sender.count(manifest.result_queue)
             except QueueGone:  # no worker can ever say so
                 raise
+            except AccessDenied as error:
+                log.warning("lost messages can't be noticed: %s", error, extra={"action": "count_denied"})
+                return
             except AwsError as error:
                 log.warning("queues not counted: %s", error, extra={"action": "count_failed"})
                 continue
