@@ -12,8 +12,8 @@ import io
 import pickle
 import struct
 import zlib
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
 
 import cloudpickle
 
@@ -44,11 +44,25 @@ _STEP: Final = 4096
 """Bytes that are decompressed at a time: at most 4 MiB come out."""
 
 
-def encode(obj: object) -> list[Buffer]:
+class Dump(Protocol):
+    """Pickles an object, as `pickle.dumps` does."""
+
+    def __call__(self, obj: object, protocol: int, buffer_callback: Callable[[pickle.PickleBuffer], object]) -> bytes:
+        """Return the pickle."""
+
+
+def encode(obj: object, *, dump: Dump = cloudpickle.dumps) -> list[Buffer]:
     """Return the parts of the body that holds an object; joined, they are the body.
 
     Large buffers (numpy arrays and such) are not copied: the parts refer to the object's own memory, so join or
     send them before it changes.
+
+    Parameters
+    ----------
+    obj : object
+        What is to be pickled.
+    dump : callable
+        What pickles it.
 
     Raises
     ------
@@ -56,7 +70,7 @@ def encode(obj: object) -> list[Buffer]:
         Whatever pickling raises: there is no one class for it.
     """
     buffers: list[pickle.PickleBuffer] = []
-    head = cloudpickle.dumps(obj, protocol=5, buffer_callback=buffers.append)
+    head = dump(obj, protocol=5, buffer_callback=buffers.append)
     raw: list[Buffer] = [head, *(buffer.raw() for buffer in buffers)]
     stored = [_packed(frame) for frame in raw]
     table = b"".join(_FRAME.pack(len(kept), len(frame)) for kept, frame in zip(stored, raw, strict=True))

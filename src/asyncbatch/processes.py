@@ -33,6 +33,8 @@ class ChildProcess:
         The program and its arguments.
     environment : mapping
         All its environment variables.
+    folder : Path, optional
+        Its current folder; by default that of this process.
 
     Raises
     ------
@@ -45,7 +47,7 @@ class ChildProcess:
     A process that is forked from this one does not inherit the pipes' ends.
     """
 
-    def __init__(self, command: Sequence[str], *, environment: Mapping[str, str]) -> None:
+    def __init__(self, command: Sequence[str], *, environment: Mapping[str, str], folder: Path | None = None) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - the caller's command, without a shell
             command,
             bufsize=0,
@@ -53,6 +55,7 @@ class ChildProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=environment,
+            cwd=folder,
             start_new_session=True,
         )
         self.pid = self._process.pid

@@ -19,7 +19,7 @@ import pytest
 
 from asyncbatch import codec
 from asyncbatch.errors import ProgramError
-from asyncbatch.main import program as programs
+from asyncbatch.main import pickling
 from asyncbatch.main.program import Program, ProgramCache, encode_arguments
 from asyncbatch.processstate import ProcessState
 
@@ -80,8 +80,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from asyncbatch import codec
-state, program = codec.decode(Path(sys.argv[1]).read_bytes())
-args, kwargs = codec.decode(Path(sys.argv[2]).read_bytes())
+state, program, _ = codec.decode(Path(sys.argv[1]).read_bytes())
+args, kwargs, _ = codec.decode(Path(sys.argv[2]).read_bytes())
 print(program(*args, **kwargs), *[name for name in sys.modules if name in ("tiling", "beside")])
 """
 
@@ -240,7 +240,7 @@ def test_threads_that_pickle_at_once_do_not_disturb_each_other(
 ) -> None:
     """A second thread comes while the first pickles, and pickles after the first has put cloudpickle back."""
     second_came, first_left = threading.Event(), threading.Event()
-    lock, encode = programs._registry, codec.encode  # noqa: SLF001 - to see who comes to it
+    lock, encode = pickling._registry, codec.encode  # noqa: SLF001 - to see who comes to it
     second: list[Future[Program]] = []
 
     class Door:
@@ -252,7 +252,7 @@ def test_threads_that_pickle_at_once_do_not_disturb_each_other(
         def __exit__(self, *_: object) -> None:
             lock.release()
 
-    def encode_slowly(obj: object) -> list[codec.Buffer]:
+    def encode_slowly(obj: object, **options: Any) -> list[codec.Buffer]:  # noqa: ANN401 - passed on
         if second:
             second_came.set()
             assert first_left.wait(10)
@@ -260,9 +260,9 @@ def test_threads_that_pickle_at_once_do_not_disturb_each_other(
             second.append(Future())
             second[0] = pool.submit(Program.of, tiling.halve, (), {})
             assert second_came.wait(10)
-        return encode(obj)
+        return encode(obj, **options)
 
-    monkeypatch.setattr(programs, "_registry", Door())
+    monkeypatch.setattr(pickling, "_registry", Door())
     monkeypatch.setattr(codec, "encode", encode_slowly)
     with ThreadPoolExecutor(1) as pool:
         first = Program.of(tiling.halve, (), {})
@@ -326,7 +326,7 @@ def test_the_search_goes_only_so_deep() -> None:
 
 
 def test_a_tile_s_arguments_travel() -> None:
-    assert codec.decode(encode_arguments((1, "a"), {"b": [2]})) == ((1, "a"), {"b": [2]})
+    assert codec.decode(encode_arguments((1, "a"), {"b": [2]})) == ((1, "a"), {"b": [2]}, None)
 
 
 def test_a_tile_s_argument_of_the_user_s_class_travels_by_value(folder: Path, compute: Compute) -> None:

@@ -22,6 +22,7 @@ from asyncbatch.main.crew import WorkerState
 from asyncbatch.main.output import FLUSH, LineSplitter, StderrWriter
 from asyncbatch.processes import ChildProcess, identify
 from asyncbatch.processstate import list_inherited_changes
+from asyncbatch.versions import COMMON
 
 log: Final = logging.getLogger(__name__)
 
@@ -124,7 +125,7 @@ class SubprocessLauncher:
 
     Notes
     -----
-    Workers keep their temporary files in a folder of the launcher's, which is removed when they have ended.
+    Workers start in a folder of their own and keep their temporary files there; it is removed when they have ended.
     """
 
     start_timeout = 60.0
@@ -201,10 +202,12 @@ class SubprocessLauncher:
             "ASYNCBATCH_LIFELINE": identify(os.getpid()),
             FOLDER: str(folder.parent),
             "TMPDIR": str(folder),
+            "PYTHONPATH": list_import_folders(variables.get("PYTHONPATH", "")),
             "PYTHONUNBUFFERED": "1",
         }
         try:
-            process = ChildProcess([self._python, "-m", "asyncbatch.worker"], environment=variables)
+            command = [self._python, "-P", "-m", "asyncbatch.worker"]
+            process = ChildProcess(command, environment=variables, folder=folder)
         except BaseException:
             folder.rmdir()
             raise
@@ -265,6 +268,25 @@ class SubprocessLauncher:
 
     def _write(self, output: WorkerOutput) -> None:
         self._writer.write(f"worker {output.worker}: {output.line}")
+
+
+def list_import_folders(path: str) -> str:
+    """Return main's PYTHONPATH as a worker on this machine needs it, which starts in another folder.
+
+    It is without main's current folder and that of its script: what lies there travels, here as on another machine.
+    """
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    mains = {Path.cwd(), *([Path(script).resolve().parent] if script else [])}
+    folders = [Path(entry).resolve() for entry in path.split(os.pathsep)] if path else []
+    ours = Path(__file__).resolve().parents[2]
+    if ours in mains and ours not in folders:
+        folders.append(ours)
+    return os.pathsep.join(str(folder) for folder in folders if folder not in mains or _has_common(folder))
+
+
+def _has_common(folder: Path) -> bool:
+    """Return whether a folder has a package that workers need: it may run from its sources."""
+    return any((folder / name / "__init__.py").exists() for name in COMMON)
 
 
 def _ignore(_output: WorkerOutput) -> None:

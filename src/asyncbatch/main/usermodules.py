@@ -26,17 +26,32 @@ def find_home(name: str) -> Path | None:
 
 
 @functools.lru_cache(maxsize=16)
-def find_beside(homes: frozenset[Path], loaded: tuple[ModuleType, ...]) -> list[ModuleType]:
-    """Return the loaded modules that lie in some folders."""
-    found = []
-    for module in loaded:
-        file, name = getattr(module, "__file__", None) or "", getattr(module, "__name__", "")
-        if name == "__main__" or _is_common(name) or not file.endswith(".py") or sys.modules.get(name) is not module:
-            continue
-        path = _own(file)
-        if path and any(path.is_relative_to(home) for home in homes):
-            found.append(module)
-    return found
+def find_own(loaded: tuple[ModuleType, ...]) -> list[ModuleType]:
+    """Return those of the loaded modules that are the user's own; the script is not among them."""
+    return [module for module in loaded if _is_loaded(module) and is_own(module)]
+
+
+def is_own(module: ModuleType) -> bool:
+    """Return whether a module is of the user's own, wherever it lies, and can travel."""
+    name, file = getattr(module, "__name__", ""), getattr(module, "__file__", None)
+    if name == "__main__" or _is_common(name) or name.partition(".")[0] in sys.stdlib_module_names:
+        return False
+    if file is None:  # a package without a file of its own
+        try:
+            places = [str(place) for place in getattr(module, "__path__", ())]
+        except Exception:  # noqa: BLE001 - what is in sys.modules may be anything
+            return False
+        return bool(places) and all(_own(f"{place}/") is not None for place in places)
+    return isinstance(file, str) and file.endswith(".py") and _own(file) is not None
+
+
+def is_own_file(file: str) -> bool:
+    """Return whether code of that file is the user's own."""
+    return _own(file) is not None
+
+
+def _is_loaded(module: ModuleType) -> bool:
+    return sys.modules.get(getattr(module, "__name__", "")) is module
 
 
 def _is_common(name: str) -> bool:
@@ -44,14 +59,25 @@ def _is_common(name: str) -> bool:
     return name.partition(".")[0] in COMMON
 
 
-@functools.cache
+@functools.lru_cache(maxsize=4096)
 def _own(file: str) -> Path | None:
     """Return the path of a file of the user's own; None for what is Python's, installed, or ours: workers have that."""
     if not file:
         return None
     path = Path(file).resolve()
     installed = {"site-packages", "dist-packages"} & {*path.parts, *Path(file).parts}
-    return None if installed or any(path.is_relative_to(place) for place in _common_places()) else path
+    common = any(path.is_relative_to(place) for place in _common_places())
+    return None if installed or common or _is_in_installed_folder(path) else path
+
+
+def _is_in_installed_folder(path: Path) -> bool:
+    """Return whether pip has installed into a folder of `sys.path` that the file is in, as ``--target`` does."""
+    return any(_has_installed(str(parent)) for parent in path.parents if str(parent) in sys.path)
+
+
+@functools.lru_cache(maxsize=256)
+def _has_installed(folder: str) -> bool:
+    return any(Path(folder).glob("*.dist-info"))
 
 
 @functools.cache

@@ -29,8 +29,10 @@ import numpy as np  # noqa: F401 - nearly every tile needs it, so it is loaded b
 
 from asyncbatch import codec, folders
 from asyncbatch.processstate import ProcessState
+from asyncbatch.usercode import UserCode
 from asyncbatch.worker.baseline import Baseline
 from asyncbatch.worker.failures import describe_failure
+from asyncbatch.worker.usermain import Presenter
 
 HEADER: Final = struct.Struct("<IQ")
 """Lengths of a frame's head (JSON) and of its body."""
@@ -42,7 +44,7 @@ _PROGRAMS: Final = 4
 """Programs kept unpickled."""
 
 _Commands = queue.SimpleQueue[tuple[dict[str, Any], bytearray]]
-_Loaded = tuple[ProcessState, Callable[..., object]]
+_Loaded = tuple[ProcessState, Callable[..., object], UserCode]
 
 
 def main() -> None:
@@ -60,7 +62,8 @@ def main() -> None:
     baseline = Baseline(None if inherited is None else json.loads(inherited))
     os.register_at_fork(after_in_child=connection.close)
     os.register_at_fork(after_in_child=baseline.close_in_fork)
-    _Slot(connection=connection, folder=sys.argv[2], baseline=baseline).serve()
+    presenter = Presenter(Path(sys.argv[2]) / "main")
+    _Slot(connection=connection, folder=sys.argv[2], baseline=baseline, presenter=presenter).serve()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,6 +71,7 @@ class _Slot:
     connection: socket.socket
     folder: str
     baseline: Baseline
+    presenter: Presenter
     process: int = field(default_factory=os.getpid)
     programs: OrderedDict[str, _Loaded] = field(default_factory=OrderedDict)
 
@@ -85,10 +89,13 @@ class _Slot:
         """Return the head and the parts of the answer to one command."""
         started = time.perf_counter()
         try:
-            state, program = self._program(head["program"], head["path"])
+            state, program, code = self._program(head["program"], head["path"])
             self.baseline.enter(state)
+            self.presenter.present(code)
             arguments: Any = codec.decode(body)
-            args, kwargs = arguments
+            args, kwargs, more = arguments
+            if more is not None:
+                self.presenter.present_more(more)
             started = time.perf_counter()
             try:
                 value = program(*args, **kwargs)
@@ -113,8 +120,10 @@ class _Slot:
         """
         if digest not in self.programs:
             with open(path, "rb") as file, self.baseline.importing():  # noqa: PTH123 - this process starts often
-                program = codec.decode(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)))
-            self.programs[digest] = program  # type: ignore[assignment]  # as main pickles it
+                program: Any = codec.decode(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)))
+            *_, code = program
+            self.presenter.prepare(code, Path(path))
+            self.programs[digest] = program
             if len(self.programs) > _PROGRAMS:
                 self.programs.popitem(last=False)
         self.programs.move_to_end(digest)

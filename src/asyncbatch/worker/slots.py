@@ -84,7 +84,7 @@ class Slot:
             If it does not come up.
         """
         ours, theirs = socket.socketpair()
-        command = [sys.executable, "-m", "asyncbatch.worker.child", str(theirs.fileno()), str(folder)]
+        command = [sys.executable, "-P", "-m", "asyncbatch.worker.child", str(theirs.fileno()), str(folder)]
         with theirs:
             process = await anyio.open_process(
                 command,

@@ -52,7 +52,7 @@ class Pool(ThreadPoolExecutor):
         self.sent.append(fn.digest)
         if fn.digest not in self._programs:  # as a slot keeps them
             pair: Any = codec.decode(fn.content)
-            self._programs[fn.digest] = pair
+            self._programs[fn.digest] = pair[:2]
         state, function = self._programs[fn.digest]
         self.states.append(state)
         parameters: Any = codec.decode(codec.join(codec.encode(args)))

@@ -1,0 +1,63 @@
+"""What does not pickle: named by the path to it."""
+
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from types import FunctionType, ModuleType
+from typing import Final
+
+from asyncbatch.main.pickling import encode_with_code
+
+_DEPTH: Final = 6
+"""How deep the search for what does not pickle goes."""
+
+
+def find_culprit(parts: Mapping[str, object]) -> str:
+    """Return the path to the innermost part that does not pickle, and why; empty if all do."""
+    for name, part in parts.items():
+        found = _search(part, name, _DEPTH)
+        if found:
+            return found
+    return ""
+
+
+def _search(obj: object, path: str, depth: int) -> str:
+    try:
+        encode_with_code(obj)
+    except Exception as error:  # noqa: BLE001 - pickling raises anything
+        if depth:
+            for name, inner in _inside(obj):
+                found = _search(inner, f"{path}{name}", depth - 1)
+                if found:
+                    return found
+        return f"{path} (a {type(obj).__name__}) does not pickle: {error}"
+    return ""
+
+
+def _inside(obj: object) -> Iterator[tuple[str, object]]:
+    """Yield what an object is made of, as far as pickling is concerned."""
+    if isinstance(obj, functools.partial):
+        obj = [obj.func, *obj.args, obj.keywords]
+    if isinstance(obj, FunctionType):
+        yield from _referred(obj)
+    elif isinstance(obj, Mapping):
+        yield from ((f"[{key!r}]", value) for key, value in obj.items())
+    elif isinstance(obj, list | tuple | set):
+        yield from ((f"[{place}]", value) for place, value in enumerate(obj))
+    elif is_dataclass(obj):
+        yield from ((f".{field.name}", getattr(obj, field.name)) for field in fields(obj))
+    else:
+        yield from ((f".{name}", value) for name, value in getattr(obj, "__dict__", {}).items())
+
+
+def _referred(fn: FunctionType) -> Iterator[tuple[str, object]]:
+    """Yield what a function refers to that is pickled with it."""
+    for name, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True):
+        try:
+            value = cell.cell_contents
+        except ValueError:  # not filled yet
+            continue
+        yield f" closes over {name!r}, which", value
+    for name in fn.__code__.co_names:
+        if name in fn.__globals__ and not isinstance(fn.__globals__[name], ModuleType):
+            yield f" uses the global {name!r}, which", fn.__globals__[name]

@@ -1,0 +1,222 @@
+"""Pickling the user's code by value, so that a worker need not have it."""
+
+import functools
+import io
+import linecache
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import CodeType, FunctionType, ModuleType
+from typing import Any, Final
+
+import cloudpickle
+
+from asyncbatch import codec
+from asyncbatch.main.imports import find_imported
+from asyncbatch.main.usermodules import find_own, is_own_file
+from asyncbatch.usercode import (
+    MAIN,
+    UserCode,
+    cache_property,
+    cache_results,
+    fill_module,
+    find_object,
+    get_same,
+    make_module,
+    name_code,
+    share_module,
+)
+
+_registry: Final = threading.RLock()
+"""cloudpickle's registry of modules is one for the process, and tiles are submitted from any thread."""
+
+_PLACES: Final = ("__doc__", "__file__", "__package__", "__path__")
+"""What a module knows of itself, besides its name."""
+
+_OF_THE_IMPORT: Final = frozenset({"__builtins__", "__cached__", "__loader__", "__spec__"})
+"""What the import has put into a module: it belongs to this process."""
+
+_FILE: Final = 2**18
+"""Characters of a source file: a larger one is not sent."""
+
+_TEXT: Final = 2**20
+"""Characters of all source files."""
+
+_CachedFunction: Final = type(functools.lru_cache(lambda: None))
+
+
+@contextmanager
+def travel_by_value() -> Iterator[None]:
+    """Have cloudpickle send the user's own modules by value while the block runs."""
+    with _registry:
+        already = cloudpickle.list_registry_pickle_by_value()
+        modules = [each for each in find_own(tuple(sys.modules.values())) if each.__name__ not in already]
+        for module in modules:
+            cloudpickle.register_pickle_by_value(module)
+        try:
+            yield
+        finally:
+            for module in modules:
+                cloudpickle.unregister_pickle_by_value(module)
+
+
+def encode_with_code(*objects: object, tile: bool = False) -> list[codec.Buffer]:
+    """Return the parts of a body that holds a tuple: some objects and the `UserCode` that they need.
+
+    The modules that functions import are known only when the functions are pickled, and may import others: pickling
+    is repeated until all of them travel.
+
+    Parameters
+    ----------
+    objects : object
+        The first parts of the tuple.
+    tile : bool
+        Whether these are a tile's arguments, which should be small: without source text, and None in place of the
+        code if they need none.
+
+    Raises
+    ------
+    Exception
+        Whatever pickling raises.
+    """
+    modules: dict[str, ModuleType] = {}
+    make = share_module if tile else make_module
+    while True:
+        code = UserCode(main=_Stub(MAIN, make), modules=modules)  # type: ignore[arg-type]  # it unpickles to a module
+        found: dict[str, ModuleType] = {}
+        last = _IfNeeded(code) if tile else code
+
+        def dump(obj: object, protocol: int, buffer_callback: Callable[[Any], object]) -> bytes:
+            stream = io.BytesIO()
+            _Pickler(stream, protocol, buffer_callback, code=code, found=found, make=make).dump(obj)  # noqa: B023 - called in this round
+            return stream.getvalue()
+
+        with travel_by_value():
+            parts = codec.encode((*objects, last), dump=dump)
+        if found.keys() <= modules.keys():
+            return parts
+        modules = modules | found
+
+
+class _IfNeeded:
+    """Unpickles to the code that was noted before this is pickled, or to None if that is none."""
+
+    def __init__(self, code: UserCode) -> None:
+        self.code = code
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self.code.text.clear()
+        return (get_same, (self.code,)) if self.code.names or self.code.modules else (type(None), ())
+
+
+class _Stub:
+    """Unpickles to a new module."""
+
+    def __init__(self, name: str, make: Callable[..., ModuleType]) -> None:
+        self.name, self.make = name, make
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        inside = vars(sys.modules[self.name])
+        known = {name: inside[name] for name in _PLACES if isinstance(inside.get(name), str | list)}
+        return self.make, (self.name, known)
+
+
+class _Namespace:
+    """Unpickles to the dictionary of a module."""
+
+    def __init__(self, stub: _Stub) -> None:
+        self.stub = stub
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return vars, (self.stub,)
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
+    """Notes what it pickles by value of the user's code.
+
+    Functions of one module share its dictionary as their globals, as they do in main.
+    """
+
+    def __init__(
+        self,
+        stream: io.BytesIO,
+        protocol: int,
+        buffer_callback: Callable[[Any], object],
+        *,
+        code: UserCode,
+        found: dict[str, ModuleType],
+        make: Callable[..., ModuleType],
+    ) -> None:
+        super().__init__(stream, protocol=protocol, buffer_callback=buffer_callback)
+        self._code = code
+        self._found = found
+        self._partial: dict[str, Any] = code.partial
+        self._partial[MAIN] = code.main
+        self._make = make
+        self._by_value = {MAIN, *cloudpickle.list_registry_pickle_by_value()}
+
+    def reducer_override(self, obj: Any) -> Any:  # noqa: ANN401 - whatever is pickled
+        """Return how an object is pickled, or NotImplemented where that is as usual."""
+        kind = type(obj)
+        if kind is CodeType:
+            return self._reduce_code(obj)
+        if kind is ModuleType:
+            return self._reduce_module(obj)
+        if kind is _CachedFunction and obj.__module__ in self._by_value:
+            self._note(obj)
+            return cache_results, (obj.__wrapped__, obj.cache_parameters()), _list_attributes(obj)
+        if isinstance(obj, functools.cached_property):
+            attributes = {name: value for name, value in vars(obj).items() if name != "lock"}
+            return cache_property, (kind, obj.func, attributes)
+        if kind is FunctionType:
+            self._share_globals(obj)
+        reduced = super().reducer_override(obj)
+        if reduced is not NotImplemented:
+            if kind is FunctionType:
+                self._note_imports(obj)
+            if kind is FunctionType or isinstance(obj, type):
+                self._note(obj)
+        return reduced
+
+    def _reduce_code(self, code: CodeType) -> Any:  # noqa: ANN401 - as pickle has it
+        make, arguments = self.dispatch_table[CodeType](code)
+        self._note_text(code.co_filename)
+        return name_code, (make, arguments, code.co_filename)
+
+    def _reduce_module(self, module: ModuleType) -> Any:  # noqa: ANN401 - as pickle has it
+        if module.__name__ not in self._by_value or sys.modules.get(module.__name__) is not module:
+            return super().reducer_override(module)
+        attributes = {name: value for name, value in vars(module).items() if name not in _OF_THE_IMPORT}
+        return get_same, (self._stub(module.__name__),), attributes, None, None, fill_module
+
+    def _share_globals(self, fn: FunctionType) -> None:
+        name = str(fn.__globals__.get("__name__"))
+        module = sys.modules.get(name)
+        if module is not None and name in self._by_value and vars(module) is fn.__globals__:
+            self.globals_ref.setdefault(id(fn.__globals__), _Namespace(self._stub(name)))
+
+    def _note_imports(self, fn: FunctionType) -> None:
+        for module in find_imported(fn.__code__, fn.__globals__):
+            self._found.setdefault(module.__name__, module)
+
+    def _note(self, obj: Any) -> None:  # noqa: ANN401 - a function or a class
+        module, name = obj.__module__, obj.__qualname__
+        if module in self._by_value and find_object(module, name) is obj:
+            self._stub(module)
+            self._code.names.setdefault(module, {})[name] = obj
+
+    def _note_text(self, file: str) -> None:
+        text = self._code.text
+        if file in text or not is_own_file(file):
+            return
+        found = "".join(linecache.getlines(file))
+        if found and len(found) <= _FILE and len(found) + sum(map(len, text.values())) <= _TEXT:
+            text[file] = found
+
+    def _stub(self, name: str) -> Any:  # noqa: ANN401 - it unpickles to a module
+        return self._partial.setdefault(name, _Stub(name, self._make))
+
+
+def _list_attributes(obj: Any) -> dict[str, object]:  # noqa: ANN401 - a function with a cache
+    return {name: value for name, value in vars(obj).items() if name != "__wrapped__"}

@@ -1,0 +1,117 @@
+"""How a slot's process, and processes that a tile starts, present the user's code: as main's process would.
+
+The user's script is ``__main__``, and modules that travel are found by imports. So a function pickles by its name, as
+`multiprocessing` wants it. A process that `multiprocessing` starts by spawning or by a fork server has to make its own
+``__main__``: it runs a module that the slot has written for it.
+"""
+
+import functools
+import importlib.machinery
+import linecache
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+from asyncbatch import codec
+from asyncbatch.usercode import MAIN, UserCode, make_module
+
+_PREFIX: Final = "asyncbatch_main_"
+
+
+class _MainSpec(importlib.machinery.ModuleSpec):
+    """The name of the module to run in place of the script; imports relative to the script are as in main."""
+
+    def __init__(self, name: str, package: str) -> None:
+        super().__init__(name, None)
+        self._package = package
+
+    @property
+    def parent(self) -> str:
+        """The package of the script."""
+        return self._package
+
+
+class Presenter:
+    """Presents the code of one program after another in this process.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        Where modules for spawned processes are written.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
+        self._presented: dict[str, ModuleType] = {}
+
+    def prepare(self, code: UserCode, program: Path) -> None:
+        """Make ready what a program needs once: source text for tracebacks, and its script's own name."""
+        for file, text in code.text.items():
+            linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
+        if self._folder is not None:
+            code.main.__spec__ = _MainSpec(self._write_main(program), getattr(code.main, "__package__", None) or "")
+
+    def present(self, code: UserCode) -> None:
+        """Have imports and pickles find the code of a program, and nothing of the one before."""
+        for name, module in self._presented.items():
+            if sys.modules.get(name) is module:
+                del sys.modules[name]
+        self._presented = {}
+        self.present_more(code)
+
+    def present_more(self, code: UserCode) -> None:
+        """Have imports and pickles find also what came with a tile's arguments."""
+        for module_name, names in code.names.items():
+            for name, value in names.items():
+                if "." not in name:  # no part of a class
+                    setattr(code.partial[module_name], name, value)
+        modules = {**_list_missing(code.partial), **code.modules}
+        sys.modules.update(modules)
+        self._presented |= {name: module for name, module in modules.items() if name != MAIN}
+        sys.modules[MAIN] = code.main
+
+    def _write_main(self, program: Path) -> str:
+        """Write the module that a spawned process runs in place of the user's script, and return its name."""
+        assert self._folder is not None  # noqa: S101 - the caller has looked
+        name = _PREFIX + program.name
+        self._folder.mkdir(exist_ok=True)
+        if str(self._folder) not in sys.path:
+            sys.path.append(str(self._folder))
+        text = f"from {__name__} import load_main\n\nglobals().update(load_main({str(program)!r}))\n"
+        (self._folder / f"{name}.py").write_text(text)
+        return name
+
+
+def load_main(program: str) -> dict[str, Any]:
+    """Return the content of the user's script, in a process that a tile has spawned."""
+    path = Path(program)
+    content: Any = codec.decode(bytearray(path.read_bytes()))
+    *_, code = content
+    presenter = Presenter()
+    presenter.prepare(code, path)
+    main = sys.modules[MAIN]
+    presenter.present(code)
+    sys.modules[MAIN] = main  # multiprocessing is about to replace it
+    return {name: value for name, value in vars(code.main).items() if name not in {"__name__", "__spec__"}}
+
+
+def _list_missing(partial: Mapping[str, ModuleType]) -> dict[str, ModuleType]:
+    """Return the modules that this machine does not have, and the packages that they are in."""
+    found: dict[str, ModuleType] = {}
+    for name, module in partial.items():
+        if name == MAIN or _is_installed(name.partition(".")[0]):
+            continue
+        found[name] = module
+        while "." in name:
+            name, _, last = name.rpartition(".")  # noqa: PLW2901 - upwards
+            package = partial.get(name) or found.get(name) or make_module(name, {"__path__": []})
+            vars(package).setdefault(last, found[f"{name}.{last}"])
+            found[name] = package
+    return found
+
+
+@functools.lru_cache(maxsize=256)
+def _is_installed(name: str) -> bool:
+    return importlib.machinery.PathFinder.find_spec(name) is not None
