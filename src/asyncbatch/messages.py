@@ -109,7 +109,7 @@ class Failure:
     """The exception in one line."""
     traceback: str
     exception: bytes | None
-    """The exception itself, pickled on its own since it may not unpickle in main; None if it does not pickle."""
+    """The exception as a `SentException`, pickled on its own: unpickling it runs code of the user's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from asyncbatch import TileError, TileLost, codec
+from asyncbatch.exceptions import pack_exception
 from asyncbatch.main.results import open_result
 from asyncbatch.messages import Body, Failure, Outcome, Result
 
@@ -66,7 +67,7 @@ async def test_a_damaged_body_is_its_tiles_error() -> None:
 
 
 async def test_a_failure_brings_the_users_exception() -> None:
-    pickled = cloudpickle.dumps(KeyError("x"))
+    pickled = cloudpickle.dumps(pack_exception(KeyError("x")))
     failure = Failure(reason="KeyError: 'x'", traceback="Traceback ...", exception=pickled)
     with pytest.raises(TileError) as caught:
         await open_result(*make("error", failure))

@@ -14,6 +14,8 @@ import anyio
 
 from asyncbatch import codec
 from asyncbatch.errors import TileError, TileLost
+from asyncbatch.exceptions import SentException, unpack_exception
+from asyncbatch.main.imports import is_own_name
 from asyncbatch.messages import Failure, Result
 
 log: Final = logging.getLogger(__name__)
@@ -26,6 +28,10 @@ UNPICKLE_LIMIT: Final = 60.0
 _RATE: Final = 10e6  # bytes a second, far below what unpickling arrays reaches
 _LARGE: Final = 2**20  # bytes that take longer to unpickle than a thread takes to start
 _LACKING: Final = "; workers need what your functions import: PIP_PACKAGES or EXTRA_PACKAGES put it into their image"
+_OWN: Final = (
+    "; it is a module of your own that the function could not be seen to need: "
+    "write 'import {name}' in the function, or in your script"
+)
 
 
 async def open_result(result: Result, content: bytes, *, limit: float = UNPICKLE_LIMIT) -> Any:  # noqa: ANN401
@@ -55,10 +61,9 @@ async def open_result(result: Result, content: bytes, *, limit: float = UNPICKLE
     if result.outcome == "ok":
         return value
     if isinstance(value, Failure):
-        hint = _LACKING if value.reason.startswith(ModuleNotFoundError.__name__) else ""
-        raised = _make_error(result, value.reason + hint, remote_traceback=value.traceback)
-        raised.__cause__ = await _find_cause(value, limit)
-        raise raised
+        cause = await _find_cause(value, limit)
+        reason = value.reason + _advise(value.reason, cause)
+        raise _make_error(result, reason, remote_traceback=value.traceback) from cause
     raise TileLost(
         str(value),
         tile=result.index,
@@ -77,17 +82,29 @@ async def _unpickle(body: bytearray, limit: float) -> object:
     return await _run_in_thread(lambda: codec.decode(body), limit)
 
 
-async def _find_cause(failure: Failure, limit: float) -> BaseException | None:
-    """Return the user's own exception, if it unpickles here: its class may be missing, or raise."""
+async def _find_cause(failure: Failure, limit: float) -> BaseException:
+    """Return the user's own exception, or what comes nearest to it: its class may be missing here, or raise."""
     pickled = failure.exception
-    if pickled is None:
-        return None
+
+    def unpack() -> BaseException:
+        sent = codec.loads(pickled or b"")
+        assert isinstance(sent, SentException)  # noqa: S101 - any exception here is caught below
+        return unpack_exception(sent, codec.loads)
+
     try:
-        cause = await _run_in_thread(lambda: codec.loads(pickled), limit)
-    except Exception:  # noqa: BLE001 - unpickling raises anything
+        return await _run_in_thread(unpack, limit)
+    except Exception:  # noqa: BLE001 - unpickling raises anything, and may hang
         log.debug("exception does not unpickle", extra={"action": "exception_not_unpickled"})
-        return None
-    return cause if isinstance(cause, BaseException) else None
+        return RuntimeError(failure.reason)
+
+
+def _advise(reason: str, cause: BaseException) -> str:
+    """Return what helps against a missing module."""
+    if not isinstance(cause, ModuleNotFoundError) or not reason.startswith(ModuleNotFoundError.__name__):
+        return ""
+    if cause.name and is_own_name(cause.name.partition(".")[0]):
+        return _OWN.format(name=cause.name)
+    return _LACKING
 
 
 async def _run_in_thread(work: Callable[[], T], limit: float) -> T:

@@ -6,6 +6,7 @@ from typing import Final
 
 import cloudpickle
 
+from asyncbatch.exceptions import pack_exception
 from asyncbatch.messages import Failure
 
 _REASON: Final = 2_000
@@ -13,9 +14,6 @@ _REASON: Final = 2_000
 
 _TRACEBACK: Final = 64_000
 """Characters of a traceback."""
-
-_EXCEPTION: Final = 2**20
-"""Bytes of a pickled exception: a larger one is not sent."""
 
 
 def describe_failure(error: BaseException, *, skip: str) -> Failure:
@@ -33,13 +31,11 @@ def describe_failure(error: BaseException, *, skip: str) -> Failure:
     text = "".join(summary.format()).rstrip()
     summary.__notes__ = None  # they would come last, in the place of the reason
     reason = list(summary.format_exception_only())[-1].strip()
-    try:
-        pickled: bytes | None = cloudpickle.dumps(error.with_traceback(None))
-    except Exception:  # noqa: BLE001 - pickling raises anything
-        pickled = None
-    if pickled is not None and len(pickled) > _EXCEPTION:
-        pickled = None
-    return Failure(reason=cut(reason, _REASON), traceback=cut(text, _TRACEBACK), exception=pickled)
+    return Failure(
+        reason=cut(reason, _REASON),
+        traceback=cut(text, _TRACEBACK),
+        exception=cloudpickle.dumps(pack_exception(error)),
+    )
 
 
 def cut(text: str, most: int) -> str:
