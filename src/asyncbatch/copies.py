@@ -58,7 +58,7 @@ class Copy:
         self._name = uuid.uuid4().hex
         self._tiles = 0
         self._seen: list[int] = []
-        self._sent = {name: _digest(name, value) for name, value in _attributes(value).items()}
+        self._sent = {name: make_digest(name, value) for name, value in _attributes(value).items()}
 
     def state(self, tile: int | None = None) -> State:
         """Return how the copy stands after one more tile; with the tile's index, main can tell what counts twice."""
@@ -66,7 +66,7 @@ class Copy:
         if tile is not None:
             self._seen.append(tile)
         now = _attributes(self.value)
-        digests = {name: _digest(name, value) for name, value in now.items()}
+        digests = {name: make_digest(name, value) for name, value in now.items()}
         return State(
             copy=self._name,
             tiles=self._tiles,
@@ -136,7 +136,20 @@ def _has_attributes_only(other: object) -> bool:
     )
 
 
-def _digest(name: str, value: object) -> bytes | None:
+def list_attributes(other: object) -> dict[str, Any]:
+    """Return what there is on an object, by name, with what its class has; or else the whole of it."""
+    if not _has_attributes_only(other):
+        return {WHOLE: other}
+    of_class = {
+        name: value
+        for kind in reversed(type(other).__mro__)
+        for name, value in vars(kind).items()
+        if not name.startswith("__") and not hasattr(value, "__get__")
+    }
+    return of_class | vars(other)
+
+
+def make_digest(name: str, value: object) -> bytes | None:
     """Return what tells a value from another; None if it does not pickle and so can't be sent back."""
     buffers: list[PickleBuffer] = []
     try:
