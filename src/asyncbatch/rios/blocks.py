@@ -13,6 +13,9 @@ from rios.readerinfo import makeReaderInfo
 from rios.structures import BlockAssociations, RasterizationMgr, TempfileManager, Timers
 
 from asyncbatch.copies import Copy, State
+from asyncbatch.rios import references
+from asyncbatch.rios.gdaloptions import set_options
+from asyncbatch.rios.sums import Found, Sent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,8 +26,10 @@ class Computed:
     """RIOS's `BlockAssociations`."""
     timings: Any
     """RIOS's `Timers`."""
-    state: State | None
-    """How this slot's copy of `otherArgs` stands; None where there is none."""
+    state: State | None = None
+    """How this slot's copy of `otherArgs` stands; None where main wants none."""
+    found: Found | None = None
+    """What the block did to `otherArgs`; None where main wants the copies."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -33,7 +38,9 @@ class Call:
 
     name: str
     other: Copy | None
-    """Its copy of `otherArgs`, if there are any."""
+    """Its copy of `otherArgs`, if main wants it."""
+    sent: Sent | None
+    """What main sent as `otherArgs`, if main wants what blocks add to it."""
     _datasets: dict[Any, Any] = field(default_factory=dict)
     # Not in the `tempdir` of main, which this machine may not have. The worker removes it when it ends.
     _tempfiles: Any = field(default_factory=lambda: TempfileManager(tempfile.gettempdir()))
@@ -62,13 +69,18 @@ class Apply:
     controls: Any
     workinggrid: Any
     allinfo: Any
+    adds: bool = False
+    """Whether main is to add to its own `otherArgs` what blocks add to theirs."""
+    options: dict[str, str] = field(default_factory=dict)
+    """GDAL's, as main has them."""
     _call: Call | None = field(default=None, repr=False)
 
     def call(self, name: str) -> Call:
         """Return what this slot keeps for one call: the next one may look the same, and start anew all the same."""
         if self._call is None or self._call.name != name:
-            other = None if self.otherargs is None else Copy(copy.deepcopy(self.otherargs))
-            self._call = Call(name=name, other=other)
+            has, adds = self.otherargs is not None, self.adds
+            other = Copy(copy.deepcopy(self.otherargs)) if has and not adds else None
+            self._call = Call(name=name, other=other, sent=Sent(value=self.otherargs) if has and adds else None)
         return self._call
 
 
@@ -95,14 +107,24 @@ def compute(
         The block of all inputs; by default it is read here.
     """
     gdal.UseExceptions()  # as RIOS has it in all its workers
+    references.register()  # slots have processes of their own
     job.controls.loggingstream = sys.stdout
     timings = Timers()
     kept = job.call(call)
-    if inputs is None:
-        with timings.interval("reading"):
-            inputs = kept.read(job, block)
-    info = makeReaderInfo(job.workinggrid, block, job.controls, job.infiles, inputs, job.allinfo)
-    outputs = BlockAssociations()
-    with timings.interval("userfunction"):
-        function(info, inputs, outputs, *([] if kept.other is None else [kept.other.value]))
+
+    def called(inputs: Any, other: Any) -> Any:
+        info = makeReaderInfo(job.workinggrid, block, job.controls, job.infiles, inputs, job.allinfo)
+        outputs = BlockAssociations()
+        function(info, inputs, outputs, *([] if job.otherargs is None else [other]))
+        return outputs
+
+    with set_options(job.options):
+        if inputs is None:
+            with timings.interval("reading"):
+                inputs = kept.read(job, block)
+        with timings.interval("userfunction"):
+            if kept.sent is not None:
+                outputs, found = kept.sent.compute(called, inputs)
+                return Computed(outputs=outputs, timings=timings, found=found)
+            outputs = called(inputs, None if kept.other is None else kept.other.value)
     return Computed(outputs=outputs, timings=timings, state=None if kept.other is None else kept.other.state())

@@ -16,7 +16,9 @@ from asyncbatch.main.program import Program
 from asyncbatch.processstate import ProcessState
 from asyncbatch.rios import blocks, places, references
 from asyncbatch.rios.blockflow import BlockFlow
+from asyncbatch.rios.calls import Call, unwrap
 from asyncbatch.rios.choice import Choice
+from asyncbatch.rios.gdaloptions import capture_options
 from asyncbatch.rios.pools import POOLS
 
 _GLANCE: Final = 1.0
@@ -30,6 +32,7 @@ class _Manager:
     outObjList: list[Any] | None = None
 
     def __init__(self) -> None:
+        self._call: Call | None = None
         self._choice: Choice | None = None
         self._flow: BlockFlow | None = None
         self._stopped = False
@@ -55,7 +58,7 @@ class _Manager:
     ) -> None:
         """Ask for workers, and begin to send blocks: the first worker that is up begins to compute.
 
-        All blocks find the current folder and the environment that main has now.
+        All blocks find the current folder, the environment and GDAL's options that main has now.
 
         Raises
         ------
@@ -69,23 +72,31 @@ class _Manager:
                 "singleBlockComputeWorkers does not go with AWSBatch, where workers take one block after another; "
                 "set numComputeWorkers instead"
             )
-        state = ProcessState.capture()
+        state, options = ProcessState.capture(), capture_options()
         choice = Choice.read(workers=numWorkers)
+        function, self._call = unwrap(userFunction)
+        adds = self._call is not None and self._call.exact
         self._workers = choice.workers
         self._exceptions = exceptionQue
-        self._copies = None if otherArgs is None else Copies(sent=otherArgs)
+        self._copies = None if otherArgs is None or adds else Copies(sent=otherArgs)
         self._out, self._in = outBlockBuffer, inBlockBuffer
         # Batch may take minutes to start or to replace a worker. What goes wrong shows in `_fail` instead.
         outBlockBuffer.popTimeout = None
-        pool = POOLS.borrow(choice)
-        self._choice = choice
         references.register()
         sent = copy.copy(controls)
         sent.progress = sent.loggingstream = None  # main's alone
         job = blocks.Apply(
-            infiles=infiles, otherargs=otherArgs, controls=sent, workinggrid=workinggrid, allinfo=allInfo
+            infiles=infiles,
+            otherargs=otherArgs,
+            controls=sent,
+            workinggrid=workinggrid,
+            allinfo=allInfo,
+            adds=adds,
+            options=options,
         )
-        program, call = Program.of(blocks.compute, (userFunction, job), {}, state=state), uuid.uuid4().hex
+        program, call = Program.of(blocks.compute, (function, job), {}, state=state), uuid.uuid4().hex
+        pool = POOLS.borrow(choice)
+        self._choice = choice
         self._tiles = {block: tile for tile, block in enumerate(blockList)}
         self._flow = BlockFlow(
             ((block,) for block in blockList) if inBlockBuffer is None else self._read(len(blockList)),
@@ -104,6 +115,8 @@ class _Manager:
             self._flow.stop()
         if self._choice is not None:
             failed = self._flow is None or self._flow.delivered < len(self._tiles)
+            if self._call is not None and self._call.is_dependent:
+                failed = False  # main computes them, and the next `apply` may be one for the workers
             POOLS.give_back(self._choice, failed=failed)
             self._choice = None
         self.outObjList = [self._timings]
@@ -136,6 +149,8 @@ class _Manager:
         self._timings.merge(computed.timings)
         if self._copies is not None and computed.state is not None:
             self._copies.note(computed.state)
+        if self._call is not None:
+            self._call.note(self._tiles[block], computed.found)
         with self._timings.interval("insert_computebuffer"):
             self._insert(block, computed.outputs)
 
@@ -151,11 +166,14 @@ class _Manager:
 
     def _fail(self, error: BaseException, block: Any) -> None:
         """Have RIOS's main thread raise, with what is known of the error."""
+        cause = error.__cause__
         if isinstance(error, TileError | TileLost):  # says itself where the user's function was
             place = places.of_block(self._tiles[block], block)
             error.tile, error.place, error.__cause__ = place.tile, place.window, None
             error.__traceback__ = None
-        self._exceptions.put(WorkerErrorRecord(error, "compute", getattr(error, "worker", None)))
+        record = WorkerErrorRecord(error, "compute", getattr(error, "worker", None))
+        error.__cause__ = cause
+        self._exceptions.put(record)
         self._wake(block)
 
     def _wake(self, block: Any = None) -> None:

@@ -1,35 +1,170 @@
-"""The job manager for RIOS 1.4: rounds of tiles, of which main computes one and the workers the others."""
+"""The job managers for RIOS 1.4: rounds of tiles, of which workers compute all, or all but one."""
 
 import copy
+import logging
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from rios.parallel.jobmanager import JobManager
 
 from asyncbatch.main.program import Program
 from asyncbatch.processstate import ProcessState
-from asyncbatch.rios import places
+from asyncbatch.rios import lookups, places, references
+from asyncbatch.rios.calls import Call, unwrap
 from asyncbatch.rios.choice import Choice
+from asyncbatch.rios.gdaloptions import capture_options
 from asyncbatch.rios.ownprocess import restore_state
 from asyncbatch.rios.pools import POOLS
+from asyncbatch.rios.tiles import Arguments, Computed, compute
+
+log: Final = logging.getLogger(__name__)
+
+RUN_KIND: Final = "asyncbatch run"
+"""The job manager type of `RunJobManager`; no script asks for it by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """A tile that a worker computes."""
 
-    outputs: Future[Any]
+    computed: Future[Computed]
+    index: int
+    """Among the tiles of this manager that workers compute."""
     place: places.Place | None
 
 
-class AWSBatchJobManager(JobManager):
-    """Computes the tiles of a round on workers, all of them at once.
+class _Rounds:
+    """What both managers have in common. RIOS's class comes in below, since it finds direct subclasses only."""
 
-    All tiles find the current folder and the environment that main had when the manager was made.
+    numSubJobs: int
+
+    def __init__(self, numSubJobs: int) -> None:
+        super().__init__(numSubJobs)  # type: ignore[call-arg]  # RIOS's class is next
+        # RIOS makes a manager for each `apply`.
+        self._state, self._options = ProcessState.capture(), capture_options()
+        references.register()
+        self._datasets = lookups.Datasets()
+        self._choice: Choice | None = None
+        self._call: Call | None = None
+        self._program: tuple[Callable[..., object], object, Program] | None = None
+        self._jobs: list[Job] = []
+        self._count = 0
+        self._lost: set[str] = set()
+
+    def startOneJob(self, userFunc: Callable[..., object], jobInfo: Any) -> Job:
+        """Send a tile to the workers, and do not wait for it.
+
+        Raises
+        ------
+        ProgramError
+            If the function, or what it is called with, does not pickle.
+        """
+        function, self._call = unwrap(userFunc)
+        inputs = self._datasets.list_inputs(jobInfo)
+        tile = copy.copy(jobInfo.prepareForPickling())
+        program = self._programmed(function, getattr(tile, "otherargs", None))
+        if hasattr(tile, "otherargs"):
+            tile.otherargs = None  # travels with the function
+        self._borrow(self._call)
+        job = Job(computed=self._pool.submit(program, tile, inputs), index=self._count, place=_place(tile))
+        self._count += 1
+        self._jobs.append(job)
+        return job
+
+    def waitOnJobs(self, jobIDlist: Sequence[Any]) -> None:
+        """Wait until all tiles of a round are done, or one has failed."""
+        with self._giving_up_after_errors():
+            wait([job.computed for job in jobIDlist if isinstance(job, Job)], return_when=FIRST_EXCEPTION)
+
+    def gatherAllOutputs(self, jobIDlist: Sequence[Any]) -> list[Any]:
+        """Return the outputs of all tiles of a round, in order.
+
+        Raises
+        ------
+        TileError
+            If the user's function raised for one of them.
+        TileLost
+            If no worker survived one.
+        RunError
+            If the workers can't go on.
+        DependentBlocks
+            Under ``asyncbatch run``, if tiles depend on what others leave on `otherargs`.
+        """
+        with self._giving_up_after_errors():
+            outputs = [self._gather(job) if isinstance(job, Job) else job for job in jobIDlist]
+        self._jobs.clear()
+        self._program = None  # what main's tile did to the arguments shows in the next round
+        if self._call is not None and self._call.is_dependent:
+            self.finalise()
+            self._call.check()
+        return outputs
+
+    def finalise(self) -> None:
+        """Let go of the workers: they go home, unless another `apply` comes soon."""
+        if self._lost:
+            log.warning(
+                "RIOS 1.4 does not return what functions on workers set on otherargs: %s; the script's own otherargs "
+                "stays as it was",
+                ", ".join(sorted(self._lost)),
+                extra={"action": "otherargs_not_returned"},
+            )
+            self._lost.clear()
+        self._give_back(failed=False)
+
+    def _borrow(self, call: Call | None) -> None:
+        """Have workers started, once."""
+        if self._choice is not None:
+            return
+        workers = None if call is None else call.workers
+        choice = Choice.read(workers=workers or max(1, self.numSubJobs - 1))
+        self._pool = POOLS.borrow(choice)
+        # RIOS does not call `finalise` after an error, and not every error passes through here.
+        self._left = weakref.finalize(self, POOLS.abandon, choice)
+        self._left.atexit = False  # the pool itself closes then
+        self._choice = choice
+
+    def _programmed(self, function: Callable[..., object], otherargs: object) -> Program:
+        """Return the function with its arguments; within a round they stay as they are."""
+        if self._program is None or self._program[0] is not function or self._program[1] is not otherargs:
+            arguments = Arguments(
+                other=otherargs, adds=self._call is not None and self._call.exact, options=self._options
+            )
+            program = Program.of(compute, (function, arguments), {}, state=self._state)
+            self._program = (function, otherargs, program)
+        return self._program[2]
+
+    def _gather(self, job: Job) -> Any:
+        with nullcontext() if job.place is None else places.named(job.place):
+            computed = job.computed.result()
+        if self._call is None or not self._call.exact:
+            self._lost |= computed.found.changed
+        if self._call is not None:
+            self._call.note(job.index, computed.found)
+        return computed.outputs
+
+    @contextmanager
+    def _giving_up_after_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            for job in self._jobs:
+                job.computed.cancel()
+            self._give_back(failed=True)
+            raise
+
+    def _give_back(self, *, failed: bool) -> None:
+        if self._choice is not None and self._left.detach():
+            POOLS.give_back(self._choice, failed=failed)
+
+
+class AWSBatchJobManager(_Rounds, JobManager):
+    """Computes the tiles of a round on workers, all of them at once, and one in main.
+
+    All tiles find the current folder, the environment and GDAL's options that main had when the manager was made.
 
     Parameters
     ----------
@@ -47,16 +182,7 @@ class AWSBatchJobManager(JobManager):
 
     def __init__(self, numSubJobs: int) -> None:
         super().__init__(numSubJobs)
-        # RIOS makes a manager for each `apply`.
-        self._state = ProcessState.capture()
-        choice = Choice.read(workers=max(1, numSubJobs - 1))
-        self._pool = POOLS.borrow(choice)
-        # RIOS does not call `finalise` after an error, and not every error passes through here.
-        self._left = weakref.finalize(self, POOLS.abandon, choice)
-        self._left.atexit = False  # the pool itself closes then
-        self._choice = choice
-        self._program: tuple[Callable[..., object], object, Program] | None = None
-        self._jobs: list[Job] = []
+        self._borrow(None)
 
     def startAllJobs(self, function: Callable[..., object], jobInputs: Sequence[Any]) -> list[Any]:
         """Send all tiles of a round but the first to the workers, and compute that one here.
@@ -72,87 +198,16 @@ class AWSBatchJobManager(JobManager):
             jobs: list[Any] = super().startAllJobs(function, jobInputs)
         return jobs
 
-    def startOneJob(self, userFunc: Callable[..., object], jobInfo: Any) -> Job:
-        """Send a tile to the workers, and do not wait for it.
 
-        Raises
-        ------
-        ProgramError
-            If the function, or what it is called with, does not pickle.
-        """
-        tile = copy.copy(jobInfo.prepareForPickling())
-        program = self._programmed(userFunc, getattr(tile, "otherargs", None))
-        if hasattr(tile, "otherargs"):
-            tile.otherargs = None  # travels with the function
-        job = Job(outputs=self._pool.submit(program, tile), place=_place(tile))
-        self._jobs.append(job)
-        return job
+class RunJobManager(_Rounds, JobManager):
+    """Computes all tiles of a round on workers; ``asyncbatch run`` puts it under scripts that do not ask for ours."""
 
-    def waitOnJobs(self, jobIDlist: Sequence[Any]) -> None:
-        """Wait until all tiles of a round are done, or one has failed."""
+    jobMgrType = RUN_KIND
+
+    def startAllJobs(self, function: Callable[..., object], jobInputs: Sequence[Any]) -> list[Any]:
+        """Send all tiles of a round to the workers."""
         with self._giving_up_after_errors():
-            wait([job.outputs for job in jobIDlist if isinstance(job, Job)], return_when=FIRST_EXCEPTION)
-
-    def gatherAllOutputs(self, jobIDlist: Sequence[Any]) -> list[Any]:
-        """Return the outputs of all tiles of a round, in order.
-
-        Raises
-        ------
-        TileError
-            If the user's function raised for one of them.
-        TileLost
-            If no worker survived one.
-        RunError
-            If the workers can't go on.
-        """
-        with self._giving_up_after_errors():
-            outputs = [_outputs(job) if isinstance(job, Job) else job for job in jobIDlist]
-        self._jobs.clear()
-        self._program = None  # what main's tile did to the arguments shows in the next round
-        return outputs
-
-    def finalise(self) -> None:
-        """Let go of the workers: they go home, unless another `apply` comes soon."""
-        self._give_back(failed=False)
-
-    def _programmed(self, function: Callable[..., object], otherargs: object) -> Program:
-        """Return the function with its arguments; within a round they stay as they are."""
-        if self._program is None or self._program[0] is not function or self._program[1] is not otherargs:
-            program = Program.of(compute, (function, otherargs), {}, state=self._state)
-            self._program = (function, otherargs, program)
-        return self._program[2]
-
-    @contextmanager
-    def _giving_up_after_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            for job in self._jobs:
-                job.outputs.cancel()
-            self._give_back(failed=True)
-            raise
-
-    def _give_back(self, *, failed: bool) -> None:
-        if self._left.detach():
-            POOLS.give_back(self._choice, failed=failed)
-
-
-def compute(function: Callable[..., object], otherargs: object, job: Any) -> object:
-    """Compute a tile, on a worker.
-
-    Each tile gets the arguments as main sent them, whatever another tile did to them.
-    """
-    if otherargs is not None:
-        job.otherargs = copy.deepcopy(otherargs)
-    params = job.getFunctionParams()
-    function(*params)
-    outputs: object = job.getFunctionResult(params)
-    return outputs
-
-
-def _outputs(job: Job) -> Any:
-    with nullcontext() if job.place is None else places.named(job.place):
-        return job.outputs.result()
+            return [self.startOneJob(function, one) for one in jobInputs]
 
 
 def _place(tile: Any) -> places.Place | None:

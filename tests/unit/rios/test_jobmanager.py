@@ -136,3 +136,93 @@ def test_arguments_that_do_not_pickle_are_named_and_the_pool_ends(pools: list[Po
     with pytest.raises(ProgramError, match="lock"):
         manager(3).runSubJobs(scaled, jobs(3, other))
     assert pools[0].ended == [True]
+
+
+def call_of(function: Any, *, exact: bool = True, workers: int | None = 5) -> tuple[Any, Any]:
+    from asyncbatch.rios.calls import Call, Tally
+
+    tally = Tally()
+    return Call(function, tally=tally, workers=workers, exact=exact), tally
+
+
+def run_manager(rounds: list[list[Job]], function: Any) -> list[list[Any]]:
+    from asyncbatch.rios.jobmanager import RunJobManager
+
+    made: Any = RunJobManager(max(map(len, rounds)))
+    found = [made.runSubJobs(function, tiles) for tiles in rounds]
+    made.finalise()
+    return found
+
+
+def counted(number: int, outputs: list[Any], other: Other) -> None:
+    outputs.append((number, threading.current_thread() is threading.main_thread()))
+    other.factor += number
+
+
+def test_under_run_workers_compute_all_tiles_and_what_they_add_is_put_together(pools: list[Pool]) -> None:
+    other, (call, tally) = Other(), call_of(counted)
+    other.factor = 1
+    found = run_manager([jobs(4, other), jobs(1, other)], call)
+    assert found == [[[(number, False)] for number in range(4)], [[(0, False)]]]
+    assert (tally.workers, tally.main) == (5, 0)
+    assert other.factor == 1, "not before the call is over"
+    call.settle(other)
+    assert other.factor == 1 + 0 + 1 + 2 + 3 + 0
+    assert [pool.choice.workers for pool in pools] == [5]
+    assert pools[0].ended == []
+
+
+def test_under_run_tiles_that_depend_on_each_other_end_the_call_and_keep_the_pool(pools: list[Pool]) -> None:
+    from asyncbatch.rios.calls import DependentBlocks
+
+    def numbered(_number: int, outputs: list[Any], other: Other) -> None:
+        outputs.append(other.factor)
+        other.factor += 1
+
+    other = Other()
+    other.factor = 1
+    with pytest.raises(DependentBlocks) as caught:
+        run_manager([jobs(3, other)], call_of(numbered)[0])
+    assert caught.value.names == {"factor"}
+    assert pools[0].ended == []
+
+
+def test_what_does_not_pickle_is_known_before_workers_are_asked_for(pools: list[Pool]) -> None:
+    other = Other()
+    other.lock = threading.Lock()  # type: ignore[attr-defined]
+    with pytest.raises(ProgramError, match="lock"):
+        run_manager([jobs(3, other)], call_of(scaled)[0])
+    assert pools == []
+
+
+def test_a_call_counts_who_computed(pools: list[Pool]) -> None:
+    call, tally = call_of(scaled, exact=False, workers=None)
+    made = manager(4)
+    made.runSubJobs(call, jobs(4, Other()))
+    assert (tally.workers, tally.main) == (3, 1)
+    assert pools[0].choice.workers == 3
+
+
+def test_what_is_set_on_workers_and_does_not_come_back_is_said_once(
+    pools: list[Pool], caplog: pytest.LogCaptureFixture
+) -> None:
+    def kept(number: int, outputs: list[Any], other: Other) -> None:
+        outputs.append(number * other.factor)
+
+    other = Other()
+    other.factor = 1
+    for function in (kept, scaled):
+        made = manager(4)
+        for _ in range(3):
+            made.runSubJobs(function, jobs(4, other))
+        made.finalise()
+    assert [vars(record)["action"] for record in caplog.records] == ["otherargs_not_returned"]
+    assert "factor" in caplog.text
+    assert pools
+
+
+def test_a_call_pickles_as_the_users_function() -> None:
+    from asyncbatch import codec
+
+    call, _ = call_of(scaled)
+    assert codec.decode(codec.join(codec.encode(call))) is scaled
