@@ -1,24 +1,33 @@
-"""The command ``asyncbatch run``: a RIOS script, unchanged, with our managers registered."""
+"""The command ``asyncbatch run``: a RIOS script, unchanged, with its tiles computed by workers."""
 
 import ast
+import logging
 import os
 import sys
 from argparse import REMAINDER, ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from asyncbatch.cli import arguments as read
+from asyncbatch.cli.lines import to_stderr
 from asyncbatch.errors import ProgramError, RiosMissing
+
+if TYPE_CHECKING:
+    from asyncbatch.rios.calls import Tally
+
+log: Final = logging.getLogger(__name__)
 
 HELP = "run a RIOS script, unchanged, on AWS Batch"
 
 EPILOG = """\
-The script runs as `python SCRIPT.py` runs it. Where it asks RIOS for `AWSBatch`, by setJobManagerType,
-$RIOS_DFLT_JOBMGRTYPE, or a ConcurrencyStyle of that kind or of CW_AWSBATCH, its tiles are computed by our workers.
+The script runs as `python SCRIPT.py` runs it, and workers compute the tiles of each `rios.applier.apply`, whatever
+concurrency the script asks for. A line at the end says how many. With --respect-script, workers compute only where the
+script asks RIOS for them: by the job manager type `AWSBatch`, or a ConcurrencyStyle of that kind or of CW_AWSBATCH.
 
 example:
   asyncbatch run --local --workers 2 ndvi.py scene.tif
@@ -35,6 +44,9 @@ class Script:
     """The same, absolute."""
     source: bytes
     arguments: list[str]
+    needs_rios: bool
+    tally: "Tally | None"
+    """Counts RIOS's tiles; None without RIOS."""
 
 
 def describe(parser: ArgumentParser) -> None:
@@ -44,7 +56,12 @@ def describe(parser: ArgumentParser) -> None:
     parser.set_defaults(command=run)
     parser.add_argument("--local", action="store_true", help="on this machine, with an embedded endpoint; needs no AWS")
     parser.add_argument(
-        "--workers", type=read.positive, metavar="N", help="how many to start (default: what the script asks for)"
+        "--workers", type=read.positive, metavar="N", help="how many to start (default: what the script asks for, or 2)"
+    )
+    parser.add_argument(
+        "--respect-script",
+        action="store_true",
+        help="leave the script's concurrency as it is (default: all tiles go to workers)",
     )
     parser.add_argument("script", type=Path, metavar="SCRIPT.py", help="what to run")
     parser.add_argument("arguments", nargs=REMAINDER, metavar="ARGS", help="the script's own arguments")
@@ -68,19 +85,26 @@ def prepared(arguments: Namespace) -> Script:
         os.environ["ASYNCBATCH_LOCAL"] = "1"
     if arguments.workers:
         os.environ["ASYNCBATCH_WORKERS"] = str(arguments.workers)
+    needs_rios, tally = _names_rios(source), None
     try:
         import_module("asyncbatch.rios")
+        tally = import_module("asyncbatch.rios.redirect").redirect_apply(respect_script=arguments.respect_script)
     except RiosMissing:
-        if _names_rios(source):  # one that uses a pool of its own needs no RIOS
+        if needs_rios:  # one that uses a pool of its own needs no RIOS
             raise
     sys.excepthook = _from_the_script_on(sys.excepthook)
     return Script(
-        named=str(arguments.script), path=arguments.script.absolute(), source=source, arguments=arguments.arguments
+        named=str(arguments.script),
+        path=arguments.script.absolute(),
+        source=source,
+        arguments=arguments.arguments,
+        needs_rios=needs_rios,
+        tally=tally,
     )
 
 
 def run(script: Script) -> None:
-    """Run a script as ``__main__``; whatever it raises goes on."""
+    """Run a script as ``__main__``, and say who computed its tiles; whatever it raises goes on."""
     main = ModuleType("__main__")
     main.__dict__.update(__file__=str(script.path), __builtins__=sys.modules["builtins"])
     # It stays there: what the script leaves for the end of the process still needs its names.
@@ -88,7 +112,31 @@ def run(script: Script) -> None:
     sys.argv = [script.named, *script.arguments]
     sys.path[0] = str(script.path.parent)
     code = compile(script.source, str(script.path), "exec", dont_inherit=True)
-    exec(code, main.__dict__)  # noqa: S102 - the user's own script, at the user's command
+    try:
+        exec(code, main.__dict__)  # noqa: S102 - the user's own script, at the user's command
+    finally:
+        error = sys.exception()
+        _close(script, ended=error is None or isinstance(error, SystemExit))
+
+
+def _close(script: Script, *, ended: bool) -> None:
+    """Say how many tiles workers and main have computed.
+
+    Parameters
+    ----------
+    script : Script
+        What has run.
+    ended : bool
+        Whether it went to its end, and no error stopped it.
+    """
+    if script.tally is None:
+        return
+    workers, main = script.tally.workers, script.tally.main
+    with suppress(OSError, ValueError):  # the script may have closed the stream
+        if workers or main:
+            to_stderr(f"asyncbatch: {workers} tiles computed by workers, {main} by main")
+        if ended and script.needs_rios and not workers:
+            log.warning("workers computed no tiles of RIOS's apply", extra={"action": "no_tiles_on_workers"})
 
 
 def _names_rios(source: bytes) -> bool:

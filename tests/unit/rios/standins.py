@@ -102,6 +102,7 @@ def modules_of_rios_2() -> dict[str, dict[str, object]]:
     """Return the modules that the compute worker managers need; workers "read" the block's own number."""
     structures = {
         "CW_AWSBATCH": "CW_AWSBATCH",
+        "CW_NONE": "CW_NONE",
         "BlockAssociations": Blocks,
         "Timers": Timers,
         "WorkerErrorRecord": SimpleNamespace,
