@@ -144,6 +144,7 @@ def test_the_file_is_made_as_asked(run: Run, folder: Path) -> None:
         ("double", ("--out", "more=in.tif"), "output 'more': "),
         ("double", ("--format", "PNG"), "output out/out.tif: format PNG can't be written tile by tile"),
         ("double", ("--co", "COMPRESS"), "the creation option 'COMPRESS' is not of the form KEY=VALUE"),
+        ("double", ("--co", "COMPRESS=LZZW"), "output out/out.tif: format GTiff can't take the creation option COM"),
         ("gone", (), "there is no function gone in code/user.py; functions there: add, double, fails, "),
         ("NUMBER", (), "NUMBER in code/user.py is of type int, and no function; functions there: add, "),
         ("forgets", (), "tile 0 (window x=0 y=0 64×64 pixels): output 'result' was never set; the function set: 'resu"),
@@ -157,6 +158,13 @@ def test_bad_input_gets_one_clear_line(function: str, more: tuple[str, ...], why
     (line,) = [line for line in ended.stderr.splitlines() if line.startswith("asyncbatch: error: ")]
     assert line.startswith(f"asyncbatch: error: {why}")
     assert list((folder / "out").iterdir()) == []
+
+
+def test_what_gdal_warns_of_is_shown_once(run: Run) -> None:
+    ended = run("double", "--co", "COMPRESS=DEFLATE", "--co", "ZLEVEL=99")
+    assert ended.returncode == 0
+    shown = [line for line in ended.stderr.splitlines() if "tiles" not in line]
+    assert shown == ["asyncbatch: warning: GDAL: ZLEVEL=99 value not recognised, ignoring."]
 
 
 @pytest.mark.parametrize(

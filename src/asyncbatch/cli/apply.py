@@ -122,20 +122,22 @@ def run(arguments: Namespace) -> None:
     except ArgumentTypeError as error:
         arguments.parser.error(str(error))
     # Imported here: numpy takes a fifth of a second, which --help should not wait for.
+    from asyncbatch.cli.gdalwarnings import show_on_one_line  # noqa: PLC0415 - as said above
     from asyncbatch.raster.apply import prepare  # noqa: PLC0415 - as said above
 
     function = functions.load(arguments.function)
-    prepared = prepare(
-        read.files(arguments.inputs),
-        read.files(arguments.outputs),
-        window=arguments.window,
-        overlap=arguments.overlap,
-        nodata=nodata,
-        format=arguments.format,
-        creation_options=arguments.creation_options,
-    )
-    with recorded(arguments) as record:
-        compute(arguments, function, prepared, other, record)
+    with show_on_one_line():
+        prepared = prepare(
+            read.files(arguments.inputs),
+            read.files(arguments.outputs),
+            window=arguments.window,
+            overlap=arguments.overlap,
+            nodata=nodata,
+            format=arguments.format,
+            creation_options=arguments.creation_options,
+        )
+        with recorded(arguments) as record:
+            compute(arguments, function, prepared, other, record)
 
 
 @contextmanager

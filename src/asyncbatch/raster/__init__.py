@@ -1,8 +1,9 @@
 """Rasters, tile by tile, through any executor: a small applier for where RIOS is not installed."""
 
 from asyncbatch.raster.apply import Progress, apply
+from asyncbatch.raster.bindings import GdalWarning
 from asyncbatch.raster.blocks import Blocks
 from asyncbatch.raster.info import BlockInfo
 from asyncbatch.raster.others import Applied
 
-__all__ = ["Applied", "BlockInfo", "Blocks", "Progress", "apply"]
+__all__ = ["Applied", "BlockInfo", "Blocks", "GdalWarning", "Progress", "apply"]

@@ -1,11 +1,16 @@
 """GDAL's Python bindings: loaded when first needed, heard out, and left as the user has set them."""
 
 import importlib
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from asyncbatch.errors import RasterError
+
+
+class GdalWarning(UserWarning):
+    """What GDAL warns of; filter it, or turn it into an error, as Python's warnings."""
 
 
 def gdal() -> Any:  # noqa: ANN401 - the bindings carry no types
@@ -39,15 +44,17 @@ def listening() -> Iterator[list[str]]:
     """Collect the errors that GDAL reports in this thread.
 
     The list grows while the block runs. Nothing is raised and nothing printed: an error is not always a failure, and
-    some failures are reported only when a raster is closed. What the user has set (`gdal.UseExceptions`, an error
+    some failures are reported only when a raster is closed. Warnings are no part of it: they become `GdalWarning` at
+    the end of the block, and Python shows each of them once. What the user has set (`gdal.UseExceptions`, an error
     handler of their own) is the same afterwards.
     """
     bindings = gdal()
     heard: list[str] = []
+    warned: list[str] = []
 
     def hear(severity: int, _number: int, message: str) -> None:
-        if severity >= bindings.CE_Failure:
-            heard.append(" ".join(message.split()))
+        if severity >= bindings.CE_Warning:
+            (heard if severity >= bindings.CE_Failure else warned).append(" ".join(message.split()))
 
     with exceptions_off(bindings):
         bindings.PushErrorHandler(hear)
@@ -58,6 +65,8 @@ def listening() -> Iterator[list[str]]:
             heard.append(" ".join(str(error).split()))
         finally:
             bindings.PopErrorHandler()
+    for message in dict.fromkeys(warned):
+        warnings.warn(f"GDAL: {message}", GdalWarning, stacklevel=1)
 
 
 def exceptions_off(bindings: Any) -> AbstractContextManager[object]:  # noqa: ANN401 - as above

@@ -3,12 +3,12 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from asyncbatch.errors import RasterError
 from asyncbatch.raster.bindings import gdal
+from asyncbatch.raster.creation import closest, explain_refusal, read_options
 
 DEFAULTS: dict[str, tuple[str, ...]] = {
     # As RIOS has them, so that both give a user the same file.
@@ -56,7 +56,7 @@ def choose_format(path: str, driver: str | None, options: Sequence[str], window:
     Raises
     ------
     RasterError
-        If there is no such driver, it can't write in pieces, or it does not know an option.
+        If there is no such driver, it can't write in pieces, or it can't take an option or its value.
     """
     name = driver_of(path) if driver is None else driver
     found = gdal().GetDriverByName(name)
@@ -70,7 +70,7 @@ def choose_format(path: str, driver: str | None, options: Sequence[str], window:
             f"write a GTiff (.tif) and convert it with gdal_translate -of {name}"
         )
     settled = merged(DEFAULTS.get(found.ShortName, ()), options)
-    _refuse_unknown(settled, found, path)
+    _refuse_options(settled, found, path)
     if found.ShortName == "GTiff":
         settled = with_fitting_blocks(settled, window)
     return Format(driver=found.ShortName, options=settled)
@@ -118,21 +118,12 @@ def with_fitting_blocks(options: Sequence[str], window: int) -> tuple[str, ...]:
     return (*options, f"BLOCKXSIZE={max(fitting)}", f"BLOCKYSIZE={max(fitting)}")
 
 
-def _refuse_unknown(options: Sequence[str], driver: Any, path: str) -> None:  # noqa: ANN401 - GDAL carries no types
-    listed = driver.GetMetadataItem("DMD_CREATIONOPTIONLIST") or ""
-    known = {name.upper() for name in re.findall(r"<Option[^>]*\bname=['\"]([^'\"]+)", listed)}
+def _refuse_options(options: Sequence[str], driver: Any, path: str) -> None:  # noqa: ANN401 - GDAL carries no types
+    known = read_options(driver.GetMetadataItem("DMD_CREATIONOPTIONLIST") or "")
     for option in options:
-        key = option.partition("=")[0]
-        if known and key.upper() not in known:
-            meant = closest(key.upper(), sorted(known)) or f"it has {', '.join(sorted(known))}"
-            raise RasterError(f"output {path}: format {driver.ShortName} has no creation option {key!r}; {meant}")
-
-
-def closest(word: str, choices: Sequence[str]) -> str | None:
-    """Ask back for the choice that looks most like a word; None if none does."""
-    by_case = {choice.lower(): choice for choice in choices}
-    found = get_close_matches(word.lower(), by_case, n=1)
-    return f"do you mean {by_case[found[0]]}?" if found else None
+        refusal = explain_refusal(option, known)
+        if refusal:
+            raise RasterError(f"output {path}: format {driver.ShortName} {refusal}")
 
 
 def _raster_drivers() -> Iterator[Any]:

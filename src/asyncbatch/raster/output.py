@@ -92,10 +92,12 @@ class OutputFile:
 
     def discard(self) -> None:
         """Close and delete whatever there is."""
-        if self._dataset is not None:
-            with listening():
-                self._dataset = None
-        self._staging.remove()
+        try:
+            if self._dataset is not None:
+                with listening():
+                    self._dataset = None
+        finally:
+            self._staging.remove()
 
     def _create(self, array: Array) -> None:
         self._bands, self._dtype = array.shape[0], array.dtype

@@ -128,6 +128,28 @@ def test_an_output_that_is_a_folder(image: Path, tmp_path: Path) -> None:
         ("out.tif", {"format": "xyzzy"}, "this GDAL has no raster format 'xyzzy'; take GTiff, for instance"),
         ("out.tif", {"creation_options": ["COMPRES=LZW"]}, "GTiff has no creation option 'COMPRES'; do you mean COMPR"),
         ("out.tif", {"creation_options": ["COMPRESS"]}, "creation option 'COMPRESS' is not of the form KEY=VALUE"),
+        (
+            "out.tif",
+            {"creation_options": ["COMPRESS=LZZW"]},
+            "GTiff can't take the creation option COMPRESS=LZZW; COM",
+        ),
+        ("out.tif", {"creation_options": ["compress=LZZW"]}, "LERC_ZSTD; do you mean LZW?"),
+        (
+            "out.tif",
+            {"creation_options": ["TILED=YEP"]},
+            "TILED must be one of YES, NO, TRUE, FALSE, ON, OFF; do you",
+        ),
+        (
+            "out.tif",
+            {"creation_options": ["ZLEVEL=high"]},
+            "creation option ZLEVEL=high; ZLEVEL must be a whole number",
+        ),
+        ("out.tif", {"creation_options": ["MAX_Z_ERROR=much"]}, "MAX_Z_ERROR=much; MAX_Z_ERROR must be a number"),
+        (
+            "out.gpkg",
+            {"creation_options": ["ZLEVEL=10"]},
+            "format GPKG can't take the creation option ZLEVEL=10; ZLE",
+        ),
         ("out.tif", {"window": 0}, "window must be at least 1 pixel, not 0"),
         ("out.tif", {"overlap": -1}, "overlap must not be negative, as -1 is"),
         ("out.tif", {"nodata": {"ndvi": 0}}, "nodata is given for 'ndvi', but the outputs are result"),

@@ -11,7 +11,8 @@ from osgeo import gdal
 
 from asyncbatch.errors import RasterError
 from asyncbatch.raster import Blocks, apply
-from asyncbatch.raster.formats import choose_format, closest, driver_of, merged, with_fitting_blocks
+from asyncbatch.raster.creation import closest
+from asyncbatch.raster.formats import choose_format, driver_of, merged, with_fitting_blocks
 
 Make = Callable[..., Path]
 
@@ -62,6 +63,26 @@ def test_a_driver_named_wins_over_the_extension() -> None:
 @pytest.mark.parametrize(("word", "hint"), [("gtif", "do you mean GTiff?"), ("qqq", None)])
 def test_a_slip_of_the_pen_is_answered(word: str, hint: str | None) -> None:
     assert closest(word, ["GTiff", "HFA"]) == hint
+
+
+@pytest.mark.parametrize(
+    ("option", "driver"),
+    [
+        ("compress=lzw", "GTiff"),
+        ("TILED=false", "GTiff"),
+        ("ZLEVEL=9", "GTiff"),
+        ("MAX_Z_ERROR=0.5", "GTiff"),
+        ("NUM_THREADS=ALL_CPUS", "GTiff"),
+        ("ALPHA=NON-PREMULTIPLIED", "GTiff"),
+        ("ALPHA=UNSPECIFIED", "GTiff"),
+        ("COMPRESS=YES", "HFA"),  # by another name of COMPRESSED
+        ("BLOCKA_L_LINES_01=7", "NITF"),  # one of many of a kind
+        ("ZLEVEL=9", "GPKG"),
+        ("BLOSC_SHUFFLE=1", "Zarr"),  # by another name of BYTE
+    ],
+)
+def test_values_that_the_driver_takes_are_taken(option: str, driver: str) -> None:
+    assert option in choose_format("out", driver, [option], 256).options
 
 
 def test_options_reach_the_file(scene: NDArray[Any], make: Make, tmp_path: Path) -> None:

@@ -347,6 +347,7 @@ def test_a_file_that_does_not_keep_its_nodata_value_is_refused(
     assert not out.exists()
 
 
+@pytest.mark.filterwarnings("ignore::asyncbatch.raster.GdalWarning")  # of what is then refused
 @pytest.mark.parametrize(
     ("driver", "ending", "bands", "options"),
     [

@@ -1,0 +1,76 @@
+"""What GDAL warns of reaches the user, from wherever it is heard, and fails nothing."""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from osgeo import gdal
+
+from asyncbatch.raster import BlockInfo, Blocks, GdalWarning, apply
+from asyncbatch.raster.bindings import listening
+
+Make = Callable[..., Path]
+
+pytestmark = pytest.mark.usefixtures("raising")
+
+
+def same(_info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
+    outputs.result = inputs.image
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Path:
+    """Return a JPEG in a TIFF, one of whose blocks breaks off in the middle: GDAL warns, and makes up the rest."""
+    path = tmp_path / "damaged.tif"
+    options = ["COMPRESS=JPEG", "TILED=YES", "BLOCKXSIZE=32", "BLOCKYSIZE=32"]
+    dataset = gdal.GetDriverByName("GTiff").Create(str(path), 64, 64, 1, gdal.GDT_Byte, options)
+    dataset.WriteArray(np.random.default_rng(1).integers(0, 255, (1, 64, 64)).astype(np.uint8))
+    del dataset
+    dataset = gdal.Open(str(path))
+    band = dataset.GetRasterBand(1)
+    offset, size = (int(band.GetMetadataItem(f"BLOCK_{what}_1_1", "TIFF")) for what in ("OFFSET", "SIZE"))
+    del band, dataset
+    content = bytearray(path.read_bytes())
+    content[offset + size // 2 : offset + size // 2 + 40] = b"\xff\xd9" * 20
+    path.write_bytes(content)
+    return path
+
+
+def test_warnings_in_reading_are_shown(damaged: Path, tmp_path: Path) -> None:
+    with pytest.warns(GdalWarning, match="Corrupt JPEG data: premature end of data segment"):
+        apply(same, {"image": damaged}, {"result": tmp_path / "out.tif"}, window=32)
+    assert (tmp_path / "out.tif").exists()
+
+
+def test_warnings_in_writing_are_shown(make: Make, scene: NDArray[Any], tmp_path: Path) -> None:
+    options = ["COMPRESS=DEFLATE", "ZLEVEL=99"]
+    with pytest.warns(GdalWarning, match="ZLEVEL=99 value not recognised"):
+        apply(same, {"image": make("in.tif", scene)}, {"result": tmp_path / "out.tif"}, creation_options=options)
+    assert (tmp_path / "out.tif").exists()
+
+
+def test_each_warning_is_shown_once() -> None:
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("default")
+        for _ in range(3):
+            with listening() as heard:
+                gdal.Error(gdal.CE_Warning, 1, "shown once")
+                gdal.Error(gdal.CE_Debug, 1, "no warning")
+            assert heard == []
+    assert [(each.category, str(each.message)) for each in shown] == [(GdalWarning, "GDAL: shown once")]
+
+
+def test_a_user_may_have_warnings_end_a_computation_which_leaves_nothing(
+    make: Make, scene: NDArray[Any], tmp_path: Path
+) -> None:
+    image, out = make("in.tif", scene), tmp_path / "out" / "out.tif"
+    out.parent.mkdir()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(GdalWarning):
+            apply(same, {"image": image}, {"result": out}, creation_options=["COMPRESS=DEFLATE", "ZLEVEL=99"])
+    assert list(out.parent.iterdir()) == []
