@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,6 +38,9 @@ def forgets(info, inputs, outputs):
 
 def flat(info, inputs, outputs):
     outputs.result = inputs.image[0]
+
+def shift(info, inputs, outputs):
+    outputs.result = np.roll(inputs.image, (2, 2), (1, 2))
 
 def waits(info, inputs, outputs):
     outputs.result = inputs.image
@@ -158,6 +162,14 @@ def test_bad_input_gets_one_clear_line(function: str, more: tuple[str, ...], why
     (line,) = [line for line in ended.stderr.splitlines() if line.startswith("asyncbatch: error: ")]
     assert line.startswith(f"asyncbatch: error: {why}")
     assert list((folder / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("edge", ["nodata", "nearest", "reflect"])
+def test_margins_beyond_the_edge_are_as_asked(edge: str, run: Run, folder: Path) -> None:
+    assert run("shift", "--overlap", "2", "--edge", edge).returncode == 0
+    mode: Any = "symmetric" if edge == "reflect" else "edge"
+    wanted = np.pad(read(folder / "in.tif"), 2, mode=mode)[:-4, :-4]
+    np.testing.assert_array_equal(read(folder / "out" / "out.tif"), wanted)
 
 
 def test_what_gdal_warns_of_is_shown_once(run: Run) -> None:

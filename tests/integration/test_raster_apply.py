@@ -13,6 +13,7 @@ from osgeo import gdal, gdal_array
 from asyncbatch import BatchExecutor, TileError
 from asyncbatch.errors import OutputError
 from asyncbatch.raster import BlockInfo, Blocks, apply
+from asyncbatch.raster.plan import EDGES, Edge
 
 
 def blurred(info: BlockInfo, inputs: Blocks, outputs: Blocks, other: int) -> None:
@@ -55,6 +56,15 @@ def test_workers_write_what_a_serial_run_writes(dtype: str, pool: BatchExecutor,
         apply(blurred, {"image": source}, outputs, other=2, window=32, overlap=1, executor=executor)
     for name in ("blurred", "nodata"):
         assert (tmp_path / f"{name}-workers.tif").read_bytes() == (tmp_path / f"{name}-serial.tif").read_bytes()
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_margins_beyond_the_edge_are_those_of_a_serial_run(edge: Edge, pool: BatchExecutor, tmp_path: Path) -> None:
+    source = image(tmp_path, "uint8")
+    for way, executor in (("serial", None), ("workers", pool)):
+        outputs = {name: tmp_path / f"{name}-{way}.tif" for name in ("blurred", "nodata")}
+        apply(blurred, {"image": source}, outputs, other=2, window=32, overlap=1, edge=edge, executor=executor)
+    assert (tmp_path / "blurred-workers.tif").read_bytes() == (tmp_path / "blurred-serial.tif").read_bytes()
 
 
 def test_a_failed_tile_is_numbered_within_its_own_raster(pool: BatchExecutor, tmp_path: Path) -> None:

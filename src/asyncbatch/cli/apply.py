@@ -69,6 +69,13 @@ def describe(parser: ArgumentParser) -> None:
         "--overlap", type=read.not_negative, default=0, metavar="PIXELS", help="margin around each tile (default: none)"
     )
     rasters.add_argument(
+        "--edge",
+        choices=("nodata", "nearest", "reflect"),
+        default="nodata",
+        help="what margins hold beyond the raster's edge: nodata (nearest where none is declared), the nearest pixel, "
+        "or the raster mirrored (default: %(default)s)",
+    )
+    rasters.add_argument(
         "--nodata",
         action="append",
         default=[],
@@ -132,6 +139,7 @@ def run(arguments: Namespace) -> None:
             read.files(arguments.outputs),
             window=arguments.window,
             overlap=arguments.overlap,
+            edge=arguments.edge,
             nodata=nodata,
             format=arguments.format,
             creation_options=arguments.creation_options,

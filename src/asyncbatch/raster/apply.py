@@ -12,7 +12,7 @@ from asyncbatch.raster.blocks import Call, UserFunction, compute_block
 from asyncbatch.raster.grid import Tiling
 from asyncbatch.raster.others import Applied, gather
 from asyncbatch.raster.pipeline import process
-from asyncbatch.raster.plan import Plan
+from asyncbatch.raster.plan import Edge, Plan
 from asyncbatch.raster.reader import Reader
 from asyncbatch.raster.serial import Serial
 from asyncbatch.raster.sources import Files, common_grid, inspect, labelled
@@ -46,6 +46,7 @@ def apply(
     other: object = None,
     window: int = 256,
     overlap: int = 0,
+    edge: Edge = "nodata",
     executor: Executor | None = None,
     nodata: Nodata = None,
     format: str | None = None,  # noqa: A002 - the word GDAL's users know
@@ -69,8 +70,11 @@ def apply(
     window : int
         Side of a tile in pixels. Tiles at the right and lower edge are smaller.
     overlap : int
-        Margin in pixels by which every tile's arrays are larger on each side. Beyond the raster's edge it is filled
-        with the band's nodata value, or with 0. It is cut off again on writing.
+        Margin in pixels by which every tile's arrays are larger on each side. It is cut off again on writing.
+    edge : {"nodata", "nearest", "reflect"}
+        What margins hold beyond the raster's edge. ``nodata``: the band's nodata value, or the nearest pixel where it
+        declares none. ``nearest``: the nearest pixel. ``reflect``: the raster mirrored at its edge, the pixels at the
+        edge included. The last two are those of `scipy.ndimage`.
     executor : Executor, optional
         Where to compute: a `BatchExecutor`, or any other. Default is this process, tile after tile.
     nodata : number or mapping, optional
@@ -106,7 +110,13 @@ def apply(
     -----
     Outputs appear under their final names only when every tile of every output has been written; until then what was
     there before stays. The type of the first tile's array becomes the file's, and so does its number of bands.
-    Geotransform and projection are those of the inputs; nothing else is copied.
+    Geotransform and projection are those of the inputs, and the nodata value is the one asked for. Nothing else is
+    copied, also from a single input to a single output: not the bands' names and descriptions, units, scale and offset,
+    colour tables and interpretation, categories, attribute tables, metadata, ground control points, overviews or masks.
+
+    Where margins would hold nodata, which a function has to expect anywhere in the raster, they do so beyond its edge
+    too, as in RIOS. Where the input declares none, RIOS has 0 there. That looks like data, and a filter makes a rim of
+    it (a slope of 84 degrees), so `apply` repeats the nearest pixel instead.
 
     Arrays hold the numbers that are stored in the files, whatever scale and offset a band declares. Where bands of
     several types share an array, it has the smallest type for all of them. A value that this type, or an output's type
@@ -118,6 +128,7 @@ def apply(
         outputs,
         window=window,
         overlap=overlap,
+        edge=edge,
         nodata=nodata,
         format=format,
         creation_options=creation_options,
@@ -131,6 +142,7 @@ def prepare(
     *,
     window: int = 256,
     overlap: int = 0,
+    edge: Edge = "nodata",
     nodata: Nodata = None,
     format: str | None = None,  # noqa: A002 - as of `apply`
     creation_options: Sequence[str] = (),
@@ -159,6 +171,7 @@ def prepare(
         grid=grid,
         tiling=Tiling(columns=grid.columns, rows=grid.rows, window=window),
         overlap=overlap,
+        edge=edge,
         sources=tuple(each.source for each in inspected),
         outputs=tuple(target.label for target in targets),
     )

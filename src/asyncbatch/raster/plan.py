@@ -1,11 +1,17 @@
 """What is to be done, in plain values: sources, output labels, tiling. Small, picklable, free of GDAL."""
 
 from dataclasses import dataclass
+from typing import Final, Literal, get_args
 
 import numpy as np
 
 from asyncbatch.raster.dtypes import Number
 from asyncbatch.raster.grid import Grid, Tiling
+
+Edge = Literal["nodata", "nearest", "reflect"]
+"""What margins hold beyond the raster's edge."""
+
+EDGES: Final[tuple[Edge, ...]] = get_args(Edge)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,5 +59,7 @@ class Plan:
     tiling: Tiling
     overlap: int
     """Margin in pixels on every side of a window."""
+    edge: Edge = "nodata"
+    """What margins hold beyond the raster's edge."""
     sources: tuple[Source, ...]
     outputs: tuple[Label, ...]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from asyncbatch.raster.bindings import listening, reason
 from asyncbatch.raster.blocks import Block
 from asyncbatch.raster.dtypes import Array, find_inexact
 from asyncbatch.raster.grid import Grid, Window, extent
-from asyncbatch.raster.plan import Plan, Source
+from asyncbatch.raster.plan import Edge, Plan, Source
 from asyncbatch.raster.sources import open_raster, read_types
 from asyncbatch.raster.stored import buffer_type
 
@@ -62,7 +62,7 @@ class Reader:
         return Block(
             tile=tile,
             window=window,
-            arrays=tuple(read_window(dataset, source, reach) for source, dataset in arrays),
+            arrays=tuple(read_window(dataset, source, reach, self._plan.edge) for source, dataset in arrays),
         )
 
 
@@ -85,13 +85,13 @@ def open_again(source: Source, grid: Grid) -> Any:  # noqa: ANN401 - GDAL carrie
     return dataset
 
 
-def read_window(dataset: Any, source: Source, reach: Window) -> Array:  # noqa: ANN401 - GDAL carries no types
+def read_window(dataset: Any, source: Source, reach: Window, edge: Edge) -> Array:  # noqa: ANN401 - GDAL carries no types
     """Read all bands in a window that may reach beyond the raster.
 
     Returns
     -------
     ndarray, shape (bands, rows, columns)
-        Beyond the raster's edge filled, as RIOS does it, with each band's nodata value, or 0 if it has none.
+        Beyond the raster's edge filled as `edge` says.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def read_window(dataset: Any, source: Source, reach: Window) -> Array:  # noqa: 
     array = runs[0] if len(runs) == 1 else np.concatenate(runs, dtype=np.dtype(source.dtype))
     if inside == reach:
         return array
-    return filled_around(array, source, inside, reach)
+    return fill_around(array, source, inside, reach, edge)
 
 
 def read_bands(dataset: Any, source: Source, numbers: list[int], inside: Window) -> Array:  # noqa: ANN401 - as above
@@ -141,11 +141,17 @@ def read_bands(dataset: Any, source: Source, numbers: list[int], inside: Window)
     return array
 
 
-def filled_around(array: Array, source: Source, inside: Window, reach: Window) -> Array:
-    """Lay an array that covers `inside` into a larger one that covers `reach`."""
-    whole = np.zeros((source.bands, reach.rows, reach.columns), array.dtype)
-    for band, declared in zip(whole, source.nodata, strict=True):
-        band.fill(declared or 0)
+def fill_around(array: Array, source: Source, inside: Window, reach: Window, edge: Edge) -> Array:
+    """Return an array that covers `reach`, from one that covers the part of it inside the raster."""
     left, top = inside.x - reach.x, inside.y - reach.y
-    whole[:, top : top + inside.rows, left : left + inside.columns] = array
+    right, bottom = reach.columns - inside.columns - left, reach.rows - inside.rows - top
+    # What is reflected is all there: a margin reaches as far inside as outside, or else the whole raster is inside.
+    mode: Literal["edge", "symmetric"] = "symmetric" if edge == "reflect" else "edge"
+    whole = np.pad(array, ((0, 0), (top, bottom), (left, right)), mode=mode)
+    if edge != "nodata":
+        return whole
+    for band, values, declared in zip(whole, array, source.nodata, strict=True):
+        if declared is not None:
+            band.fill(declared)
+            band[top : top + inside.rows, left : left + inside.columns] = values
     return whole

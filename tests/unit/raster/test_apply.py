@@ -8,7 +8,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPool
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import cloudpickle
 import numpy as np
@@ -18,6 +18,7 @@ from osgeo import gdal
 
 from asyncbatch.raster import BlockInfo, Blocks, Progress, apply
 from asyncbatch.raster.apply import carry_out, prepare
+from asyncbatch.raster.plan import Edge
 from asyncbatch.raster.serial import Serial
 from tests.unit.raster.conftest import TRANSFORM
 
@@ -95,21 +96,87 @@ def test_any_window_gives_the_same(
     np.testing.assert_array_equal(read(out), small + small)
 
 
-@pytest.mark.parametrize("nodata", [None, 9])
+MARGINS = ((0, 0), (2, 2), (2, 2))
+
+
+@pytest.mark.parametrize(
+    ("nodata", "edge", "pad"),
+    [
+        (9, None, {"mode": "constant", "constant_values": 9}),
+        (0, None, {"mode": "constant", "constant_values": 0}),
+        (None, None, {"mode": "edge"}),
+        (9, "nodata", {"mode": "constant", "constant_values": 9}),
+        (9, "nearest", {"mode": "edge"}),
+        (9, "reflect", {"mode": "symmetric"}),
+    ],
+)
 @pytest.mark.parametrize("window", [5, 16, 100])
 def test_a_filter_over_neighbours_does_not_see_the_tiles(
-    window: int, nodata: int | None, scene: Array, executor: Executor | None, make: Make, read: Read, tmp_path: Path
+    window: int,
+    nodata: int | None,
+    edge: Edge | None,
+    pad: dict[str, Any],
+    scene: Array,
+    executor: Executor | None,
+    make: Make,
+    read: Read,
+    tmp_path: Path,
 ) -> None:
     out = tmp_path / "out.tif"
+    more: dict[str, Any] = {} if edge is None else {"edge": edge}
     apply(
         local_mean, {"image": make("in.tif", scene, nodata=nodata)}, {"result": out},
-        window=window, overlap=2, executor=executor,
+        window=window, overlap=2, executor=executor, **more,
     )  # fmt: skip
-    whole = np.pad(scene.astype(np.float64), ((0, 0), (2, 2), (2, 2)), constant_values=nodata or 0)
-    np.testing.assert_array_equal(read(out), mean_of_25(whole))
+    np.testing.assert_array_equal(read(out), mean_of_25(np.pad(scene.astype(np.float64), MARGINS, **pad)))
 
 
-def test_beyond_the_edge_each_band_has_its_own_nodata_value(scene: Array, make: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("edge", "mode"), [("nearest", "edge"), ("reflect", "symmetric")])
+@pytest.mark.parametrize("window", [1, 2, 3, 100])
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (3, 7), (6, 2)])
+def test_margins_larger_than_the_raster_are_those_of_the_whole_raster(
+    edge: Edge,
+    mode: Literal["edge", "symmetric"],
+    window: int,
+    rows: int,
+    columns: int,
+    make: Make,
+    read: Read,
+    tmp_path: Path,
+) -> None:
+    """As `numpy.pad` has it, which then reflects the reflection."""
+    array = np.arange(2 * rows * columns, dtype=np.int32).reshape(2, rows, columns)
+    seen: dict[tuple[int, int], Array] = {}
+
+    def look(info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
+        seen[info.getBlockCount()] = inputs.image
+        outputs.result = inputs.image
+
+    out = tmp_path / "out.tif"
+    apply(look, {"image": make("in.tif", array)}, {"result": out}, window=window, overlap=5, edge=edge)
+    whole = np.pad(array, ((0, 0), (5, 5), (5, 5)), mode=mode)
+    for (across, down), block in seen.items():
+        top, left = down * window, across * window
+        height, width = block.shape[1:]
+        np.testing.assert_array_equal(block, whole[:, top : top + height, left : left + width])
+    np.testing.assert_array_equal(read(out), array)
+
+
+def test_a_slope_has_no_rim_where_the_input_declares_no_nodata(make: Make, read: Read, tmp_path: Path) -> None:
+    def slope(_info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
+        down, across = np.gradient(inputs.height[0].astype(np.float64), 30.0)
+        outputs.result = np.degrees(np.arctan(np.hypot(down, across)))[np.newaxis]
+
+    plane = np.broadcast_to(1000 + 30 * np.arange(40), (1, 40, 40)).astype(np.float32)
+    apply(slope, {"height": make("in.tif", plane)}, {"result": tmp_path / "out.tif"}, window=16, overlap=1)
+    degrees = read(tmp_path / "out.tif")
+    assert degrees[:, :, 1:-1].min() == degrees[:, :, 1:-1].max() == 45
+    assert degrees.max() <= 45
+
+
+def test_beyond_the_edge_each_band_has_its_own_nodata_value_or_nearest_pixel(
+    scene: Array, make: Make, tmp_path: Path
+) -> None:
     seen = []
 
     def fn(_info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
@@ -122,7 +189,7 @@ def test_beyond_the_edge_each_band_has_its_own_nodata_value(scene: Array, make: 
     gdal.BuildVRT(str(stacked), [str(file) for file in files], separate=True).FlushCache()
     apply(fn, {"image": stacked}, {"result": tmp_path / "out.tif"}, window=100, overlap=3)
     np.testing.assert_array_equal(seen[0][0], np.pad(scene[0], 3, constant_values=7))
-    np.testing.assert_array_equal(seen[0][1], np.pad(scene[1], 3, constant_values=0))
+    np.testing.assert_array_equal(seen[0][1], np.pad(scene[1], 3, mode="edge"))
 
 
 def test_several_inputs_and_outputs_and_lists_of_them(
