@@ -8,6 +8,7 @@ from typing import Any
 
 from asyncbatch.copies import Copies
 from asyncbatch.errors import RasterError
+from asyncbatch.raster.arguments import check_call, check_options, check_settings, read_pixels
 from asyncbatch.raster.blocks import Call, UserFunction, compute_block
 from asyncbatch.raster.grid import Tiling
 from asyncbatch.raster.others import Applied, gather
@@ -123,6 +124,7 @@ def apply(
     or format, can't hold is an error, never rounded or cut; only creation options that ask for it (``COMPRESS=JPEG``,
     ``DISCARD_LSB``, floating point of 16 bits) change values.
     """
+    check_call(fn=fn, executor=executor, progress=progress)
     prepared = prepare(
         inputs,
         outputs,
@@ -151,10 +153,9 @@ def prepare(
 
     It needs no executor, so that one need not be opened in vain.
     """
-    if window < 1:
-        raise RasterError(f"window must be at least 1 pixel, not {window}")
-    if overlap < 0:
-        raise RasterError(f"overlap must not be negative, as {overlap} is")
+    window, overlap = read_pixels("window", window, 1), read_pixels("overlap", overlap, 0)
+    check_settings(inputs=inputs, outputs=outputs, edge=edge, nodata=nodata, driver=format)
+    check_options(creation_options)
     if not inputs:
         raise RasterError("inputs is empty; pass at least one input: its grid is that of the tiles")
     inspected = [inspect(path, label) for label, path in labelled(inputs, "input")]

@@ -4,7 +4,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -18,6 +18,10 @@ from asyncbatch.raster.stored import SIGNED, SIGNED_BYTE, has_signed_byte, is_ma
 AnyPath = str | os.PathLike[str]
 Files = Mapping[str, AnyPath | Sequence[AnyPath]]
 """A path, or a list of paths, for each name."""
+
+
+VIRTUAL: Final = {"s3": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/", "file": ""}
+"""How GDAL names files whose URLs it does not read, by the URL's scheme."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +76,17 @@ def open_raster(location: str, path: str, label: Label) -> Any:  # noqa: ANN401 
     with listening() as heard:
         dataset = gdal().Open(location)
     if dataset is None:
-        raise RasterError(f"input {label}: can't open {path}: {reason(heard, location)}")
+        meant = translate_url(path)
+        hint = f"; GDAL's name of it is {meant}" if meant else ""
+        raise RasterError(f"input {label}: can't open {path}: {reason(heard, location)}{hint}")
     return dataset
+
+
+def translate_url(path: str) -> str | None:
+    """Return GDAL's name of what a URL names; None where GDAL reads URLs of its kind, or no kind that is known."""
+    scheme, separator, rest = path.partition("://")
+    prefix = VIRTUAL.get(scheme.lower())
+    return prefix + rest if separator and prefix is not None else None
 
 
 def inspect(path: str, label: Label) -> Inspected:

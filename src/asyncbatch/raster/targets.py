@@ -48,6 +48,7 @@ def settle_targets(
         raise RasterError(f"nodata is given for {unknown}, but the outputs are {', '.join(sorted(names))}")
     targets: list[Target] = []
     for label, path in labelled:
+        _refuse_remote(label, path)
         target = Target(
             label=label,
             path=Path(os.path.realpath(path)),
@@ -59,6 +60,15 @@ def settle_targets(
         _refuse_second(target, targets)
         targets.append(target)
     return tuple(targets)
+
+
+def _refuse_remote(label: Label, path: str) -> None:
+    """Refuse what is on no file system: nothing there can be moved to its place when it is whole."""
+    if path.startswith("/vsi") or "://" in path:
+        raise RasterError(
+            f"output {label}: can't write {path}: outputs are written on a file system; write a local file, and copy "
+            "it, for instance with 'aws s3 cp'"
+        )
 
 
 def _refuse_place(target: Target) -> None:

@@ -11,8 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from osgeo import gdal
 
+from asyncbatch import BatchExecutor
 from asyncbatch.errors import GridMismatch, RasterError
-from asyncbatch.raster import apply
+from asyncbatch.raster import BlockInfo, Blocks, apply
 
 Array = NDArray[Any]
 Make = Callable[..., Path]
@@ -26,7 +27,8 @@ def never(*_arguments: object) -> None:
 
 def refusal(inputs: Any, outputs: Any, **settings: Any) -> str:  # noqa: ANN401 - whatever `apply` takes
     """Return the message of the error, and look that it is one line and that nothing was written."""
-    before = {entry: sorted(entry.parent.iterdir()) for entry in outputs.values() if isinstance(entry, Path)}
+    paths = outputs.values() if isinstance(outputs, dict) else ()
+    before = {entry: sorted(entry.parent.iterdir()) for entry in paths if isinstance(entry, Path)}
     with pytest.raises(RasterError) as caught:
         apply(never, inputs, outputs, **settings)
     assert before == {entry: sorted(entry.parent.iterdir()) for entry in before}
@@ -150,8 +152,8 @@ def test_an_output_that_is_a_folder(image: Path, tmp_path: Path) -> None:
             {"creation_options": ["ZLEVEL=10"]},
             "format GPKG can't take the creation option ZLEVEL=10; ZLE",
         ),
-        ("out.tif", {"window": 0}, "window must be at least 1 pixel, not 0"),
-        ("out.tif", {"overlap": -1}, "overlap must not be negative, as -1 is"),
+        ("out.tif", {"window": 0}, "window is 0; it must be a whole number of pixels, at least 1"),
+        ("out.tif", {"overlap": -1}, "overlap is -1; it must be a whole number of pixels, at least 0"),
         ("out.tif", {"nodata": {"ndvi": 0}}, "nodata is given for 'ndvi', but the outputs are result"),
     ],
 )
@@ -173,6 +175,79 @@ def test_names_that_make_no_sense(
 ) -> None:
     given = {name: image if entry == "in.tif" else entry for name, entry in inputs.items()}
     assert why in refusal(given, dict.fromkeys(outputs, out))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("executor", 4, "an Executor, such as BatchExecutor(4), or None for this process"),
+        ("executor", BatchExecutor, "an Executor, such as BatchExecutor(4), or None for this process"),
+        ("progress", "bar", "a function that takes a Progress, or None"),
+        ("window", "256", "a whole number of pixels, at least 1"),
+        ("window", 256.0, "a whole number of pixels, at least 1"),
+        ("window", True, "a whole number of pixels, at least 1"),
+        ("overlap", 1.5, "a whole number of pixels, at least 0"),
+        ("edge", "mirror", "one of 'nodata', 'nearest', 'reflect'"),
+        ("nodata", "x", "a number, a number or None for each output's name, or None"),
+        ("nodata", True, "a number, a number or None for each output's name, or None"),
+        ("nodata", [0], "a number, a number or None for each output's name, or None"),
+        ("nodata", {"result": "x"}, "a number, a number or None for each output's name, or None"),
+        ("format", 3, "the name of a GDAL driver, such as 'GTiff', or None"),
+        ("creation_options", "COMPRESS=LZW", "a list of texts, such as ['COMPRESS=LZW']"),
+        ("creation_options", {"COMPRESS": "LZW"}, "a list of texts, such as ['COMPRESS=LZW']"),
+        ("creation_options", None, "a list of texts, such as ['COMPRESS=LZW']"),
+        ("creation_options", [5], "a list of texts, such as ['COMPRESS=LZW']"),
+    ],
+)
+def test_an_argument_of_the_wrong_kind(image: Path, out: Path, name: str, value: object, wanted: str) -> None:
+    assert refusal({"image": image}, {"result": out}, **{name: value}) == f"{name} is {value!r}; it must be {wanted}"
+
+
+@pytest.mark.parametrize("value", ["in.tif", ["in.tif"], None, {"image": 5}, {"image": [5]}, {"image": None}, {5: "a"}])
+def test_files_of_the_wrong_kind(image: Path, out: Path, value: Any) -> None:  # noqa: ANN401 - whatever is passed
+    wanted = "must be a path or a list of paths for each name, such as {'image': 'a.tif'}"
+    assert refusal(value, {"result": out}) == f"inputs is {value!r}; it {wanted}"
+    assert refusal({"image": image}, value) == f"outputs is {value!r}; it {wanted}"
+
+
+def test_a_function_that_can_t_be_called(image: Path, out: Path) -> None:
+    with pytest.raises(RasterError, match="fn is 'ndvi'; it must be a function of info, inputs and outputs"):
+        apply("ndvi", {"image": image}, {"result": out})  # type: ignore[arg-type]  # that is what it refuses
+
+
+def test_numbers_of_numpy_are_numbers(image: Path, out: Path) -> None:
+    settings: dict[str, Any] = {"window": np.int64(16), "overlap": np.uint8(1), "nodata": np.float32(3)}
+
+    def same(_info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
+        outputs.result = inputs.image
+
+    apply(same, {"image": image}, {"result": out}, **settings)
+    dataset = gdal.Open(str(out))
+    assert dataset.GetRasterBand(1).GetNoDataValue() == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("s3://bucket/a/in.tif", "/vsis3/bucket/a/in.tif"),
+        ("gs://bucket/in.tif", "/vsigs/bucket/in.tif"),
+        ("az://container/in.tif", "/vsiaz/container/in.tif"),
+        ("file:///data/in.tif", "/data/in.tif"),
+    ],
+)
+def test_an_input_named_as_gdal_does_not(out: Path, path: str, meant: str) -> None:
+    message = refusal({"image": path}, {"result": out})
+    assert message.startswith(f"input 'image': can't open {path}: ")
+    assert message.endswith(f"; GDAL's name of it is {meant}")
+
+
+@pytest.mark.parametrize("path", ["s3://bucket/out.tif", "/vsis3/bucket/out.tif", "/vsimem/out.tif", "/vsis3/b/out"])
+def test_an_output_that_is_not_on_a_file_system(image: Path, path: str) -> None:
+    message = refusal({"image": image}, {"result": path})
+    assert message == (
+        f"output 'result': can't write {path}: outputs are written on a file system; write a local file, and copy it, "
+        "for instance with 'aws s3 cp'"
+    )
 
 
 def test_types_that_numpy_lacks_are_widened(out: Path, tmp_path: Path) -> None:
