@@ -6,7 +6,8 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -250,6 +251,40 @@ def test_a_signal_leaves_nothing_behind(number: signal.Signals, status: int, fol
     assert process.returncode == status
     assert "Traceback" not in told
     assert list((folder / "out").iterdir()) == []
+
+
+@contextmanager
+def waiting(folder: Path) -> "Iterator[subprocess.Popen[str]]":
+    """Run a computation that has an output under way, and goes on when its input is closed."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command("waits"), cwd=folder, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waiting\n"
+        yield process
+
+
+def test_what_a_killed_computation_left_is_removed_by_the_next_one_to_its_output(run: Run, folder: Path) -> None:
+    with waiting(folder) as process:
+        process.kill()
+    [stale] = (folder / "out").iterdir()
+    (folder / "out" / ".other.tif.abcdefgh.part").mkdir()
+    ended = run("double")
+    assert ended.returncode == 0
+    assert f"removed {stale}" in ended.stderr
+    assert {entry.name for entry in (folder / "out").iterdir()} == {"out.tif", ".other.tif.abcdefgh.part"}
+
+
+def test_a_computation_under_way_to_the_same_output_keeps_its_file(run: Run, folder: Path) -> None:
+    with waiting(folder) as process:
+        [under_way] = (folder / "out").iterdir()
+        ended = run("double")
+        assert ended.returncode == 0
+        assert "removed" not in ended.stderr
+        assert under_way.is_dir()
+        process.communicate()
+    assert process.returncode == 0
+    np.testing.assert_array_equal(read(folder / "out" / "out.tif"), read(folder / "in.tif"))
+    assert [entry.name for entry in (folder / "out").iterdir()] == ["out.tif"]
 
 
 QUIET = """
