@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from osgeo import gdal
 
+from asyncbatch.raster.plan import EDGES
+
 USER_FILE = """
 import os
 import resource
@@ -165,7 +167,7 @@ def test_bad_input_gets_one_clear_line(function: str, more: tuple[str, ...], why
     assert list((folder / "out").iterdir()) == []
 
 
-@pytest.mark.parametrize("edge", ["nodata", "nearest", "reflect"])
+@pytest.mark.parametrize("edge", EDGES)
 def test_margins_beyond_the_edge_are_as_asked(edge: str, run: Run, folder: Path) -> None:
     assert run("shift", "--overlap", "2", "--edge", edge).returncode == 0
     mode: Any = "symmetric" if edge == "reflect" else "edge"
@@ -290,6 +292,8 @@ def test_a_computation_under_way_to_the_same_output_keeps_its_file(run: Run, fol
 QUIET = """
 import sys
 from osgeo import gdal
+
+from asyncbatch.raster.plan import EDGES
 from asyncbatch.raster import apply
 before = gdal.GetUseExceptions()
 apply(lambda _info, inputs, outputs: setattr(outputs, "result", inputs.image), {"image": "in.tif"}, {"result": "o.tif"})
