@@ -40,13 +40,18 @@ def _module(name: str) -> Any:  # noqa: ANN401 - as above
 
 
 @contextmanager
-def listening() -> Iterator[list[str]]:
+def listening(*, path: str = "", shown: str = "") -> Iterator[list[str]]:
     """Collect the errors that GDAL reports in this thread.
 
     The list grows while the block runs. Nothing is raised and nothing printed: an error is not always a failure, and
     some failures are reported only when a raster is closed. Warnings are no part of it: they become `GdalWarning` at
     the end of the block, and Python shows each of them once. What the user has set (`gdal.UseExceptions`, an error
     handler of their own) is the same afterwards.
+
+    Parameters
+    ----------
+    path, shown : str, optional
+        A path that GDAL may name, and what the user knows it by.
     """
     bindings = gdal()
     heard: list[str] = []
@@ -54,7 +59,10 @@ def listening() -> Iterator[list[str]]:
 
     def hear(severity: int, _number: int, message: str) -> None:
         if severity >= bindings.CE_Warning:
-            (heard if severity >= bindings.CE_Failure else warned).append(" ".join(message.split()))
+            (heard if severity >= bindings.CE_Failure else warned).append(tidy(message))
+
+    def tidy(message: str) -> str:
+        return " ".join((message.replace(path, shown) if path else message).split())
 
     with exceptions_off(bindings):
         bindings.PushErrorHandler(hear)
@@ -62,7 +70,7 @@ def listening() -> Iterator[list[str]]:
             yield heard
         except RuntimeError as error:
             # Before 3.7 exceptions can't be switched off for one thread, and the handler is not always asked.
-            heard.append(" ".join(str(error).split()))
+            heard.append(tidy(str(error)))
         finally:
             bindings.PopErrorHandler()
     for message in dict.fromkeys(warned):

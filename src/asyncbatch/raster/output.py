@@ -1,6 +1,7 @@
 """One output file: created at the first result, written tile by tile, closed and looked at again."""
 
 from collections.abc import Set as AbstractSet
+from contextlib import AbstractContextManager
 from typing import Any
 from zlib import crc32
 
@@ -54,7 +55,7 @@ class OutputFile:
         if self._target.format.driver not in EXACT:
             self._checksums[window] = crc32(pixels.data)
         status = None
-        with listening() as heard:
+        with self._listening() as heard:
             status = self._dataset.WriteRaster(
                 window.x,
                 window.y,
@@ -74,7 +75,7 @@ class OutputFile:
         RasterError
             With GDAL's reason: much of what goes wrong in writing shows only here.
         """
-        with listening() as heard:
+        with self._listening() as heard:
             # Before 3.8 there is no Close: the file is closed when the last reference goes.
             dataset, self._dataset = self._dataset, None
             dataset.FlushCache()
@@ -94,7 +95,7 @@ class OutputFile:
         """Close and delete whatever there is."""
         try:
             if self._dataset is not None:
-                with listening():
+                with self._listening():
                     self._dataset = None
         finally:
             self._staging.remove()
@@ -112,7 +113,7 @@ class OutputFile:
             )
         path, options = str(self._staging.path), list(merged(needed, form.options))
         dataset = None
-        with listening() as heard:
+        with self._listening() as heard:
             dataset = driver.Create(path, self._grid.columns, self._grid.rows, self._bands, kind, options)
             if dataset is not None:
                 self._describe(dataset)
@@ -170,7 +171,7 @@ class OutputFile:
 
     def _verify(self) -> None:
         dataset = None
-        with listening() as heard:
+        with self._listening() as heard:
             dataset = gdal().Open(str(self._staging.path))
         if dataset is None:
             raise self._failure(heard)
@@ -181,7 +182,7 @@ class OutputFile:
     def _refuse_changed(self, dataset: Any, window: Window, checksum: int) -> None:  # noqa: ANN401 - GDAL carries no types
         """Refuse a file that has other values than were written to it."""
         pixels = None
-        with listening() as heard:
+        with self._listening() as heard:
             pixels = dataset.ReadRaster(
                 window.x,
                 window.y,
@@ -203,7 +204,7 @@ class OutputFile:
         """Refuse a file that is not what was asked for; some formats change what they lack."""
         bands = [dataset.GetRasterBand(number + 1) for number in range(dataset.RasterCount)]
         kinds = {str(read_type(band)) for band in bands}
-        with listening():
+        with self._listening():
             declared = {band.GetNoDataValue() for band in bands}
         wanted = _describe_file(self._grid.columns, self._grid.rows, self._bands, {str(self._dtype)})
         got = _describe_file(dataset.RasterXSize, dataset.RasterYSize, len(bands), kinds)
@@ -222,9 +223,12 @@ class OutputFile:
         found = None if declared is None else fitted(declared, self._dtype)
         return found is None or not np.array_equal(found, self._nodata, equal_nan=True)
 
+    def _listening(self) -> AbstractContextManager[list[str]]:
+        return listening(path=str(self._staging.path), shown=str(self._target.path))
+
     def _failure(self, heard: list[str]) -> RasterError:
         path = self._target.path
-        why = reason(heard, str(self._staging.path))
+        why = reason(heard, str(path))
         return RasterError(f"output {self._target.label}: can't write {path}: {why}{self._staging.room()}")
 
 

@@ -53,6 +53,18 @@ def test_warnings_in_writing_are_shown(make: Make, scene: NDArray[Any], tmp_path
     assert (tmp_path / "out.tif").exists()
 
 
+def test_warnings_name_the_output_and_not_the_place_where_it_grows(
+    make: Make, scene: NDArray[Any], tmp_path: Path
+) -> None:
+    out = tmp_path / "out.tif"
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        apply(same, {"image": make("in.tif", scene)}, {"result": out}, creation_options=["PHOTOMETRIC=RGB"])
+    messages = [str(each.message) for each in shown]
+    assert any(message.startswith(f"GDAL: {out}: PHOTOMETRIC=RGB value does not") for message in messages)
+    assert not any(".part" in message for message in messages)
+
+
 def test_each_warning_is_shown_once() -> None:
     with warnings.catch_warnings(record=True) as shown:
         warnings.simplefilter("default")
