@@ -19,6 +19,7 @@ from asyncbatch.capacity import Capacity
 from asyncbatch.errors import AccessDenied, AsyncBatchError, AwsError, CredentialsMissing, VersionMismatch
 from asyncbatch.findings import Finding, Level, failure, ok, warning
 from asyncbatch.main.dispatcher import Dispatcher
+from asyncbatch.pages import page
 from asyncbatch.settings import Settings
 from asyncbatch.versions import versions_here
 
@@ -33,7 +34,8 @@ _OUTPUTS: Final = (
 _SHOWN: Final = 6
 _INSTALLERS: Final = frozenset({"pip", "setuptools", "wheel"})
 """Packages whose versions are nothing to a user's function."""
-_RIGHTS: Final = "grant the rights of docs/permissions.md"
+_IMAGE: Final = f"build it ({page('images')}), then push it: `asyncbatch stack push IMAGE`"
+_RIGHTS: Final = f"grant the rights that {page('permissions')} lists"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +145,7 @@ class Doctor:
             async with Dispatcher(workers=1, launcher="batch", settings=self.settings) as pool:
                 there: dict[str, str] = await pool.compute(installed)
         except VersionMismatch as error:
-            return failure(subject, str(error), "build the image by main's versions (docs/images.md), and push it")
+            return failure(subject, str(error), f"build the image with main's versions ({page('images')}), and push it")
         except AsyncBatchError as error:
             return failure(subject, str(error), "mend what it says; what failed above may be why")
         return of_packages(subject, installed(), there)
@@ -172,19 +174,23 @@ def of_outputs(outputs: Mapping[str, str]) -> Finding:
     if missing := [name for name in _OUTPUTS if name not in outputs]:
         return failure("outputs", f"there is no {', '.join(missing)}", "`asyncbatch stack modify` brings the stack up")
     if "BatchLogGroup" not in outputs:
-        return warning("outputs", "it is no stack of ours", "runs go, one at a time: docs/stack.md, 'A classic stack'")
+        return warning(
+            "outputs",
+            "there is no BatchLogGroup, so asyncbatch's template may not have created the stack",
+            f"usable, one run at a time: {page('stack')}, 'A classic stack'",
+        )
     return ok("outputs", f"{len(outputs)}, all that are needed among them")
 
 
 def of_image(subject: str, pushed: datetime | None) -> Finding:
     """Return whether the workers' image is there."""
     if pushed is None:
-        return failure(subject, "is not there, so no worker can start", "`just image` builds it, `just push` pushes it")
+        return failure(subject, "is not there, so no worker can start", _IMAGE)
     return ok(subject, f"was pushed on {pushed:%Y-%m-%d %H:%M}")
 
 
 def of_definition(definition: JobDefinition, repository: str) -> Finding:
-    """Return whether the job definition takes the image that `just push` pushes."""
+    """Return whether the job definition takes the image of the stack's repository."""
     subject = f"job definition {definition.name}:{definition.revision}"
     if f"/{named_by(repository)}:" not in definition.image:
         return warning(

@@ -46,7 +46,7 @@ def test_the_doctor_finds_what_is_missing_and_then_that_it_is_there(account: End
     assert err == "asyncbatch: error: 1 of these keep runs from working\n", out
     levels = {line[9:].partition(":")[0]: line.split()[0] for line in out.splitlines() if not line.startswith(" ")}
     assert levels.pop("image riosecr") == "failure"
-    assert "-> `just image` builds it, `just push` pushes it" in out
+    assert "`asyncbatch stack push IMAGE`" in out
     assert "failure" not in levels.values()
     for subject in ("credentials", "queues of a run", "job queue RIOSJobQueue", f"stack RIOS in {REGION}"):
         assert levels[subject] == "ok"

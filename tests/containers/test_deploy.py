@@ -110,5 +110,5 @@ def test_a_registry_that_lets_nobody_in_is_told_of(endpoint: LocalEndpoint, imag
         status, out, err = done(command, on(endpoint, refusing))
     assert status == 1
     assert "invalid username/password" in err
-    assert err.endswith("you need the right to push there: docs/permissions.md\n")
+    assert err.endswith("docs/permissions.md\n")
     assert "pushed" not in out

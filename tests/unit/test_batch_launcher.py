@@ -138,8 +138,8 @@ async def test_an_image_for_another_architecture_is_told_with_the_mend() -> None
     launcher = await started(batch, long_wait=60.0)
     batch.jobs = states("FAILED", "RUNNING", reason="CannotPullContainerError: no such tag")
     first, second = await details(launcher)
-    assert "its last lines: last of log0; the image can't be had: `just push` puts it into" in first
-    assert "just push" in second
+    assert "its last lines: last of log0; the image can't be pulled: `asyncbatch stack push IMAGE`" in first
+    assert "stack push IMAGE" in second
 
 
 @pytest.mark.parametrize(("most", "warnings"), [(1, 1), (2, 0), (None, 0)])

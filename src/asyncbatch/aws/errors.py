@@ -9,6 +9,7 @@ from botocore import exceptions as boto
 from botocore.parsers import ResponseParserError
 
 from asyncbatch import errors
+from asyncbatch.pages import page
 
 _CODES: Final[dict[str, type[errors.AwsError]]] = {
     # credentials
@@ -144,5 +145,5 @@ def by_code(code: str, reason: str, action: str) -> errors.AwsError:
     if ours is errors.CredentialsMissing:
         return ours(_CREDENTIALS.format(reason=f"{code}: {reason}"))
     if ours is errors.AccessDenied:
-        return ours(f"{action}: {reason} ({code}); ask for that right: docs/permissions.md lists what is needed")
+        return ours(f"{action}: {reason} ({code}); ask for that right: {page('permissions')} lists what is needed")
     return ours(f"{action}: {reason} ({code})")

@@ -7,6 +7,7 @@ from typing import Final
 import anyio
 
 from asyncbatch.errors import EngineError
+from asyncbatch.pages import page
 
 _ARCHITECTURES: Final = {"amd64": "X86_64", "arm64": "ARM64"}
 
@@ -41,7 +42,7 @@ async def architecture(engine: str, image: str) -> str:
     command = [engine, "image", "inspect", "--format", "{{.Architecture}}", image]
     done = await anyio.run_process(command, check=False)
     if done.returncode:
-        raise EngineError(f"no image {image!r} here: `just image` builds it ({done.stderr.decode().strip()})")
+        raise EngineError(f"no image {image!r} here: build it ({page('images')}). {done.stderr.decode().strip()}")
     found = done.stdout.decode().strip()
     return _ARCHITECTURES.get(found, found)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from asyncbatch.cli import arguments as read
 from asyncbatch.cli import wishes
 from asyncbatch.errors import AwsError, EngineError, SettingsError
+from asyncbatch.pages import page
 from asyncbatch.settings import Settings
 from asyncbatch.template import DEFAULTS
 
@@ -163,11 +164,11 @@ async def push(deployment: "Deployment", arguments: Namespace) -> None:
     if wanted and built != wanted:
         raise EngineError(
             f"{arguments.image} is for {built}, and the machines of stack {deployment.stack} are {wanted}: "
-            "build it for them (docs/images.md), or change them by `asyncbatch stack modify --arch`"
+            f"build it for them ({page('images')}), or change them by `asyncbatch stack modify --arch`"
         )
     registry = await deployment.registry("BatchECRMain" if arguments.main else "BatchECR")
     tagged = f"{registry.uri}:latest"
-    mend = f"the engine must reach {registry.host}, and you need the right to push there: docs/permissions.md"
+    mend = f"the engine must reach {registry.host}, and you need the right to push there: {page('permissions')}"
     call = partial(engines.call, engine, mend=mend)
     await call("tag", arguments.image, tagged)
     await call("login", "--username", registry.user, "--password-stdin", registry.host, words=registry.password)

@@ -24,7 +24,8 @@ _SOON: Final = 10.0
 _HINTS: Final = {
     "exec format error": "the image is for another architecture than the machines: "
     "build it for that of the stack (`asyncbatch stack status` tells it), and push it again",
-    "CannotPullContainerError": "the image can't be had: `just push` puts it into the stack's repository",
+    "CannotPullContainerError": "the image can't be pulled: "
+    "`asyncbatch stack push IMAGE` puts it into the stack's repository",
 }
 """What mends a failure that AWS tells in words of its own."""
 

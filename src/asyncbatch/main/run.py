@@ -18,6 +18,7 @@ from asyncbatch.aws.stacks import StackOutputs, Stacks
 from asyncbatch.errors import AwsError
 from asyncbatch.main.launchers import Assignment
 from asyncbatch.manifest import Manifest, alive_key, manifest_key, run_prefix
+from asyncbatch.pages import page
 from asyncbatch.settings import Settings
 from asyncbatch.versions import versions_here
 
@@ -130,10 +131,12 @@ async def open_run(settings: Settings, session: AwsSession, *, on_batch: bool, c
     outputs = await (await Stacks.open(session)).outputs(settings.stack)
     if on_batch and (fitted := fitted_to(settings, outputs.values)) is not settings:
         log.warning(
-            "stack %s is of RIOS's own template, whose workers may use the stack's own queues only, and renew no "
-            "lease: using these, for one run at a time, with a lease of %.0f s; docs/stack.md says how to choose",
+            "stack %s has no output BatchLogGroup, so it may be of RIOS's own template, whose workers can use the "
+            "stack's own queues only, and renew no lease: using these, for one run at a time, with a lease of %.0f s; "
+            "%s says how to choose",
             settings.stack,
             fitted.lease,
+            page("stack"),
             extra={"action": "classic_stack"},
         )
         settings = fitted

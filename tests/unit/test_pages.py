@@ -1,0 +1,75 @@
+"""What messages and the package index's page point to is there for whoever installed the wheel."""
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from asyncbatch.pages import page
+
+PROJECT = Path(__file__).parents[2]
+SOURCES = sorted((PROJECT / "src" / "asyncbatch").rglob("*.py"))
+URLS: dict[str, str] = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["urls"]
+
+NOT_IN_THE_WHEEL = re.compile(
+    r"docs/\w|\w+\.md\b|\./dev\b|\bjust (image|push|deploy|undeploy|demo)\b|Dockerfile|Justfile"
+)
+
+
+def messages(path: Path) -> Iterator[str]:
+    """Yield the texts of a module that may be shown to a user: all but docstrings."""
+    tree = ast.parse(path.read_text())
+    silent = {
+        id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in silent:
+            yield node.value
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PROJECT / "src")))
+def test_messages_name_no_file_that_the_wheel_lacks(path: Path) -> None:
+    assert [text for text in messages(path) if NOT_IN_THE_WHEEL.search(text)] == []
+
+
+def names_of_pages() -> set[str]:
+    """Return the pages that the sources name, by literal calls of `page`."""
+    calls = (node for path in SOURCES for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+    named = [call.args[0] for call in calls if isinstance(call.func, ast.Name) and call.func.id == "page"]
+    return {str(argument.value) for argument in named if isinstance(argument, ast.Constant)}
+
+
+def test_the_pages_that_messages_name_are_there() -> None:
+    found = names_of_pages()
+    assert {"images", "permissions", "stack"} <= found
+    assert [name for name in found if not (PROJECT / "docs" / f"{name}.md").is_file()] == []
+
+
+def test_pages_are_under_the_project_s_documentation() -> None:
+    assert page("permissions") == f"{URLS['Documentation']}/permissions.md"
+
+
+def readme_links() -> list[str]:
+    """Return the README's links, inline and by reference."""
+    readme = (PROJECT / "README.md").read_text()
+    return re.findall(r"\]\(([^)]+)\)", readme) + re.findall(r"^\[[^\]]+\]: (.+)$", readme, re.MULTILINE)
+
+
+def test_the_readme_s_links_work_on_the_package_index() -> None:
+    links = readme_links()
+    assert links
+    assert [link for link in links if not link.startswith("https://")] == []
+
+
+def test_the_readme_s_links_to_the_project_lead_to_files_that_are_there() -> None:
+    paths = [link.split("/main/", 1)[1] for link in readme_links() if "/main/" in link]
+    assert "docs/reliability.md" in paths
+    assert [path for path in paths if not (PROJECT / path).is_file()] == []
+
+
+@pytest.mark.parametrize("name", ["Changelog", "Documentation", "Issues", "Repository"])
+def test_the_project_names_its_addresses(name: str) -> None:
+    assert URLS[name].startswith(URLS["Repository"])
