@@ -73,3 +73,17 @@ def test_the_readme_s_links_to_the_project_lead_to_files_that_are_there() -> Non
 @pytest.mark.parametrize("name", ["Changelog", "Documentation", "Issues", "Repository"])
 def test_the_project_names_its_addresses(name: str) -> None:
     assert URLS[name].startswith(URLS["Repository"])
+
+
+def test_the_citation_is_of_this_project_and_version() -> None:
+    lines = (PROJECT / "CITATION.cff").read_text().splitlines()
+    found = dict(line.split(": ", 1) for line in lines if ": " in line and not line.startswith(" "))
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    assert (found["title"], found["version"], found["license"]) == (
+        project["name"],
+        project["version"],
+        project["license"],
+    )
+    assert found["repository-code"] == URLS["Repository"]
+    assert {"cff-version", "message"} <= found.keys()
+    assert "authors:" in lines
