@@ -6,9 +6,33 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     __version__: str
 
+    from asyncbatch.errors import AccessDenied as AccessDenied
     from asyncbatch.errors import AsyncBatchError as AsyncBatchError
+    from asyncbatch.errors import AwsBusy as AwsBusy
+    from asyncbatch.errors import AwsError as AwsError
+    from asyncbatch.errors import BlobCorrupt as BlobCorrupt
+    from asyncbatch.errors import BlobMissing as BlobMissing
+    from asyncbatch.errors import CredentialsMissing as CredentialsMissing
+    from asyncbatch.errors import EndpointUnreachable as EndpointUnreachable
+    from asyncbatch.errors import EngineError as EngineError
+    from asyncbatch.errors import GridMismatch as GridMismatch
+    from asyncbatch.errors import HandleStale as HandleStale
+    from asyncbatch.errors import MessageError as MessageError
+    from asyncbatch.errors import OutputError as OutputError
+    from asyncbatch.errors import ProgramError as ProgramError
+    from asyncbatch.errors import QueueGone as QueueGone
+    from asyncbatch.errors import RasterError as RasterError
+    from asyncbatch.errors import RiosMissing as RiosMissing
+    from asyncbatch.errors import RunClosed as RunClosed
+    from asyncbatch.errors import RunError as RunError
+    from asyncbatch.errors import SettingsError as SettingsError
+    from asyncbatch.errors import StackFailed as StackFailed
+    from asyncbatch.errors import StackNotFound as StackNotFound
     from asyncbatch.errors import TileError as TileError
     from asyncbatch.errors import TileLost as TileLost
+    from asyncbatch.errors import VersionMismatch as VersionMismatch
+    from asyncbatch.errors import WorkersLost as WorkersLost
+    from asyncbatch.errors import WorkersNotStarted as WorkersNotStarted
     from asyncbatch.main.dispatcher import Dispatcher as Dispatcher
     from asyncbatch.main.executor import BatchExecutor as BatchExecutor
     from asyncbatch.main.program import Program as Program
@@ -22,8 +46,32 @@ _HOME = {
     "Settings": "asyncbatch.settings",
     # errors
     "AsyncBatchError": "asyncbatch.errors",
+    "SettingsError": "asyncbatch.errors",
+    "RiosMissing": "asyncbatch.errors",
+    "AwsError": "asyncbatch.errors",
+    "CredentialsMissing": "asyncbatch.errors",
+    "EndpointUnreachable": "asyncbatch.errors",
+    "AccessDenied": "asyncbatch.errors",
+    "StackNotFound": "asyncbatch.errors",
+    "StackFailed": "asyncbatch.errors",
+    "BlobMissing": "asyncbatch.errors",
+    "BlobCorrupt": "asyncbatch.errors",
+    "QueueGone": "asyncbatch.errors",
+    "HandleStale": "asyncbatch.errors",
+    "AwsBusy": "asyncbatch.errors",
+    "EngineError": "asyncbatch.errors",
+    "MessageError": "asyncbatch.errors",
+    "ProgramError": "asyncbatch.errors",
+    "RunError": "asyncbatch.errors",
+    "WorkersNotStarted": "asyncbatch.errors",
+    "WorkersLost": "asyncbatch.errors",
+    "VersionMismatch": "asyncbatch.errors",
+    "RunClosed": "asyncbatch.errors",
     "TileError": "asyncbatch.errors",
     "TileLost": "asyncbatch.errors",
+    "RasterError": "asyncbatch.errors",
+    "GridMismatch": "asyncbatch.errors",
+    "OutputError": "asyncbatch.errors",
 }
 
 __all__ = [  # noqa: PLE0604, RUF100 - spelled out for readers and type checkers
@@ -34,8 +82,32 @@ __all__ = [  # noqa: PLE0604, RUF100 - spelled out for readers and type checkers
     "Settings",
     # errors
     "AsyncBatchError",
+    "SettingsError",
+    "RiosMissing",
+    "AwsError",
+    "CredentialsMissing",
+    "EndpointUnreachable",
+    "AccessDenied",
+    "StackNotFound",
+    "StackFailed",
+    "BlobMissing",
+    "BlobCorrupt",
+    "QueueGone",
+    "HandleStale",
+    "AwsBusy",
+    "EngineError",
+    "MessageError",
+    "ProgramError",
+    "RunError",
+    "WorkersNotStarted",
+    "WorkersLost",
+    "VersionMismatch",
+    "RunClosed",
     "TileError",
     "TileLost",
+    "RasterError",
+    "GridMismatch",
+    "OutputError",
 ]
 
 

@@ -30,7 +30,8 @@
         ├── GridMismatch           the inputs' grids are not aligned
         └── OutputError            the function's outputs are missing or of the wrong shape
 
-Errors of `botocore` and `aiohttp` are translated in `asyncbatch.aws` and never leave it.
+All of them can be imported from `asyncbatch` too. Errors of `botocore` and `aiohttp` are translated in `asyncbatch.aws`
+and never leave it.
 """
 
 from functools import partial

@@ -4,6 +4,7 @@ import ast
 import re
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,14 @@ NOT_IN_THE_WHEEL = re.compile(
 )
 
 
+@cache
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def messages(path: Path) -> Iterator[str]:
     """Yield the texts of a module that may be shown to a user: all but docstrings."""
-    tree = ast.parse(path.read_text())
+    tree = parse(path)
     silent = {
         id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     }
@@ -37,7 +43,7 @@ def test_messages_name_no_file_that_the_wheel_lacks(path: Path) -> None:
 
 def names_of_pages() -> set[str]:
     """Return the pages that the sources name, by literal calls of `page`."""
-    calls = (node for path in SOURCES for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+    calls = (node for path in SOURCES for node in ast.walk(parse(path)) if isinstance(node, ast.Call))
     named = [call.args[0] for call in calls if isinstance(call.func, ast.Name) and call.func.id == "page"]
     return {str(argument.value) for argument in named if isinstance(argument, ast.Constant)}
 

@@ -1,3 +1,4 @@
+import inspect
 import subprocess
 import sys
 
@@ -16,14 +17,13 @@ def loaded_by(module: str) -> set[str]:
 
 def test_the_public_names_are_those_of_the_project() -> None:
     offered = {name: getattr(asyncbatch, name) for name in asyncbatch.__all__}
+    every_error = {name: found for name, found in inspect.getmembers(errors, inspect.isclass) if name[0].isupper()}
     assert offered == {
-        "AsyncBatchError": errors.AsyncBatchError,
         "BatchExecutor": executor.BatchExecutor,
         "Dispatcher": dispatcher.Dispatcher,
         "Program": program.Program,
         "Settings": settings.Settings,
-        "TileError": errors.TileError,
-        "TileLost": errors.TileLost,
+        **{name: found for name, found in every_error.items() if issubclass(found, errors.AsyncBatchError)},
     }
 
 
