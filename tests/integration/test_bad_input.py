@@ -154,5 +154,5 @@ def test_what_does_not_pickle(endpoint: Endpoint, team: Team) -> None:
         with pytest.raises(ProgramError, match=r"a tile can't be sent to workers: argument 0\['lock'\]"):
             pool.submit(double, {"lock": lock})
         with pytest.raises(ProgramError, match="a tile can't be sent"):
-            pool.map(double, [lock])
+            next(pool.map(double, [lock]))
         assert pool.submit(double, 1).result() == 2

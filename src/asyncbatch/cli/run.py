@@ -14,7 +14,6 @@ from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncbatch.cli import arguments as read
-from asyncbatch.cli.lines import to_stderr
 from asyncbatch.errors import ProgramError, RiosMissing
 
 if TYPE_CHECKING:
@@ -134,7 +133,7 @@ def _close(script: Script, *, ended: bool) -> None:
     workers, main = script.tally.workers, script.tally.main
     with suppress(OSError, ValueError):  # the script may have closed the stream
         if workers or main:
-            to_stderr(f"asyncbatch: {workers} tiles computed by workers, {main} by main")
+            print(f"asyncbatch: {workers} tiles computed by workers, {main} by main", file=sys.stderr, flush=True)
         if ended and script.needs_rios and not workers:
             log.warning("workers computed no tiles of RIOS's apply", extra={"action": "no_tiles_on_workers"})
 
