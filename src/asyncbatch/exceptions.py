@@ -8,6 +8,8 @@ import cloudpickle
 
 from asyncbatch import codec
 
+Dump = Callable[[object], bytes]
+
 _CHAIN: Final = 64
 """Exceptions that are sent along with one: its causes, its contexts, the members of its groups."""
 
@@ -33,13 +35,22 @@ class SentException:
     suppress_context: bool
 
 
-def pack_exception(error: BaseException) -> SentException:
-    """Return an exception as it is sent, with its chain as far as that is sent too."""
-    return _Packer().pack(error)
+def pack_exception(error: BaseException, dump: Dump = cloudpickle.dumps) -> SentException:
+    """Return an exception as it is sent, with its chain as far as that is sent too.
+
+    Parameters
+    ----------
+    error : BaseException
+        The exception.
+    dump : callable
+        What pickles it; it may raise anything.
+    """
+    return _Packer(dump).pack(error)
 
 
 class _Packer:
-    def __init__(self) -> None:
+    def __init__(self, dump: Dump) -> None:
+        self._dump = dump
         self._seen: set[int] = set()
 
     def pack(self, error: BaseException) -> SentException:
@@ -47,12 +58,12 @@ class _Packer:
         members: tuple[BaseException, ...] = ()
         parts: tuple[object, ...] = ()
         if isinstance(error, BaseExceptionGroup):
-            members, parts = error.exceptions, (type(error), _list_attributes(error))
+            members, parts = error.exceptions, (type(error), self._list_attributes(error))
         return SentException(
-            candidates=() if parts else tuple(_list_candidates(error)),
+            candidates=() if parts else tuple(self._list_candidates(error)),
             text=_shorten(get_text(error)),
             members=tuple(filter(None, map(self._pack_linked, members))),
-            group=tuple(_dump(part) or b"" for part in parts),
+            group=tuple(self._try(part) or b"" for part in parts),
             cause=self._pack_linked(error.__cause__),
             context=self._pack_linked(error.__context__),
             suppress_context=error.__suppress_context__,
@@ -62,6 +73,63 @@ class _Packer:
         if error is None or id(error) in self._seen or len(self._seen) > _CHAIN:
             return None
         return self.pack(error)
+
+    def _list_candidates(self, error: BaseException) -> Iterator[bytes]:
+        """Yield the exception itself if it pickles and unpickles, or else what comes nearest; then a built-in one."""
+        text = get_text(error)
+        pickled = self._try(error)
+        nearest: type[BaseException] | None = None
+        if pickled is not None and _is_like(pickled, type(error), text):
+            yield pickled
+            nearest = type(error)
+            if nearest.__module__ == "builtins":
+                return
+        attributes = self._list_attributes(error)
+        for kind in type(error).__mro__:
+            if not issubclass(kind, BaseException) or kind is nearest:
+                continue
+            built_in = kind.__module__ == "builtins"
+            if nearest is not None and not built_in:
+                continue
+            pickled = self._replace(error, kind, text, attributes)
+            if pickled is not None:
+                yield pickled
+                nearest = nearest or kind
+                if built_in:
+                    return
+
+    def _replace(
+        self, error: BaseException, kind: type[BaseException], text: str, attributes: Mapping[str, object]
+    ) -> bytes | None:
+        """Return a pickled exception of a class, made without its constructor, if it has the text."""
+        short = _shorten(text)
+        for arguments, wanted in ((error.args, text), ((short,), short), ((_Verbatim(short),), short)):
+            for more in (attributes, {}):
+                pickled = self._try(_Replacement(kind, arguments, more))
+                if pickled is not None and _is_like(pickled, kind, wanted):
+                    return pickled
+        return None
+
+    def _list_attributes(self, error: BaseException) -> dict[str, object]:
+        """Return the attributes of an exception that pickle, its notes among them."""
+        return {name: value for name, value in vars(error).items() if self._loads_again(value)}
+
+    def _loads_again(self, value: object) -> bool:
+        pickled = self._try(value)
+        if pickled is None:
+            return False
+        try:
+            codec.loads(pickled)
+        except BaseException:  # noqa: BLE001 - as above
+            return False
+        return True
+
+    def _try(self, obj: object) -> bytes | None:
+        try:
+            pickled: bytes = self._dump(obj)
+        except BaseException:  # noqa: BLE001 - pickling raises anything
+            return None
+        return pickled if len(pickled) <= _SIZE else None
 
 
 def unpack_exception(sent: SentException, load: Callable[[bytes], object]) -> BaseException:
@@ -74,7 +142,9 @@ def unpack_exception(sent: SentException, load: Callable[[bytes], object]) -> Ba
     load : callable
         What unpickles; it may raise anything.
     """
-    error = _unpack_candidate(sent, load) or _unpack_group(sent, load) or RuntimeError(sent.text)
+    error = _unpack_group(sent, load) if sent.members else _unpack_candidate(sent, load)
+    if error is None:
+        error = RuntimeError(sent.text)
     if sent.cause is not None:
         error.__cause__ = unpack_exception(sent.cause, load)
     if sent.context is not None:
@@ -91,9 +161,7 @@ def _unpack_candidate(sent: SentException, load: Callable[[bytes], object]) -> B
     return None
 
 
-def _unpack_group(sent: SentException, load: Callable[[bytes], object]) -> BaseException | None:
-    if not sent.members:
-        return None
+def _unpack_group(sent: SentException, load: Callable[[bytes], object]) -> BaseException:
     members = [unpack_exception(member, load) for member in sent.members]
     kind, attributes = (_load(part, load) for part in sent.group)
     try:  # its constructor may take other arguments
@@ -119,44 +187,6 @@ def get_text(error: BaseException) -> str:
     except Exception:  # noqa: BLE001 - the user's own method, which may raise anything
         return f"<exception str() of {type(error).__name__} failed>"
     return str(text)
-
-
-def _list_candidates(error: BaseException) -> Iterator[bytes]:
-    """Yield the exception itself if it pickles and unpickles, or what comes nearest; then one of a built-in class."""
-    text = get_text(error)
-    pickled = _dump(error)
-    nearest: type[BaseException] | None = None
-    if pickled is not None and _is_like(pickled, type(error), text):
-        yield pickled
-        nearest = type(error)
-        if nearest.__module__ == "builtins":
-            return
-    attributes = _list_attributes(error)
-    for kind in type(error).__mro__:
-        if not issubclass(kind, BaseException) or kind is nearest:
-            continue
-        built_in = kind.__module__ == "builtins"
-        if nearest is not None and not built_in:
-            continue
-        pickled = _replace(error, kind, text, attributes)
-        if pickled is not None:
-            yield pickled
-            nearest = nearest or kind
-            if built_in:
-                return
-
-
-def _replace(
-    error: BaseException, kind: type[BaseException], text: str, attributes: Mapping[str, object]
-) -> bytes | None:
-    """Return a pickled exception of a class, made without its constructor, if it has the text."""
-    short = _shorten(text)
-    for arguments, wanted in ((error.args, text), ((short,), short), ((_Verbatim(short),), short)):
-        for more in (attributes, {}):
-            pickled = _dump(_Replacement(kind, arguments, more))
-            if pickled is not None and _is_like(pickled, kind, wanted):
-                return pickled
-    return None
 
 
 def _shorten(text: str) -> str:
@@ -190,30 +220,6 @@ def make_exception(
     error.args = arguments
     vars(error).update(attributes)
     return error
-
-
-def _list_attributes(error: BaseException) -> dict[str, object]:
-    """Return the attributes of an exception that pickle, its notes among them."""
-    return {name: value for name, value in vars(error).items() if _loads_again(value)}
-
-
-def _loads_again(value: object) -> bool:
-    pickled = _dump(value)
-    if pickled is None:
-        return False
-    try:
-        codec.loads(pickled)
-    except BaseException:  # noqa: BLE001 - as above
-        return False
-    return True
-
-
-def _dump(obj: object) -> bytes | None:
-    try:
-        pickled: bytes = cloudpickle.dumps(obj)
-    except BaseException:  # noqa: BLE001 - pickling raises anything
-        return None
-    return pickled if len(pickled) <= _SIZE else None
 
 
 def _is_like(pickled: bytes, kind: type[BaseException], text: str) -> bool:

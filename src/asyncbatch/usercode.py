@@ -75,11 +75,9 @@ def cache_results(fn: Callable[..., object], parameters: Mapping[str, Any]) -> C
     return cached
 
 
-def cache_property(
-    kind: type[functools.cached_property[Any]], fn: Callable[[Any], Any], attributes: Mapping[str, object]
-) -> functools.cached_property[Any]:
+def cache_property(fn: Callable[[Any], Any], attributes: Mapping[str, object]) -> functools.cached_property[Any]:
     """Return a cached property with a lock of this process, where it has one."""
-    made = kind(fn)
+    made = functools.cached_property(fn)
     vars(made).update(attributes)
     return made
 

@@ -1,5 +1,6 @@
 """Pickling the user's code by value, so that a worker need not have it."""
 
+import dataclasses
 import functools
 import io
 import linecache
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import cloudpickle
 
@@ -42,8 +44,6 @@ _FILE: Final = 2**18
 
 _TEXT: Final = 2**20
 """Characters of all source files."""
-
-_CachedFunction: Final = type(functools.lru_cache(lambda: None))
 
 
 @contextmanager
@@ -159,23 +159,13 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no
     def reducer_override(self, obj: Any) -> Any:  # noqa: ANN401 - whatever is pickled
         """Return how an object is pickled, or NotImplemented where that is as usual."""
         kind = type(obj)
-        if kind is CodeType:
-            return self._reduce_code(obj)
-        if kind is ModuleType:
-            return self._reduce_module(obj)
-        if kind is _CachedFunction and obj.__module__ in self._by_value:
-            self._note(obj)
-            return cache_results, (obj.__wrapped__, obj.cache_parameters()), _list_attributes(obj)
-        if isinstance(obj, functools.cached_property):
-            attributes = {name: value for name, value in vars(obj).items() if name != "lock"}
-            return cache_property, (kind, obj.func, attributes)
-        if kind is FunctionType:
-            self._share_globals(obj)
-        reduced = super().reducer_override(obj)
-        if reduced is not NotImplemented:
+        special = _SPECIAL.get(kind)
+        reduced = NotImplemented if special is None else special(self, obj)
+        if reduced is NotImplemented:
             if kind is FunctionType:
-                self._note_imports(obj)
-            if kind is FunctionType or isinstance(obj, type):
+                self._share_globals(obj)
+            reduced = super().reducer_override(obj)
+            if reduced is not NotImplemented:
                 self._note(obj)
         return reduced
 
@@ -186,9 +176,16 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no
 
     def _reduce_module(self, module: ModuleType) -> Any:  # noqa: ANN401 - as pickle has it
         if module.__name__ not in self._by_value or sys.modules.get(module.__name__) is not module:
-            return super().reducer_override(module)
+            return NotImplemented
         attributes = {name: value for name, value in vars(module).items() if name not in _OF_THE_IMPORT}
         return get_same, (self._stub(module.__name__),), attributes, None, None, fill_module
+
+    def _reduce_cached(self, fn: Any) -> Any:  # noqa: ANN401 - a function with a cache
+        if fn.__module__ not in self._by_value:
+            return NotImplemented
+        self._note_name(fn)
+        attributes = {name: value for name, value in vars(fn).items() if name != "__wrapped__"}
+        return cache_results, (fn.__wrapped__, fn.cache_parameters()), attributes
 
     def _share_globals(self, fn: FunctionType) -> None:
         name = str(fn.__globals__.get("__name__"))
@@ -196,11 +193,14 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no
         if module is not None and name in self._by_value and vars(module) is fn.__globals__:
             self.globals_ref.setdefault(id(fn.__globals__), _Namespace(self._stub(name)))
 
-    def _note_imports(self, fn: FunctionType) -> None:
-        for module in find_imported(fn.__code__, fn.__globals__):
-            self._found.setdefault(module.__name__, module)
+    def _note(self, obj: object) -> None:
+        if isinstance(obj, FunctionType):
+            for module in find_imported(obj.__code__, obj.__globals__):
+                self._found.setdefault(module.__name__, module)
+        if isinstance(obj, FunctionType | type):
+            self._note_name(obj)
 
-    def _note(self, obj: Any) -> None:  # noqa: ANN401 - a function or a class
+    def _note_name(self, obj: Any) -> None:  # noqa: ANN401 - a function or a class
         module, name = obj.__module__, obj.__qualname__
         if module in self._by_value and find_object(module, name) is obj:
             self._stub(module)
@@ -218,5 +218,27 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no
         return self._partial.setdefault(name, _Stub(name, self._make))
 
 
-def _list_attributes(obj: Any) -> dict[str, object]:  # noqa: ANN401 - a function with a cache
-    return {name: value for name, value in vars(obj).items() if name != "__wrapped__"}
+def _reduce_property(_: _Pickler, found: functools.cached_property[Any]) -> Any:  # noqa: ANN401 - as pickle has it
+    """Leave out the lock that it has in some versions of Python."""
+    return cache_property, (found.func, {name: value for name, value in vars(found).items() if name != "lock"})
+
+
+def _reduce_weak(_: _Pickler, found: WeakKeyDictionary[Any, Any]) -> Any:  # noqa: ANN401 - as pickle has it
+    return WeakKeyDictionary, (dict(found),)
+
+
+def _reduce_mark(_: _Pickler, found: object) -> Any:  # noqa: ANN401 - as pickle has it
+    """Have dataclasses recognise their marks, which they compare by identity."""
+    return getattr, (dataclasses, next(name for name, value in vars(dataclasses).items() if value is found))
+
+
+_SPECIAL: Final[dict[type, Callable[[_Pickler, Any], Any]]] = {
+    CodeType: _Pickler._reduce_code,  # noqa: SLF001 - of this module
+    ModuleType: _Pickler._reduce_module,  # noqa: SLF001 - of this module
+    type(functools.lru_cache(lambda: None)): _Pickler._reduce_cached,  # noqa: SLF001 - of this module
+    functools.cached_property: _reduce_property,
+    WeakKeyDictionary: _reduce_weak,
+    type(dataclasses.MISSING): _reduce_mark,
+    type(dataclasses.KW_ONLY): _reduce_mark,
+}
+"""How objects of some classes are pickled that cloudpickle does not pickle, or not as they are."""

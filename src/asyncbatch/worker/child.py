@@ -105,12 +105,14 @@ class _Slot:
                     self.baseline.calm()
             if os.getpid() != self.process:
                 _end_fork(None)
-            return {"outcome": "ok", "seconds": seconds}, codec.encode(value)
+            return {"outcome": "ok", "seconds": seconds}, codec.encode(value, dump=self.presenter.dumps)
         except BaseException as error:  # noqa: BLE001 - sys.exit in the user's code is a failure of the tile too
             if os.getpid() != self.process:
                 _end_fork(error)
             seconds = time.perf_counter() - started
-            return {"outcome": "error", "seconds": seconds}, codec.encode(describe_failure(error, skip=__file__))
+            return {"outcome": "error", "seconds": seconds}, codec.encode(
+                describe_failure(error, skip=__file__, dump=self.presenter.dumps)
+            )
 
     def _program(self, digest: str, path: str) -> _Loaded:
         """Return a program and the state it expects, unpickled when first asked for.

@@ -1,6 +1,7 @@
 """What main learns of an exception: enough to understand it, and never so much that it is in the way."""
 
 import traceback
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final
 
@@ -16,7 +17,9 @@ _TRACEBACK: Final = 64_000
 """Characters of a traceback."""
 
 
-def describe_failure(error: BaseException, *, skip: str) -> Failure:
+def describe_failure(
+    error: BaseException, *, skip: str, dump: Callable[[object], bytes] = cloudpickle.dumps
+) -> Failure:
     """Return what main needs to know of an exception.
 
     Parameters
@@ -25,6 +28,8 @@ def describe_failure(error: BaseException, *, skip: str) -> Failure:
         What the user's function raised.
     skip : str
         The file whose frames the traceback leaves out at its start: it begins in the user's code, not in ours.
+    dump : callable
+        What pickles it.
     """
     start = _find_start(error.__traceback__, skip)
     summary = traceback.TracebackException(type(error), error, start)
@@ -34,7 +39,7 @@ def describe_failure(error: BaseException, *, skip: str) -> Failure:
     return Failure(
         reason=cut(reason, _REASON),
         traceback=cut(text, _TRACEBACK),
-        exception=cloudpickle.dumps(pack_exception(error)),
+        exception=cloudpickle.dumps(pack_exception(error, dump)),
     )
 
 

@@ -7,12 +7,15 @@ The user's script is ``__main__``, and modules that travel are found by imports.
 
 import functools
 import importlib.machinery
+import io
 import linecache
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any, Final
+
+import cloudpickle
 
 from asyncbatch import codec
 from asyncbatch.usercode import MAIN, UserCode, make_module
@@ -45,6 +48,7 @@ class Presenter:
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
         self._presented: dict[str, ModuleType] = {}
+        self._names: dict[str, object] = {}
 
     def prepare(self, code: UserCode, program: Path) -> None:
         """Make ready what a program needs once: source text for tracebacks, and its script's own name."""
@@ -53,12 +57,23 @@ class Presenter:
         if self._folder is not None:
             code.main.__spec__ = _MainSpec(self._write_main(program), getattr(code.main, "__package__", None) or "")
 
+    def dumps(
+        self, obj: object, protocol: int | None = None, buffer_callback: Callable[[Any], object] | None = None
+    ) -> bytes:
+        """Return a pickle for main, in which functions and classes that came from its script are known by name.
+
+        By value they would come back as copies, and the copies' methods replace those of main's own classes.
+        """
+        stream = io.BytesIO()
+        _Pickler(stream, self._names, protocol=protocol, buffer_callback=buffer_callback).dump(obj)
+        return stream.getvalue()
+
     def present(self, code: UserCode) -> None:
         """Have imports and pickles find the code of a program, and nothing of the one before."""
         for name, module in self._presented.items():
             if sys.modules.get(name) is module:
                 del sys.modules[name]
-        self._presented = {}
+        self._presented, self._names = {}, {}
         self.present_more(code)
 
     def present_more(self, code: UserCode) -> None:
@@ -71,6 +86,7 @@ class Presenter:
         sys.modules.update(modules)
         self._presented |= {name: module for name, module in modules.items() if name != MAIN}
         sys.modules[MAIN] = code.main
+        self._names |= code.names.get(MAIN, {})
 
     def _write_main(self, program: Path) -> str:
         """Write the module that a spawned process runs in place of the user's script, and return its name."""
@@ -95,6 +111,18 @@ def load_main(program: str) -> dict[str, Any]:
     presenter.present(code)
     sys.modules[MAIN] = main  # multiprocessing is about to replace it
     return {name: value for name, value in vars(code.main).items() if name not in {"__name__", "__spec__"}}
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
+    def __init__(self, stream: io.BytesIO, names: Mapping[str, object], **options: Any) -> None:  # noqa: ANN401 - passed on
+        super().__init__(stream, **options)
+        self._names = names
+
+    def reducer_override(self, obj: Any) -> Any:  # noqa: ANN401 - whatever is pickled
+        """Return the name of what came from the script, and how cloudpickle pickles anything else."""
+        if isinstance(obj, type | FunctionType) and obj.__module__ == MAIN and self._names.get(obj.__qualname__) is obj:
+            return obj.__qualname__
+        return super().reducer_override(obj)
 
 
 def _list_missing(partial: Mapping[str, ModuleType]) -> dict[str, ModuleType]:
