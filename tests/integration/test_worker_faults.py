@@ -158,7 +158,8 @@ def test_a_killed_worker_leaves_no_files(endpoint: Endpoint, team: Team, gate: G
     with BatchExecutor(1, launcher=launcher, settings=endpoint.settings()) as pool:
         future = pool.submit(gate, "held")
         eventually(gate.started)
-        (before,) = temporary.iterdir()
+        (folder,) = temporary.iterdir()  # of the run, where the worker that follows has its folder too
+        before = folder / "0"
         assert list(before.iterdir()), "the program"
         os.kill(team.workers()[0], signal.SIGKILL)
         eventually(lambda: not before.exists())
