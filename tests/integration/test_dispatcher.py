@@ -73,8 +73,8 @@ async def test_an_exception_in_the_block_comes_out_as_it_is_and_ends_the_run(
 
 
 async def test_what_can_not_be_is_refused(endpoint: Endpoint) -> None:
-    with pytest.raises(SettingsError, match="workers is 0; it must be at least 1"):
+    with pytest.raises(SettingsError, match="workers is 0"):
         Dispatcher(workers=0)
-    with pytest.raises(SettingsError, match="no launcher 'rocket'; there are 'batch' and 'subprocess'"):
+    with pytest.raises(SettingsError, match="rocket"):
         async with Dispatcher(workers=1, launcher="rocket", settings=endpoint.settings()):  # type: ignore[arg-type] # wrong on purpose
             pass

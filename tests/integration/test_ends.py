@@ -183,6 +183,7 @@ def test_a_worker_without_a_lifeline_leaves_after_the_runs_lease(
         + """
 class Nobody:
     start_timeout = interval = 60.0
+    async def slots(self): return 1
     async def start(self, assignment, count, group): pass
     async def states(self): return []
     async def stop(self): pass

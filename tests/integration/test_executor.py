@@ -297,5 +297,5 @@ def test_workers_are_as_many_as_the_tiles_at_hand_are_worth(endpoint: Endpoint) 
 
 @pytest.mark.parametrize("workers", [0, -1, "many"])
 def test_a_number_of_workers_that_is_none_is_refused(endpoint: Endpoint, workers: Any) -> None:  # noqa: ANN401 - wrong ones
-    with pytest.raises(SettingsError, match=rf"workers is {workers!r}; it must be at least 1, or 'auto'"):
+    with pytest.raises(SettingsError, match=rf"workers is {workers!r}"):
         BatchExecutor(workers, launcher="subprocess", settings=endpoint.settings())

@@ -101,7 +101,9 @@ def test_a_pool_of_no_workers_is_refused(endpoint: Endpoint, workers: int) -> No
 
 
 def test_wait_returns_with_the_first_completed(pool: BatchExecutor, gate: Gate) -> None:
-    first, second = pool.submit(pow, 21, 2), pool.submit(gate, "held")
+    first = pool.submit(pow, 21, 2)
+    futures.wait([first])
+    second = pool.submit(gate, "held")
     done, not_done = futures.wait([first, second], return_when=futures.FIRST_COMPLETED)
     assert (done, not_done) == ({first}, {second})
     gate.open()
@@ -109,7 +111,9 @@ def test_wait_returns_with_the_first_completed(pool: BatchExecutor, gate: Gate) 
 
 
 def test_wait_returns_with_the_first_exception(pool: BatchExecutor, gate: Gate) -> None:
-    good, bad, held = pool.submit(pow, 2, 21), pool.submit(divmod, 1, 0), pool.submit(gate, "held")
+    good, bad = pool.submit(pow, 2, 21), pool.submit(divmod, 1, 0)
+    futures.wait([good, bad])
+    held = pool.submit(gate, "held")
     done, not_done = futures.wait([bad, held], return_when=futures.FIRST_EXCEPTION)
     assert (done, not_done) == ({bad}, {held})
     gate.open()
@@ -123,7 +127,9 @@ def test_wait_returns_after_its_timeout(pool: BatchExecutor, gate: Gate) -> None
 
 
 def test_as_completed_yields_each_future_once(pool: BatchExecutor, gate: Gate) -> None:
-    held, quick = pool.submit(gate, "held"), pool.submit(pow, 2, 3)
+    quick = pool.submit(pow, 2, 3)
+    futures.wait([quick])  # or the worker that holds the other might have fetched it too
+    held = pool.submit(gate, "held")
     completed = futures.as_completed([held, *repeat(quick, 3)])
     assert next(completed) is quick
     gate.open()

@@ -66,4 +66,4 @@ def test_the_stacks_say_where_the_tile_is(stacks: dict[str, str]) -> None:
 
 
 def test_the_stacks_say_where_the_endpoint_is(stacks: dict[str, str]) -> None:
-    assert "Thread 0x" in of(stacks, "asyncbatch.emulator ")
+    assert "Current thread 0x" in of(stacks, "asyncbatch.emulator ")
