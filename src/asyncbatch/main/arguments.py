@@ -9,8 +9,8 @@ from asyncbatch.main.batch import BatchLauncher
 from asyncbatch.main.launchers import SubprocessLauncher
 from asyncbatch.settings import Settings
 
-_METHODS: Final = ("slots", "start", "states", "stop")
-"""What a launcher has."""
+_METHODS: Final = ("start", "states", "stop")
+"""What a launcher needs; `slots` too where the number of workers is `auto`."""
 
 
 def check_arguments(
@@ -32,8 +32,9 @@ def check_arguments(
     """
     if settings is not None and not isinstance(settings, Settings):
         raise SettingsError(f"settings is {settings!r}; it must be a Settings, for instance Settings(stack='RIOS')")
-    _check_launcher(launcher, launchers)
-    return _read_workers(workers)
+    number = _read_workers(workers)
+    _check_launcher(launcher, launchers, (*_METHODS, "slots") if number == "auto" else _METHODS)
+    return number
 
 
 def advise(settings: Settings, run: str, *, launcher: object) -> str:
@@ -67,7 +68,7 @@ def _read_workers(workers: object) -> int | Literal["auto"]:
     return number
 
 
-def _check_launcher(launcher: object, names: Sequence[str]) -> None:
+def _check_launcher(launcher: object, names: Sequence[str], methods: Sequence[str]) -> None:
     known = f"it must be {', '.join(map(repr, names))} or a launcher of your own"
     if isinstance(launcher, type):
         raise SettingsError(f"launcher is {launcher!r}; it must be an instance, not a class")
@@ -76,6 +77,6 @@ def _check_launcher(launcher: object, names: Sequence[str]) -> None:
     if isinstance(launcher, str) or launcher is None:
         if launcher not in names:
             raise SettingsError(f"launcher is {launcher!r}; {known}")
-    elif missing := [name for name in _METHODS if not callable(getattr(launcher, name, None))]:
+    elif missing := [name for name in methods if not callable(getattr(launcher, name, None))]:
         lacking = ", ".join(missing)
         raise SettingsError(f"launcher is {launcher!r}; it must have {lacking}, as asyncbatch.main.launchers.Launcher")

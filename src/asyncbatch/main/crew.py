@@ -114,6 +114,11 @@ class Crew:
         """Workers that are up."""
         return len(self._up)
 
+    @property
+    def awaits_workers(self) -> bool:
+        """Whether some of the workers that were asked for have not been heard of yet."""
+        return not self._came_up or len(self._up.keys() | self._dismissed | self._ended) < self.wanted
+
     def hello(self, hello: Hello) -> None:
         """Note that a worker is up.
 

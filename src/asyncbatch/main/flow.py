@@ -154,7 +154,7 @@ class Flow:
             )
 
     def _expecting(self) -> bool:
-        return bool(self._tickets) or not self._crew.came_up or self._ending
+        return bool(self._tickets) or self._crew.awaits_workers or self._ending
 
     def _patience(self) -> float:
         """Return for how many seconds announcements and results may wait for others now."""

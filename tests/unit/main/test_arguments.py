@@ -37,7 +37,7 @@ class Odd:
         ("launcher", "local", "BatchExecutor.local"),
         ("launcher", "", "'batch', 'subprocess' or a launcher"),
         ("launcher", None, "'batch', 'subprocess' or a launcher"),
-        ("launcher", Odd(), "slots, states, stop"),
+        ("launcher", Odd(), "states, stop"),
         ("launcher", SubprocessLauncher, "an instance"),
         ("settings", {"lease": 30}, "a Settings"),
     ],
@@ -79,6 +79,20 @@ def test_workers_of_batch_that_do_not_come_up_name_commands_that_exist() -> None
         found = parser().parse_args(command[1:])
         assert (found.stackname, found.region) == ("mine", "us-west-2")
     assert found.run == "an-id"
+
+
+class Plain(Odd):
+    """Starts a number of workers that is known."""
+
+    def states(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+def test_a_launcher_needs_slots_only_where_the_number_of_workers_follows_from_them() -> None:
+    assert check_arguments(workers=1, launcher=Plain(), settings=None, launchers=NAMES) == 1
+    with pytest.raises(SettingsError, match="it must have slots"):
+        check_arguments(workers="auto", launcher=Plain(), settings=None, launchers=NAMES)
 
 
 def test_nothing_is_advised_about_a_launcher_of_one_s_own() -> None:

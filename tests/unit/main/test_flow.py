@@ -72,9 +72,9 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(run: FakeRun | None = None) -> AsyncIterator[Stage]:
+async def staged(run: FakeRun | None = None, *, workers: int = 1) -> AsyncIterator[Stage]:
     run = run or FakeRun()
-    crew = Crew(wanted=1, start_timeout=60.0)
+    crew = Crew(wanted=workers, start_timeout=60.0)
     async with anyio.create_task_group() as group:
         stage = Stage(run=run, flow=Flow(run.open(), crew=crew, group=group))
         stage.flow.start()
@@ -233,6 +233,14 @@ async def test_an_unforeseen_error_reaches_every_tile() -> None:
         error = ticket.future.exception(timeout=0)
         assert isinstance(error, RunError)
         assert isinstance(error.__cause__, ZeroDivisionError)
+
+
+async def test_a_worker_that_comes_up_late_is_heard_though_nothing_is_to_be_done() -> None:
+    async with staged(workers=2) as stage:
+        await anyio.sleep(60)
+        await stage.say(Hello(worker="late", slots=100, versions={}))
+        await anyio.sleep(15)
+        assert stage.flow.window > 64
 
 
 async def test_large_tiles_narrow_the_window() -> None:
