@@ -9,9 +9,9 @@ engine := env("ENGINE", `command -v docker || command -v podman || echo no-conta
 default:
     @just --list --unsorted
 
-# Unit, integration and acceptance tests, with coverage.
+# Unit, integration and acceptance tests, with coverage; in three processes, since most tests wait most of their time.
 test *ARGS:
-    pytest --cov "$@"
+    pytest --cov --numprocesses 3 --dist worksteal "$@"
 
 # The tests against RIOS, with a Python that has it (https://www.rioshome.org) and asyncbatch and pytest.
 test-rios PYTHON *ARGS:
