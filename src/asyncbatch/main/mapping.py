@@ -12,6 +12,7 @@ from time import monotonic
 from typing import Any, Final
 
 from asyncbatch.errors import RunClosed
+from asyncbatch.main.futures import InterruptibleCondition
 from asyncbatch.main.runthread import RunThread
 from asyncbatch.main.ticket import Ticket
 
@@ -91,7 +92,7 @@ class _Feeder:
         self._run = run
         self._submit = submit
         self._tiles = tiles
-        self._changed = threading.Condition(threading.RLock())  # the garbage collector may call `forget` at any time
+        self._changed = InterruptibleCondition(threading.RLock())  # the garbage collector may call `forget` at any time
         self._entries: deque[Ticket] = deque()
         """Tiles whose results have not been read, in order."""
         self._outstanding = 0

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from typing import Any
 
+from asyncbatch.main.futures import InterruptibleCondition
+
 
 class BlockFlow:
     """Sends blocks and takes in what comes back.
@@ -42,7 +44,7 @@ class BlockFlow:
         self._window = window
         self._deliver = deliver
         self._fail = fail
-        self._room = threading.Condition()
+        self._room = InterruptibleCondition()
         self._under_way: dict[Future[Any], Any] = {}
         self.delivered = 0
         """Blocks so far."""

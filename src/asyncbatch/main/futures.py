@@ -1,0 +1,33 @@
+"""Futures whose locks survive Ctrl-C.
+
+Python raises `KeyboardInterrupt` between any two calls of the main thread. `threading.Condition` has its ``__enter__``
+and ``__exit__`` written in Python, so one that comes in the middle of either leaves the lock held for ever, and the
+thread that wants to settle the future waits for it for ever. A second Ctrl-C, which interrupts what the first one has
+set going, hits that moment often.
+"""
+
+import threading
+from concurrent.futures import Future
+from operator import attrgetter
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class InterruptibleCondition(threading.Condition):
+    """A condition that an exception raised by a signal handler leaves unlocked.
+
+    A ``with`` statement finds the methods of the lock itself, which are written in C: Python runs no signal handler
+    between their work and the statement's taking charge of it.
+    """
+
+    __enter__ = property(attrgetter("_lock.__enter__"))
+    __exit__ = property(attrgetter("_lock.__exit__"))
+
+
+class TileFuture(Future[T]):
+    """The future of a tile, which the main thread may stop waiting for at any moment."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._condition = InterruptibleCondition()
