@@ -166,6 +166,32 @@ apply(slow, n=2, {reading}computeBufferPopTimeout=1, computeBufferInsertTimeout=
     assert_doubled(tmp_path / "out.tif", image)
 
 
+SLOW_TO_OPEN = """
+import asyncbatch.rios.pools
+
+def borrow(choice, borrow=asyncbatch.rios.pools.POOLS.borrow):
+    time.sleep(2)
+    {then}
+
+asyncbatch.rios.pools.POOLS.borrow = borrow
+apply(doubled, n=2, computeWorkersRead=False, numReadWorkers=1, readBufferInsertTimeout=1)
+"""
+
+
+@only_rios_2
+def test_readers_wait_for_a_pool_that_is_slow_to_open(start: Start, tmp_path: Path, image: str) -> None:
+    status, _, err = ended(start(SLOW_TO_OPEN.format(then="return borrow(choice)")))
+    assert status == 0, err
+    assert_doubled(tmp_path / "out.tif", image)
+
+
+@only_rios_2
+def test_readers_do_not_wait_for_a_pool_that_fails_to_open(start: Start) -> None:
+    status, _, err = ended(start(SLOW_TO_OPEN.format(then="raise OSError('no network')")))
+    assert status != 0
+    assert "OSError: no network" in err
+
+
 def test_an_argument_that_does_not_pickle_is_named(endpoint: Endpoint, start: Start) -> None:
     text = """
 import threading

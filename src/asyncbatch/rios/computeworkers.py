@@ -35,6 +35,9 @@ class _Manager:
         self._call: Call | None = None
         self._choice: Choice | None = None
         self._flow: BlockFlow | None = None
+        self._in: Any = None
+        self._out: Any = None
+        self._read_early: list[tuple[Any, Any]] = []
         self._stopped = False
         self._timings = Timers()
         self._workers = 0
@@ -82,6 +85,8 @@ class _Manager:
         self._out, self._in = outBlockBuffer, inBlockBuffer
         # Batch may take minutes to start or to replace a worker. What goes wrong shows in `_fail` instead.
         outBlockBuffer.popTimeout = None
+        if inBlockBuffer is not None:
+            self._let_readers_wait()
         references.register()
         sent = copy.copy(controls)
         sent.progress = sent.loggingstream = None  # main's alone
@@ -123,11 +128,26 @@ class _Manager:
         if self._flow is not None and self._copies is not None:
             self.outObjList += self._copies.all(self._workers)
 
+    def _let_readers_wait(self) -> None:
+        """Let RIOS's readers wait for room without a limit: a full buffer says that workers are busy, or not yet up.
+
+        Those that wait already do so with the limit of before, and may go on if one block is taken out for each.
+        """
+        buffer = self._in
+        buffer.insertTimeout = None
+        limit, buffer.popTimeout = buffer.popTimeout, 0
+        readers = buffer.BUFFERMAX // 2
+        while len(self._read_early) < readers and (popped := self._glance()) is not None:
+            self._read_early.append(popped)
+        buffer.popTimeout = limit
+
     def _read(self, count: int) -> Iterator[tuple[Any, Any]]:
         """Yield blocks as RIOS's readers, in main, have read them."""
         buffer = self._in
-        buffer.insertTimeout = None  # a full buffer says that workers are busy, or not yet up
         limit, buffer.popTimeout = buffer.popTimeout, _GLANCE
+        count -= len(self._read_early)
+        while self._read_early:
+            yield self._read_early.pop(0)
         for _ in range(count):
             since = time.monotonic()
             with self._timings.interval("pop_readbuffer"):
@@ -183,8 +203,6 @@ class _Manager:
 
     def _unblock(self) -> None:
         """End every wait for room in RIOS's buffers."""
-        if self._flow is None:
-            return
         for buffer in (self._out, self._in):
             if buffer is None:
                 continue
