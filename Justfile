@@ -11,7 +11,7 @@ default:
 
 # Unit, integration and acceptance tests, with coverage; in three processes, since most tests wait most of their time.
 test *ARGS:
-    pytest --cov --numprocesses 3 --dist worksteal "$@"
+    pytest --cov --numprocesses 3 --dist loadfile "$@"
 
 # The tests against RIOS, with a Python that has it (https://www.rioshome.org) and asyncbatch and pytest.
 test-rios PYTHON *ARGS:

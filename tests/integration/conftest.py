@@ -113,8 +113,10 @@ def script(endpoint: Endpoint, team: Team, tmp_path: Path) -> Iterator[Script]:
 
 
 @pytest.fixture
-def gate(tmp_path: Path) -> Gate:
-    return Gate(folder=tmp_path)
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    gate = Gate(folder=tmp_path)
+    yield gate
+    gate.open()  # or a test that failed would leave its pool to the next one with tiles that wait
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from asyncbatch import BatchExecutor, TileError, TileLost
 from asyncbatch.errors import RunClosed, SettingsError
+from asyncbatch.main.dispatcher import Status
 from tests.integration.endpoint import Endpoint
 from tests.integration.eventually import eventually
 from tests.integration.gate import Gate
@@ -168,12 +169,16 @@ def test_two_pools_on_one_stack_do_not_meet(pool: BatchExecutor, endpoint: Endpo
         assert other.status().tiles_done == 50
 
 
+def count_tiles(status: Status) -> tuple[int, int, int]:
+    return status.tiles_done, status.tiles_in_flight, status.tiles_waiting
+
+
 def test_status_tells_where_the_run_stands(single: BatchExecutor, gate: Gate) -> None:
     done = single.status().tiles_done
     futures = [single.submit(gate, tile) for tile in range(10)]
     eventually(gate.started)
+    eventually(lambda: count_tiles(single.status()) == (done, 1, 9))
     status = single.status()
-    assert (status.tiles_done, status.tiles_in_flight, status.tiles_waiting) == (done, 1, 9)
     assert (status.workers_up, status.workers_wanted) == (1, 1)
     gate.open()
     wait(futures)
