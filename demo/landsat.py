@@ -22,8 +22,8 @@ from asyncbatch.raster import BlockInfo, Blocks, Progress, apply
 Array = NDArray[Any]
 
 WORKERS = 2
-RADIUS = 3
-"""Of the moving window of `diversity`: 7×7 pixels."""  # noqa: RUF001 - the sign for "by"
+RADIUS = 5
+"""Of the moving window of `diversity`: 11×11 pixels."""  # noqa: RUF001 - the sign for "by"
 
 FOLDER = Path("demo-output")
 PRODUCTS = ("ndvi", "diversity")
@@ -46,7 +46,7 @@ def diversity(info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
     """Compute Rao's Q: the mean spectral distance, over all bands, between two pixels of the moving window.
 
     All pairs of pixels with the same offset share one image of distances, whose sum over the window is taken by
-    differences of cumulative sums: 84 images in place of 1,176 pairs.
+    differences of cumulative sums: 220 images in place of 7,260 pairs.
     """
     bands = inputs.image.astype(np.float32)
     side = 2 * RADIUS + 1

@@ -11,7 +11,7 @@ from asyncbatch.errors import RunClosed, SettingsError
 from tests.integration.endpoint import Endpoint
 from tests.integration.eventually import eventually
 from tests.integration.gate import Gate
-from tests.integration.team import Team
+from tests.integration.team import MARK, Team, processes
 
 pytestmark = pytest.mark.anyio
 
@@ -44,6 +44,16 @@ async def test_tiles_are_computed_one_by_one_and_many(endpoint: Endpoint) -> Non
     assert endpoint.leftovers() == before
     with pytest.raises(RunClosed):
         await dispatcher.compute(difference, 5, 2)
+
+
+async def test_a_local_dispatcher_needs_no_endpoint_and_leaves_no_process(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(MARK, team.mark)
+    async with Dispatcher.local(1) as dispatcher:
+        assert await dispatcher.compute(difference, 5, 2) == 3
+        assert team.workers()
+    assert not processes(team.mark)
 
 
 async def test_a_cancelled_wait_leaves_the_run_in_order(endpoint: Endpoint, gate: Gate) -> None:

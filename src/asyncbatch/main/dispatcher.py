@@ -8,7 +8,7 @@ import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import Future
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Literal, Self, get_args
@@ -21,6 +21,7 @@ from asyncbatch.aws.session import AwsSession, Credentials, open_session
 from asyncbatch.aws.streams import BATCH_GROUP, LogStreams
 from asyncbatch.capacity import Capacity
 from asyncbatch.errors import AsyncBatchError
+from asyncbatch.local import local_endpoint
 from asyncbatch.main.arguments import advise, check_arguments
 from asyncbatch.main.batch import BatchLauncher
 from asyncbatch.main.crew import Crew, Retries, workers_for
@@ -100,6 +101,25 @@ class Dispatcher:
         self._programs = ProgramCache()
         self._cleanup = Cleanup()
         self._ending = False
+
+    @classmethod
+    @asynccontextmanager
+    async def local(cls, workers: Workers = 2, *, settings: Settings | None = None) -> AsyncIterator[Self]:
+        """Open a run on the embedded endpoint, with a stack of its own and workers on this machine.
+
+        Raises
+        ------
+        AwsError
+            If the endpoint does not start.
+        """
+        chosen = settings or Settings.from_environment()
+        async with (
+            local_endpoint(chosen) as local,
+            cls(
+                workers=workers, launcher="subprocess", settings=local.settings, credentials=local.credentials
+            ) as dispatcher,
+        ):
+            yield dispatcher
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:

@@ -1,0 +1,86 @@
+"""Other libraries that take an executor or a backend: what they compute, workers compute, as they say it."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import dask.array
+import joblib
+import numpy as np
+import pytest
+from dask.delayed import delayed
+
+import asyncbatch.joblib
+from asyncbatch import BatchExecutor, SettingsError
+
+
+@pytest.fixture(scope="module", autouse=True)
+def backend() -> None:
+    asyncbatch.joblib.register()
+
+
+def find_process() -> int:
+    return os.getpid()
+
+
+def invert(x: int) -> float:
+    return 1 / x
+
+
+def add_up(count: int) -> int:
+    doubled: list[int] = joblib.Parallel(n_jobs=2)(joblib.delayed(abs)(-2 * x) for x in range(count))
+    return sum(doubled)
+
+
+def test_dask_computes_its_arrays_on_workers(pool: BatchExecutor) -> None:
+    array = dask.array.arange(10_000, chunks=1000)
+    with dask.config.set(scheduler=pool):
+        assert (array**2).sum().compute() == np.sum(np.arange(10_000) ** 2)
+        processes = array.map_blocks(lambda block: block * 0 + os.getpid()).compute()
+    assert os.getpid() not in processes
+
+
+def test_dask_passes_on_what_a_task_raises(pool: BatchExecutor) -> None:
+    with dask.config.set(scheduler=pool), pytest.raises(Exception, match="ZeroDivisionError"):
+        delayed(invert)(0).compute()
+
+
+@pytest.mark.parametrize("options", [{}, {"n_jobs": 2}, {"batch_size": 7}, {"pre_dispatch": "all"}])
+def test_joblib_returns_results_in_order(pool: BatchExecutor, options: dict[str, Any]) -> None:
+    with joblib.parallel_config(backend="asyncbatch", pool=pool):
+        assert joblib.Parallel(**options)(joblib.delayed(pow)(x, 2) for x in range(50)) == [x**2 for x in range(50)]
+
+
+def test_joblib_computes_on_workers(pool: BatchExecutor) -> None:
+    with joblib.parallel_config(backend="asyncbatch", pool=pool):
+        assert os.getpid() not in joblib.Parallel()(joblib.delayed(find_process)() for _ in range(10))
+
+
+def test_joblib_raises_what_a_call_raises_and_the_pool_goes_on(pool: BatchExecutor) -> None:
+    with joblib.parallel_config(backend="asyncbatch", pool=pool):
+        with pytest.raises(ZeroDivisionError) as caught:
+            joblib.Parallel(n_jobs=2)(joblib.delayed(invert)(x - 5) for x in range(50))
+        assert any("in invert" in note for note in caught.value.__notes__)
+        assert joblib.Parallel()(joblib.delayed(invert)(x) for x in (1, 2)) == [1.0, 0.5]
+
+
+def test_joblib_within_a_call_is_sequential(pool: BatchExecutor) -> None:
+    with joblib.parallel_config(backend="asyncbatch", pool=pool):
+        assert joblib.Parallel()(joblib.delayed(add_up)(x) for x in (3, 4)) == [6, 12]
+
+
+def test_joblib_without_a_pool_is_refused() -> None:
+    with pytest.raises(SettingsError):
+        joblib.parallel_config(backend="asyncbatch")
+
+
+def test_rioxarray_computes_on_workers(pool: BatchExecutor, tmp_path: Path) -> None:
+    """Not installed by default; its GDAL comes along with rasterio."""
+    rioxarray = pytest.importorskip("rioxarray")
+    rasterio = pytest.importorskip("rasterio")
+    image, path = np.arange(90_000, dtype=np.float32).reshape(300, 300), tmp_path / "image.tif"
+    with rasterio.open(path, "w", driver="GTiff", width=300, height=300, count=1, dtype="float32") as file:
+        file.write(image, 1)
+    with dask.config.set(scheduler=pool):
+        squares = (rioxarray.open_rasterio(path, chunks={"x": 100, "y": 100}) ** 2).compute()
+    assert np.array_equal(squares.values[0], image**2)
