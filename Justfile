@@ -46,7 +46,7 @@ bench NAME *ARGS:
 # All that AWS needs: the stack, the image in it, and a look at both; STACK OPTIONS as `asyncbatch stack create` has them.
 deploy *OPTIONS: _engine
     @case " $* " in *" --stackname"*|*" --region"*) echo "deploy: name stack and region by RIOS_AWSBATCH_STACK and RIOS_AWSBATCH_REGION, for all its steps" >&2; exit 2;; esac
-    @if asyncbatch stack status >/dev/null 2>&1; then verb=modify; else verb=create; fi; asyncbatch stack $verb --wait "$@"
+    @case "$(asyncbatch stack status 2>/dev/null | head -n 1)" in ""|*": ROLLBACK_COMPLETE"*) verb=create;; *) verb=modify;; esac; asyncbatch stack $verb --wait "$@"
     just image
     just push
     asyncbatch doctor

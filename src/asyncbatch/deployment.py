@@ -7,6 +7,7 @@ from typing import Final, Self
 
 import anyio
 
+from asyncbatch.aws.environments import Environments
 from asyncbatch.aws.objects import Objects
 from asyncbatch.aws.repositories import Registry, Repositories
 from asyncbatch.aws.session import AwsSession, open_session
@@ -68,14 +69,32 @@ class Deployment:
         StackFailed
             If there is one of that name.
         """
+        parameters = wish.parameters({}, stack=self.stack)
         found = await self._stacks.state(self.stack)
-        if found is not None:
-            mend = "modify it" if found.ready else "delete it first"
-            raise StackFailed(f"stack {self.stack!r} in {self.region} is there, in state {found.status}: {mend}")
-        await self._stacks.begin("create", self.stack, template(), parameters=wish.parameters({}), tags=wish.tags)
+        if found is not None and found.status == "ROLLBACK_COMPLETE":  # it never stood, so that nothing can be lost
+            await self._stacks.begin_delete(found.id)
+            await self.follow(lambda _: None, seen=set(), stack=found.id)
+        elif found is not None:
+            fix = "modify it" if found.ready else "delete it first"
+            raise StackFailed(f"stack {self.stack!r} in {self.region} exists, in state {found.status}: {fix}")
+        await self._stacks.begin("create", self.stack, template(), parameters=parameters, tags=wish.tags)
 
     async def modify(self, wish: Wish) -> bool:
-        """Begin to bring the stack to the present template and to a wish; return False if nothing is to change.
+        """Begin to update the stack to the current template and options; return False if nothing is to change.
+
+        Raises
+        ------
+        StackFailed
+            As `to_modify`, or if the change asks for fewer vCPUs than there are machines for.
+        """
+        found = await self.to_modify()
+        known = {name: value for name, value in found.parameters.items() if name in parameter_names()}
+        parameters = wish.parameters(known, stack=self.stack)
+        await self._check_room(found, parameters)
+        return await self._stacks.begin("update", self.stack, template(), parameters=parameters, tags=wish.tags)
+
+    async def to_modify(self) -> StackState:
+        """Return the state of a stack that is to be modified.
 
         Raises
         ------
@@ -93,9 +112,19 @@ class Deployment:
                 f"stack {self.stack!r} in {self.region} is in state {found.status}, in which it can't be modified: "
                 f"{found.mend}"
             )
-        known = {name: value for name, value in found.parameters.items() if name in parameter_names()}
-        parameters = wish.parameters(known)
-        return await self._stacks.begin("update", self.stack, template(), parameters=parameters, tags=wish.tags)
+        return found
+
+    async def _check_room(self, found: StackState, parameters: Mapping[str, str]) -> None:
+        """Refuse fewer vCPUs than Batch has machines for, which it would refuse itself, after minutes."""
+        queue, most = found.outputs.get("BatchProcessingJobQueueName"), int(parameters.get("MaxVCPUS") or 0)
+        if queue is None or most >= int(found.parameters.get("MaxVCPUS") or 0):
+            return
+        workers = (await (await Environments.open(self._session)).behind(queue)).environments[0]
+        if workers.desired_vcpus > most:
+            raise StackFailed(
+                f"stack {self.stack!r} in {self.region} has machines of {workers.desired_vcpus} vCPUs up, and MaxVCPUS "
+                f"is to be {most}: wait until they are gone, some minutes after the last run, or allow as many"
+            )
 
     async def to_delete(self) -> StackState:
         """Return how a stack stands that is to be deleted.

@@ -90,13 +90,20 @@ class JobLogs:
         """
         return await self._jobs.submit(
             name=f"{JOB_PREFIX}main",
-            queue=self.outputs.need("BatchProcessingJobQueueName", "to submit a main script"),
+            queue=self._main_queue(),
             definition=self.outputs.need("BatchProcessingJobDefinitionMainName", "to submit a main script"),
             size=1,
             environment={},
             tags={"asyncbatch:stack": self.outputs.stack, "asyncbatch:user": user},
             command=arguments,
         )
+
+    def _main_queue(self) -> str:
+        """Return the queue of main scripts, which a stack of RIOS's own template does not have."""
+        name = "BatchProcessingJobQueueMainName"
+        if name not in self.outputs.values:
+            name = "BatchProcessingJobQueueName"
+        return self.outputs.need(name, "to submit a main script")
 
     async def follow(self, job: str, tell: Callable[[str], None], *, interval: float = _INTERVAL) -> Job:
         """Tell a job's states and lines as they come, and return the job when it has ended.
@@ -140,7 +147,7 @@ class JobLogs:
     async def _why(self) -> str:
         name = self.outputs.need("BatchProcessingJobDefinitionMainName", "to submit a main script")
         definition = await self._jobs.definition(name)
-        queue = self.outputs.need("BatchProcessingJobQueueName", "to find jobs")
+        queue = self._main_queue()
         return await (await Capacity.open(self._session, queue)).reasons(definition)
 
 

@@ -3,6 +3,7 @@
 All in US dollars. The table is no substitute for the bill: AWS changes prices, and spot prices by the minute.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -54,6 +55,20 @@ _SPOT: Final = (0.3, 0.7)
 _ADDRESS: Final = 0.005
 """An hour of a public IPv4 address: one for each Fargate worker, or for each machine."""
 
+_GIB_HOUR: Final = 0.096 / 730
+"""An hour of a GiB of gp3 disk, in the dearer of the regions above."""
+
+_MACHINES: Final = (16, 2)
+"""vCPUs of a machine, large and small: Batch chooses, and disk and address are each machine's."""
+
+_REGISTERED: Final = 0.95
+"""Part of a machine's memory that jobs can have:
+https://docs.aws.amazon.com/batch/latest/userguide/memory-management.html"""
+
+_TRANSFER: Final = {"ap-southeast-2": 0.114}
+_TRANSFER_ELSEWHERE: Final = 0.09
+"""A GB out of AWS to the internet, above the first 100 of a month; into AWS and within the region it is free."""
+
 _SENDS: Final = 0.40e-6
 _PUT: Final = 5e-6
 _GET: Final = 0.4e-6
@@ -72,12 +87,14 @@ class Cost:
     worker: float
     """On demand."""
     workers: tuple[float, float]
-    """All of them, between; both the same on demand."""
+    """All of them with their machines' disks and public addresses, between."""
     tiles: float
     """The requests of a thousand tiles of 400 kB."""
+    transfer: float
+    """A TB of results to a main outside AWS."""
 
 
-def cost(*, workers: int, vcpus: float, memory: int, compute: str, architecture: str, region: str) -> Cost:
+def cost(*, workers: int, vcpus: float, memory: int, disk: int, compute: str, architecture: str, region: str) -> Cost:
     """Return what an hour of workers costs at list price.
 
     Parameters
@@ -88,6 +105,8 @@ def cost(*, workers: int, vcpus: float, memory: int, compute: str, architecture:
         Of one.
     memory : int
         Of one, in MiB.
+    disk : int
+        Of a machine, in GiB. That of Fargate is free up to 20 GiB, and little above.
     compute : {"EC2", "SPOT", "FARGATE", "FARGATE_SPOT"}
         What they run on.
     architecture : {"X86_64", "ARM64"}
@@ -101,17 +120,21 @@ def cost(*, workers: int, vcpus: float, memory: int, compute: str, architecture:
         vcpu_hour, gib_hour = _FARGATE[known]
         factor = _FARGATE_ARM if architecture == "ARM64" else 1.0
         one = (vcpus * vcpu_hour + gib * gib_hour) * factor
-        addresses = workers * _ADDRESS
+        besides = (workers * _ADDRESS, workers * _ADDRESS)
     else:
         # Its share of the machine that is cheapest for it: by vCPUs, or by memory if that is more.
         prices = _VCPU_HOUR[architecture][known]
-        one = min(max(vcpus, gib / ratio) * prices[family] for family, ratio in _RATIOS.items())
-        addresses = 0.0  # one for each machine: with many workers on each, little
+        shares = {family: max(vcpus, gib / (ratio * _REGISTERED)) for family, ratio in _RATIOS.items()}
+        one, family = min((share * prices[family], family) for family, share in shares.items())
+        machine = _ADDRESS + disk * _GIB_HOUR
+        large, small = (math.ceil(workers * shares[family] / size) * machine for size in _MACHINES)
+        besides = (large, small)
     least, most = _SPOT if compute in {"SPOT", "FARGATE_SPOT"} else (1.0, 1.0)
     sends, writes, reads = _REQUESTS
     return Cost(
         region=known,
         worker=one,
-        workers=(workers * one * least + addresses, workers * one * most + addresses),
+        workers=(workers * one * least + besides[0], workers * one * most + besides[1]),
         tiles=1000 * (sends * _SENDS + writes * _PUT + reads * _GET),
+        transfer=1000 * _TRANSFER.get(known, _TRANSFER_ELSEWHERE),
     )

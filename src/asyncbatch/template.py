@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Final
@@ -10,17 +10,25 @@ from typing import Final
 from asyncbatch.errors import SettingsError
 
 _AZS: Final = 3
-_FOR_MAIN: Final = 2
-"""vCPUs on top of the workers', for main scripts that run as jobs."""
+_MIB_PER_VCPU: Final = 3600
+"""Of workers on machines: as many of them fit a machine of an m family as it has vCPUs. Of its 4 GiB for each, a part
+is not registered, and AWS advises to leave 5 %:
+https://docs.aws.amazon.com/batch/latest/userguide/memory-management.html"""
+_MIB_PER_FARGATE_VCPU: Final = 4096
 
 # What follows up to `OF_A_VPC` is the template's own, told here before AWS tells it; a test holds the two together.
 
 DEFAULTS: Final = {
     "MaxJobs": "64",
     "VCPUS": "1",
-    "MaxMemory": "4096",
+    "MaxMemory": "3600",
     "ComputeType": "SPOT",
+    "OnDemandVCPUS": "0",
     "Architecture": "X86_64",
+    "VolumeSize": "100",
+    "FargateStorage": "20",
+    "MainVCPUS": "2",
+    "MainMemory": "7168",
 }
 
 RANGES: Final = {
@@ -28,7 +36,14 @@ RANGES: Final = {
     "MaxJobs": (1, 10_000),
     "MaxVCPUS": (1, 100_000),
     "WorkerTimeout": (60, 2_592_000),
+    "MainMemory": (512, 1_000_000),
+    "MainMaxVCPUS": (1, 100_000),
     "MainTimeout": (60, 2_592_000),
+    "OnDemandVCPUS": (0, 100_000),
+    "VolumeSize": (30, 16_384),
+    "SharedMemory": (64, 1_000_000),
+    "FargateStorage": (20, 200),
+    "BudgetLimit": (0, 1_000_000_000),
 }
 """The least and the most of whole numbers."""
 
@@ -43,12 +58,13 @@ PATTERNS: Final = {
     "ServiceName": "[A-Za-z][A-Za-z0-9_-]{0,63}",
     "EcrName": "[a-z0-9]+(?:[._-][a-z0-9]+)*",
     "VCPUS": "(0\\.25|0\\.5|[1-9][0-9]{0,2})",
+    "MainVCPUS": "(0\\.25|0\\.5|[1-9][0-9]{0,2})",
 }
 
 OF_A_VPC: Final = ("SubnetIds", "SecurityGroupIds")
 """What is needed where there is a VpcId."""
 
-_FARGATE_MEMORY: Final = {
+_FARGATE_MEMORY: Final[dict[float, Sequence[int]]] = {
     0.25: (512, 1024, 2048),
     0.5: range(1024, 4096 + 1, 1024),
     1: range(2048, 8192 + 1, 1024),
@@ -56,6 +72,7 @@ _FARGATE_MEMORY: Final = {
     4: range(8192, 30720 + 1, 1024),
     8: range(16384, 61440 + 1, 4096),
     16: range(32768, 122880 + 1, 8192),
+    32: (61440, 122880, 249856),
 }
 """MiB that Fargate has with each number of vCPUs:
 https://docs.aws.amazon.com/batch/latest/APIReference/API_ResourceRequirement.html"""
@@ -81,19 +98,22 @@ class Wish:
     """Other parameters, by the template's names."""
     tags: Mapping[str, str] = field(default_factory=dict)
 
-    def parameters(self, now: Mapping[str, str]) -> dict[str, str]:
+    def parameters(self, now: Mapping[str, str], *, stack: str) -> dict[str, str]:
         """Return the template's parameters.
 
         Parameters
         ----------
         now : mapping
-            Those of the stack as it stands, which stay but for what is wished; empty if it is to be created.
+            Those of the stack as it is, which stay unless others are given; empty if it is to be created.
+        stack : str
+            The stack's name, after which a new stack's queues and repositories are named, so that several stacks, and
+            RIOS's own, can be in one account.
 
         Raises
         ------
         SettingsError
-            If there are availability zones, but not three; a parameter that the template does not have; or a value
-            out of its range, or that Fargate does not have.
+            If there are availability zones, but not three, or others than the stack's; a parameter that the template
+            does not have; or a value out of its range, or that Fargate or machines do not have.
         """
         if unknown := sorted(self.others.keys() - parameter_names()):
             raise SettingsError(f"no parameter {', '.join(unknown)}; there are {', '.join(parameter_names())}")
@@ -109,12 +129,49 @@ class Wish:
             "InstanceTypes": ",".join(self.instance_types) or None,
         } | {f"AZ{place + 1}": zone for place, zone in enumerate(self.zones)}
         wanted = {name: value for name, value in given.items() if value is not None}
+        known = {**DEFAULTS, **now, **wanted}
         if not now or "MaxJobs" in wanted or "VCPUS" in wanted:
-            known = {**DEFAULTS, **now, **wanted}
-            wanted["MaxVCPUS"] = str(math.ceil(int(known["MaxJobs"]) * float(known["VCPUS"])) + _FOR_MAIN)
+            wanted["MaxVCPUS"] = str(math.ceil(int(known["MaxJobs"]) * float(known["VCPUS"])))
+        if "MaxMemory" not in wanted and (not now or _changes_kind(now, known)):
+            wanted["MaxMemory"] = _choose_memory(known["VCPUS"], known["ComputeType"])
+        if not now:
+            wanted = {"ServiceName": stack[:64], "EcrName": _name_repository(stack), **wanted}
+        _check_zones(now, wanted)
         parameters = {**now, **wanted, **self.others}
         _check(parameters)
         return parameters
+
+
+def _is_fargate(compute: str) -> bool:
+    return compute.startswith("FARGATE")
+
+
+def _changes_kind(now: Mapping[str, str], known: Mapping[str, str]) -> bool:
+    return _is_fargate(now.get("ComputeType", DEFAULTS["ComputeType"])) != _is_fargate(known["ComputeType"])
+
+
+def _choose_memory(vcpus: str, compute: str) -> str:
+    """Return the memory of a worker, in MiB, where none is asked for."""
+    if not _is_fargate(compute):
+        return str(min(math.ceil(_MIB_PER_VCPU * float(vcpus)), RANGES["MaxMemory"][1]))
+    most = _MIB_PER_FARGATE_VCPU * float(vcpus)
+    sizes = [size for size in _FARGATE_MEMORY.get(float(vcpus), ()) if size <= most]
+    return str(max(sizes, default=math.ceil(most)))
+
+
+def _name_repository(stack: str) -> str:
+    """Return a name as ECR takes it: the classic system's ``riosecr`` may be there as well."""
+    return re.sub(r"-+", "-", f"asyncbatch-{stack.lower()}").strip("-")
+
+
+def _check_zones(now: Mapping[str, str], wanted: Mapping[str, str]) -> None:
+    """Refuse other zones: AWS would make the new subnets before it deletes the old ones, in the same address range."""
+    for name in ("AZ1", "AZ2", "AZ3"):
+        if now and name in wanted and wanted[name] != now.get(name, ""):
+            raise SettingsError(
+                f"the stack's zones can't be changed ({name} is {now.get(name) or 'chosen by the region'}): "
+                "create another stack by --stackname and --az, and delete this one"
+            )
 
 
 def _check(parameters: Mapping[str, str]) -> None:
@@ -131,12 +188,26 @@ def _check(parameters: Mapping[str, str]) -> None:
             raise SettingsError(f"{name} is {parameters[name]}; it must be like {pattern}")
     if parameters.get("VpcId") and (lacking := [name for name in OF_A_VPC if not parameters.get(name)]):
         raise SettingsError(f"VpcId is {parameters['VpcId']}; a VPC of your own needs {' and '.join(lacking)} too")
-    known = {**DEFAULTS, **parameters}
-    if known["ComputeType"].startswith("FARGATE"):
-        _check_fargate(known["VCPUS"], known["MaxMemory"])
+    if float(parameters.get("BudgetLimit", "0")) and not parameters.get("BudgetEmail"):
+        raise SettingsError(
+            f"BudgetLimit is {parameters['BudgetLimit']}, and nobody would be told: set BudgetEmail too"
+        )
+    _check_sizes({**DEFAULTS, **parameters})
 
 
-def _check_fargate(vcpus: str, memory: str) -> None:
+def _check_sizes(known: Mapping[str, str]) -> None:
+    """Refuse vCPUs and memory of workers and main scripts that Fargate, or machines, do not have."""
+    for vcpus, memory in (("VCPUS", "MaxMemory"), ("MainVCPUS", "MainMemory")):
+        if _is_fargate(known["ComputeType"]):
+            _check_fargate(known[vcpus], known[memory], name=memory)
+        elif float(known[vcpus]) < 1:
+            raise SettingsError(
+                f"{vcpus} is {known[vcpus]}; machines ({known['ComputeType']}) need at least 1, "
+                "and parts of a vCPU are had with --compute FARGATE or FARGATE_SPOT"
+            )
+
+
+def _check_fargate(vcpus: str, memory: str, *, name: str) -> None:
     sizes = _FARGATE_MEMORY.get(float(vcpus))
     if sizes is None:
         there = ", ".join(f"{vcpus:g}" for vcpus in _FARGATE_MEMORY)
@@ -144,7 +215,7 @@ def _check_fargate(vcpus: str, memory: str) -> None:
     if int(memory) not in sizes:
         step = f", each {sizes.step} more" if isinstance(sizes, range) else ""
         raise SettingsError(
-            f"Fargate has no {memory} MiB with {vcpus} vCPUs; --mem must be from {sizes[0]} to {sizes[-1]}{step}"
+            f"Fargate has no {memory} MiB with {vcpus} vCPUs; {name} must be from {sizes[0]} to {sizes[-1]}{step}"
         )
 
 

@@ -45,7 +45,7 @@ def test_the_doctor_finds_what_is_missing_and_then_that_it_is_there(account: End
     assert status == 1
     assert err == "asyncbatch: error: 1 of these keep runs from working\n", out
     levels = {line[9:].partition(":")[0]: line.split()[0] for line in out.splitlines() if not line.startswith(" ")}
-    assert levels.pop("image riosecr") == "failure"
+    assert levels.pop("image asyncbatch") == "failure"
     assert "`asyncbatch stack push IMAGE`" in out
     assert "failure" not in levels.values()
     for subject in ("credentials", "queues of a run", "job queue RIOSJobQueue", f"stack RIOS in {REGION}"):
@@ -54,11 +54,11 @@ def test_the_doctor_finds_what_is_missing_and_then_that_it_is_there(account: End
     assert account.leftovers() == []
 
     images = boto3.client("ecr", endpoint_url=account.variables()["AWS_ENDPOINT_URL"], region_name=REGION)
-    images.put_image(repositoryName="riosecr", imageManifest=MANIFEST, imageTag="latest")
+    images.put_image(repositoryName="asyncbatch", imageManifest=MANIFEST, imageTag="latest")
     images.close()
     status, out, err = ran(account, "doctor", "--no-tile")
     assert (status, err) == (0, "")
-    assert "ok       image riosecr:latest: was pushed on 20" in out
+    assert "ok       image asyncbatch:latest: was pushed on 20" in out
 
 
 def test_without_a_stack_the_doctor_ends_there(account: Endpoint) -> None:

@@ -86,21 +86,21 @@ def test_a_stack_s_life(run: Run, account: Endpoint, clients: dict[str, Any]) ->
     assert "  CREATE_COMPLETE " in made
 
     assert told(run("status")).startswith(f"RIOS in {REGION}: CREATE_COMPLETE\n")
-    assert values(told(run("status")))["MaxVCPUS"] == "22"
+    assert values(told(run("status")))["MaxVCPUS"] == "20"
     outputs = values(told(run("outputs")))
     assert (outputs["BatchMaxJobs"], outputs["BatchECR"]) == (
         "10",
-        f"123456789012.dkr.ecr.{REGION}.amazonaws.com/riosecr",
+        f"123456789012.dkr.ecr.{REGION}.amazonaws.com/asyncbatch-rios",
     )
     [stack] = clients["cloudformation"].describe_stacks(StackName="RIOS")["Stacks"]
     assert {"Key": "project", "Value": "trees"} in stack["Tags"]
 
-    assert "is there, in state CREATE_COMPLETE: modify it" in told(run("create"), 1)
+    assert "exists, in state CREATE_COMPLETE: modify it" in told(run("create"), 1)
 
     quiet = told(run("modify", "--maxjobs", "20", "--wait", "--quiet"))
     assert quiet == f"stack RIOS is being modified in {REGION}\nstack RIOS is ready\n"
     after = values(told(run("status")))
-    assert (after["MaxJobs"], after["MaxVCPUS"], after["VCPUS"], after["MaxMemory"]) == ("20", "42", "2", "8192")
+    assert (after["MaxJobs"], after["MaxVCPUS"], after["VCPUS"], after["MaxMemory"]) == ("20", "40", "2", "8192")
 
     clients["s3"].put_object(Bucket=outputs["BatchBucket"], Key="runs/old/in/1", Body=b"left")
     tags = {"asyncbatch:stack": "RIOS", "asyncbatch:run": "old"}
@@ -178,9 +178,9 @@ def test_an_image_is_pushed_to_the_stack_s_repository(
     engine.write_text(ENGINE.format(architecture="amd64"))
     engine.chmod(0o755)
     monkeypatch.setenv("ENGINE", str(engine))
-    told(run("create", "--stackname", "pushed", "--parameter", "ServiceName=P", *own_network(clients)))
+    told(run("create", "--stackname", "pushed", *own_network(clients)))
     host = f"123456789012.dkr.ecr.{REGION}.amazonaws.com"
-    for words, repository in ((["built"], "riosecr"), (["--main", "built"], "riosecrmain")):
+    for words, repository in ((["built"], "asyncbatch-pushed"), (["--main", "built"], "asyncbatch-pushedmain")):
         assert told(run("push", "--stackname", "pushed", *words)).endswith(
             f"pushed built as {host}/{repository}:latest\n"
         )

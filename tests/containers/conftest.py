@@ -32,7 +32,7 @@ MainScript = Callable[[str], str]
 REGION = "ap-southeast-2"
 ACCOUNT = f"123456789012.dkr.ecr.{REGION}.amazonaws.com"
 """Registry of the account that moto plays."""
-WORKER = f"{ACCOUNT}/riosecr:latest"
+WORKER = f"{ACCOUNT}/asyncbatch:latest"
 JOBS = "name=^asyncbatch-"
 """Filter of the containers that the emulated Batch starts: they have their jobs' names."""
 MAIN = Path(__file__).parents[2] / "container" / "Dockerfile.main"
@@ -170,7 +170,7 @@ def asked(local: LocalEndpoint, service: str, operation: str, **parameters: Any)
 @pytest.fixture
 def main_script(endpoint: LocalEndpoint, podman: Podman, image: str, tmp_path: Path) -> Iterator[MainScript]:
     """Have scripts where the main job definition looks."""
-    name = f"{ACCOUNT}/riosecrmain:latest"
+    name = f"{ACCOUNT}/asyncbatchmain:latest"
 
     def build(script: str) -> str:
         (tmp_path / "script.py").write_text(script)

@@ -74,9 +74,9 @@ def test_all_is_deployed_by_one_command_used_and_undeployed(
         status, out, err = dev("deploy", "--maxjobs", "2", *own_network(found))
         assert status == 0, out + err
         assert "stack RIOS is ready\n" in out
-        assert f"pushed asyncbatch as {REGISTRY}/riosecr:latest\n" in out
+        assert f"pushed asyncbatch as {REGISTRY}/asyncbatch-rios:latest\n" in out
         assert "a tile on a worker: is right" in out
-        podman("image", "exists", f"{REGISTRY}/riosecr:latest")  # since the worker's machine pulled it
+        podman("image", "exists", f"{REGISTRY}/asyncbatch-rios:latest")  # since the worker's machine pulled it
 
         with BatchExecutor(2, settings=replace(endpoint.settings, region=REGION)) as pool:
             assert list(pool.map(abs, range(-20, 0))) == list(range(20, 0, -1))
@@ -100,7 +100,7 @@ def test_all_is_deployed_by_one_command_used_and_undeployed(
         left = there(found)
         # The gateway went with what moto does not remove; nor does it remove log groups of a stack that was modified.
         assert left == before | {"gateways": [], "log groups": left["log groups"]}
-    podman("rmi", "--force", "multiply", f"{REGISTRY}/riosecr:latest", f"{REGISTRY}/riosecrmain:latest")
+    podman("rmi", "--force", "multiply", f"{REGISTRY}/asyncbatch-rios:latest", f"{REGISTRY}/asyncbatch-riosmain:latest")
 
 
 @pytest.mark.usefixtures("dev")

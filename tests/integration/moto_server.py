@@ -11,10 +11,12 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
 from aiohttp import hdrs
+from moto.batch.models import BatchBackend, ComputeEnvironment, batch_backends
+from moto.batch.utils import lowercase_first_key
 from moto.moto_server.werkzeug_app import create_backend_app
 from moto.sqs.models import Queue, SQSBackend
 from multidict import CIMultiDict
@@ -25,6 +27,9 @@ from asyncbatch.emulator.requests import Request, Scope, name_operation, read_sc
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+
+_LINKED_ROLE: Final = "AWSServiceRoleForBatch"
 
 
 class CountingApp:
@@ -80,6 +85,35 @@ def keep_messages() -> None:
     setattr(Queue, "delete_message", delete_locked)  # noqa: B010 - as above
 
 
+def have_service_linked_role() -> None:
+    """Let moto's compute environments do without a service role, as AWS does: it then takes its service-linked role."""
+    create: Any = BatchBackend.create_compute_environment
+
+    def create_with_role(self: Any, *args: Any, service_role: str | None = None, **named: Any) -> Any:  # noqa: ANN401 - moto's
+        iam = self.iam_backend
+        roles = [role for role in iam.roles.values() if role.name == _LINKED_ROLE]
+        role = roles[0] if roles else iam.create_role(_LINKED_ROLE, "{}", "/", None, "", [], "3600")
+        return create(self, *args, service_role=service_role or role.arn, **named)
+
+    def create_by_template(
+        _: Any,  # noqa: ANN401 - moto's
+        /,
+        name: str,
+        part: dict[str, Any],
+        account: str,
+        region: str,
+        **_others: object,
+    ) -> Any:  # noqa: ANN401 - moto's
+        properties = part["Properties"]
+        backend: Any = batch_backends[account][region]
+        return backend.create_compute_environment(
+            name, properties["Type"], properties["State"], lowercase_first_key(properties["ComputeResources"])
+        )
+
+    setattr(BatchBackend, "create_compute_environment", create_with_role)  # noqa: B010 - as above
+    setattr(ComputeEnvironment, "create_from_cloudformation_json", classmethod(create_by_template))  # noqa: B010
+
+
 class Quiet(WSGIRequestHandler):
     """Logs no requests."""
 
@@ -90,6 +124,7 @@ class Quiet(WSGIRequestHandler):
 def main() -> None:
     """Serve until stdin ends."""
     keep_messages()
+    have_service_linked_role()
     server = make_server("127.0.0.1", 0, CountingApp(), threaded=True, request_handler=Quiet)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     sys.stdout.write(f"http://127.0.0.1:{server.server_port}\n")

@@ -84,7 +84,7 @@ def test_all_that_a_deployment_asks_itself_is_allowed(
         there = ["--region", "us-west-2"]
         ran(account, "stack", "create", *there, *own_network(found))
         ran(account, "stack", "push", *there, "built")
-        found["ecr"].put_image(repositoryName="riosecr", imageManifest=MANIFEST, imageTag="latest")
+        found["ecr"].put_image(repositoryName="asyncbatch-rios", imageManifest=MANIFEST, imageTag="latest")
         left = found["sqs"].create_queue(QueueName="asyncbatch-old", tags=OLD)["QueueUrl"]
         ran(account, "stack", "delete", *there, "--yes")
         assert left not in found["sqs"].list_queues().get("QueueUrls", [])

@@ -45,10 +45,11 @@ def test_what_the_stack_makes_goes_with_it(clients: dict[str, Any], compute: str
     cloudformation, batch = clients["cloudformation"], clients["batch"]
     cloudformation.create_stack(**wanted, Parameters=parameters(ComputeType=compute, MaxMemory="8192"))
     found = there(clients)
-    assert len(found["environments"]) == (2 if "SPOT" in compute else 1)
-    assert found["job queues"] == ["RIOSJobQueue"]
+    assert len(found["environments"]) == 2
+    kind = "Fargate" if "FARGATE" in compute else ""
+    assert sorted(found["job queues"]) == [f"RIOSJobQueue{kind}", f"RIOSJobQueueMain{kind}"]
     assert sorted(found["definitions"]) == ["RIOSJobDefinition", "RIOSJobDefinitionMain"]
-    assert sorted(found["repositories"]) == ["riosecr", "riosecrmain"]
+    assert sorted(found["repositories"]) == ["asyncbatch", "asyncbatchmain"]
     assert len(found["queues"]) == 3
     answer = batch.describe_job_definitions(jobDefinitionName="RIOSJobDefinition", status="ACTIVE")
     [worker] = answer["jobDefinitions"]
@@ -78,8 +79,8 @@ def test_a_network_of_one_s_own_is_used(clients: dict[str, Any]) -> None:
         Parameters=parameters(ComputeType="EC2", **own),
     )
     assert [found["VpcId"] for found in ec2.describe_vpcs()["Vpcs"]] == [vpc["VpcId"]]
-    [environment] = clients["batch"].describe_compute_environments()["computeEnvironments"]
-    assert environment["computeResources"]["subnets"] == subnets
-    assert environment["computeResources"]["securityGroupIds"] == [group]
+    for environment in clients["batch"].describe_compute_environments()["computeEnvironments"]:
+        assert environment["computeResources"]["subnets"] == subnets
+        assert environment["computeResources"]["securityGroupIds"] == [group]
     remove_for_moto(clients)
     cloudformation.delete_stack(StackName="own")

@@ -10,6 +10,7 @@ OUTPUTS = {  # the names that the classic system's users know, and those of ours
     "ComputeEnvironmentArn",
     "BatchProcessingJobQueueArn",
     "BatchProcessingJobQueueName",
+    "BatchProcessingJobQueueMainName",
     "BatchProcessingJobDefinitionArn",
     "BatchProcessingJobDefinitionName",
     "BatchProcessingJobDefinitionMainArn",
@@ -44,8 +45,8 @@ def test_the_outputs_are_those_that_users_know() -> None:
 
 def test_names_begin_as_the_classic_ones_do() -> None:
     assert read_template()["Parameters"]["ServiceName"]["Default"] == "RIOS"
-    [queue] = of_type("AWS::Batch::JobQueue").values()
-    assert queue["JobQueueName"] == {"Fn::Sub": "${ServiceName}JobQueue"}
+    names = [queue["JobQueueName"]["Fn::If"] for queue in of_type("AWS::Batch::JobQueue").values()]
+    assert [machines["Fn::Sub"] for _, _, machines in names] == ["${ServiceName}JobQueue", "${ServiceName}JobQueueMain"]
     definitions = of_type("AWS::Batch::JobDefinition").values()
     assert [definition["JobDefinitionName"]["Fn::Sub"] for definition in definitions] == [
         "${ServiceName}JobDefinition",
@@ -55,19 +56,20 @@ def test_names_begin_as_the_classic_ones_do() -> None:
     assert names == [{"Ref": "EcrName"}, {"Fn::Sub": "${EcrName}main"}]
 
 
-def test_lost_machines_are_tried_again_and_nothing_else() -> None:
-    for definition in of_type("AWS::Batch::JobDefinition").values():
-        *retried, last = definition["RetryStrategy"]["EvaluateOnExit"]
-        assert last == {"Action": "EXIT", "OnReason": "*"}
-        assert [rule["Action"] for rule in retried] == ["RETRY"] * len(retried)
-        assert {rule.get("OnStatusReason") for rule in retried} >= {"Host EC2*", "Your Spot Task was interrupted*"}
-        assert len(retried) < 5, "Batch takes five rules"
+def test_batch_starts_a_main_script_again_for_no_fault_of_its_own_and_a_worker_never() -> None:
+    worker, main = (definition["RetryStrategy"] for definition in of_type("AWS::Batch::JobDefinition").values())
+    assert worker == {"Attempts": 1}
+    *retried, last = main["EvaluateOnExit"]
+    assert last == {"Action": "EXIT", "OnReason": "*"}
+    assert [rule["Action"] for rule in retried] == ["RETRY"] * len(retried)
+    assert "Host EC2*" in {rule.get("OnStatusReason") for rule in retried}
+    assert len(main["EvaluateOnExit"]) <= 5, "Batch takes five rules"
 
 
 def test_containers_have_an_init_process_a_time_limit_and_no_privileges() -> None:
     for definition in of_type("AWS::Batch::JobDefinition").values():
         container = definition["ContainerProperties"]
-        assert container["LinuxParameters"] == {"InitProcessEnabled": True}
+        assert container["LinuxParameters"]["InitProcessEnabled"] is True
         assert not {"Privileged", "User", "Volumes", "MountPoints"} & container.keys()
         assert "AttemptDurationSeconds" in definition["Timeout"]
 
@@ -75,9 +77,8 @@ def test_containers_have_an_init_process_a_time_limit_and_no_privileges() -> Non
 def test_each_purpose_has_a_role_of_its_own() -> None:
     worker, main = (definition["ContainerProperties"] for definition in of_type("AWS::Batch::JobDefinition").values())
     used = [worker["JobRoleArn"], main["JobRoleArn"], worker["ExecutionRoleArn"]]
-    used += [environment["ServiceRole"] for environment in of_type("AWS::Batch::ComputeEnvironment").values()]
     names = {role["Fn::GetAtt"][0] for role in used}
-    assert names == {"WorkerRole", "MainRole", "ExecutionRole", "BatchServiceRole"}
+    assert names == {"WorkerRole", "MainRole", "ExecutionRole"}
     assert set(of_type("AWS::IAM::Role")) == names | {"EcsInstanceRole"}
 
 

@@ -1,9 +1,11 @@
 """What AWS refuses, or does at the wrong moment, in a template that cfn-lint, checkov and emulators take."""
 
+import email
 import re
 from typing import Any
 
 import pytest
+from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
 from tests.unit.template import find_statements, listed, of_type, read_template
 
@@ -31,9 +33,9 @@ def find_references(value: Any) -> set[str]:  # noqa: ANN401 - any part of a tem
 def find_all_dependencies(name: str) -> set[str]:
     """Return the resources that must be there before one, and go after it."""
     resources = read_template()["Resources"]
-    direct = find_references(resources[name]) & resources.keys()
+    direct = {one for one in find_references(resources[name]) if one in resources}
     direct |= set(listed(resources[name].get("DependsOn", [])))
-    return direct | {further for one in direct for further in find_all_dependencies(one)}
+    return direct.union(*(find_all_dependencies(one) for one in direct))
 
 
 def test_ec2_takes_the_descriptions_of_security_groups() -> None:
@@ -67,4 +69,71 @@ def test_machines_are_gone_before_their_way_out(environment: str) -> None:
     gone_later = find_all_dependencies(environment)
     assert gone_later >= {"InternetRoute", "VPCGatewayAttachment", "InternetGateway", "BatchVPC"}
     assert gone_later >= set(of_type("AWS::EC2::SubnetRouteTableAssociation"))
-    assert environment in find_all_dependencies("BatchProcessingJobQueue")
+    assert environment in find_all_dependencies("BatchProcessingJobQueue") | find_all_dependencies(
+        "BatchProcessingJobQueueMain"
+    )
+
+
+@pytest.mark.parametrize("environment", of_type("AWS::Batch::ComputeEnvironment").values())
+def test_machines_get_new_images(environment: dict[str, Any]) -> None:
+    """Batch User Guide, "Update compute environments": only with the service-linked role, and in place."""
+    assert "ServiceRole" not in environment
+    assert environment["ReplaceComputeEnvironment"] == {"Fn::If": ["OnFargate", True, False]}
+    resources = environment["ComputeResources"]
+    assert resources["UpdateToLatestImageVersion"]["Fn::If"][2] is True
+    assert resources["LaunchTemplate"]["Fn::If"][2]["Version"] == {
+        "Fn::GetAtt": ["LaunchTemplate", "LatestVersionNumber"]
+    }
+
+
+def test_workers_take_no_on_demand_capacity_unless_asked_to() -> None:
+    parameters = read_template()["Parameters"]
+    assert (parameters["ComputeType"]["Default"], parameters["OnDemandVCPUS"]["Default"]) == ("SPOT", 0)
+    on_demand = read_template()["Resources"]["ComputeEnvironmentOnDemand"]
+    assert on_demand["Condition"] == "OnDemandToo"
+    assert on_demand["Properties"]["ComputeResources"]["MaxvCpus"] == {"Ref": "OnDemandVCPUS"}
+
+
+def test_main_scripts_and_workers_share_no_capacity() -> None:
+    queues = of_type("AWS::Batch::JobQueue")
+    workers, main = (
+        find_references(queues[name]["ComputeEnvironmentOrder"])
+        for name in ("BatchProcessingJobQueue", "BatchProcessingJobQueueMain")
+    )
+    assert main == {"ComputeEnvironmentMain"}
+    assert not main & workers
+    kind = of_type("AWS::Batch::ComputeEnvironment")["ComputeEnvironmentMain"]["ComputeResources"]["Type"]
+    assert kind == {"Fn::If": ["OnFargate", "FARGATE", "EC2"]}
+
+
+def test_user_data_has_the_parts_that_batch_takes() -> None:
+    """Batch User Guide, "Launch template support": MIME multipart archive; ECS agent: draining is off by default."""
+    [machine] = of_type("AWS::EC2::LaunchTemplate").values()
+    message = email.message_from_string(machine["LaunchTemplateData"]["UserData"]["Fn::Base64"])
+    [part] = (part for part in message.walk() if not part.is_multipart())
+    assert part.get_content_type() == "text/x-shellscript"
+    assert "ECS_ENABLE_SPOT_INSTANCE_DRAINING=true >> /etc/ecs/ecs.config" in str(part.get_payload())
+
+
+@pytest.mark.parametrize(
+    "kind", ["AWS::Batch::JobQueue", "AWS::Batch::ComputeEnvironment", "AWS::EC2::Subnet", "AWS::ECR::Repository"]
+)
+def test_what_can_t_be_changed_follows_no_parameter_by_surprise(kind: str) -> None:
+    """A change of a create-only property makes CloudFormation put another resource in its place."""
+    schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", kind).schema
+    parameters = read_template()["Parameters"].keys()
+    found = {
+        (path.rpartition("/")[2], name)
+        for properties in of_type(kind).values()
+        for path in schema["createOnlyProperties"]
+        for name in find_references(properties.get(path.removeprefix("/properties/"), {})) & parameters
+    }
+    assert found <= {
+        ("JobQueueName", "ServiceName"),  # another name, another queue
+        ("RepositoryName", "EcrName"),  # told in docs/stack.md
+        ("AvailabilityZone", "AZ1"),  # refused by `stack modify`
+        ("AvailabilityZone", "AZ2"),
+        ("AvailabilityZone", "AZ3"),
+        ("VpcId", "VpcId"),
+        ("Tags", "VpcId"),  # another network, other machines
+    }

@@ -24,6 +24,8 @@ class ComputeEnvironment:
     instance_types: tuple[str, ...]
     """Types or families; none on Fargate."""
     subnets: tuple[str, ...]
+    desired_vcpus: int = 0
+    """Of the machines that Batch has now, or is starting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,4 +88,5 @@ def _environment(described: Mapping[str, Any]) -> ComputeEnvironment:
         max_vcpus=int(resources.get("maxvCpus", 0)),
         instance_types=tuple(resources.get("instanceTypes") or ()),
         subnets=tuple(resources.get("subnets") or ()),
+        desired_vcpus=int(resources.get("desiredvCpus") or 0),
     )

@@ -48,7 +48,7 @@ def describe(parser: ArgumentParser) -> None:
             command.add_argument("--main", action="store_true", help="it is a main script's, not the workers'")
         if name == "cost":
             command.add_argument("--workers", type=read.positive, metavar="N", help="default: the stack's most")
-        if name == "delete":
+        if name in {"modify", "delete"}:
             command.add_argument("--yes", action="store_true", help="do not ask")
 
 
@@ -65,7 +65,7 @@ def run(arguments: Namespace) -> None:
 
     from asyncbatch.deployment import Deployment  # noqa: PLC0415
 
-    settings = Settings.from_environment(stack=arguments.stackname, region=arguments.region)
+    settings = _read_settings(arguments)
 
     async def act() -> None:
         async with Deployment.open(settings) as deployment:
@@ -84,7 +84,14 @@ async def create(deployment: "Deployment", arguments: Namespace) -> None:
 
 
 async def modify(deployment: "Deployment", arguments: Namespace) -> None:
-    """Modify the stack."""
+    """Modify the stack, if that is really wanted while there are open runs: their workers may be ended."""
+    await deployment.to_modify()
+    runs = [] if arguments.yes else await _open_runs(_read_settings(arguments))
+    what = f"stack {deployment.stack} in {deployment.region}"
+    question = f"modify {what}, which may end the workers of its open runs ({len(runs)})?"
+    if runs and not await _agreed(question):
+        print("nothing is modified")
+        return
     seen = await deployment.events_so_far()
     if not await deployment.modify(wishes.read_from(arguments)):
         print(f"stack {deployment.stack} is as wished already")
@@ -106,7 +113,7 @@ async def delete(deployment: "Deployment", arguments: Namespace) -> None:
     from asyncbatch.sweep import Sweep  # noqa: PLC0415 - see `run`
 
     found = await deployment.to_delete()
-    settings = Settings.from_environment(stack=arguments.stackname, region=arguments.region)
+    settings = _read_settings(arguments)
     runs = await _open_runs(settings) if found.ready else []
     what = f"its images, its open runs ({len(runs)}), and all in {found.outputs.get('BatchBucket', 'no bucket')}"
     question = f"delete stack {deployment.stack} in {deployment.region}, with {what}?"
@@ -126,6 +133,10 @@ async def delete(deployment: "Deployment", arguments: Namespace) -> None:
         print(f"stack {deployment.stack} is gone")
 
 
+def _read_settings(arguments: Namespace) -> Settings:
+    return Settings.from_environment(stack=arguments.stackname, region=arguments.region)
+
+
 async def _open_runs(settings: Settings) -> list["RunFound"]:
     """Return the runs of which there is more than logs; that they can't be seen is no reason to keep a stack."""
     from asyncbatch.sweep import Sweep  # noqa: PLC0415 - see `run`
@@ -134,7 +145,7 @@ async def _open_runs(settings: Settings) -> list["RunFound"]:
         async with Sweep.open(settings) as sweep:
             return [run for run in await sweep.runs() if not run.gone]
     except AwsError as error:
-        print(f"the stack's runs can't be seen, so they are not ended: {error}", file=sys.stderr)
+        print(f"the stack's runs can't be seen, so that they are not considered: {error}", file=sys.stderr)
         return []
 
 
@@ -143,7 +154,7 @@ async def _agreed(question: str) -> bool:
     from anyio import to_thread  # noqa: PLC0415 - see `run`
 
     if not sys.stdin.isatty():
-        raise SettingsError("stack delete asks before it deletes, and there is no terminal: give it --yes")
+        raise SettingsError(f"there is no terminal to ask at ({question}): give it --yes")
     answer = await to_thread.run_sync(input, f"{question} [y/N] ")
     return answer.strip().lower() in {"y", "yes"}
 
@@ -199,6 +210,7 @@ async def costs(deployment: "Deployment", arguments: Namespace) -> None:
         workers=workers,
         vcpus=float(known["VCPUS"]),
         memory=int(known["MaxMemory"]),
+        disk=int(known["VolumeSize"]),
         compute=known["ComputeType"],
         architecture=known["Architecture"],
         region=deployment.region,
@@ -209,8 +221,13 @@ async def costs(deployment: "Deployment", arguments: Namespace) -> None:
     between = f"{least:.2f}" if least == most else f"{least:.2f} to {most:.2f}"
     print(f"  an hour of {workers} workers    {between} USD ({per_hour.worker:.4f} each on demand)")
     print(f"  1,000 tiles of 400 kB  {per_hour.tiles:.4f} USD, for their requests")
+    print(
+        f"  1 TB of results        {per_hour.transfer:.2f} USD, if main runs outside AWS; nothing in {deployment.region}"
+    )
     print("  nothing runs           0.00 USD, but for what lies in ECR, S3 and logs")
-    print(f"list prices of {per_hour.region}, as of {AS_OF}: the machines' share that workers ask for, without disks")
+    print(
+        f"list prices of {per_hour.region}, as of {AS_OF}: the part of machines that workers ask for, with disks and addresses"
+    )
     if per_hour.region != deployment.region:
         print(f"those of {deployment.region} are not in the table")
 

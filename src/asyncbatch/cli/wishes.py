@@ -17,9 +17,14 @@ def describe(parser: ArgumentParser) -> None:
         metavar="ZONE",
         help="availability zone, three times (default: the region's own)",
     )
-    parser.add_argument("--ecrname", metavar="NAME", help="name of the image repository (default: riosecr)")
+    parser.add_argument("--ecrname", metavar="NAME", help="name of the image repository (default: asyncbatch-STACK)")
     parser.add_argument("--vcpus", type=vcpus, metavar="N", help="vCPUs of a worker (default: 1)")
-    parser.add_argument("--mem", type=read.positive, metavar="MIB", help="memory of a worker in MiB (default: 4096)")
+    parser.add_argument(
+        "--mem",
+        type=read.positive,
+        metavar="MIB",
+        help="memory of a worker in MiB (default: 3600 for each vCPU, 4096 on Fargate)",
+    )
     parser.add_argument("--maxjobs", type=read.positive, metavar="N", help="workers at one time (default: 64)")
     parser.add_argument("--compute", choices=CHOICES["ComputeType"], help="what workers run on (default: SPOT)")
     parser.add_argument("--arch", choices=CHOICES["Architecture"], help="of the images (default: X86_64)")

@@ -98,7 +98,7 @@ class BatchLauncher:
         """Submit one job for `count` workers."""
         if self._most is not None and count > self._most:
             log.warning(
-                "%d workers are asked for, of which stack %s runs %d at one time, while others wait: "
+                "%d workers are asked for, and stack %s is made for %d at a time: the others may wait. "
                 "`asyncbatch stack modify --maxjobs %d` makes room for them",
                 count,
                 self._stack,
