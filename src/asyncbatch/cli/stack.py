@@ -221,13 +221,9 @@ async def costs(deployment: "Deployment", arguments: Namespace) -> None:
     between = f"{least:.2f}" if least == most else f"{least:.2f} to {most:.2f}"
     print(f"  an hour of {workers} workers    {between} USD ({per_hour.worker:.4f} each on demand)")
     print(f"  1,000 tiles of 400 kB  {per_hour.tiles:.4f} USD, for their requests")
-    print(
-        f"  1 TB of results        {per_hour.transfer:.2f} USD, if main runs outside AWS; nothing in {deployment.region}"
-    )
+    print(f"  1 TB of results        {per_hour.transfer:.2f} USD, if main runs outside AWS; nothing within the region")
     print("  nothing runs           0.00 USD, but for what lies in ECR, S3 and logs")
-    print(
-        f"list prices of {per_hour.region}, as of {AS_OF}: the part of machines that workers ask for, with disks and addresses"
-    )
+    print(f"list prices of {per_hour.region}, as of {AS_OF}: shares of machines, with disks and addresses")
     if per_hour.region != deployment.region:
         print(f"those of {deployment.region} are not in the table")
 
