@@ -201,11 +201,12 @@ class Flow:
         """Look after a tile whose future is done, from whatever thread: it may have been cancelled."""
         if future.cancelled():
             try:
-                self._loop.call_soon_threadsafe(self._drop_cancelled, index)
+                # A task, since anyio starts others from tasks only where sniffio is installed.
+                self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._drop_cancelled(index)))
             except RuntimeError:  # the run is over
                 log.debug("cancelled too late", extra={"action": "cancelled_too_late", "tile": index})
 
-    def _drop_cancelled(self, index: int) -> None:
+    async def _drop_cancelled(self, index: int) -> None:
         """Forget a cancelled tile, and withdraw its message."""
         ticket = self._tickets.get(index)
         if ticket is None or not ticket.future.cancelled():
