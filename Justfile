@@ -13,7 +13,7 @@ default:
 test *ARGS:
     pytest --cov --numprocesses 3 --dist worksteal "$@"
 
-newest_tests := "tests/unit tests/integration/test_executor.py tests/integration/test_modules.py tests/integration/test_scripts.py tests/integration/test_endpoint.py tests/integration/test_aws.py tests/integration/test_raster_apply.py"
+newest_tests := "tests/unit tests/integration/test_executor.py tests/integration/test_modules.py tests/integration/test_scripts.py tests/integration/test_endpoint.py tests/integration/test_aws.py"
 
 # Tests with the newest versions that pip installs, in an environment of its own; GDAL, bound to the system's, is .venv's.
 test-newest *ARGS:
