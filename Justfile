@@ -13,6 +13,16 @@ default:
 test *ARGS:
     pytest --cov --numprocesses 3 --dist loadfile "$@"
 
+newest_tests := "tests/unit tests/integration/test_executor.py tests/integration/test_modules.py tests/integration/test_scripts.py tests/integration/test_endpoint.py tests/integration/test_aws.py"
+
+# Tests with the newest versions that pip installs, in an environment of its own; GDAL, bound to the system's, is .venv's.
+test-newest *ARGS:
+    test -x .venv-newest/bin/python || python -m venv .venv-newest
+    .venv-newest/bin/python -m pip install --quiet --upgrade pip
+    .venv-newest/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable . --group dev
+    cp -r .venv/lib/python3*/site-packages/osgeo .venv/lib/python3*/site-packages/*gdal* .venv-newest/lib/python3*/site-packages/
+    .venv-newest/bin/python -m pytest --numprocesses 3 --dist worksteal {{ newest_tests }} "$@"
+
 # The tests against RIOS, with a Python that has it (https://www.rioshome.org) and asyncbatch and pytest.
 test-rios PYTHON *ARGS:
     shift && "{{ PYTHON }}" -m pytest --confcutdir tests/rios tests/rios "$@"

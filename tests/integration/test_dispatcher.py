@@ -1,5 +1,6 @@
 """The dispatcher, as asyncio users see it."""
 
+import asyncio
 from collections.abc import Iterator
 
 import anyio
@@ -54,6 +55,26 @@ async def test_a_local_dispatcher_needs_no_endpoint_and_leaves_no_process(
         assert await dispatcher.compute(difference, 5, 2) == 3
         assert team.workers()
     assert not processes(team.mark)
+
+
+def test_tiles_are_sent_and_cancelled_from_other_threads_where_sniffio_is_installed(
+    endpoint: Endpoint, gate: Gate
+) -> None:
+    """Sniffio, which many packages bring along, has anyio know tasks only by what `asyncio.run` tells it: nothing."""
+    pytest.importorskip("sniffio")
+
+    async def cancel_the_first_of_two() -> None:
+        async with Dispatcher(
+            workers=1, launcher="subprocess", settings=endpoint.settings(max_in_flight=1)
+        ) as dispatcher:
+            held = dispatcher.submit(gate, ("held",), {})
+            await anyio.to_thread.run_sync(eventually, lambda: gate.started("held"))
+            last = dispatcher.submit(difference, (5, 2), {})
+            await anyio.to_thread.run_sync(held.cancel)
+            gate.open()
+            assert await asyncio.wrap_future(last) == 3
+
+    asyncio.run(asyncio.wait_for(cancel_the_first_of_two(), 30))
 
 
 async def test_a_cancelled_wait_leaves_the_run_in_order(endpoint: Endpoint, gate: Gate) -> None:

@@ -66,6 +66,7 @@ class Flow:
         self._payload_bytes = Mean()
         self._result_bytes = Mean()
         self._loop = asyncio.get_running_loop()
+        self._cancelled: asyncio.Queue[int] = asyncio.Queue()
         self._run = run
         self._reconciler = Reconciler(quiet=run.settings.lease)
         self._ending = False
@@ -76,7 +77,13 @@ class Flow:
 
     def start(self) -> None:
         """Begin to send and receive."""
-        for task in (self._outbound.run, self._inbound.run, self._reconcile, self._withdrawals.run):
+        for task in (
+            self._outbound.run,
+            self._inbound.run,
+            self._reconcile,
+            self._withdrawals.run,
+            self._drop_all_cancelled,
+        ):
             self._group.start_soon(self.guarded, task)
 
     @property
@@ -201,9 +208,14 @@ class Flow:
         """Look after a tile whose future is done, from whatever thread: it may have been cancelled."""
         if future.cancelled():
             try:
-                self._loop.call_soon_threadsafe(self._drop_cancelled, index)
+                self._loop.call_soon_threadsafe(self._cancelled.put_nowait, index)
             except RuntimeError:  # the run is over
                 log.debug("cancelled too late", extra={"action": "cancelled_too_late", "tile": index})
+
+    async def _drop_all_cancelled(self) -> None:
+        """Look after cancelled tiles in a task: where sniffio is installed, callbacks can't start others."""
+        while True:
+            self._drop_cancelled(await self._cancelled.get())
 
     def _drop_cancelled(self, index: int) -> None:
         """Forget a cancelled tile, and withdraw its message."""

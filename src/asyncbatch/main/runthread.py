@@ -1,6 +1,7 @@
 """A run in a thread of its own, for callers that block: from its opening until nothing of it is left."""
 
 import asyncio
+import contextvars
 import os
 import signal
 import sys
@@ -60,6 +61,7 @@ class RunThread:
         self._arguments = (workers, launcher, settings, embedded)
         self._dispatcher: Dispatcher | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._context = contextvars.Context()
         self._stop: anyio.Event | None = None
 
     def open(self) -> None:
@@ -202,7 +204,7 @@ class RunThread:
         if self._loop is None:
             return False
         try:
-            self._loop.call_soon_threadsafe(function, *args)
+            self._loop.call_soon_threadsafe(function, *args, context=self._context)
         except RuntimeError:
             return False
         return True
@@ -239,6 +241,8 @@ class RunThread:
                 if embedded:
                     self.endpoint = await stack.enter_async_context(local_endpoint(settings))
                 # Not anyio's portal: there, each submission would wait for a turn of the loop.
+                # In the run's context: where sniffio is installed, anyio knows a callback's event loop by it.
+                self._context = contextvars.copy_context()
                 self._loop = asyncio.get_running_loop()
                 self._stop = anyio.Event()
                 self._dispatcher = await stack.enter_async_context(

@@ -68,5 +68,6 @@ def creation_type(dtype: np.dtype[Any], driver: Any) -> tuple[int, tuple[str, ..
 
 
 def _metadata(band: Any, item: str) -> str | None:  # noqa: ANN401 - as above
-    value: str | None = band.GetMetadataItem(item, "IMAGE_STRUCTURE")
+    # All of them, since from 3.7 on GDAL warns whoever asks for PIXELTYPE alone.
+    value: str | None = (band.GetMetadata("IMAGE_STRUCTURE") or {}).get(item)
     return value

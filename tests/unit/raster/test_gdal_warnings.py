@@ -40,6 +40,13 @@ def damaged(tmp_path: Path) -> Path:
     return path
 
 
+def test_nothing_is_shown_where_gdal_has_nothing_to_warn_of(
+    make: Make, scene: NDArray[Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    apply(same, {"image": make("in.tif", scene)}, {"result": tmp_path / "out.tif"})
+    assert capfd.readouterr().err == ""
+
+
 def test_warnings_in_reading_are_shown(damaged: Path, tmp_path: Path) -> None:
     with pytest.warns(GdalWarning, match="Corrupt JPEG data: premature end of data segment"):
         apply(same, {"image": damaged}, {"result": tmp_path / "out.tif"}, window=32)

@@ -1,0 +1,315 @@
+"""What the README and the pages of docs/ show is so: code runs, commands are understood, names and links are there."""
+
+import builtins
+import importlib
+import json
+import keyword
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import MISSING, fields
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from osgeo import gdal
+
+import asyncbatch
+from asyncbatch import Settings
+from asyncbatch.cli import entry
+from asyncbatch.cli.parsers import Parser
+from asyncbatch.settings import _VARIABLES
+from tests.acceptance.markdown import (
+    Block,
+    find_anchors,
+    find_blocks,
+    find_links,
+    find_missing_references,
+    find_spans,
+)
+
+PROJECT = Path(__file__).parents[2]
+README = PROJECT / "README.md"
+PAGES = [README, *sorted((PROJECT / "docs").glob("*.md"))]
+PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+BLOCKS = [block for page in PAGES for block in find_blocks(page)]
+PYTHON = [block for block in BLOCKS if block.language == "python"]
+COMMANDS = [(block.place, line) for block in BLOCKS if block.language == "sh" for line in block.commands()]
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def by_place(blocks: list[Block]) -> list[object]:
+    return [pytest.param(block, id=block.place) for block in blocks]
+
+
+# Links
+
+
+@every_page
+def test_links_lead_to_what_is_there(page: Path) -> None:
+    assert not find_missing_references(page)
+    broken = [target for target in find_links(page) if not leads_somewhere(target, page)]
+    assert broken == []
+
+
+def leads_somewhere(target: str, page: Path) -> bool:
+    """Return whether a link within the project has its file and heading; other sites are not asked."""
+    here = re.sub(
+        rf"^(https://raw\.githubusercontent\.com/\w+/\w+|{PYPROJECT['urls']['Repository']}/blob)/main/", "", target
+    )
+    if here.startswith("https://"):
+        return not here.startswith(f"{PYPROJECT['urls']['Repository']}/blob")
+    name, _, anchor = here.partition("#")
+    path = (PROJECT if here != target else page.parent) / name if name else page
+    return path.exists() and (not anchor or anchor in find_anchors(path))
+
+
+# Commands
+
+
+@cache
+def recipes() -> set[str]:
+    return set(re.findall(r"^([a-z][\w-]*)(?: [^:\n]*)?:(?!=)", (PROJECT / "Justfile").read_text(), re.MULTILINE))
+
+
+def split_command(line: str) -> tuple[dict[str, str], list[str]]:
+    """Return the variables that a line of the shell sets for its command, and the command's words."""
+    words = shlex.split(line, comments=True)
+    variables: dict[str, str] = {}
+    while words and (found := re.match(r"([A-Za-z]\w*)=", words[0])):
+        variables[found[1]] = words.pop(0)[found.end() :]
+    return variables, words
+
+
+def check_command(words: list[str]) -> None:
+    """Refuse a command that the project would not understand, and programs that this test knows nothing of."""
+    match words:
+        case ["asyncbatch", *arguments]:
+            entry.parser().parse_args(arguments)
+        case ["just" | "./dev", "deploy", *options]:
+            entry.parser().parse_args(["stack", "create", *options])
+        case ["just" | "./dev", recipe, *_]:
+            assert recipe in recipes()
+        case ["pip", "install", *packages]:
+            extras = {name for package in packages for name in re.findall(r"^asyncbatch\[(\w+)\]", package)}
+            assert extras <= PYPROJECT["optional-dependencies"].keys()
+        case ["sudo", program, *_] if "/" in program:
+            assert (PROJECT / program).is_file()
+        case ["export", *assignments]:
+            assert all(is_in_the_project(each.split("=")[0]) for each in assignments)
+        case ["sed", *_, file]:
+            assert (PROJECT / file).is_file()
+        case ["." | "python3" | "conda", *_] | ["sudo", "apt-get", *_] | []:
+            pass  # run by hand, and named so in the README
+        case _:
+            pytest.fail(f"this test does not know {words}")
+
+
+@pytest.mark.parametrize(("place", "line"), COMMANDS, ids=[f"{place} {line[:40]}" for place, line in COMMANDS])
+def test_commands_are_understood(place: str, line: str) -> None:
+    variables, words = split_command(line)
+    assert [name for name in variables if not is_in_the_project(name)] == [], place
+    check_command(words)
+
+
+def find_parser(words: list[str]) -> tuple[Parser, list[str]]:
+    """Return the parser of the command that words begin with, and the words after it."""
+    parser = entry.parser()
+    rest = [*words]
+    while rest and parser._subparsers is not None:  # noqa: SLF001 - argparse tells it no other way
+        [commands] = [action.choices for action in parser._subparsers._group_actions]  # noqa: SLF001 - as above
+        assert commands is not None
+        assert rest[0] in commands, f"no command {rest[0]!r}"
+        parser = dict(commands)[rest.pop(0)]
+    return parser, rest
+
+
+@every_page
+def test_commands_within_lines_are_understood(page: Path) -> None:
+    for span in find_spans(page):
+        program, *words = span.split() if not span.startswith("asyncbatch:") else [""]
+        if program == "asyncbatch" and words and not words[0].startswith("-"):
+            parser, rest = find_parser(words)
+            known = parser._option_string_actions  # noqa: SLF001 - as above
+            assert [word for word in rest if word.startswith("--") and word not in known] == [], span
+        elif program in {"./dev", "just"}:
+            check_command([program, *words])
+
+
+# Names
+
+FOREIGN = {
+    # of RIOS, its tests and its managers
+    *("CW_AWSBATCH", "CW_ECS", "CW_SUBPROC", "CW_THREADS", "WorkerExceptionError", "computeBarrierTimeout"),
+    *("computeBufferInsertTimeout", "computeBufferPopTimeout", "otherArgsList", "readBufferInsertTimeout"),
+    *("readBufferPopTimeout", "singleBlockComputeWorkers"),
+    # of AWS and of Unix
+    *("AWS_PROFILE", "TMPDIR"),
+    # what stands for the reader's own
+    *("ENDPOINT", "TREES"),
+}
+
+
+@cache
+def names_of_the_project() -> set[str]:
+    """Return every word of the code, and of the names of its files."""
+    kinds = {".py", ".yaml", ".json", ""}
+    inside = [PROJECT / name for name in ("src", "infra", "container", "benchmarks", "demo", ".ci")]
+    files = [
+        file for folder in inside for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts
+    ]
+    files += [PROJECT / "Justfile", PROJECT / "dev", PROJECT / "pyproject.toml"]
+    text = " ".join(f"{file} {file.read_text()}" for file in files if file.suffix in kinds or "Dockerfile" in file.name)
+    return set(re.findall(r"[A-Za-z_]\w*", text))
+
+
+def is_in_the_project(name: str) -> bool:
+    return name in names_of_the_project()
+
+
+def is_a_name(word: str) -> bool:
+    """Return whether a word is somebody's name for something: snake_case, CamelCase or in capitals."""
+    return word.isidentifier() and (word != word.lower() or "_" in word) and not keyword.iskeyword(word)
+
+
+@every_page
+def test_names_in_code_are_those_of_the_code(page: Path) -> None:
+    spans = [span for span in find_spans(page) if not span.endswith(".py")]
+    words = {word for span in spans for word in re.findall(r"[A-Za-z_]\w*", span) if is_a_name(word)}
+    known = names_of_the_project() | FOREIGN | set(dir(builtins))
+    assert sorted(words - known) == []
+
+
+@every_page
+def test_dotted_names_can_be_imported(page: Path) -> None:
+    dotted = {name for span in find_spans(page) for name in re.findall(r"^asyncbatch(?:\.\w+)+", span)}
+    assert [name for name in dotted if not can_be_imported(name)] == []
+
+
+def can_be_imported(dotted: str) -> bool:
+    if dotted.startswith("asyncbatch.rios."):  # RIOS may not be here
+        return is_in_the_project(dotted.rpartition(".")[2])
+    found: object = asyncbatch
+    for part in dotted.split(".")[1:]:
+        if not hasattr(found, part):
+            importlib.import_module(f"{getattr(found, '__name__', '')}.{part}")
+        found = getattr(found, part)
+    return True
+
+
+def read_table(page: Path, heading: str) -> Iterator[list[str]]:
+    """Yield the cells of each row of the table that begins with a heading."""
+    _, _, rest = page.read_text().partition(f"| {heading} |")
+    for line in rest.split("\n\n")[0].splitlines()[2:]:
+        yield [cell.strip().strip("`") for cell in line.strip("|").split("|")]
+
+
+def test_the_page_of_settings_has_them_all() -> None:
+    rows = {cells[0]: cells[1:] for cells in read_table(PROJECT / "docs" / "settings.md", "field")}
+    assert {name: cells[0] for name, cells in rows.items()} == _VARIABLES
+    plain = {each.name: each.default for each in fields(Settings) if each.default is not MISSING and each.default}
+    assert {name: rows[name][1] for name in plain} == {
+        name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in plain.items()
+    }
+
+
+def test_the_tests_that_promises_name_are_there() -> None:
+    named = re.findall(r"`([\w/]+/test_\w+\.py)`", (PROJECT / "docs" / "reliability.md").read_text())
+    assert named
+    assert [name for name in named if not (PROJECT / "tests" / name).is_file()] == []
+
+
+@pytest.mark.parametrize("block", by_place([block for block in BLOCKS if block.language == "dockerfile"]))
+def test_shown_dockerfiles_are_those_of_the_project(block: Block) -> None:
+    shipped = (PROJECT / "container" / "Dockerfile.main").read_text().splitlines()
+    entry_point, *lines = reversed(block.text.splitlines())
+    assert entry_point in shipped
+    assert [line for line in lines if line.split()[0] not in {each.split()[0] for each in shipped if each}] == []
+
+
+# Code that runs
+
+RUNS_A_POOL_IN_AWS = """
+import asyncbatch
+
+class OnThisMachine(asyncbatch.BatchExecutor):
+    def __init__(self, workers, **_):
+        super().__init__(min(workers, 2), launcher="subprocess", embedded=True)
+
+asyncbatch.BatchExecutor = OnThisMachine
+"""
+"""Runs before a block, so that one that asks AWS Batch for workers gets processes of this machine."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with what the README's code finds: its first file, and a raster of seven bands."""
+    folder = tmp_path_factory.mktemp("readme")
+    for block in PYTHON:
+        if name := re.match(r"# (\w+\.py)\n", block.text):
+            (folder / name[1]).write_text(block.text)
+    dataset = gdal.GetDriverByName("GTiff").Create(str(folder / "scene.tif"), 300, 280, 7, gdal.GDT_Byte)
+    dataset.WriteArray(np.random.default_rng(5).integers(1, 255, (7, 280, 300)).astype(np.uint8))
+    del dataset
+    return folder
+
+
+def run_in(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return subprocess.run(
+        command, cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
+    )
+
+
+def holds_ndvi(folder: Path) -> bool:
+    """Return whether the output is there; it must hold what the README's function makes of the raster."""
+    if not (folder / "ndvi.tif").exists():
+        return False
+    image, ndvi = (gdal.Open(str(folder / name)).ReadAsArray() for name in ("scene.tif", "ndvi.tif"))
+    red, near = image[2].astype("float32"), image[3].astype("float32")
+    np.testing.assert_allclose(ndvi, (near - red) / (near + red + 1e-6), rtol=1e-5)
+    return True
+
+
+@pytest.mark.parametrize("block", by_place([block for block in find_blocks(README) if block.language == "python"]))
+def test_the_readme_s_python_runs(block: Block, folder: Path) -> None:
+    (folder / "ndvi.tif").unlink(missing_ok=True)
+    (folder / "block.py").write_text(RUNS_A_POOL_IN_AWS + block.text)
+    done = run_in(folder, sys.executable, "block.py")
+    assert done.returncode == 0, done.stderr
+    assert holds_ndvi(folder) == ("ndvi.tif" in block.text)
+
+
+@pytest.mark.parametrize("block", by_place(PYTHON))
+def test_all_python_is_python(block: Block) -> None:
+    compile(block.text, block.place, "exec", dont_inherit=True)
+
+
+LOCAL = sorted(
+    {
+        line.partition("#")[0].strip()
+        for _, line in COMMANDS
+        if line.startswith("asyncbatch apply") and "--local" in line
+    }
+)
+
+
+@pytest.mark.parametrize("line", LOCAL)
+def test_commands_that_need_no_account_run(line: str, folder: Path) -> None:
+    (folder / "ndvi.tif").unlink(missing_ok=True)
+    done = run_in(folder, *shlex.split(line))
+    assert done.returncode == 0, done.stderr
+    assert holds_ndvi(folder)
+
+
+def test_the_policies_are_whole_after_the_shown_replacement() -> None:
+    [line] = [line for _, line in COMMANDS if line.startswith("sed ")]
+    done = run_in(PROJECT, *shlex.split(line))
+    assert json.loads(done.stdout)["Statement"]
+    assert re.findall(r"\b(ACCOUNT|REGION|STACK|BUCKET|stack-\w+)\b", done.stdout) == []
