@@ -150,7 +150,9 @@ FOREIGN = {
     *("computeBufferInsertTimeout", "computeBufferPopTimeout", "otherArgsList", "readBufferInsertTimeout"),
     *("readBufferPopTimeout", "singleBlockComputeWorkers"),
     # of AWS and of Unix
-    *("AWS_PROFILE", "TMPDIR"),
+    *("AWS_PROFILE", "AWSServiceRoleForAutoScaling", "Client", "InternalError", "TMPDIR"),
+    # of Dask
+    "map_blocks",
     # what stands for the reader's own
     *("ENDPOINT", "TREES"),
 }

@@ -123,7 +123,8 @@ class Bucket:
         place = bisect.bisect_left(self._keys, prefix)
         if after >= prefix:
             place = bisect.bisect_right(self._keys, after)
-            if delimiter and after.endswith(delimiter):
+            common, found, rest = after.removeprefix(prefix).partition(delimiter or "/")
+            if delimiter and found and not rest:  # `after` is a common prefix, and no key that ends like one
                 place = self._skip(after, place)
         while place < len(self._keys) and self._keys[place].startswith(prefix):
             if len(keys) + len(prefixes) == most:

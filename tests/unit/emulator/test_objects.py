@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from asyncbatch.emulator import objects
@@ -41,6 +41,7 @@ def test_an_object_is_put_only_where_none_is(bucket: Bucket) -> None:
     assert code_of(lambda: bucket.put(1, "k" * 1025, b"")) == "KeyTooLongError"
 
 
+@example(keys={"/", "/a"}, gone=set(), prefix="/", delimiter="/", most=1)
 @given(
     keys=st.sets(st.text("ab/", min_size=1, max_size=6), max_size=12),
     gone=st.sets(st.text("ab/", min_size=1, max_size=6), max_size=4),

@@ -35,13 +35,13 @@ class JobManager:
 
 
 class Pool(ThreadPoolExecutor):
-    """Computes programs in threads, after the way through bytes that they take to a worker."""
+    """Computes programs in a thread, after the way through bytes that they take to a worker."""
 
     outputs: dict[str, str] = {}  # noqa: RUF012 - as a stack without outputs has it
     window = 8
 
     def __init__(self, choice: "Choice") -> None:
-        super().__init__(max_workers=4)
+        super().__init__(max_workers=1)  # as a slot: one tile at a time, with what it keeps from tile to tile
         self.choice = choice
         self.sent: list[str] = []
         self.states: list[ProcessState] = []
