@@ -48,7 +48,7 @@ def test_a_greeting_that_comes_twice_counts_once() -> None:
 
 def test_a_worker_that_ended_has_no_slots() -> None:
     found = crew(up=["a", "b"], slots=4)
-    found.missing(states(alive=["a"], dead=["b"]), 1001.0)
+    found.missing(states(alive=["a"], dead=["b"]), 1001.0, backlog=1000)
     assert (found.up, found.slots) == (1, 4)
 
 
@@ -67,7 +67,7 @@ def test_a_greeting_that_comes_after_the_goodbye_gives_no_slots() -> None:
 
 def test_a_greeting_that_comes_after_the_end_gives_no_slots() -> None:
     found = crew()
-    found.missing(states(dead="a"), 1001.0)
+    found.missing(states(dead="a"), 1001.0, backlog=1000)
     found.hello(hello("a", slots=4))
     assert (found.came_up, found.up, found.slots) == (True, 0, 0)
 
@@ -83,13 +83,13 @@ def test_a_worker_that_refuses_ends_the_run() -> None:
     ("alive", "dead", "missing"), [("abc", "", 0), ("ab", "c", 1), ("", "abc", 3), ("ade", "bc", 0)]
 )
 def test_as_many_are_missing_as_have_ended_and_not_been_replaced(alive: str, dead: str, missing: int) -> None:
-    assert crew(wanted=3, up=["a"]).missing(states(alive=alive, dead=dead), 1001.0) == missing
+    assert crew(wanted=3, up=["a"]).missing(states(alive=alive, dead=dead), 1001.0, backlog=1000) == missing
 
 
 def test_the_missing_are_told_until_they_are_replaced() -> None:
     found = crew(wanted=2, up=["a", "b"])
-    assert [found.missing(states(alive="a", dead="b"), now) for now in (1001.0, 1002.0)] == [1, 1]
-    assert found.missing(states(alive="ac", dead="b"), 1003.0) == 0
+    assert [found.missing(states(alive="a", dead="b"), now, backlog=1000) for now in (1001.0, 1002.0)] == [1, 1]
+    assert found.missing(states(alive="ac", dead="b"), 1003.0, backlog=1000) == 0
 
 
 @pytest.mark.parametrize("goodbye_first", [True, False])
@@ -99,14 +99,16 @@ def test_workers_that_leave_by_themselves_are_replaced_and_no_loss(*, goodbye_fi
         ended = [str(worker) for worker in range(place + 1)]
         if goodbye_first:
             found.goodbye(goodbye(str(place)))
-        assert found.missing(states(dead=ended), 1001.0) == 1
+        assert found.missing(states(dead=ended), 1001.0, backlog=1000) == 1
         found.goodbye(goodbye(str(place)))
 
 
 def losses(found: Crew, count: int, *, start: int = 0) -> None:
     """Lose workers one after another, each replaced by the next."""
     for place in range(start, start + count):
-        found.missing(states(alive=[str(place + 1)], dead=[str(worker) for worker in range(place + 1)]), 1001.0)
+        found.missing(
+            states(alive=[str(place + 1)], dead=[str(worker) for worker in range(place + 1)]), 1001.0, backlog=1000
+        )
 
 
 @pytest.mark.parametrize(("wanted", "limit"), [(1, 8), (2, 11), (10, 35)])
@@ -129,81 +131,81 @@ def test_a_tile_done_makes_up_for_all_losses() -> None:
 def test_a_loss_counts_once_however_often_it_is_seen() -> None:
     found = crew(1, up=["0"])
     for _ in range(100):
-        assert found.missing(states(alive="1", dead="0"), 1001.0) == 0
+        assert found.missing(states(alive="1", dead="0"), 1001.0, backlog=1000) == 0
 
 
 def test_nobody_is_replaced_before_one_came_up() -> None:
-    assert crew(wanted=3).missing(states(alive="a", dead="bc"), 1001.0) == 0
+    assert crew(wanted=3).missing(states(alive="a", dead="bc"), 1001.0, backlog=1000) == 0
 
 
 def test_workers_have_the_start_timeout_to_come_up() -> None:
     found = crew(wanted=2)
-    assert found.missing(states(alive="ab"), 1060.0) == 0
+    assert found.missing(states(alive="ab"), 1060.0, backlog=1000) == 0
     with pytest.raises(WorkersNotStarted, match=r"^no worker came up within 60 s: worker a is running; worker b"):
-        found.missing(states(alive="ab", detail="is running"), 1060.5)
+        found.missing(states(alive="ab", detail="is running"), 1060.5, backlog=1000)
 
 
 def test_workers_that_can_never_start_end_the_run_at_once_and_others_beside_them_do_not() -> None:
     found = crew(wanted=2)
     blocked = WorkerState(worker="a", alive=True, blocked=True, detail="waits: no such role")
-    assert found.missing([blocked, WorkerState(worker="b", alive=True)], 1001.0) == 0
-    assert found.missing([blocked, blocked], 1002.0) == 0
+    assert found.missing([blocked, WorkerState(worker="b", alive=True)], 1001.0, backlog=1000) == 0
+    assert found.missing([blocked, blocked], 1002.0, backlog=1000) == 0
     with pytest.raises(WorkersNotStarted, match="no worker came up: worker a waits: no such role"):
-        found.missing([blocked, blocked], 1004.5)
-    assert crew(wanted=2, up=["b"]).missing([blocked, WorkerState(worker="b", alive=True)], 1009.0) == 0
+        found.missing([blocked, blocked], 1004.5, backlog=1000)
+    assert crew(wanted=2, up=["b"]).missing([blocked, WorkerState(worker="b", alive=True)], 1009.0, backlog=1000) == 0
 
 
 def test_the_start_timeout_holds_before_anything_was_launched() -> None:
     found = crew()
-    assert found.missing([], 1059.0) == 0
+    assert found.missing([], 1059.0, backlog=1000) == 0
     with pytest.raises(WorkersNotStarted, match=r"within 60 s: none was launched$"):
-        found.missing([], 1061.0)
+        found.missing([], 1061.0, backlog=1000)
 
 
 def test_the_advice_ends_the_message_whatever_kept_workers_from_coming_up() -> None:
     found = Crew(wanted=1, start_timeout=60.0, started=1000.0, advice="; read the manual")
     with pytest.raises(WorkersNotStarted, match=r"; read the manual$"):
-        found.missing([], 1061.0)
+        found.missing([], 1061.0, backlog=1000)
     with pytest.raises(WorkersNotStarted, match=r"; read the manual$"):
         found.note_failure(found.starts, OSError("no"), 1061.0)
     found = Crew(wanted=1, start_timeout=60.0, started=1000.0, advice="; read the manual")
-    assert found.missing(states(dead="a"), 1001.0) == 0
+    assert found.missing(states(dead="a"), 1001.0, backlog=1000) == 0
     with pytest.raises(WorkersNotStarted, match=r"; read the manual$"):
-        found.missing(states(dead="a"), 1001.1 + HEARING)
+        found.missing(states(dead="a"), 1001.1 + HEARING, backlog=1000)
 
 
 def test_one_worker_up_ends_the_start_timeout() -> None:
-    assert crew(up=["a"]).missing(states(alive="ab"), 9999.0) == 0
+    assert crew(up=["a"]).missing(states(alive="ab"), 9999.0, backlog=1000) == 0
 
 
 def test_when_all_have_ended_their_last_words_are_waited_for() -> None:
     found = crew()
     ended = states(dead="ab", detail="exited with status 1")
-    assert found.missing(ended, 1010.0) == 0
-    assert found.missing(ended, 1010.0 + HEARING) == 0
+    assert found.missing(ended, 1010.0, backlog=1000) == 0
+    assert found.missing(ended, 1010.0 + HEARING, backlog=1000) == 0
     with pytest.raises(WorkersNotStarted, match=r"^no worker came up: worker a exited with status 1; worker b exited"):
-        found.missing(ended, 1010.1 + HEARING)
+        found.missing(ended, 1010.1 + HEARING, backlog=1000)
 
 
 def test_the_wait_for_last_words_starts_anew_with_another_worker() -> None:
     found = crew()
-    assert found.missing(states(dead="a"), 1010.0) == 0
-    assert found.missing(states(dead="a", alive="b"), 1015.0) == 0
-    assert found.missing(states(dead="ab"), 1020.0) == 0
+    assert found.missing(states(dead="a"), 1010.0, backlog=1000) == 0
+    assert found.missing(states(dead="a", alive="b"), 1015.0, backlog=1000) == 0
+    assert found.missing(states(dead="ab"), 1020.0, backlog=1000) == 0
     with pytest.raises(WorkersNotStarted):
-        found.missing(states(dead="ab"), 1020.1 + HEARING)
+        found.missing(states(dead="ab"), 1020.1 + HEARING, backlog=1000)
 
 
 def test_a_greeting_among_the_last_words_counts() -> None:
     found = crew(wanted=2)
-    assert found.missing(states(dead="ab"), 1010.0) == 0
+    assert found.missing(states(dead="ab"), 1010.0, backlog=1000) == 0
     found.hello(hello("a"))
-    assert found.missing(states(dead="ab"), 1020.0) == 2
+    assert found.missing(states(dead="ab"), 1020.0, backlog=1000) == 2
 
 
 def test_of_many_workers_three_are_shown_the_dead_first() -> None:
     with pytest.raises(WorkersNotStarted, match=r"s: worker d; worker e; worker a; and 2 more$"):
-        crew(5).missing(states(alive="abc", dead="de"), 1061.0)
+        crew(5).missing(states(alive="abc", dead="de"), 1061.0, backlog=1000)
 
 
 @pytest.mark.parametrize(
@@ -228,9 +230,21 @@ def test_once_one_is_up_the_missing_are_counted_from_those_alive() -> None:
     crew.hello(hello("0"))
     assert crew.resize(6) == 0
     alive = [WorkerState(worker=str(worker), alive=True) for worker in range(2)]
-    assert crew.missing(alive, 1.0) == 4
+    assert crew.missing(alive, 1.0, backlog=1000) == 4
     crew.resize(1)
-    assert crew.missing(alive, 2.0) < 1
+    assert crew.missing(alive, 2.0, backlog=1000) < 1
+
+
+@pytest.mark.parametrize(("slots", "started"), [(1, 97), (4, 97)])
+def test_idle_workers_that_leave_are_replaced_only_for_tiles_that_come(slots: int, started: int) -> None:
+    names = [str(worker) for worker in range(100)]
+    found = crew(wanted=100, up=names, slots=slots)
+    for name in names[3:]:
+        found.goodbye(goodbye(name))
+    left = states(alive=names[:3], dead=names[3:])
+    starts = sum(max(0, found.missing(left, 1300.0 + 5 * look, backlog=3)) for look in range(1000))
+    assert starts == 0  # each of 97 workers anew, at each look, before
+    assert found.missing(left, 9000.0, backlog=1000 * slots) == started
 
 
 DENIED = AccessDenied("SubmitJob: not permitted")
@@ -284,7 +298,7 @@ def test_a_foreign_error_of_a_launcher_is_the_cause_of_ours() -> None:
 
 def test_a_launcher_that_keeps_failing_when_no_worker_is_left_ends_the_run() -> None:
     found = crew(up=["a"])
-    assert found.missing(states(dead="a"), 1001.0) == 2
+    assert found.missing(states(dead="a"), 1001.0, backlog=1000) == 2
     for _ in range(2):
         found.note_failure(found.starts, DENIED, 1001.0)
     with pytest.raises(WorkersLost) as raised:
@@ -294,7 +308,7 @@ def test_a_launcher_that_keeps_failing_when_no_worker_is_left_ends_the_run() -> 
 
 def test_blocked_workers_are_not_coming() -> None:
     found = crew()
-    found.missing([WorkerState(worker="a", alive=True, blocked=True)], 1001.0)
+    found.missing([WorkerState(worker="a", alive=True, blocked=True)], 1001.0, backlog=1000)
     for _ in range(2):
         found.note_failure(found.starts, DENIED, 1001.0)
     with pytest.raises(AccessDenied):
@@ -304,13 +318,13 @@ def test_blocked_workers_are_not_coming() -> None:
 def test_workers_that_could_not_be_started_are_missing_before_one_came_up() -> None:
     found = crew(wanted=3)
     found.note_failure(found.starts, DENIED, 1001.0)
-    assert found.missing(states(alive="a"), 1001.0) == 2
+    assert found.missing(states(alive="a"), 1001.0, backlog=1000) == 2
     found.note_started(2)
-    assert found.missing(states(alive="a"), 1002.0) == 0
+    assert found.missing(states(alive="a"), 1002.0, backlog=1000) == 0
 
 
 def test_a_look_that_succeeds_makes_up_for_those_that_failed() -> None:
     found = crew(up=["a"])
     found.note_failure(found.looks, DENIED, 1001.0)
-    found.missing(states(alive="a"), 1002.0)
+    found.missing(states(alive="a"), 1002.0, backlog=1000)
     assert (found.looks.failures, found.looks.due) == (0, 0.0)

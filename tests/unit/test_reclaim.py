@@ -5,7 +5,7 @@ import anyio
 import pytest
 
 from asyncbatch.errors import EndpointUnreachable
-from asyncbatch.worker.reclaim import watch
+from asyncbatch.worker.reclaim import is_announced, watch
 
 pytestmark = pytest.mark.anyio
 
@@ -34,3 +34,8 @@ async def test_a_notice_terminates_this_process() -> None:
 async def test_where_nobody_answers_it_gives_up() -> None:
     with anyio.fail_after(5):
         await watch(answers("", "no", "", "", ""), interval=0)  # type: ignore[arg-type]  # a coroutine function
+
+
+@pytest.mark.parametrize(("answer", "announced"), [("yes", True), ("no", False), ("", False)])
+async def test_a_machine_is_asked_once_before_a_worker_begins(answer: str, *, announced: bool) -> None:
+    assert await is_announced(answers(answer)) is announced  # type: ignore[arg-type]  # a coroutine function

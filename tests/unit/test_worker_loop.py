@@ -190,3 +190,13 @@ async def test_a_worker_that_is_cancelled_leaves_although_polls_are_shielded() -
             group.start_soon(worker.run)
             await queues.polled.wait()
             group.cancel_scope.cancel()
+
+
+async def test_a_worker_on_a_machine_that_is_about_to_go_takes_no_tile() -> None:
+    queues = Queues([message(0)])
+    with anyio.fail_after(10):
+        assert await start(queues, {}).run(stop=Stop.TERMINATED) is Stop.TERMINATED
+    assert not queues.polled.is_set()
+    goodbye = unseal(queues.said[-1], run="run", direction="result", key=b"key")
+    assert isinstance(goodbye, Goodbye)
+    assert goodbye.reason == "terminated"

@@ -188,8 +188,10 @@ class Crew:
         """Note that a tile got done."""
         self._losses = 0
 
-    def missing(self, states: Sequence[WorkerState], now: float) -> int:
+    def missing(self, states: Sequence[WorkerState], now: float, *, backlog: int) -> int:
         """Return how many workers to start in place of those that have ended, or that a launcher failed to start.
+
+        Workers that leave since nothing is left for them are not replaced: there are no more than there are tiles for.
 
         Parameters
         ----------
@@ -197,6 +199,8 @@ class Crew:
             All workers that were ever launched.
         now : float
             In seconds.
+        backlog : int
+            Tiles submitted and not done.
 
         Raises
         ------
@@ -218,7 +222,8 @@ class Crew:
             return max(0, self.wanted - len(states)) if self.starts.failures else 0
         if self._losses > _SPARE + _SPARE_PER_WORKER * self.wanted:
             raise WorkersLost(f"{self._losses} workers were lost and no tile got done in between: {_ends(states)}")
-        return self.wanted - alive
+        slots = max(self._up.values(), default=1)
+        return min(self.wanted, ceil(backlog / slots)) - alive
 
     def _check_start(self, states: Sequence[WorkerState], now: float) -> None:
         error: RunError | None = None

@@ -299,7 +299,7 @@ class Dispatcher:
         except Exception as error:  # noqa: BLE001 - a launcher may be the user's, and raise anything
             self._note_failure(crew.looks, error)
             return
-        missing = crew.missing(states, anyio.current_time())
+        missing = crew.missing(states, anyio.current_time(), backlog=self._backlog)
         if missing > 0 and (self._flow.busy or not crew.came_up) and crew.starts.due <= anyio.current_time():
             came_up = crew.came_up
             if await self._start(missing) and came_up:
@@ -331,10 +331,14 @@ class Dispatcher:
         most = self._run.outputs.max_jobs or _MOST
         if self._wanted_launcher == "subprocess":
             most = min(most, os.cpu_count() or 1)
-        backlog = self._flow.ledger.under_way + self._flow.ledger.waiting
         if not self._crew.wanted:  # the time that workers have to come up starts with the first that are asked for
             self._crew.started = anyio.current_time()
-        return self._crew.resize(workers_for(backlog, slots=slots, most=most))
+        return self._crew.resize(workers_for(self._backlog, slots=slots, most=most))
+
+    @property
+    def _backlog(self) -> int:
+        """Tiles submitted and not done."""
+        return self._flow.ledger.under_way + self._flow.ledger.waiting
 
     async def _end(self) -> None:
         """Stop the workers: idle ones leave by themselves, others are ended."""

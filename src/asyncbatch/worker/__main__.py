@@ -83,20 +83,25 @@ async def _work(environment: WorkerEnvironment) -> int:
             worker = await _worker(environment, manifest, session, objects, sender, Path(folder))
             async with worker.tiles.slots.running():
                 await sender.send(manifest.result_queue, [greeting])
-                async with _watched_machine(environment.metadata_url):
-                    stop = await worker.run()
+                async with _watched_machine(environment.metadata_url) as leaving:
+                    # Batch may start a worker on a machine that is about to go: it must take no tile there.
+                    stop = await worker.run(stop=Stop.TERMINATED if leaving else None)
     return {Stop.TERMINATED: _TERMINATED, Stop.BROKEN: _BROKEN}.get(stop, 0)
 
 
 @asynccontextmanager
-async def _watched_machine(metadata_url: str) -> AsyncIterator[None]:
-    """Terminate this process within the block when its machine is to be taken back."""
+async def _watched_machine(metadata_url: str) -> AsyncIterator[bool]:
+    """Yield whether this machine is about to be taken back; terminate this process when it is within the block."""
     if not metadata_url:
-        yield
+        yield False
         return
     async with aiohttp.ClientSession() as http, anyio.create_task_group() as group:
-        group.start_soon(reclaim.watch, MachineMetadata.over(http, metadata_url).taken_back)
-        yield
+        machine = MachineMetadata.over(http, metadata_url)
+        if await reclaim.is_announced(machine.taken_back):
+            yield True
+            return
+        group.start_soon(reclaim.watch, machine.taken_back)
+        yield False
         group.cancel_scope.cancel()
 
 

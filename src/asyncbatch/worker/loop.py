@@ -73,8 +73,15 @@ class Worker:
         self._stop: Stop | None = None
         self._last_used = anyio.current_time()
 
-    async def run(self) -> Stop:
-        """Work until stopped, and return why."""
+    async def run(self, *, stop: Stop | None = None) -> Stop:
+        """Work until stopped, and return why.
+
+        Parameters
+        ----------
+        stop : Stop, optional
+            Why to leave at once, before any tile is received.
+        """
+        self._stop = stop
         async with anyio.create_task_group() as background:
             for task in (
                 self._deliveries.run,

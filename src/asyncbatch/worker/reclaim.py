@@ -20,6 +20,14 @@ _TRIES: Final = 3
 """Failures in a row after which there is taken to be no metadata service."""
 
 
+async def is_announced(taken_back: Callable[[], Awaitable[bool]]) -> bool:
+    """Return whether this machine is already known to be taken back; False where nobody can tell."""
+    try:
+        return await taken_back()
+    except AwsError:
+        return False
+
+
 async def watch(taken_back: Callable[[], Awaitable[bool]], *, interval: float = _INTERVAL) -> None:
     """Terminate this process, as Batch would, when its machine is to be taken back; return where nobody can tell."""
     failures = 0
