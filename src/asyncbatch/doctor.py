@@ -7,11 +7,13 @@ from datetime import datetime
 from importlib.metadata import distributions
 from typing import Final
 
+import anyio
+
 from asyncbatch.aws.accounts import Account
 from asyncbatch.aws.jobs import Jobs
 from asyncbatch.aws.objects import Objects
 from asyncbatch.aws.protocols import JobDefinition
-from asyncbatch.aws.queues import Queues, on_endpoint
+from asyncbatch.aws.queues import NEW, SETTLING, Queues, on_endpoint
 from asyncbatch.aws.repositories import Repositories, named_by
 from asyncbatch.aws.session import AwsSession, open_session
 from asyncbatch.aws.stacks import StackOutputs, Stacks, StackState
@@ -99,7 +101,7 @@ class Doctor:
 
     async def _queues(self, session: AwsSession, outputs: Mapping[str, str]) -> Finding:
         try:
-            queues = await Queues.open(session)
+            queues = await Queues.open(session, new_for=NEW)
             if self.settings.queues == "stack":
                 subject = "the stack's queues"
                 await queues.check(on_endpoint(outputs["BatchInQueue"], self.settings.endpoint_url))
@@ -107,6 +109,8 @@ class Doctor:
             subject = "queues of a run"
             queue = await queues.create(f"asyncbatch-doctor-{secrets.token_hex(4)}", lease=30, tags={})
             try:
+                if self.settings.endpoint_url is None:
+                    await anyio.sleep(SETTLING)
                 await queues.send(queue, ["doctor"])
                 await queues.receive(queue, most=1, wait=2, lease=30)
             finally:

@@ -120,7 +120,7 @@ class JobLogs:
         status, waiting = "", anyio.current_time()
         read: dict[str, str] = {}
         while True:
-            [now] = await self._jobs.describe(job, 1)
+            [now] = await self._jobs.describe([job])
             if now.status != status:
                 status, waiting = now.status, anyio.current_time()
                 tell(f"job {job} is {status} {now.reason}".rstrip())

@@ -11,7 +11,7 @@ from asyncbatch.aws.protocols import Received
 from asyncbatch.aws.queues import Queues, on_endpoint
 from asyncbatch.aws.session import AwsSession, open_session
 from asyncbatch.aws.stacks import Stacks
-from asyncbatch.errors import AwsError, BlobCorrupt, BlobMissing, QueueGone, StackNotFound
+from asyncbatch.errors import AwsBusy, AwsError, BlobCorrupt, BlobMissing, QueueGone, StackNotFound
 from tests.integration.endpoint import Endpoint
 from tests.integration.proxy import Damage, Proxy
 
@@ -172,6 +172,13 @@ async def test_a_queue_is_dropped_once_and_for_all(queues: Queues, queue: str) -
         await queues.send(queue, ["tile"])
     with pytest.raises(QueueGone):
         await receive(queues, queue)
+
+
+async def test_a_new_queue_that_is_not_there_yet_is_asked_again(session: AwsSession, queue: str) -> None:
+    new = await Queues.open(session, new_for=60.0)
+    await new.drop(queue)
+    with pytest.raises(AwsBusy):
+        await receive(new, queue)
 
 
 async def test_queues_are_found_through_the_endpoint_whatever_host_their_url_names(

@@ -10,7 +10,7 @@ import boto3
 import pytest
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
-from asyncbatch.aws.jobs import Jobs
+from asyncbatch.aws.jobs import Jobs, name_members
 from asyncbatch.aws.protocols import JobDefinition
 from asyncbatch.aws.session import open_session
 from asyncbatch.errors import AwsError, StackNotFound
@@ -125,7 +125,7 @@ async def test_each_child_of_an_array_is_a_worker(launcher: BatchLauncher) -> No
 
 async def test_an_array_of_more_than_a_request_holds_is_described(jobs: Jobs) -> None:
     job = await jobs.submit(name="many", queue="queue", definition="worker", size=120, environment={}, tags={})
-    described = await jobs.describe(job, 120)
+    described = await jobs.describe(name_members(job, 120))
     assert {found.id for found in described} == {f"{job}:{place}" for place in range(120)}
     assert {found.status for found in described} == {"SUCCEEDED"}
 

@@ -21,6 +21,7 @@ class Batch:
 
     def __init__(self) -> None:
         self.jobs: list[Job] = []
+        self.described: list[list[str]] = []
         self.asked = 0
         self.verdict = ""
 
@@ -44,9 +45,10 @@ class Batch:
         assert tags["asyncbatch:run"] == "r1"
         return "array"
 
-    async def describe(self, job: str, size: int) -> list[Job]:
-        assert (job, size) == ("array", 2)
-        return self.jobs
+    async def describe(self, ids: Sequence[str]) -> list[Job]:
+        assert set(ids) <= {"array:0", "array:1"}
+        self.described.append(list(ids))
+        return [job for job in self.jobs if job.id in ids]
 
     async def terminate(self, job: str, reason: str) -> None:
         raise AssertionError(f"no test here ends {job}: {reason}")
@@ -75,7 +77,9 @@ def states(*states: str, reason: str = "") -> list[Job]:
     ]
 
 
-async def started(batch: Batch, long_wait: float, soon: float = 0.0, most: int | None = None) -> BatchLauncher:
+async def started(
+    batch: Batch, long_wait: float, soon: float = 0.0, most: int | None = None, count: int = 2
+) -> BatchLauncher:
     launcher = BatchLauncher(
         batch,
         batch,
@@ -89,7 +93,7 @@ async def started(batch: Batch, long_wait: float, soon: float = 0.0, most: int |
         long_wait=long_wait,
     )
     async with anyio.create_task_group() as group:
-        await launcher.start(ASSIGNMENT, 2, group)
+        await launcher.start(ASSIGNMENT, count, group)
     return launcher
 
 
@@ -149,8 +153,35 @@ async def test_that_the_stack_does_not_run_as_many_at_one_time_is_told(
     with caplog.at_level(logging.WARNING, logger="asyncbatch"):
         await started(Batch(), long_wait=0.0, most=most)
     assert len(caplog.records) == warnings
-    for record in caplog.records:
-        assert record.getMessage() == (
-            "2 workers are asked for, of which stack RIOS runs 1 at one time, while others wait: "
-            "`asyncbatch stack modify --maxjobs 2` makes room for them"
-        )
+    assert all(record.action == "workers_exceed_stack" for record in caplog.records)  # type: ignore[attr-defined]
+
+
+async def test_children_that_batch_does_not_list_yet_are_alive() -> None:
+    batch = Batch()
+    launcher = await started(batch, long_wait=60.0)
+    assert [state.alive for state in await launcher.states()] == [True, True]
+    batch.jobs = states("RUNNING")
+    assert [(state.worker, state.alive) for state in await launcher.states()] == [("array:0", True), ("array:1", True)]
+
+
+async def test_jobs_that_have_ended_are_not_asked_for_again() -> None:
+    batch = Batch()
+    launcher = await started(batch, long_wait=60.0)
+    batch.jobs = states("SUCCEEDED", "RUNNING")
+    first = await launcher.states()
+    batch.jobs = states("RUNNING", "RUNNING")[1:]  # Batch forgets jobs after a week
+    assert await launcher.states() == first
+    assert batch.described == [["array:0", "array:1"], ["array:1"]]
+
+
+async def test_more_workers_than_an_array_holds_are_several_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = Batch()
+    sizes: list[int] = []
+
+    async def submit(*, size: int, **_others: object) -> str:
+        sizes.append(size)
+        return f"array{len(sizes)}"
+
+    monkeypatch.setattr(batch, "submit", submit)
+    await started(batch, long_wait=60.0, count=20_001)
+    assert sizes == [10_000, 10_000, 1]

@@ -54,6 +54,7 @@ _CODES: Final[dict[str, type[errors.AwsError]]] = {
     "InternalError": errors.AwsBusy,
     "InternalFailure": errors.AwsBusy,
     "RequestTimeout": errors.AwsBusy,
+    "RequestTimeTooSkewed": errors.AwsBusy,  # a laptop that wakes up sets its clock soon
     "RequestTimeoutException": errors.AwsBusy,
     "PriorRequestNotComplete": errors.AwsBusy,
     "BandwidthLimitExceeded": errors.AwsBusy,

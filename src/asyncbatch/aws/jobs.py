@@ -20,6 +20,11 @@ ENDED: Final = frozenset({"SUCCEEDED", "FAILED"})
 _DESCRIBE_LIMIT: Final = 100
 
 
+def name_members(job: str, size: int) -> list[str]:
+    """Return the ids of a job's members: of each child, if it is an array of more than one."""
+    return [f"{job}:{place}" for place in range(size)] if size > 1 else [job]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaggedJob:
     """A job, and whose it is."""
@@ -75,16 +80,15 @@ class Jobs:
             answer = await self._client.submit_job(**wanted)
         return str(answer["jobId"])
 
-    async def describe(self, job: str, size: int) -> list[Job]:
-        """Return the state of a job: of each child, if it is an array of more than one."""
-        ids = [f"{job}:{place}" for place in range(size)] if size > 1 else [job]
+    async def describe(self, ids: Sequence[str]) -> list[Job]:
+        """Return the states of jobs; children of a new array are not listed yet."""
         return [_job(described) for described in await self._described(ids)]
 
     async def members(self, job: str) -> list[Job]:
         """Return a job by its id; of an array, its children."""
         found = await self._describe_some([job])
         size = int(found[0].get("arrayProperties", {}).get("size", 1)) if found else 0
-        return await self.describe(job, size) if found else []
+        return await self.describe(name_members(job, size)) if found else []
 
     async def named(self, queue: str, name: str) -> list[str]:
         """Return the ids of a queue's jobs of a name, the oldest first; of arrays, their own.

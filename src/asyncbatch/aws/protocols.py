@@ -126,7 +126,7 @@ class RunJobs(Protocol):
     ) -> str:
         """Submit one job, an array of `size` if that is more than one, and return its id."""
 
-    async def describe(self, job: str, size: int) -> list[Job]:
+    async def describe(self, ids: Sequence[str]) -> list[Job]:
         """Return the state of a job: of each child, if it is an array of more than one."""
 
     async def terminate(self, job: str, reason: str) -> None:

@@ -1,10 +1,13 @@
 """SQS queues and their messages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Any, Final, Self
 from urllib.parse import urlsplit, urlunsplit
+
+import anyio
 
 from asyncbatch.aws.errors import by_code, translated
 from asyncbatch.aws.protocols import Received
@@ -15,7 +18,15 @@ from asyncbatch.errors import AwsBusy, HandleStale, QueueGone
 LONGEST_POLL: Final = 20.0
 """Seconds that SQS lets a receive wait."""
 
-_RETENTION: Final = 4 * 24 * 3600
+NEW: Final = 60.0
+"""Seconds for which SQS may say that a queue is not there, on one connection or another, after it was created."""
+
+SETTLING: Final = 1.0
+"""Seconds after its creation from which a queue may be used:
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_CreateQueue.html"""
+
+_RETENTION: Final = 14 * 24 * 3600
+"""Seconds that messages are kept, the most there is: SQS counts from the sending, also while a worker has them."""
 
 
 def on_endpoint(queue: str, endpoint_url: str | None) -> str:
@@ -31,13 +42,38 @@ class Queues:
     """Queues, by URL, through one client."""
 
     endpoint_url: str | None
+    new_until: float = 0.0
+    """Until when, by the event loop's clock, a queue that SQS does not know may be too new."""
     _client: Any = field(repr=False)
 
     @classmethod
-    async def open(cls, session: AwsSession, *, connections: int = 10, longest_wait: float = 0.0) -> Self:
-        """Return queues over a client of their own; `longest_wait` (seconds) is for one that polls."""
+    async def open(
+        cls, session: AwsSession, *, connections: int = 10, longest_wait: float = 0.0, new_for: float = 0.0
+    ) -> Self:
+        """Return queues over a client of their own.
+
+        Parameters
+        ----------
+        connections : int
+            Requests under way at one time.
+        longest_wait : float
+            Seconds, for one that polls.
+        new_for : float
+            Seconds for which its queues count as new.
+        """
         client = await session.client("sqs", connections=connections, longest_wait=longest_wait)
-        return cls(endpoint_url=session.endpoint_url, _client=client)
+        return cls(endpoint_url=session.endpoint_url, new_until=anyio.current_time() + new_for, _client=client)
+
+    @contextmanager
+    def _translated(self, action: str) -> Iterator[None]:
+        """Translate errors; that a new queue is not there is one that passes."""
+        try:
+            with translated(action):
+                yield
+        except QueueGone as error:
+            if anyio.current_time() < self.new_until:
+                raise AwsBusy(f"{error}; it is new") from error
+            raise
 
     async def create(self, name: str, *, lease: float, tags: Mapping[str, str]) -> str:
         """Create a queue and return its URL."""
@@ -106,7 +142,7 @@ class Queues:
         async def call() -> None:
             entries = [{"Id": str(place), "MessageBody": text} for place, text in left.items()]
             action = f"sqs:SendMessage {queue} ({len(entries)} messages)"
-            with translated(action):
+            with self._translated(action):
                 answer = await self._client.send_message_batch(QueueUrl=queue, Entries=entries)
             for success in answer.get("Successful", []):
                 left.pop(int(success["Id"]))
@@ -119,7 +155,7 @@ class Queues:
 
         Not repeated here: a loop that receives asks again anyway.
         """
-        with translated(f"sqs:ReceiveMessage {queue}"):
+        with self._translated(f"sqs:ReceiveMessage {queue}"):
             answer = await self._client.receive_message(
                 QueueUrl=queue,
                 MaxNumberOfMessages=most,
@@ -145,7 +181,7 @@ class Queues:
         action = f"sqs:ChangeMessageVisibility {queue} ({len(entries)} messages)"
 
         async def call() -> list[str]:
-            with translated(action):
+            with self._translated(action):
                 answer = await self._client.change_message_visibility_batch(QueueUrl=queue, Entries=entries)
             return _stale(answer, handles, action)
 
@@ -157,7 +193,7 @@ class Queues:
         action = f"sqs:DeleteMessage {queue} ({len(entries)} messages)"
 
         async def call() -> None:
-            with translated(action):
+            with self._translated(action):
                 answer = await self._client.delete_message_batch(QueueUrl=queue, Entries=entries)
             _stale(answer, handles, action)
 

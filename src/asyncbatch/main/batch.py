@@ -7,7 +7,7 @@ from typing import Final
 import anyio
 from anyio.abc import TaskGroup
 
-from asyncbatch.aws.jobs import ENDED
+from asyncbatch.aws.jobs import ARRAY_LIMIT, ENDED, name_members
 from asyncbatch.aws.protocols import ExplainWaiting, Job, RunJobs, TailLogs
 from asyncbatch.capacity import LONG_WAIT
 from asyncbatch.main.crew import WorkerState
@@ -82,6 +82,9 @@ class BatchLauncher:
         self._soon = soon
         self._long_wait = long_wait
         self._arrays: dict[str, int] = {}
+        self._open: list[str] = []
+        """Ids of the jobs that may not have ended: of arrays, their children's."""
+        self._ended: dict[str, WorkerState] = {}
         self._last_lines: dict[str, str] = {}
         self._runnable: dict[str, float] = {}
         """When each waiting job was first seen to wait."""
@@ -106,6 +109,11 @@ class BatchLauncher:
                 count,
                 extra={"action": "workers_exceed_stack"},
             )
+        for place in range(0, count, ARRAY_LIMIT):
+            await self._submit(assignment, min(ARRAY_LIMIT, count - place))
+
+    async def _submit(self, assignment: Assignment, count: int) -> None:
+        """Submit one job for as many workers as it can have."""
         job = await self._jobs.submit(
             name=job_name(assignment.run),
             queue=self._queue,
@@ -115,20 +123,34 @@ class BatchLauncher:
             tags={**self._tags, "asyncbatch:run": assignment.run},
         )
         self._arrays[job] = count
+        self._open += name_members(job, count)
 
     async def states(self) -> Sequence[WorkerState]:
-        """Return the state of every job ever submitted."""
-        jobs = [job for array, size in self._arrays.items() for job in await self._jobs.describe(array, size)]
-        await self._explain_waiting(jobs)
-        return [
-            WorkerState(
-                worker=batch_worker(job.id),
-                alive=job.status not in ENDED,
-                blocked=job.status == "RUNNABLE" and bool(self._blocked),
-                detail=await self._detail(job),
-            )
-            for job in jobs
-        ]
+        """Return the state of every job ever submitted.
+
+        Those that have ended are not asked for again. Batch lists the children of a new array some time after it took
+        the array: until then they are taken to be alive, or others would be started in their place.
+        """
+        asked = list(self._open)  # more may be submitted meanwhile
+        jobs = {job.id: job for job in await self._jobs.describe(asked)} if asked else {}
+        await self._explain_waiting(list(jobs.values()))
+        current = [await self._state(job, jobs.get(job)) for job in asked]
+        for job, state in zip(asked, current, strict=True):
+            if not state.alive:
+                self._ended[job] = state
+                self._open.remove(job)
+        return [*self._ended.values(), *(state for state in current if state.alive)]
+
+    async def _state(self, name: str, job: Job | None) -> WorkerState:
+        """Return the state of the worker that is a job, which Batch may not list yet."""
+        if job is None:
+            return WorkerState(worker=batch_worker(name), alive=True, detail=f"is job {name}, not listed yet")
+        return WorkerState(
+            worker=batch_worker(name),
+            alive=job.status not in ENDED,
+            blocked=job.status == "RUNNABLE" and bool(self._blocked),
+            detail=await self._detail(job),
+        )
 
     async def stop(self) -> None:
         """Terminate all jobs."""

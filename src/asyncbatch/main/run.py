@@ -12,7 +12,7 @@ from typing import Final
 import anyio
 
 from asyncbatch.aws.objects import Objects
-from asyncbatch.aws.queues import Queues, on_endpoint
+from asyncbatch.aws.queues import NEW, SETTLING, Queues, on_endpoint
 from asyncbatch.aws.session import AwsSession
 from asyncbatch.aws.stacks import StackOutputs, Stacks
 from asyncbatch.errors import AwsError
@@ -143,7 +143,8 @@ async def open_run(settings: Settings, session: AwsSession, *, on_batch: bool, c
     bucket = outputs.need("BatchBucket", "to hold the tiles")
     run = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
     objects = await Objects.open(session, bucket, connections=32)
-    sender = await Queues.open(session, connections=32)
+    sender = await Queues.open(session, connections=32, new_for=NEW)
+    usable = anyio.current_time()
     async with AsyncExitStack() as footing:
         if settings.queues == "stack":
             task_queue, result_queue = (
@@ -155,6 +156,7 @@ async def open_run(settings: Settings, session: AwsSession, *, on_batch: bool, c
                 await footing.enter_async_context(_queue(sender, f"asyncbatch-{run}-{end}", settings, run, cleanup))
                 for end in ("task", "result")
             ]
+            usable = anyio.current_time() + SETTLING
         manifest = Manifest(
             run=run,
             task_queue=task_queue,
@@ -168,6 +170,9 @@ async def open_run(settings: Settings, session: AwsSession, *, on_batch: bool, c
         )
         await footing.enter_async_context(_prefix(objects, manifest, cleanup))
         log.info("run opened", extra={"action": "run_opened", "run": run, "bucket": bucket})
+        receiver = await Queues.open(session, longest_wait=RESULT_POLL, new_for=NEW)
+        if settings.endpoint_url is None:
+            await anyio.sleep(usable - anyio.current_time())
         yield Run(
             settings=settings,
             outputs=outputs,
@@ -175,7 +180,7 @@ async def open_run(settings: Settings, session: AwsSession, *, on_batch: bool, c
             assignment=Assignment(run=run, bucket=bucket, region=settings.region, endpoint_url=settings.endpoint_url),
             objects=objects,
             sender=sender,
-            receiver=await Queues.open(session, longest_wait=RESULT_POLL),
+            receiver=receiver,
         )
 
 
