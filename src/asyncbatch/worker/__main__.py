@@ -29,6 +29,7 @@ from asyncbatch.worker.counts import Counts
 from asyncbatch.worker.environment import WorkerEnvironment
 from asyncbatch.worker.loop import Stop, Worker
 from asyncbatch.worker.programs import Programs
+from asyncbatch.worker.shares import choose_variables, read_memory_limit
 from asyncbatch.worker.slots import Slots
 from asyncbatch.worker.tiles import Tiles
 
@@ -46,6 +47,8 @@ def main() -> None:
         environment = WorkerEnvironment.read()
         if environment.log_stream:
             os.dup2(sys.stdout.fileno(), sys.stderr.fileno())  # one pipe into the log keeps all lines in their order
+            # Slots inherit them. Not on main's own machine, where a pool's process has what any process has.
+            os.environ.update(choose_variables(os.environ, slots=environment.slots, memory=read_memory_limit()))
         logs.configure(os.environ.get("ASYNCBATCH_LOG", "INFO" if environment.log_stream else "WARNING"))
         try:
             status = anyio.run(_work, environment)
