@@ -49,6 +49,10 @@ format:
 demo *ARGS:
     python demo/landsat.py "$@"
 
+# Prove on an AWS account what emulators can not, by docs/first-hour.md; it creates a stack and deletes it.
+prove-on-aws *ARGS: _engine
+    python demo/prove_on_aws.py "$@"
+
 # One comparison: `./dev bench NAME [ARGUMENTS]`.
 bench NAME *ARGS:
     name=$1 && shift && python "benchmarks/$name.py" "$@"
