@@ -79,7 +79,9 @@ def test_rioxarray_computes_on_workers(pool: BatchExecutor, tmp_path: Path) -> N
     rioxarray = pytest.importorskip("rioxarray")
     rasterio = pytest.importorskip("rasterio")
     image, path = np.arange(90_000, dtype=np.float32).reshape(300, 300), tmp_path / "image.tif"
-    with rasterio.open(path, "w", driver="GTiff", width=300, height=300, count=1, dtype="float32") as file:
+    place = rasterio.Affine(10, 0, 500_000, 0, -10, 6_000_000)
+    shape = {"width": 300, "height": 300, "count": 1, "dtype": "float32"}
+    with rasterio.open(path, "w", driver="GTiff", transform=place, **shape) as file:
         file.write(image, 1)
     with dask.config.set(scheduler=pool):
         squares = (rioxarray.open_rasterio(path, chunks={"x": 100, "y": 100}) ** 2).compute()
