@@ -74,6 +74,7 @@ def test_joblib_without_a_pool_is_refused() -> None:
         joblib.parallel_config(backend="asyncbatch")
 
 
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # of affine, at its use by rasterio
 def test_rioxarray_computes_on_workers(pool: BatchExecutor, tmp_path: Path) -> None:
     """Not installed by default; its GDAL comes along with rasterio."""
     rioxarray = pytest.importorskip("rioxarray")
