@@ -17,7 +17,7 @@ from asyncbatch.aws.session import AwsSession
 from asyncbatch.aws.stacks import StackOutputs, Stacks
 from asyncbatch.errors import AwsError
 from asyncbatch.main.launchers import Assignment
-from asyncbatch.manifest import Manifest, alive_key, manifest_key, run_prefix
+from asyncbatch.manifest import KEY_SIZE, Manifest, alive_key, manifest_key, run_prefix
 from asyncbatch.pages import page
 from asyncbatch.settings import Settings
 from asyncbatch.versions import versions_here
@@ -159,7 +159,8 @@ async def open_run(settings: Settings, session: AwsSession, *, on_batch: bool, c
             run=run,
             task_queue=task_queue,
             result_queue=result_queue,
-            key=secrets.token_bytes(32),
+            token=secrets.token_bytes(KEY_SIZE),
+            salt=secrets.token_bytes(KEY_SIZE),
             versions=versions_here(),
             lease=settings.lease,
             run_lease=settings.run_lease,
@@ -172,7 +173,13 @@ async def open_run(settings: Settings, session: AwsSession, *, on_batch: bool, c
             settings=settings,
             outputs=outputs,
             manifest=manifest,
-            assignment=Assignment(run=run, bucket=bucket, region=settings.region, endpoint_url=settings.endpoint_url),
+            assignment=Assignment(
+                run=run,
+                token=manifest.token,
+                bucket=bucket,
+                region=settings.region,
+                endpoint_url=settings.endpoint_url,
+            ),
             objects=objects,
             sender=sender,
             receiver=await Queues.open(session, longest_wait=RESULT_POLL),
