@@ -2,6 +2,7 @@
 
 import getpass
 import logging
+import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -36,6 +37,11 @@ _CLEANUP_TIMEOUT: Final = 30.0
 
 _HASTY_TIMEOUT: Final = 1.0
 """The same once the user has asked for the second time to stop."""
+
+_NO_TAG: Final = re.compile(r"[^\w .:/=+@-]", re.ASCII)
+"""What not every service takes in a tag's value: the backslash of a domain's user, for one."""
+
+_TAG_LIMIT: Final = 256
 
 _CLASSIC_LEASE: Final = 900.0
 """Seconds that a tile may take, its wait in a worker included, where no lease can be renewed."""
@@ -223,8 +229,9 @@ async def _prefix(objects: Objects, manifest: Manifest, cleanup: Cleanup) -> Asy
 
 
 def user() -> str:
-    """Return who runs this: a tag of what is made."""
+    """Return who runs this, as the value of a tag may have it: a tag of what is made."""
     try:
-        return getpass.getuser()
+        name = getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
-        return "unknown"
+        name = ""
+    return _NO_TAG.sub("_", name)[:_TAG_LIMIT] or "unknown"
