@@ -1,24 +1,31 @@
 """What a worker must know of its run, and where things lie in the bucket.
 
-Only the run's id travels in a worker's environment. The manifest, which holds the run's key, lies in the bucket,
-so that reading it takes the right to read the bucket: neither a job's description nor the queues reveal the key.
+The run's key has two halves. One, the token, travels in a worker's environment, beside the run's id. The other, the
+salt, lies in the bucket, in the manifest, which is sealed with the token. So workers of another run, which may read all
+manifests of the stack, lack the token, and whoever may only describe jobs lacks the salt. Neither can make a manifest.
 """
 
 import dataclasses
+import hashlib
+import hmac
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from asyncbatch.errors import MessageError
 from asyncbatch.fields import Attempt, Seconds, VersionError, build, quote
-from asyncbatch.messages import VERSION
+from asyncbatch.messages import VERSION, SealError
 
 JOB_PREFIX: Final = "asyncbatch-"
 """What the names of all jobs start with."""
 
 KEY_SIZE: Final = 32
-"""Bytes of a run's key."""
+"""Bytes of a run's key, and of each of its halves."""
+
+KEY_VARIABLE: Final = "ASYNCBATCH_KEY"
+"""Names the token in a worker's environment."""
 
 _KEY: Final = re.compile(rf"[0-9a-f]{{{2 * KEY_SIZE}}}")
 
@@ -33,7 +40,10 @@ class Manifest:
     run: str
     task_queue: str
     result_queue: str
-    key: bytes = field(repr=False)
+    token: bytes = field(repr=False)
+    """The half of the key that travels in a worker's environment."""
+    salt: bytes = field(repr=False)
+    """The half that lies in the bucket."""
     versions: dict[str, str]
     """Main's."""
     lease: Seconds
@@ -41,39 +51,100 @@ class Manifest:
     idle_timeout: Seconds
     max_attempts: Attempt
 
+    @property
+    def key(self) -> bytes:
+        """The key that seals the run's messages."""
+        return hmac.digest(self.token, b"key\n" + self.salt, hashlib.sha256)
+
     def to_json(self) -> bytes:
         """Return the manifest as it lies in the bucket."""
-        values = dataclasses.asdict(self) | {"key": self.key.hex(), "version": VERSION}
-        return json.dumps(values).encode()
+        values = dataclasses.asdict(self) | {"salt": self.salt.hex(), "version": VERSION}
+        del values["token"]
+        return json.dumps(values | {"seal": _seal(values, self.token)}).encode()
 
     @classmethod
-    def from_json(cls, text: bytes) -> Self:
+    def from_json(cls, text: bytes, *, token: str) -> Self:
         """Return the manifest that lies in the bucket.
+
+        Parameters
+        ----------
+        text : bytes
+            What lies there.
+        token : str
+            The half of the run's key that a worker's environment has, in hexadecimal digits.
 
         Raises
         ------
         VersionError
             If it is one of another version.
+        SealError
+            If it is not sealed with the token.
         MessageError
-            If it is not a manifest, and as the root of the other.
+            If it is not a manifest, and as the root of the others.
         """
-        try:
-            values = json.loads(text)
-            version = values.pop("version")
-        except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
-            # Its text is not shown: the key may be in it.
-            raise MessageError(f"not a run's manifest: {len(text)} bytes") from error
-        if version != VERSION:
-            raise VersionError(
-                f"the run's manifest is of version {quote(version)}; this worker speaks version {VERSION}"
+        values = _read(text)
+        half = _open_half(token)
+        if half is None:
+            raise SealError(
+                f"{KEY_VARIABLE} is not set, or not to {2 * KEY_SIZE} hexadecimal digits: "
+                "set it to what main sets for the workers of this run"
             )
-        return build(cls, values | {"key": _open_key(values.get("key"))})
+        seal = str(values.pop("seal", None))
+        if not hmac.compare_digest(seal.encode(errors="replace"), _seal(values, half).encode()):
+            raise SealError(
+                f"the manifest is not sealed with this worker's {KEY_VARIABLE}: "
+                "that is another run's, or the manifest in the bucket was replaced"
+            )
+        del values["version"]
+        salt = _open_half(values.get("salt"))
+        if salt is None:
+            raise VersionError(f"the salt in the manifest is not {KEY_SIZE} bytes; main and worker differ in version")
+        return build(cls, values | {"token": half, "salt": salt})
 
 
-def _open_key(described: object) -> bytes:
-    """Return the run's key, which a manifest has in hexadecimal digits."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RunLease:
+    run_lease: Seconds
+
+
+def read_run_lease(text: bytes) -> float:
+    """Return the run lease that a manifest names, in seconds, without knowing its run's key.
+
+    Raises
+    ------
+    VersionError
+        If it is one of another version.
+    MessageError
+        If it is not a manifest, and as the root of the other.
+    """
+    return build(_RunLease, {"run_lease": _read(text).get("run_lease")}).run_lease
+
+
+def _read(text: bytes) -> dict[str, Any]:
+    """Return the values of a manifest of this version, of which nothing is verified."""
+    try:
+        values = json.loads(text)
+        version = values["version"]
+        json.dumps(values)  # too deep for what verifies it
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        # Its text is not shown: half of the key may be in it.
+        raise MessageError(f"not a run's manifest: {len(text)} bytes") from error
+    if version != VERSION:
+        raise VersionError(f"the run's manifest is of version {quote(version)}; this worker speaks version {VERSION}")
+    found: dict[str, Any] = values
+    return found
+
+
+def _seal(values: Mapping[str, Any], token: bytes) -> str:
+    """Return what only who knows the token can make of a manifest's values."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hmac.new(token, b"manifest\n" + text.encode(), hashlib.sha256).hexdigest()
+
+
+def _open_half(described: object) -> bytes | None:
+    """Return half of a key, which is written in hexadecimal digits; None if it is not."""
     if not isinstance(described, str) or not _KEY.fullmatch(described):
-        raise VersionError(f"the key in the run's manifest is not {KEY_SIZE} bytes; main and worker differ in version")
+        return None
     return bytes.fromhex(described)
 
 

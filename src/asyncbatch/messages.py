@@ -22,7 +22,7 @@ from typing import Any, Final, Literal, get_args
 from asyncbatch.errors import MessageError
 from asyncbatch.fields import Attempt, Count, Seconds, VersionError, build, quote
 
-VERSION: Final = 2
+VERSION: Final = 3
 
 MESSAGE_LIMIT: Final = 1_048_576
 """Bytes that SQS allows for a message, and for a batch of up to ten together."""

@@ -13,7 +13,7 @@ from asyncbatch.aws.queues import Queues
 from asyncbatch.aws.session import open_session
 from asyncbatch.aws.stacks import StackOutputs, Stacks
 from asyncbatch.errors import AsyncBatchError
-from asyncbatch.manifest import JOB_PREFIX, Manifest, alive_key, manifest_key, run_prefix
+from asyncbatch.manifest import JOB_PREFIX, alive_key, manifest_key, read_run_lease, run_prefix
 from asyncbatch.settings import Settings
 
 _OPENING: Final = 600.0
@@ -128,7 +128,7 @@ class Sweep:
         if objects:
             sign = await self._objects.age(alive_key(run))
             with suppress(AsyncBatchError):  # no manifest, or one of another version
-                run_lease = Manifest.from_json(await self._objects.get(manifest_key(run))).run_lease
+                run_lease = read_run_lease(await self._objects.get(manifest_key(run)))
         return RunFound(
             run=run,
             age=age_of(run, time.time()),

@@ -14,6 +14,7 @@ import boto3
 from asyncbatch import Settings
 from asyncbatch.aws.session import Credentials
 from asyncbatch.local import LocalEndpoint
+from asyncbatch.main.launchers import Assignment
 from asyncbatch.manifest import Manifest, manifest_key
 from asyncbatch.template import template
 
@@ -64,11 +65,10 @@ class Endpoint:
         """Return the ids of the runs that are open."""
         return {key.split("/")[1] for key in self.keys()}
 
-    def manifest(self) -> Manifest:
-        """Return the manifest of the one run that is open."""
-        (run,) = self.runs()
-        found = self.s3.get_object(Bucket=self.bucket, Key=manifest_key(run))["Body"].read()
-        return Manifest.from_json(found)
+    def manifest(self, assignment: Assignment) -> Manifest:
+        """Return the manifest of a run that is open, as a worker with that assignment reads it."""
+        found = self.s3.get_object(Bucket=self.bucket, Key=manifest_key(assignment.run))["Body"].read()
+        return Manifest.from_json(found, token=assignment.token.hex())
 
     def leftovers(self, run: str = "") -> list[str]:
         """Return whatever there is of runs, or of one."""

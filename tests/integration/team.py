@@ -4,15 +4,19 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-from asyncbatch.main.launchers import SubprocessLauncher, WorkerOutput
+from anyio.abc import TaskGroup
+
+from asyncbatch.main.crew import WorkerState
+from asyncbatch.main.launchers import Assignment, SubprocessLauncher, WorkerOutput
 from tests import watchdog
 from tests.integration.endpoint import Endpoint
+from tests.integration.eventually import eventually
 
 MARK: Final = "ASYNCBATCH_TEST_MARK"
 """Variable in the environment of all that a test starts, down to the slots' processes."""
@@ -31,6 +35,46 @@ def processes(mark: str, module: str = "") -> list[int]:
     return sorted(found)
 
 
+class KeepingLauncher(SubprocessLauncher):
+    """Starts workers, and keeps what it was given for them."""
+
+    assignment: Assignment
+
+    async def start(self, assignment: Assignment, count: int, group: TaskGroup) -> None:
+        """Start `count` more processes."""
+        self.assignment = assignment
+        await super().start(assignment, count, group)
+
+
+class Nobody:
+    """Starts no workers: the test does, with what this was given for them."""
+
+    start_timeout = interval = 60.0
+
+    def __init__(self) -> None:
+        self.assignment: Assignment | None = None
+
+    def assigned(self) -> dict[str, str]:
+        """Return a worker's environment."""
+        assignment: Assignment = eventually(lambda: self.assignment)
+        return assignment.environment()
+
+    async def slots(self) -> int:
+        """Return one."""
+        return 1
+
+    async def start(self, assignment: Assignment, count: int, group: TaskGroup) -> None:  # noqa: ARG002 - as the protocol has it
+        """Keep what workers are to be given."""
+        self.assignment = assignment
+
+    async def states(self) -> Sequence[WorkerState]:
+        """Return nothing."""
+        return []
+
+    async def stop(self) -> None:
+        """Do nothing."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Team:
     """The processes that a test's pool starts, to be found and to be killed."""
@@ -38,10 +82,10 @@ class Team:
     mark: str = field(default_factory=lambda: uuid4().hex)
     output: list[WorkerOutput] = field(default_factory=list)
 
-    def launcher(self, **options: Any) -> SubprocessLauncher:  # noqa: ANN401 - of several kinds
+    def launcher(self, **options: Any) -> KeepingLauncher:  # noqa: ANN401 - of several kinds
         """Return a launcher whose processes bear the mark."""
         variables = {MARK: self.mark, **options.pop("environment", {})}
-        return SubprocessLauncher(environment=variables, on_output=self.output.append, **options)
+        return KeepingLauncher(environment=variables, on_output=self.output.append, **options)
 
     def workers(self) -> list[int]:
         """Return the ids of the worker processes."""
@@ -52,13 +96,12 @@ class Team:
         return processes(self.mark, "asyncbatch.worker.child")
 
     @contextlib.contextmanager
-    def worker(self, endpoint: Endpoint, run: str) -> Iterator[subprocess.Popen[bytes]]:
-        """Start a worker of a run by hand, as Batch would: without a lifeline to main."""
+    def worker(self, endpoint: Endpoint, assigned: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+        """Start a worker of a run by hand, as Batch would: with what main assigned, and without a lifeline to main."""
         variables = {
             **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
-            "ASYNCBATCH_RUN": run,
+            **assigned,
             "ASYNCBATCH_WORKER": "by-hand",
-            "RIOSBucket": endpoint.bucket,
             MARK: self.mark,
             **watchdog.variables(),
             **endpoint.variables(),

@@ -1,12 +1,13 @@
 """Whatever ends main, and however: nothing of its run is left."""
 
+import json
 import os
 import signal
+from pathlib import Path
 from typing import Final
 
 import pytest
 
-from asyncbatch.manifest import manifest_key, run_prefix
 from tests.integration.conftest import Script
 from tests.integration.endpoint import Endpoint
 from tests.integration.eventually import eventually
@@ -176,15 +177,19 @@ def test_no_temporary_file_is_left_whoever_is_killed(
 
 @pytest.mark.usefixtures("swept")
 def test_a_worker_without_a_lifeline_leaves_after_the_runs_lease(
-    endpoint: Endpoint, team: Team, gate: Gate, script: Script
+    endpoint: Endpoint, team: Team, gate: Gate, script: Script, tmp_path: Path
 ) -> None:
     main = script(
         HEAD
         + """
+import json
+
 class Nobody:
     start_timeout = interval = 60.0
     async def slots(self): return 1
-    async def start(self, assignment, count, group): pass
+    async def start(self, assignment, count, group):
+        (here / "part").write_text(json.dumps(assignment.environment()))
+        (here / "part").rename(here / "assigned")
     async def states(self): return []
     async def stop(self): pass
 
@@ -192,9 +197,8 @@ settings = Settings.from_environment(run_lease=3)
 with BatchExecutor(1, launcher=Nobody(), settings=settings) as pool: list(pool.map(hold, range(6)))
 """
     )
-    run = eventually(endpoint.runs).pop()
-    eventually(lambda: manifest_key(run) in endpoint.keys(run_prefix(run)))
-    with team.worker(endpoint, run) as worker:
+    eventually((tmp_path / "assigned").exists)
+    with team.worker(endpoint, json.loads((tmp_path / "assigned").read_text())) as worker:
         eventually(gate.started)
         main.kill()
         assert worker.wait() == 0

@@ -1,4 +1,4 @@
-"""AWS Batch as the emulator has it: one job for all workers, with ids in its environment and nothing else."""
+"""AWS Batch as the emulator has it: one job for all workers, with ids and half of the key in its environment."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -20,7 +20,7 @@ from asyncbatch.main.launchers import Assignment
 pytestmark = pytest.mark.anyio
 
 REGION = "ap-southeast-2"
-ASSIGNMENT = Assignment(run="20260101-000000-abcd", bucket="bucket", region=REGION, endpoint_url=None)
+ASSIGNMENT = Assignment(run="20260101-000000-abcd", token=bytes(32), bucket="bucket", region=REGION, endpoint_url=None)
 
 
 class Silent:
@@ -95,6 +95,7 @@ async def test_workers_are_one_array_job(launcher: BatchLauncher, batch: Any) ->
         "asyncbatch:user": "me",
     }
     assert environment(described) == {
+        "ASYNCBATCH_KEY": bytes(32).hex(),
         "ASYNCBATCH_RUN": "20260101-000000-abcd",
         "ASYNCBATCH_SLOTS": "4",
         "RIOSBucket": "bucket",

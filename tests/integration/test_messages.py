@@ -61,10 +61,11 @@ def count_refused(caplog: pytest.LogCaptureFixture) -> int:
 def test_messages_that_are_not_the_runs_are_refused(
     endpoint: Endpoint, team: Team, gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with BatchExecutor(1, launcher=team.launcher(), settings=endpoint.settings(lease=300.0)) as pool:
-        manifest = endpoint.manifest()
+    launcher = team.launcher()
+    with BatchExecutor(1, launcher=launcher, settings=endpoint.settings(lease=300.0)) as pool:
         first = pool.submit(gate, 0)
         eventually(gate.started)
+        manifest = endpoint.manifest(launcher.assignment)
         tampered = seal(Sentinel(), run=manifest.run, direction="task", key=manifest.key).replace("Sentinel", "Goodbye")
         reflected = seal(Sentinel(), run=manifest.run, direction="result", key=manifest.key)
         put(endpoint, manifest.task_queue, ["hello there", tampered, reflected])
@@ -84,10 +85,11 @@ def test_messages_that_are_not_the_runs_are_refused(
 
 
 def test_a_tile_delivered_twice_counts_once(endpoint: Endpoint, team: Team, gate: Gate) -> None:
-    with BatchExecutor(1, launcher=team.launcher(), settings=endpoint.settings(lease=300.0)) as pool:
+    launcher = team.launcher()
+    with BatchExecutor(1, launcher=launcher, settings=endpoint.settings(lease=300.0)) as pool:
         held = [pool.submit(gate, tile) for tile in range(12)]
         eventually(gate.started)
-        manifest = endpoint.manifest()
+        manifest = endpoint.manifest(launcher.assignment)
         again = eventually(lambda: texts_on(endpoint, manifest.task_queue))
         put(endpoint, manifest.task_queue, [again[0], again[0], *again])
         gate.open()

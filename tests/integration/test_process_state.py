@@ -16,7 +16,7 @@ import pytest
 from asyncbatch import BatchExecutor
 from tests.integration.endpoint import Endpoint
 from tests.integration.eventually import eventually
-from tests.integration.team import Team
+from tests.integration.team import Nobody, Team
 
 
 def read_scene() -> tuple[str, str | None]:
@@ -77,25 +77,13 @@ def test_a_variable_that_is_removed_after_the_worker_inherited_it_is_removed_the
 def test_a_worker_elsewhere_keeps_its_own_folders_and_machine(
     endpoint: Endpoint, team: Team, scenes: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Elsewhere:
-        start_timeout = interval = 60.0
-
-        async def slots(self) -> int:
-            return 1
-
-        async def start(self, *_: object) -> None: ...
-
-        async def states(self) -> list[Any]:
-            return []
-
-        async def stop(self) -> None: ...
-
+    nobody = Nobody()
     monkeypatch.chdir(scenes[0])
     monkeypatch.setenv("SCENE", "one")
     monkeypatch.setenv("CONDA_PREFIX", "on main's machine")
     with (
-        BatchExecutor(1, launcher=Elsewhere(), settings=endpoint.settings()) as pool,
-        team.worker(endpoint, pool.run),
+        BatchExecutor(1, launcher=nobody, settings=endpoint.settings()) as pool,
+        team.worker(endpoint, nobody.assigned()),
     ):
         look = pool.program(lambda: (os.environ.get("SCENE"), os.environ.get("CONDA_PREFIX"), os.getcwd()))  # noqa: PTH109
         assert pool.submit(look).result(timeout=60) == ("one", None, str(scenes[0]))

@@ -19,7 +19,7 @@ from tests.integration.team import MARK, Team, processes
 
 pytestmark = pytest.mark.anyio
 
-ASSIGNMENT: Final = Assignment(run="r1", bucket="bucket", region="region", endpoint_url=None)
+ASSIGNMENT: Final = Assignment(run="r1", token=bytes(32), bucket="bucket", region="region", endpoint_url=None)
 
 STAYS: Final = 'echo >"$TMPDIR/program"; echo "$TMPDIR"; sleep 60 & echo $!; while true; do sleep 0.01; done'
 """A worker that prints its temporary folder, and the number of a process that it leaves behind."""

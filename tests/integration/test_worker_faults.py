@@ -10,35 +10,14 @@ from typing import Any
 import anyio
 import numpy as np
 import pytest
-from anyio.abc import TaskGroup
 
 from asyncbatch import BatchExecutor, TileLost
-from asyncbatch.main.crew import WorkerState
-from asyncbatch.main.launchers import Assignment
 from asyncbatch.manifest import in_key
 from tests.integration.endpoint import Endpoint
 from tests.integration.eventually import eventually
 from tests.integration.gate import Gate
 from tests.integration.proxy import Damage, Proxy
-from tests.integration.team import Team
-
-
-class Nobody:
-    """Starts no workers: the test does."""
-
-    start_timeout = interval = 60.0
-
-    async def slots(self) -> int:
-        return 1
-
-    async def start(self, assignment: Assignment, count: int, group: TaskGroup) -> None:
-        pass
-
-    async def states(self) -> Sequence[WorkerState]:
-        return []
-
-    async def stop(self) -> None:
-        pass
+from tests.integration.team import Nobody, Team
 
 
 class Poisons:
@@ -83,7 +62,8 @@ def test_many_tiles_that_kill_their_workers_take_no_other_along(endpoint: Endpoi
 def test_a_damaged_payload_loses_its_own_tile_alone(endpoint: Endpoint, team: Team, damage: bytes | None) -> None:
     settings = endpoint.settings(max_attempts=2, lease=600.0)
     noise = np.random.default_rng(0).bytes(200_000)
-    with BatchExecutor(1, launcher=Nobody(), settings=settings) as pool:
+    nobody = Nobody()
+    with BatchExecutor(1, launcher=nobody, settings=settings) as pool:
         futures = [pool.submit(len, noise + bytes(tile)) for tile in range(4)]
         keys = [in_key(pool.run, tile) for tile in range(4)]
         eventually(lambda: set(keys) <= set(endpoint.keys()))
@@ -91,7 +71,7 @@ def test_a_damaged_payload_loses_its_own_tile_alone(endpoint: Endpoint, team: Te
             endpoint.s3.delete_object(Bucket=endpoint.bucket, Key=keys[1])
         else:
             endpoint.s3.put_object(Bucket=endpoint.bucket, Key=keys[1], Body=damage)
-        with team.worker(endpoint, pool.run):
+        with team.worker(endpoint, nobody.assigned()):
             with pytest.raises(TileLost, match=keys[1]):
                 futures[1].result(timeout=60)
             assert [future.result(timeout=60) for place, future in enumerate(futures) if place != 1] == [

@@ -110,7 +110,7 @@ def test_a_worker_told_to_go_gives_its_tile_back_at_once(endpoint: Endpoint, tea
     with BatchExecutor(1, launcher=launcher, settings=endpoint.settings(lease=600.0)) as pool:
         future = pool.submit(gate, "tile")
         (first,) = eventually(lambda: gate.started() and team.workers())
-        with team.worker(endpoint, endpoint.manifest().run):
+        with team.worker(endpoint, launcher.assignment.environment()):
             eventually(lambda: pool.status().workers_up == 2)
             os.kill(first, signal.SIGTERM)
             eventually(lambda: gate.started() == 2)  # far sooner than the lease ends
@@ -153,5 +153,5 @@ def test_a_worker_leaves_when_its_queue_is_deleted(endpoint: Endpoint, team: Tea
 
 
 def test_a_worker_without_a_run_leaves(endpoint: Endpoint, team: Team) -> None:
-    with team.worker(endpoint, run="20000101-000000-0000") as worker:
+    with team.worker(endpoint, {"ASYNCBATCH_RUN": "20000101-000000-0000", "RIOSBucket": endpoint.bucket}) as worker:
         assert worker.wait() == 0

@@ -13,7 +13,7 @@ from asyncbatch.main.launchers import Assignment
 pytestmark = pytest.mark.anyio
 
 DEFINITION = JobDefinition(name="worker", revision=1, image="image", vcpus=2.0, memory=4096)
-ASSIGNMENT = Assignment(run="r1", bucket="bucket", region="region", endpoint_url=None)
+ASSIGNMENT = Assignment(run="r1", token=bytes(32), bucket="bucket", region="region", endpoint_url=None)
 
 
 class Batch:

@@ -11,6 +11,7 @@ JOB = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9:12"
 def test_the_least_that_a_worker_needs() -> None:
     assert WorkerEnvironment.read(LEAST) == WorkerEnvironment(
         run="r1",
+        token="",
         bucket="bucket",
         worker=":0",
         slots=1,
@@ -26,6 +27,7 @@ def test_the_least_that_a_worker_needs() -> None:
 
 def test_all_that_a_worker_is_told() -> None:
     told = {
+        "ASYNCBATCH_KEY": "ab" * 32,
         "ASYNCBATCH_WORKER": "3",
         "ASYNCBATCH_SLOTS": "4",
         "ASYNCBATCH_LIFELINE": "17:4711",
@@ -36,6 +38,7 @@ def test_all_that_a_worker_is_told() -> None:
     }
     assert WorkerEnvironment.read(LEAST | told) == WorkerEnvironment(
         run="r1",
+        token="ab" * 32,
         bucket="bucket",
         worker="3",
         slots=4,
@@ -99,9 +102,17 @@ def test_slots_are_whole() -> None:
 
 @pytest.mark.parametrize("endpoint", [None, "http://127.0.0.1:5000"])
 def test_a_worker_reads_what_its_launcher_writes(endpoint: str | None) -> None:
-    assignment = Assignment(run="r1", bucket="b1", region="us-west-2", endpoint_url=endpoint)
+    assignment = Assignment(run="r1", token=bytes(range(32)), bucket="b1", region="us-west-2", endpoint_url=endpoint)
     found = WorkerEnvironment.read(assignment.environment())
     assert (found.run, found.bucket, found.region, found.endpoint_url) == ("r1", "b1", "us-west-2", endpoint)
+    assert bytes.fromhex(found.token) == assignment.token
+
+
+def test_half_of_the_key_is_in_no_repr() -> None:
+    assignment = Assignment(run="r1", token=b"\xab" * 32, bucket="b1", region="us-west-2", endpoint_url=None)
+    for shown in (repr(assignment), repr(WorkerEnvironment.read(assignment.environment()))):
+        assert "ab" * 32 not in shown
+        assert r"\xab" not in shown
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
 import dataclasses
+import hashlib
+import hmac
 import json
 from itertools import product
 from typing import Any
@@ -18,9 +20,10 @@ from asyncbatch.manifest import (
     manifest_key,
     out_key,
     program_key,
+    read_run_lease,
     run_prefix,
 )
-from asyncbatch.messages import VERSION
+from asyncbatch.messages import VERSION, SealError
 from tests.unit import odd
 
 seconds = st.floats(1, 86_400)
@@ -29,7 +32,8 @@ manifests = st.builds(
     run=st.text(max_size=20),
     task_queue=st.text(max_size=20),
     result_queue=st.text(max_size=20),
-    key=st.binary(min_size=KEY_SIZE, max_size=KEY_SIZE),
+    token=st.binary(min_size=KEY_SIZE, max_size=KEY_SIZE),
+    salt=st.binary(min_size=KEY_SIZE, max_size=KEY_SIZE),
     versions=st.dictionaries(st.text(max_size=9), st.text(max_size=9), max_size=4),
     lease=seconds,
     run_lease=seconds,
@@ -37,11 +41,14 @@ manifests = st.builds(
     max_attempts=st.integers(1, 1_000),
 )
 
+OTHER = bytes(range(KEY_SIZE))
+
 MANIFEST = Manifest(
     run="r",
     task_queue="t",
     result_queue="u",
-    key=b"\xabsecret".ljust(KEY_SIZE),
+    token=b"\xabsecret".ljust(KEY_SIZE),
+    salt=b"\xcdhidden".ljust(KEY_SIZE),
     versions={},
     lease=30.0,
     run_lease=120.0,
@@ -50,47 +57,142 @@ MANIFEST = Manifest(
 )
 
 
+def read(text: bytes, token: bytes = MANIFEST.token) -> Manifest:
+    return Manifest.from_json(text, token=token.hex())
+
+
+def sealed(values: dict[str, Any], token: bytes = MANIFEST.token) -> bytes:
+    """Return a manifest of any values, with the seal that only who knows the token can make."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return json.dumps(
+        values | {"seal": hmac.new(token, f"manifest\n{text}".encode(), hashlib.sha256).hexdigest()}
+    ).encode()
+
+
+def values_of(manifest: Manifest) -> dict[str, Any]:
+    """Return what a manifest's seal is made of."""
+    values: dict[str, Any] = json.loads(manifest.to_json())
+    del values["seal"]
+    return values
+
+
+def changed(changes: dict[str, Any]) -> bytes:
+    return sealed(values_of(MANIFEST) | changes)
+
+
 @given(manifests)
 def test_a_manifest_comes_back_equal(manifest: Manifest) -> None:
-    assert Manifest.from_json(manifest.to_json()) == manifest
+    found = read(manifest.to_json(), manifest.token)
+    assert found == manifest
+    assert found.key == manifest.key
 
 
-def changed(changes: dict[str, object]) -> bytes:
-    return json.dumps(json.loads(MANIFEST.to_json()) | changes).encode()
+def test_neither_half_of_the_key_leads_to_the_key_alone() -> None:
+    text = MANIFEST.to_json()
+    assert MANIFEST.salt.hex().encode() in text
+    assert MANIFEST.token.hex().encode() not in text
+    assert MANIFEST.key.hex().encode() not in text
+    keys = {
+        dataclasses.replace(MANIFEST, token=token, salt=salt).key
+        for token in (MANIFEST.token, OTHER)
+        for salt in (MANIFEST.salt, OTHER)
+    }
+    assert len(keys) == 4
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Manifest) if field.name != "token"])
+def test_a_manifest_that_was_changed_is_refused_whatever_was_changed(name: str) -> None:
+    values = json.loads(MANIFEST.to_json())
+    other = json.loads(
+        dataclasses.replace(
+            MANIFEST,
+            run="s",
+            task_queue="v",
+            result_queue="w",
+            salt=OTHER,
+            versions={"numpy": "1"},
+            lease=31.0,
+            run_lease=121.0,
+            idle_timeout=301.0,
+            max_attempts=6,
+        ).to_json()
+    )
+    with pytest.raises(SealError):
+        read(json.dumps(values | {name: other[name]}).encode())
+
+
+@pytest.mark.parametrize("seal", ["", "0" * 64, None, 5, [], "\ud800", "é"])
+def test_a_manifest_without_its_seal_is_refused(seal: object) -> None:
+    with pytest.raises(SealError):
+        read(json.dumps(json.loads(MANIFEST.to_json()) | {"seal": seal}).encode())
+    with pytest.raises(SealError):
+        read(json.dumps(values_of(MANIFEST)).encode())
+
+
+def test_a_manifest_of_another_run_is_refused() -> None:
+    with pytest.raises(SealError):
+        read(dataclasses.replace(MANIFEST, token=OTHER).to_json())
+
+
+@pytest.mark.parametrize("token", ["", "xyz", "ab" * (KEY_SIZE - 1), "AB" * KEY_SIZE, "zz" * KEY_SIZE])
+def test_a_worker_without_its_half_of_the_key_is_told_the_variable(token: str) -> None:
+    with pytest.raises(SealError, match="ASYNCBATCH_KEY") as caught:
+        Manifest.from_json(MANIFEST.to_json(), token=token)
+    assert token not in str(caught.value) or not token
+
+
+@pytest.mark.parametrize("token", ["", MANIFEST.token.hex()])
+def test_a_worker_that_meets_another_version_says_so_with_or_without_a_key(token: str) -> None:
+    with pytest.raises(VersionError, match="is of version 2"):
+        Manifest.from_json(b'{"run": "r", "key": "00", "version": 2}', token=token)
+
+
+def test_an_older_worker_reads_another_version() -> None:
+    """It takes the member `version` of a JSON object, and refuses what is not its own."""
+    assert json.loads(MANIFEST.to_json())["version"] == VERSION > 2
+
+
+def test_whoever_sweeps_reads_the_run_lease_without_the_key() -> None:
+    assert read_run_lease(MANIFEST.to_json()) == 120.0
+    for lease in (None, "1", -1.0, float("nan"), True):
+        with pytest.raises(VersionError):
+            read_run_lease(changed({"run_lease": lease}))
+    with pytest.raises(VersionError):
+        read_run_lease(changed({"version": VERSION + 1}))
 
 
 @pytest.mark.parametrize("version", [VERSION - 1, VERSION + 1, None, str(VERSION)])
 def test_another_version_is_refused_by_name(version: object) -> None:
     with pytest.raises(VersionError) as caught:
-        Manifest.from_json(changed({"version": version}))
+        read(changed({"version": version}))
     assert repr(version) in str(caught.value)
 
 
 @pytest.mark.parametrize("text", [b"", b"junk", b"[]", b"5", b"{}", b'"version"', b"\xff", b"[" * 200_000])
 def test_what_is_no_manifest_is_refused(text: bytes) -> None:
     with pytest.raises(MessageError) as caught:
-        Manifest.from_json(text)
+        read(text)
     assert type(caught.value) is MessageError
 
 
-@pytest.mark.parametrize("key", ["xyz", None, 5, "ab" * (KEY_SIZE - 1), "ab" * (KEY_SIZE + 1), "zz" * KEY_SIZE, ""])
-def test_a_manifest_with_another_kind_of_key_is_refused(key: object) -> None:
+@pytest.mark.parametrize("salt", ["xyz", None, 5, "ab" * (KEY_SIZE - 1), "ab" * (KEY_SIZE + 1), "zz" * KEY_SIZE, ""])
+def test_a_manifest_with_another_kind_of_salt_is_refused(salt: object) -> None:
     with pytest.raises(VersionError):
-        Manifest.from_json(changed({"key": key}))
+        read(changed({"salt": salt}))
 
 
-def test_a_refusal_does_not_show_the_key() -> None:
-    text = b"[" + MANIFEST.to_json()
-    with pytest.raises(MessageError) as caught:
-        Manifest.from_json(text)
-    assert MANIFEST.key.hex() not in str(caught.value)
+def test_a_refusal_shows_nothing_of_the_key() -> None:
+    for text in (b"[" + MANIFEST.to_json(), changed({"lease": None}), MANIFEST.to_json().replace(b"30.0", b"31.0")):
+        with pytest.raises(MessageError) as caught:
+            read(text)
+        assert not [half for half in (MANIFEST.token, MANIFEST.salt, MANIFEST.key) if half.hex() in str(caught.value)]
 
 
 @pytest.mark.parametrize("name", ["lease", "run_lease", "idle_timeout", "max_attempts"])
 @pytest.mark.parametrize("value", ["-1", "NaN", "Infinity", "1e999", f"1{'0' * 400}", "true", '"1"', "null", "[]"])
 def test_a_number_is_finite_and_not_negative(name: str, value: str) -> None:
     with pytest.raises(VersionError):
-        Manifest.from_json(changed({name: "here"}).replace(b'"here"', value.encode()))
+        read(changed({name: json.loads(value)}))
 
 
 @pytest.mark.parametrize(
@@ -98,30 +200,30 @@ def test_a_number_is_finite_and_not_negative(name: str, value: str) -> None:
 )
 def test_a_manifest_with_other_fields_is_of_another_version(changes: dict[str, object]) -> None:
     with pytest.raises(VersionError):
-        Manifest.from_json(changed(changes))
+        read(changed(changes))
 
 
-@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Manifest)])
+@pytest.mark.parametrize("name", sorted(values_of(MANIFEST).keys() - {"version"}))
 def test_a_manifest_that_lacks_a_field_is_of_another_version(name: str) -> None:
-    values = json.loads(MANIFEST.to_json())
+    values = values_of(MANIFEST)
     del values[name]
     with pytest.raises(VersionError):
-        Manifest.from_json(json.dumps(values).encode())
+        read(sealed(values))
 
 
 def read_or_refused(text: bytes) -> tuple[Manifest | None, str]:
     """Return the manifest that a text holds, or what is said of a text that holds none."""
     try:
-        return Manifest.from_json(text), ""
+        return read(text), ""
     except MessageError as error:
         return None, str(error)
 
 
-@given(odd.changes(json.loads(MANIFEST.to_json())))
-def test_a_changed_manifest_is_taken_as_it_is_or_refused(values: dict[str, Any]) -> None:
-    found, refusal = read_or_refused(json.dumps(values).encode())
+@given(odd.changes(values_of(MANIFEST)))
+def test_what_main_seals_is_taken_as_it_is_or_refused(values: dict[str, Any]) -> None:
+    found, refusal = read_or_refused(sealed(values))
     assert len(refusal) < 400
-    assert found is None or json.loads(found.to_json()) == values
+    assert found is None or values_of(found) == values
 
 
 @given(manifests, st.data())
@@ -134,6 +236,7 @@ def test_a_damaged_manifest_is_read_or_refused(manifest: Manifest, data: st.Data
 
 def test_the_key_is_not_in_the_repr() -> None:
     assert "secret" not in repr(MANIFEST)
+    assert "hidden" not in repr(MANIFEST)
 
 
 def test_all_that_is_a_run_s_lies_under_its_prefix() -> None:

@@ -27,7 +27,8 @@ MANIFEST = Manifest(
     run="run",
     task_queue="tasks",
     result_queue="results",
-    key=b"key",
+    token=b"key",
+    salt=bytes(32),
     versions={},
     lease=30.0,
     run_lease=60.0,
@@ -119,7 +120,7 @@ async def worker(tmp_path: Path) -> AsyncIterator[Worker]:
     said: list[Message] = []
 
     async def send(texts: list[str]) -> None:
-        said.extend(unseal(text, run="run", direction="result", key=b"key") for text in texts)
+        said.extend(unseal(text, run="run", direction="result", key=MANIFEST.key) for text in texts)
 
     bucket, slot = Bucket(), OneSlot()
     results: Outbox[str] = Outbox(send, most=10, patience=lambda: 0.0)

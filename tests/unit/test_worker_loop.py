@@ -23,7 +23,8 @@ MANIFEST = Manifest(
     run="run",
     task_queue="tasks",
     result_queue="results",
-    key=b"key",
+    token=b"key",
+    salt=bytes(32),
     versions={},
     lease=30.0,
     run_lease=60.0,
@@ -38,7 +39,7 @@ _MANY = 300
 def message(number: int | None) -> Received:
     body = Body.of(b"", key="")
     content = Sentinel() if number is None else Task(index=number, program="p", program_size=1, body=body)
-    text = seal(content, run="run", direction="task", key=b"key")
+    text = seal(content, run="run", direction="task", key=MANIFEST.key)
     return Received(text=text, handle=f"handle-{number}", deliveries=1)
 
 
@@ -177,7 +178,7 @@ async def test_a_nack_that_fails_does_not_end_the_worker(failure: Exception) -> 
 async def test_a_worker_whose_disk_fails_again_and_again_leaves() -> None:
     stop, queues = await work(8, dict.fromkeys(range(8), OSError("no room")), sentinel=False)
     assert stop is Stop.BROKEN
-    goodbye = unseal(queues.said[-1], run="run", direction="result", key=b"key")
+    goodbye = unseal(queues.said[-1], run="run", direction="result", key=MANIFEST.key)
     assert isinstance(goodbye, Goodbye)
     assert goodbye.reason == "broken"
 

@@ -20,6 +20,7 @@ from asyncbatch.errors import WorkersNotStarted
 from asyncbatch.folders import FOLDER, make_run_folder, remove
 from asyncbatch.main.crew import WorkerState
 from asyncbatch.main.output import FLUSH, LineSplitter, StderrWriter
+from asyncbatch.manifest import KEY_VARIABLE
 from asyncbatch.processes import ChildProcess, identify
 from asyncbatch.processstate import list_inherited_changes
 from asyncbatch.versions import COMMON
@@ -52,17 +53,24 @@ class WorkerOutput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """The ids that tell a worker where it belongs."""
+    """What tells a worker where it belongs."""
 
     run: str
+    token: bytes = field(repr=False)
+    """Half of the run's key."""
     bucket: str
     region: str
     endpoint_url: str | None
 
     def environment(self) -> dict[str, str]:
-        """Return the environment variables of a worker: ids only, since a job's are there for all to read."""
+        """Return the environment variables of a worker.
+
+        Whoever may describe jobs sees them, so they hold half of the key only. Keep them off command lines, which all
+        users of a machine see.
+        """
         variables = {
             "ASYNCBATCH_RUN": self.run,
+            KEY_VARIABLE: self.token.hex(),
             "RIOSBucket": self.bucket,
             "RIOS_AWSBATCH_REGION": self.region,
         }

@@ -2,6 +2,7 @@
 
 import getpass
 import logging
+import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -17,7 +18,7 @@ from asyncbatch.aws.session import AwsSession
 from asyncbatch.aws.stacks import StackOutputs, Stacks
 from asyncbatch.errors import AwsError
 from asyncbatch.main.launchers import Assignment
-from asyncbatch.manifest import Manifest, alive_key, manifest_key, run_prefix
+from asyncbatch.manifest import KEY_SIZE, Manifest, alive_key, manifest_key, run_prefix
 from asyncbatch.pages import page
 from asyncbatch.settings import Settings
 from asyncbatch.versions import versions_here
@@ -36,6 +37,11 @@ _CLEANUP_TIMEOUT: Final = 30.0
 
 _HASTY_TIMEOUT: Final = 1.0
 """The same once the user has asked for the second time to stop."""
+
+_NO_TAG: Final = re.compile(r"[^\w .:/=+@-]", re.ASCII)
+"""What not every service takes in a tag's value: the backslash of a domain's user, for one."""
+
+_TAG_LIMIT: Final = 256
 
 _CLASSIC_LEASE: Final = 900.0
 """Seconds that a tile may take, its wait in a worker included, where no lease can be renewed."""
@@ -161,7 +167,8 @@ async def open_run(settings: Settings, session: AwsSession, *, on_batch: bool, c
             run=run,
             task_queue=task_queue,
             result_queue=result_queue,
-            key=secrets.token_bytes(32),
+            token=secrets.token_bytes(KEY_SIZE),
+            salt=secrets.token_bytes(KEY_SIZE),
             versions=versions_here(),
             lease=settings.lease,
             run_lease=settings.run_lease,
@@ -177,7 +184,13 @@ async def open_run(settings: Settings, session: AwsSession, *, on_batch: bool, c
             settings=settings,
             outputs=outputs,
             manifest=manifest,
-            assignment=Assignment(run=run, bucket=bucket, region=settings.region, endpoint_url=settings.endpoint_url),
+            assignment=Assignment(
+                run=run,
+                token=manifest.token,
+                bucket=bucket,
+                region=settings.region,
+                endpoint_url=settings.endpoint_url,
+            ),
             objects=objects,
             sender=sender,
             receiver=receiver,
@@ -221,8 +234,9 @@ async def _prefix(objects: Objects, manifest: Manifest, cleanup: Cleanup) -> Asy
 
 
 def user() -> str:
-    """Return who runs this: a tag of what is made."""
+    """Return who runs this, as the value of a tag may have it: a tag of what is made."""
     try:
-        return getpass.getuser()
+        name = getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
-        return "unknown"
+        name = ""
+    return _NO_TAG.sub("_", name)[:_TAG_LIMIT] or "unknown"

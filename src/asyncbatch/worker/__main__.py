@@ -20,8 +20,8 @@ from asyncbatch.aws.outbox import Outbox
 from asyncbatch.aws.queues import LONGEST_POLL, Queues
 from asyncbatch.aws.session import AwsSession, open_session
 from asyncbatch.errors import AsyncBatchError, BlobMissing, find_first
-from asyncbatch.manifest import Manifest, manifest_key
-from asyncbatch.messages import BATCH_LIMIT, MESSAGE_LIMIT, Hello, seal
+from asyncbatch.manifest import KEY_VARIABLE, Manifest, manifest_key
+from asyncbatch.messages import BATCH_LIMIT, MESSAGE_LIMIT, Hello, SealError, seal
 from asyncbatch.versions import mismatch, versions_here
 from asyncbatch.worker import reclaim
 from asyncbatch.worker.appetite import Appetite
@@ -42,9 +42,14 @@ _TERMINATED: Final = 128 + signal.SIGTERM  # non-zero, or Batch would count a re
 
 
 def main() -> None:
-    """Run a worker, and exit with 0 when its run is over, 143 when it was terminated, or 1 when it is broken."""
+    """Run a worker.
+
+    It exits with 0 when its run is over, 143 when it was terminated, 3 when it or its run's manifest is refused, or 1
+    when it is broken.
+    """
     try:
         environment = WorkerEnvironment.read()
+        os.environ.pop(KEY_VARIABLE, None)  # users' functions print their environment
         if environment.log_stream:
             os.dup2(sys.stdout.fileno(), sys.stderr.fileno())  # one pipe into the log keeps all lines in their order
             # Slots inherit them. Not on main's own machine, where a pool's process has what any process has.
@@ -56,8 +61,9 @@ def main() -> None:
             if environment.run_folder:
                 folders.leave(Path(tempfile.gettempdir()), Path(environment.run_folder))
     except* AsyncBatchError as group:
-        print(f"asyncbatch-worker: error: {find_first(group)}", file=sys.stderr)  # noqa: T201 - this is its command line
-        status = 1
+        error = find_first(group)
+        print(f"asyncbatch-worker: error: {error}", file=sys.stderr)  # noqa: T201 - this is its command line
+        status = _REFUSED if isinstance(error, SealError) else _BROKEN
     sys.exit(status)
 
 
@@ -66,7 +72,7 @@ async def _work(environment: WorkerEnvironment) -> int:
         objects = await Objects.open(session, environment.bucket)
         sender = await Queues.open(session)
         try:
-            manifest = Manifest.from_json(await objects.get(manifest_key(environment.run)))
+            manifest = Manifest.from_json(await objects.get(manifest_key(environment.run)), token=environment.token)
         except BlobMissing:
             log.warning("no such run, or it is over", extra={"action": "run_absent", "run": environment.run})
             return 0

@@ -1,14 +1,14 @@
-"""What a worker reads of its environment: ids only."""
+"""What a worker reads of its environment: ids, and half of the run's key."""
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 from asyncbatch.aws.metadata import DEFAULT_URL
 from asyncbatch.errors import SettingsError
 from asyncbatch.folders import FOLDER
-from asyncbatch.manifest import batch_worker
+from asyncbatch.manifest import KEY_VARIABLE, batch_worker
 
 RUN: Final = "ASYNCBATCH_RUN"
 WORKER: Final = "ASYNCBATCH_WORKER"
@@ -22,6 +22,8 @@ class WorkerEnvironment:
     """Where a worker belongs."""
 
     run: str
+    token: str = field(repr=False)
+    """Half of the run's key, in hexadecimal digits; empty where main is of a version that sets none."""
     bucket: str
     worker: str
     slots: int
@@ -55,6 +57,7 @@ class WorkerEnvironment:
         job = environment.get("AWS_BATCH_JOB_ID", "")
         return cls(
             run=environment[RUN],
+            token=environment.get(KEY_VARIABLE, ""),
             bucket=environment[BUCKET],
             worker=environment.get(WORKER) or batch_worker(job),
             slots=_slots(environment),
