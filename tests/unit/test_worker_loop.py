@@ -198,6 +198,6 @@ async def test_a_worker_on_a_machine_that_is_about_to_go_takes_no_tile() -> None
     with anyio.fail_after(10):
         assert await start(queues, {}).run(stop=Stop.TERMINATED) is Stop.TERMINATED
     assert not queues.polled.is_set()
-    goodbye = unseal(queues.said[-1], run="run", direction="result", key=b"key")
+    goodbye = unseal(queues.said[-1], run="run", direction="result", key=MANIFEST.key)
     assert isinstance(goodbye, Goodbye)
     assert goodbye.reason == "terminated"
