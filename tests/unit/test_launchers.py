@@ -30,7 +30,7 @@ def test_lines_are_those_of_the_text_however_it_is_cut_into_chunks(text: str, si
     assert split(text.encode(errors="replace"), size) == (expected if expected[-1] else expected[:-1])
 
 
-@pytest.mark.parametrize("size", [1, 7, 4096, 65536, 1_000_000])
+@pytest.mark.parametrize("size", [17, 4096, 65536, 1_000_000])
 @pytest.mark.parametrize(
     "content", [b"\r 17 %" * 60_000, bytes(range(128)).replace(b"\n", b"") * 3000, b"\xff" * 300_000]
 )
@@ -46,7 +46,7 @@ def test_a_line_without_an_end_is_passed_on_in_parts_of_bounded_size(content: by
 
 @pytest.mark.parametrize("size", [1, 3, 4096])
 def test_characters_of_several_bytes_survive_any_cut(size: int) -> None:
-    text = "Gänse🪿 und Øre" * 10_000
+    text = "Gänse🪿 und Øre" * 2_000
     assert "".join(split(text.encode(), size)) == text
 
 
