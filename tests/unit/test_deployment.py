@@ -1,0 +1,58 @@
+"""What a deployment makes of a stack that is there already, and of machines that are up."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from asyncbatch.aws.stacks import StackState
+from asyncbatch.deployment import Deployment
+from asyncbatch.errors import StackFailed
+from asyncbatch.template import Wish
+
+pytestmark = pytest.mark.anyio
+
+
+@dataclass
+class Stacks:
+    """A stack in a state, until it is deleted."""
+
+    status: str
+    done: list[str] = field(default_factory=list)
+
+    async def state(self, _stack: str) -> StackState | None:
+        status = "DELETE_COMPLETE" if "delete" in self.done else self.status
+        return StackState(id="stack/1", status=status, reason="", parameters={}, outputs={})
+
+    async def events(self, _stack: str) -> list[Any]:
+        return []
+
+    async def begin_delete(self, stack: str) -> None:
+        assert stack == "stack/1"
+        self.done.append("delete")
+
+    async def begin(
+        self, change: str, stack: str, _template: str, *, parameters: Mapping[str, str], tags: Mapping[str, str]
+    ) -> bool:
+        assert (stack, parameters["ServiceName"], tags) == ("Trees", "Trees", {})
+        self.done.append(change)
+        return True
+
+
+def deploy(stacks: Stacks) -> Deployment:
+    return Deployment(stack="Trees", region="us-west-2", _session=None, _stacks=stacks)  # type: ignore[arg-type]
+
+
+async def test_a_stack_whose_creation_failed_is_deleted_and_created() -> None:
+    stacks = Stacks("ROLLBACK_COMPLETE")
+    await deploy(stacks).create(Wish())
+    assert stacks.done == ["delete", "create"]
+
+
+@pytest.mark.parametrize("status", ["CREATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "CREATE_IN_PROGRESS"])
+async def test_a_stack_that_may_hold_something_is_left_alone(status: str) -> None:
+    stacks = Stacks(status)
+    with pytest.raises(StackFailed, match=status):
+        await deploy(stacks).create(Wish())
+    assert stacks.done == []
