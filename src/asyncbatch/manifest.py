@@ -30,7 +30,7 @@ KEY_VARIABLE: Final = "ASYNCBATCH_KEY"
 _KEY: Final = re.compile(rf"[0-9a-f]{{{2 * KEY_SIZE}}}")
 
 PROGRAM_LIFE: Final = 7 * 24 * 3600
-"""Seconds after which the bucket's life cycle deletes a program."""
+"""Seconds after which a bucket's life cycle deletes a program at the earliest: stacks made now keep it for 30 days."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
