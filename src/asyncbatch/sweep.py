@@ -51,6 +51,11 @@ class RunFound:
         return not (self.queues or self.objects or self.working)
 
     @property
+    def in_use(self) -> bool:
+        """Whether its main is there. The jobs of a run that has just ended may go on for some seconds."""
+        return bool(self.queues or self.objects) and not self.over
+
+    @property
     def over(self) -> bool:
         """Whether nobody uses what is left of it any more."""
         if self.gone:

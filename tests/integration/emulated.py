@@ -31,7 +31,10 @@ def there(clients: dict[str, Any]) -> dict[str, list[str]]:
         "buckets": [bucket["Name"] for bucket in clients["s3"].list_buckets()["Buckets"]],
         "queues": clients["sqs"].list_queues().get("QueueUrls", []),
         "repositories": [found["repositoryName"] for found in clients["ecr"].describe_repositories()["repositories"]],
-        "roles": [role["RoleName"] for role in iam.list_roles()["Roles"]],
+        # Batch's own service-linked role stays in an account.
+        "roles": [
+            name for role in iam.list_roles()["Roles"] if not (name := role["RoleName"]).startswith("AWSService")
+        ],
         "profiles": [profile["InstanceProfileName"] for profile in iam.list_instance_profiles()["InstanceProfiles"]],
         "log groups": [group["logGroupName"] for group in clients["logs"].describe_log_groups()["logGroups"]],
         "environments": [

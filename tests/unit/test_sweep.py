@@ -31,3 +31,14 @@ def test_a_run_s_id_tells_when_it_was_opened() -> None:
     assert age_of("19700102-000001-abcd", 86_401.0) == 0.0
     assert age_of("20260101-000000-abcd", 1_767_225_610.0) == 10.0
     assert age_of("something else", 0.0) is None
+
+
+@pytest.mark.parametrize(
+    ("queues", "silence", "in_use"), [(("q",), 30.0, True), ((), 30.0, False), (("q",), 3_000.0, False)]
+)
+def test_a_run_is_in_use_as_long_as_its_main_is_there(queues: tuple[str, ...], silence: float, *, in_use: bool) -> None:
+    job = TaggedJob(id="j", ended=False, tags={})
+    found = RunFound(
+        run="r", age=3_600.0, silence=silence, run_lease=120.0, queues=queues, objects=bool(queues), jobs=(job,)
+    )
+    assert found.in_use is in_use

@@ -86,7 +86,7 @@ async def create(deployment: "Deployment", arguments: Namespace) -> None:
 async def modify(deployment: "Deployment", arguments: Namespace) -> None:
     """Modify the stack, if that is really wanted while there are open runs: their workers may be ended."""
     await deployment.to_modify()
-    runs = [] if arguments.yes else await _open_runs(_read_settings(arguments))
+    runs = [] if arguments.yes else [run for run in await _open_runs(_read_settings(arguments)) if run.in_use]
     what = f"stack {deployment.stack} in {deployment.region}"
     question = f"modify {what}, which may end the workers of its open runs ({len(runs)})?"
     if runs and not await _agreed(question):
