@@ -291,13 +291,15 @@ def test_a_crash_costs_its_own_tile_only(single: BatchExecutor) -> None:
     assert [future.result() for future in futures] == [0, 1, 2, 4, 5, 6, 7]
 
 
-def test_workers_are_as_many_as_the_tiles_at_hand_are_worth(endpoint: Endpoint) -> None:
+def test_workers_follow_the_backlog(endpoint: Endpoint, gate: Gate) -> None:
     with BatchExecutor("auto", launcher="subprocess", settings=endpoint.settings()) as pool:
         assert pool.status().workers_wanted == 0
-        assert pool.submit(abs, -1).result() == 1
-        assert pool.status().workers_wanted == 1
-        assert list(pool.map(abs, range(-100, 0))) == list(range(100, 0, -1))
-        assert 1 <= pool.status().workers_wanted <= (os.cpu_count() or 1)
+        futures = [pool.submit(gate, 0)]
+        eventually(lambda: pool.status().workers_wanted == 1)
+        futures += [pool.submit(gate, tile) for tile in range(1, 8)]
+        eventually(lambda: pool.status().workers_wanted == min(4, os.cpu_count() or 1))
+        gate.open()
+        assert [future.result() for future in futures] == list(range(8))
 
 
 @pytest.mark.parametrize("workers", [0, -1, "many"])

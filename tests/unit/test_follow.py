@@ -87,9 +87,10 @@ class Batch:
     def __init__(self, *states: str) -> None:
         self._states = list(states)
 
-    async def describe(self, job: str, _size: int) -> list[Job]:
+    async def describe(self, ids: Sequence[str]) -> list[Job]:
         status = self._states.pop(0)
         streams = {"RUNNING": ("one",), "RETRIED": ("one", "two"), "FAILED": ("one", "two")}.get(status, ())
+        [job] = ids
         return [Job(id=job, status=status, log_streams=streams, exit_code=7 if status == "FAILED" else None)]
 
 
