@@ -29,6 +29,9 @@ KEY_VARIABLE: Final = "ASYNCBATCH_KEY"
 
 _KEY: Final = re.compile(rf"[0-9a-f]{{{2 * KEY_SIZE}}}")
 
+OBJECT_LIMIT: Final = 5 * 2**30
+"""Bytes that S3 takes in one PutObject."""
+
 PROGRAM_LIFE: Final = 7 * 24 * 3600
 """Seconds after which a bucket's life cycle deletes a program at the earliest: stacks made now keep it for 30 days."""
 

@@ -23,6 +23,7 @@ _VARIABLES = {
     "lease": "ASYNCBATCH_LEASE",
     "run_lease": "ASYNCBATCH_RUN_LEASE",
     "start_timeout": "ASYNCBATCH_START_TIMEOUT",
+    "outage": "ASYNCBATCH_OUTAGE",
     "max_attempts": "ASYNCBATCH_MAX_ATTEMPTS",
     "max_in_flight": "ASYNCBATCH_MAX_IN_FLIGHT",
     "queues": "ASYNCBATCH_QUEUES",
@@ -39,6 +40,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "run_lease": (2, 86_400),
     "idle_timeout": (1, 86_400),
     "start_timeout": (1, 86_400),
+    "outage": (0, 7 * 86_400),
     "max_attempts": (1, 1_000),
     "max_in_flight": (1, 100_000),  # SQS keeps about 120,000 messages in flight
 }
@@ -65,6 +67,8 @@ class Settings:
     """How long a worker waits for a tile before it leaves."""
     start_timeout: float | None = None
     """How long to wait for the first worker; by default the launcher's own figure."""
+    outage: float = 600.0
+    """How long main bears an outage of AWS or of the network, from the first failure, before the run fails."""
     max_attempts: int = 5
     """Attempts at a tile before it is given up as lost."""
     max_in_flight: int | None = None

@@ -19,6 +19,9 @@ from asyncbatch.settings import Settings
 _OPENING: Final = 600.0
 """Seconds in which a run that is being opened may not have given a sign of life yet."""
 
+DAY: Final = 24 * 3600.0
+"""Seconds of silence after which a run's queues and objects may go: a laptop may sleep, and go on with its run."""
+
 _LEASES: Final = 2
 """Run leases without a sign of life after which a run is over: its workers left after the first."""
 
@@ -63,6 +66,10 @@ class RunFound:
         if self.silence is not None:
             return self.silence > _LEASES * self.run_lease
         return self.age is not None and self.age > _OPENING
+
+    def abandoned(self, after: float = DAY) -> bool:
+        """Return whether its main will not come back: silent for `after` seconds, or its end was cut short."""
+        return self.over and (self.silence is None or self.silence > after)
 
 
 def age_of(run: str, now: float) -> float | None:
@@ -120,10 +127,14 @@ class Sweep:
             for run in sorted({*queues, *jobs, *folders})
         ]
 
-    async def remove(self, found: RunFound) -> None:
-        """Remove all that there is of a run, its logs and Batch's memory of it excepted."""
+    async def end_jobs(self, found: RunFound) -> None:
+        """End a run's jobs. Should its main come back, it starts others."""
         for job in found.working:
             await self._jobs.terminate(job, "its run is over")
+
+    async def remove(self, found: RunFound) -> None:
+        """Remove all that there is of a run, its logs and Batch's memory of it excepted."""
+        await self.end_jobs(found)
         for url in found.queues:
             await self._queues.drop(url)
         await self._objects.delete_prefix(run_prefix(found.run))

@@ -27,6 +27,7 @@ _CODES: Final[dict[str, type[errors.AwsError]]] = {
     "MissingAuthenticationToken": errors.CredentialsMissing,
     "MissingAuthenticationTokenException": errors.CredentialsMissing,
     "RequestExpired": errors.CredentialsMissing,
+    "400": errors.CredentialsMissing,  # of S3's HEAD, which has no body to say that a token has expired
     "TokenRefreshRequired": errors.CredentialsMissing,
     # permission
     "AccessDenied": errors.AccessDenied,
@@ -71,11 +72,12 @@ _CODES: Final[dict[str, type[errors.AwsError]]] = {
 
 _PREFIX: Final = "AWS.SimpleQueueService."
 
-_NOT_IN_FLIGHT: Final = "not available for visibility timeout change"
+_STALE: Final = ("not available for visibility timeout change", "receipt handle has expired")
 """How SQS words a stale handle where its code says only that some parameter is invalid."""
 
 _CREDENTIALS: Final = (
-    "no usable AWS credentials ({reason}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile by AWS_PROFILE"
+    "no usable AWS credentials ({reason}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile by AWS_PROFILE; "
+    "log in again where they have expired, for instance by `aws sso login`"
 )
 _UNREACHABLE: Final = "{action}: no answer ({reason}); check the network, the region and AWS_ENDPOINT_URL"
 _FOREIGN_ANSWER: Final = "{action}: what answered is not AWS ({reason}); check proxies and AWS_ENDPOINT_URL"
@@ -141,7 +143,7 @@ def translation(error: BaseException, action: str) -> errors.AwsError:
 def by_code(code: str, reason: str, action: str) -> errors.AwsError:
     """Return our error for an error code of an AWS service."""
     ours = _CODES.get(code) or _CODES.get(code.removeprefix(_PREFIX)) or errors.AwsError
-    if code == "InvalidParameterValue" and _NOT_IN_FLIGHT in reason:
+    if code.endswith("InvalidParameterValue") and any(words in reason.lower() for words in _STALE):
         ours = errors.HandleStale
     if ours is errors.CredentialsMissing:
         return ours(_CREDENTIALS.format(reason=f"{code}: {reason}"))

@@ -6,8 +6,8 @@ from functools import partial
 from typing import Any, Final, Self
 
 from asyncbatch.aws.errors import translated
-from asyncbatch.aws.protocols import Job, JobDefinition
-from asyncbatch.aws.retries import endure
+from asyncbatch.aws.protocols import ArraySummary, Job, JobDefinition
+from asyncbatch.aws.retries import Endurance, endure
 from asyncbatch.aws.session import AwsSession
 from asyncbatch.errors import StackNotFound
 
@@ -17,7 +17,11 @@ ARRAY_LIMIT: Final = 10_000
 ENDED: Final = frozenset({"SUCCEEDED", "FAILED"})
 """The states that a job does not leave."""
 
-_DESCRIBE_LIMIT: Final = 100
+DESCRIBE_LIMIT: Final = 100
+"""Jobs that Batch describes in one call."""
+
+_BUSY: Final = ("STARTING", "RUNNING")
+"""The states in which a job has a machine."""
 
 
 def name_members(job: str, size: int) -> list[str]:
@@ -39,11 +43,12 @@ class Jobs:
     """Batch jobs through one client."""
 
     _client: Any = field(repr=False)
+    _endurance: Endurance = field(repr=False)
 
     @classmethod
     async def open(cls, session: AwsSession) -> Self:
-        """Return jobs over a client of their own."""
-        return cls(_client=await session.client("batch"))
+        """Return jobs over a client of their own, which repeats nothing: a job would be submitted twice."""
+        return cls(_client=await session.client("batch", repeats=False), _endurance=session.endurance)
 
     async def submit(
         self,
@@ -60,7 +65,7 @@ class Jobs:
 
         `command` is what the image's entry point gets as arguments.
 
-        Not repeated after an outage: a lost answer would start the workers twice, at the user's cost.
+        Not repeated: where the answer is lost, Batch may have the job, at the user's cost. `named` finds it.
         """
         wanted: dict[str, Any] = {
             "jobName": name,
@@ -84,6 +89,24 @@ class Jobs:
         """Return the states of jobs; children of a new array are not listed yet."""
         return [_job(described) for described in await self._described(ids)]
 
+    async def summarise(self, arrays: Sequence[str]) -> dict[str, ArraySummary]:
+        """Return in which states the children of arrays are, by the arrays' ids; a new array may be missing."""
+        found: dict[str, ArraySummary] = {}
+        for described in await self._described(arrays):
+            if size := described.get("arrayProperties", {}).get("size"):
+                counts = described["arrayProperties"].get("statusSummary", {})
+                states = {state: int(count) for state, count in counts.items() if count}
+                found[described["jobId"]] = ArraySummary(size=int(size), states=states)
+        return found
+
+    async def count_others(self, queue: str, name: str) -> int:
+        """Return how many jobs of a queue run or start that are not called `name`; children count one by one."""
+        single = [job for state in _BUSY for job in await self._in_state(queue, state) if job["jobName"] != name]
+        # An array is PENDING as long as any of its children is not done.
+        arrays = [job["jobId"] for job in await self._in_state(queue, "PENDING") if job["jobName"] != name]
+        summaries = await self.summarise(arrays) if arrays else {}
+        return len(single) + sum(one.states.get(state, 0) for one in summaries.values() for state in _BUSY)
+
     async def members(self, job: str) -> list[Job]:
         """Return a job by its id; of an array, its children."""
         found = await self._describe_some([job])
@@ -105,15 +128,22 @@ class Jobs:
 
     async def _listed(self, queue: str, name: str) -> list[Mapping[str, Any]]:
         """Return summaries of a queue's jobs, but for the children of arrays, by name; it may end in ``*``."""
-        found: list[Mapping[str, Any]] = []
-        pages = self._client.get_paginator("list_jobs").paginate(
-            jobQueue=queue, filters=[{"name": "JOB_NAME", "values": [name]}]
-        )
-        with translated(f"batch:ListJobs {queue}"):
-            async for page in pages:
-                found += page.get("jobSummaryList", [])
-        own = [job for job in found if ":" not in job["jobId"]]
-        return sorted(own, key=lambda job: job.get("createdAt", 0))
+        found = await self._pages(queue, filters=[{"name": "JOB_NAME", "values": [name]}])
+        return sorted(found, key=lambda job: job.get("createdAt", 0))
+
+    async def _in_state(self, queue: str, state: str) -> list[Mapping[str, Any]]:
+        """Return summaries of a queue's jobs in a state, but for the children of arrays."""
+        return await self._pages(queue, jobStatus=state)
+
+    async def _pages(self, queue: str, **wanted: object) -> list[Mapping[str, Any]]:
+        async def call() -> list[Mapping[str, Any]]:
+            found: list[Mapping[str, Any]] = []
+            with translated(f"batch:ListJobs {queue}"):
+                async for page in self._client.get_paginator("list_jobs").paginate(jobQueue=queue, **wanted):
+                    found += page.get("jobSummaryList", [])
+            return [job for job in found if ":" not in job["jobId"]]
+
+        return await endure(call, self._endurance)
 
     async def terminate(self, job: str, reason: str) -> None:
         """End a job and all its children; one that has ended does not matter."""
@@ -122,7 +152,7 @@ class Jobs:
             with translated(f"batch:TerminateJob {job}"):
                 await self._client.terminate_job(jobId=job, reason=reason)
 
-        await endure(call)
+        await endure(call, self._endurance)
 
     async def definition(self, definition: str) -> JobDefinition:
         """Return the newest active revision of a job definition, by its name or ARN.
@@ -133,12 +163,16 @@ class Jobs:
             If there is none.
         """
         name = definition.rsplit("/", 1)[-1]
-        with translated(f"batch:DescribeJobDefinitions {name}"):
-            if ":" in name:
-                answer = await self._client.describe_job_definitions(jobDefinitions=[definition])
-            else:
-                answer = await self._client.describe_job_definitions(jobDefinitionName=name, status="ACTIVE")
-        definitions = answer.get("jobDefinitions", [])
+        wanted = {"jobDefinitions": [definition]} if ":" in name else {"jobDefinitionName": name, "status": "ACTIVE"}
+
+        async def call() -> list[Mapping[str, Any]]:
+            with translated(f"batch:DescribeJobDefinitions {name}"):
+                found: list[Mapping[str, Any]] = (await self._client.describe_job_definitions(**wanted)).get(
+                    "jobDefinitions", []
+                )
+            return found
+
+        definitions = await endure(call, self._endurance)
         if not definitions:
             raise StackNotFound(f"job definition {definition} is not there or not active; deploy the stack again")
         newest = max(definitions, key=lambda found: found["revision"])
@@ -156,8 +190,10 @@ class Jobs:
     async def _described(self, ids: Sequence[str]) -> list[Mapping[str, Any]]:
         """Return what Batch says of jobs, through passing outages, as many for a request as it takes."""
         found: list[Mapping[str, Any]] = []
-        for start in range(0, len(ids), _DESCRIBE_LIMIT):
-            found += await endure(partial(self._describe_some, ids[start : start + _DESCRIBE_LIMIT]))
+        for start in range(0, len(ids), DESCRIBE_LIMIT):
+            found += await endure(
+                partial(self._describe_some, ids[start : start + DESCRIBE_LIMIT]), self._endurance
+            )
         return found
 
     async def _describe_some(self, ids: Sequence[str]) -> list[Mapping[str, Any]]:

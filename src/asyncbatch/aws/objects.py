@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 
 from asyncbatch.aws.errors import by_code, translated
 from asyncbatch.aws.protocols import BlobAge, BlobInfo
-from asyncbatch.aws.retries import endure
+from asyncbatch.aws.retries import Endurance, endure
 from asyncbatch.aws.session import AwsSession
 from asyncbatch.errors import BlobCorrupt, BlobMissing
 
@@ -24,11 +24,13 @@ class Objects:
 
     bucket: str
     _client: Any = field(repr=False)
+    _endurance: Endurance = field(repr=False)
 
     @classmethod
     async def open(cls, session: AwsSession, bucket: str, *, connections: int = 16) -> Self:
         """Return the objects of `bucket`, over a client of their own."""
-        return cls(bucket=bucket, _client=await session.client("s3", connections=connections))
+        client = await session.client("s3", connections=connections)
+        return cls(bucket=bucket, _client=client, _endurance=session.endurance)
 
     async def put(self, key: str, content: bytes, *, sha256: str | None = None) -> None:
         """Store `content` under `key`, over whatever was there; S3 checks and keeps `sha256` if it is given."""
@@ -38,7 +40,7 @@ class Objects:
             with translated(f"s3:PutObject s3://{self.bucket}/{key} ({len(content)} bytes)"):
                 await self._client.put_object(Bucket=self.bucket, Key=key, Body=content, **checksum)
 
-        await endure(call)
+        await endure(call, self._endurance)
 
     async def get(self, key: str, *, sha256: str | None = None, size: int | None = None) -> bytes:
         """Return the object under `key`.
@@ -72,7 +74,7 @@ class Objects:
                 raise BlobCorrupt(f"s3://{self.bucket}/{key} ({len(content)} bytes) does not have SHA-256 {sha256}")
             return content
 
-        return await endure(call)
+        return await endure(call, self._endurance)
 
     async def age(self, key: str) -> BlobAge | None:
         """Return the age of the object under `key`, or None if there is none."""
@@ -94,7 +96,7 @@ class Objects:
             )
 
         try:
-            return await endure(call)
+            return await endure(call, self._endurance)
         except BlobMissing:
             return None
 
@@ -137,7 +139,7 @@ class Objects:
             for failure in answer.get("Errors", []):
                 raise by_code(failure.get("Code", "?"), f"{failure.get('Message')} for {failure.get('Key')}", action)
 
-        await endure(call)
+        await endure(call, self._endurance)
 
 
 def _seconds_between(written: datetime, answered: str | None) -> float:

@@ -93,6 +93,15 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ArraySummary:
+    """What AWS Batch says of an array job as a whole."""
+
+    size: int
+    states: Mapping[str, int]
+    """How many of its children are in each state; empty while Batch has not counted them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobDefinition:
     """How a job runs."""
 
@@ -127,7 +136,16 @@ class RunJobs(Protocol):
         """Submit one job, an array of `size` if that is more than one, and return its id."""
 
     async def describe(self, ids: Sequence[str]) -> list[Job]:
-        """Return the state of a job: of each child, if it is an array of more than one."""
+        """Return the states of jobs; children of a new array are not listed yet."""
+
+    async def summarise(self, arrays: Sequence[str]) -> dict[str, ArraySummary]:
+        """Return in which states the children of arrays are, by the arrays' ids; a new array may be missing."""
+
+    async def named(self, queue: str, name: str) -> list[str]:
+        """Return the ids of a queue's jobs of a name, the oldest first; of arrays, their own."""
+
+    async def count_others(self, queue: str, name: str) -> int:
+        """Return how many jobs of a queue run or start that are not called `name`; children count one by one."""
 
     async def terminate(self, job: str, reason: str) -> None:
         """End a job and all its children; one that has ended does not matter."""

@@ -11,7 +11,7 @@ import anyio
 
 from asyncbatch.aws.errors import by_code, translated
 from asyncbatch.aws.protocols import Received
-from asyncbatch.aws.retries import endure
+from asyncbatch.aws.retries import Endurance, endure
 from asyncbatch.aws.session import AwsSession
 from asyncbatch.errors import AwsBusy, HandleStale, QueueGone
 
@@ -27,6 +27,11 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_Create
 
 _RETENTION: Final = 14 * 24 * 3600
 """Seconds that messages are kept, the most there is: SQS counts from the sending, also while a worker has them."""
+
+_BEYOND_LIMIT: Final = "Total VisibilityTimeout for the message is beyond the limit"
+
+_MESSAGE_SIZE: Final = 2**20
+"""Bytes of a message, and of a batch of them."""
 
 
 def on_endpoint(queue: str, endpoint_url: str | None) -> str:
@@ -45,6 +50,7 @@ class Queues:
     new_until: float = 0.0
     """Until when, by the event loop's clock, a queue that SQS does not know may be too new."""
     _client: Any = field(repr=False)
+    _endurance: Endurance = field(repr=False)
 
     @classmethod
     async def open(
@@ -62,7 +68,12 @@ class Queues:
             Seconds for which its queues count as new.
         """
         client = await session.client("sqs", connections=connections, longest_wait=longest_wait)
-        return cls(endpoint_url=session.endpoint_url, new_until=anyio.current_time() + new_for, _client=client)
+        return cls(
+            endpoint_url=session.endpoint_url,
+            new_until=anyio.current_time() + new_for,
+            _client=client,
+            _endurance=session.endurance,
+        )
 
     @contextmanager
     def _translated(self, action: str) -> Iterator[None]:
@@ -77,14 +88,19 @@ class Queues:
 
     async def create(self, name: str, *, lease: float, tags: Mapping[str, str]) -> str:
         """Create a queue and return its URL."""
-        attributes = {"VisibilityTimeout": str(ceil(lease)), "MessageRetentionPeriod": str(_RETENTION)}
+        attributes = {
+            "VisibilityTimeout": str(ceil(lease)),
+            "MessageRetentionPeriod": str(_RETENTION),
+            # The most there is, and the default of today: a queue may not have less where accounts differ.
+            "MaximumMessageSize": str(_MESSAGE_SIZE),
+        }
 
         async def call() -> str:
             with translated(f"sqs:CreateQueue {name}"):
                 answer = await self._client.create_queue(QueueName=name, Attributes=attributes, tags=dict(tags))
             return on_endpoint(answer["QueueUrl"], self.endpoint_url)
 
-        return await endure(call)
+        return await endure(call, self._endurance)
 
     async def drop(self, queue: str) -> None:
         """Delete a queue; an absent one does not matter."""
@@ -94,7 +110,7 @@ class Queues:
                 await self._client.delete_queue(QueueUrl=queue)
 
         try:
-            await endure(call)
+            await endure(call, self._endurance)
         except QueueGone:
             return
 
@@ -111,11 +127,11 @@ class Queues:
         names = [f"ApproximateNumberOfMessages{state}" for state in ("", "NotVisible", "Delayed")]
 
         async def call() -> int:
-            with translated(f"sqs:GetQueueAttributes {queue}"):
+            with self._translated(f"sqs:GetQueueAttributes {queue}"):
                 answer = await self._client.get_queue_attributes(QueueUrl=queue, AttributeNames=names)
             return sum(int(number) for number in answer.get("Attributes", {}).values())
 
-        return await endure(call)
+        return await endure(call, self._endurance)
 
     async def named(self, prefix: str) -> dict[str, dict[str, str]]:
         """Return the tags of all queues whose names start with `prefix`, by the queues' URLs."""
@@ -148,7 +164,7 @@ class Queues:
                 left.pop(int(success["Id"]))
             _raise_failures(answer, action)
 
-        await endure(call)
+        await endure(call, self._endurance)
 
     async def receive(self, queue: str, *, most: int, wait: float, lease: float) -> list[Received]:
         """Return up to `most` messages (10 at most), waiting up to `wait` seconds (20 at most) for the first.
@@ -185,7 +201,7 @@ class Queues:
                 answer = await self._client.change_message_visibility_batch(QueueUrl=queue, Entries=entries)
             return _stale(answer, handles, action)
 
-        return await endure(call)
+        return await endure(call, self._endurance)
 
     async def remove(self, queue: str, handles: Sequence[str]) -> None:
         """Delete up to ten messages. A stale handle deletes nothing and is no error: another has the tile now."""
@@ -197,25 +213,24 @@ class Queues:
                 answer = await self._client.delete_message_batch(QueueUrl=queue, Entries=entries)
             _stale(answer, handles, action)
 
-        await endure(call)
+        await endure(call, self._endurance)
 
 
 def _stale(answer: Mapping[str, Any], handles: Sequence[str], action: str) -> list[str]:
-    """Return the handles that AWS says are stale; raise for any other failure."""
+    """Return the handles that AWS says are stale; raise for any other failure.
+
+    A lease that would reach beyond SQS's limit stays as it is, and so is neither.
+    """
     stale = []
     for failure in answer.get("Failed", []):
-        error = by_code(failure.get("Code", "?"), str(failure.get("Message")), action)
-        if not isinstance(error, HandleStale) and not _says_stale(failure):
+        code, reason = str(failure.get("Code", "?")), str(failure.get("Message"))
+        if code.endswith("InvalidParameterValue") and _BEYOND_LIMIT in reason:
+            continue
+        error = by_code(code, reason, action)
+        if not isinstance(error, HandleStale):
             raise error
         stale.append(handles[int(failure["Id"])])
     return stale
-
-
-def _says_stale(failure: Mapping[str, Any]) -> bool:
-    """Return whether a failure is a stale handle's: SQS has no code for that where it changes visibility."""
-    message = str(failure.get("Message")).lower()
-    signs = ("not available for visibility timeout change", "receipt handle has expired")
-    return failure.get("Code", "").endswith("InvalidParameterValue") and any(sign in message for sign in signs)
 
 
 def _raise_failures(answer: Mapping[str, Any], action: str) -> None:

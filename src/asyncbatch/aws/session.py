@@ -1,18 +1,22 @@
 """One AWS session: credentials, endpoint, and a client for each purpose."""
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from aiobotocore.config import AioConfig
+from aiobotocore.credentials import AioCredentials
 from aiobotocore.session import get_session
 
-from asyncbatch.aws.errors import translated
-from asyncbatch.errors import EndpointUnreachable
+from asyncbatch.aws.credentials import CredentialSource
+from asyncbatch.aws.errors import by_code, translated
+from asyncbatch.aws.retries import OUTAGE, Endurance
+from asyncbatch.errors import CredentialsMissing, EndpointUnreachable
 
 _CONNECT_TIMEOUT: Final = 5.0
 _READ_TIMEOUT: Final = 15.0
@@ -22,7 +26,10 @@ _POLL_MARGIN: Final = 5.0
 """Seconds beyond a long poll's own wait in which its answer must begin."""
 
 _TRIES: Final = 3
-"""Requests that botocore makes for one call. `retries.retry_outages` goes on from there."""
+"""Requests that botocore makes for one call. `retries.endure` goes on from there."""
+
+_REFUSALS: Final = "asyncbatch_refusals"
+"""In a request's context: how often its credentials had been refused when it was signed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +56,9 @@ class AwsSession:
     endpoint_url: str | None
     requests: Counter[str] = field(default_factory=Counter)
     """Requests sent, retries included, by ``service:Operation``."""
+    endurance: Endurance = field(default_factory=Endurance)
+    """Which failures of its clients' calls pass, and for how long they are borne."""
+    _source: CredentialSource = field(repr=False)
     _session: Any = field(repr=False)
     _stack: AsyncExitStack = field(repr=False)
 
@@ -64,7 +74,7 @@ class AwsSession:
         return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(regions)}."
 
     async def client(  # botocore makes clients at run time
-        self, service: str, *, connections: int = 10, longest_wait: float = 0.0
+        self, service: str, *, connections: int = 10, longest_wait: float = 0.0, repeats: bool = True
     ) -> Any:  # noqa: ANN401
         """Return a new client with a connection pool of its own.
 
@@ -77,12 +87,14 @@ class AwsSession:
         longest_wait : float
             Seconds that the service may take before it answers. Above 0 the client is for long polls: a poll that
             fails is not repeated here, since whoever polls asks again.
+        repeats : bool
+            Whether the SDK may repeat a request whose answer is lost.
         """
         config = AioConfig(
             max_pool_connections=connections,
             connect_timeout=_CONNECT_TIMEOUT,
             read_timeout=longest_wait + (_POLL_MARGIN if longest_wait else _READ_TIMEOUT),
-            retries={"mode": "standard", "total_max_attempts": 1 if longest_wait else _TRIES},
+            retries={"mode": "standard", "total_max_attempts": _TRIES if repeats and not longest_wait else 1},
             # Bodies carry a SHA-256 of ours; a CRC on top costs time and adds nothing.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
@@ -96,18 +108,35 @@ class AwsSession:
                 )
             )
         client.meta.events.register("request-created", self._count)
+        client.meta.events.register("after-call", self._note_answer)
         return client
 
-    def _count(self, *, operation_name: str, event_name: str, **_: object) -> None:
+    def _count(self, *, request: Any, operation_name: str, event_name: str, **_: object) -> None:  # noqa: ANN401 - the SDK's
         service = event_name.split(".")[1]
         self.requests[f"{service}:{operation_name}"] += 1
+        if self._source.credentials is not None:
+            request.context[_REFUSALS] = self._source.credentials.refusals
+
+    def _note_answer(self, *, parsed: Mapping[str, Any], context: Mapping[str, Any], **_: object) -> None:
+        """Note whether AWS took the credentials."""
+        credentials = self._source.credentials
+        if credentials is None:
+            return
+        refusals = context.get(_REFUSALS, credentials.refusals)
+        code = str(parsed.get("Error", {}).get("Code", ""))
+        if not code:
+            credentials.note_success(refusals)
+        elif isinstance(by_code(code, "", ""), CredentialsMissing):
+            credentials.note_refusal(refusals, code)
 
 
 @asynccontextmanager
 async def open_session(
-    *, region: str, endpoint_url: str | None, credentials: Credentials | None = None
+    *, region: str, endpoint_url: str | None, credentials: Credentials | None = None, outage: float = OUTAGE
 ) -> AsyncIterator[AwsSession]:
     """Open a session; its clients close with the block. Without `credentials` the environment's are used.
+
+    Calls bear an outage of AWS or of the network for `outage` seconds.
 
     Raises
     ------
@@ -117,15 +146,29 @@ async def open_session(
     async with AsyncExitStack() as stack:
         with translated("reading the AWS configuration"):
             session = get_session()
-            if credentials:
-                session.set_credentials(credentials.access_key, credentials.secret_key)
-        opened = AwsSession(region=region, endpoint_url=endpoint_url, _session=session, _stack=stack)
+            source = CredentialSource(partial(_load, credentials))
+            session.register_component("credential_provider", source)
+        opened = AwsSession(
+            region=region,
+            endpoint_url=endpoint_url,
+            endurance=Endurance(outage=outage, standing=lambda: source.credentials),
+            _source=source,
+            _session=session,
+            _stack=stack,
+        )
         try:
             yield opened
         except EndpointUnreachable as error:
             if guess := await opened.other_regions():
                 raise EndpointUnreachable(f"{error}; {region} is none in which AWS Batch is known: {guess}") from error
             raise
+
+
+async def _load(credentials: Credentials | None) -> Any:  # noqa: ANN401 - as the SDK has them
+    """Return the credentials that are given, or those that the SDK finds: a new session of its own reads all files."""
+    if credentials is None:
+        return await get_session().get_credentials()
+    return AioCredentials(credentials.access_key, credentials.secret_key, method="explicit")
 
 
 def _on_this_machine(endpoint_url: str | None) -> bool:

@@ -2,6 +2,7 @@
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from asyncbatch.cli import arguments as read
@@ -22,6 +23,13 @@ def describe(parser: ArgumentParser, action: Action) -> None:
     read.stack_options(parser)
     if action is sweep:
         parser.add_argument("--delete", action="store_true", help="do it; without, only tell what would be removed")
+        parser.add_argument(
+            "--after",
+            metavar="HOURS",
+            type=partial(read.at_least, 0),
+            default=24,
+            help="how long a run must be silent before its queues and objects go (default: 24); its jobs end before",
+        )
 
 
 def run(arguments: Namespace) -> None:
@@ -59,13 +67,23 @@ async def sweep(runs: "Sweep", arguments: Namespace) -> None:
     """Remove the runs that are over, or tell which those are."""
     over = [one for one in await runs.runs() if one.over]
     for one in over:
-        if arguments.delete:
-            await runs.remove(one)
-        print(f"{'removed' if arguments.delete else 'would remove'} {line(one)}")
+        print(await _sweep_one(runs, one, after=3600.0 * arguments.after, delete=arguments.delete))
     if not over:
         print(f"nothing to remove on stack {runs.settings.stack}")
     elif not arguments.delete:
         print("nothing is removed yet: `asyncbatch gc --delete` does it")
+
+
+async def _sweep_one(runs: "Sweep", one: "RunFound", *, after: float, delete: bool) -> str:
+    """Remove a run that is over, as far as its main can't come back, and return what to tell of it."""
+    if one.abandoned(after):
+        if delete:
+            await runs.remove(one)
+        return f"{'removed' if delete else 'would remove'} {line(one)}"
+    if delete:
+        await runs.end_jobs(one)
+    done = f"{'ended' if delete else 'would end'} its jobs, " if one.working else ""
+    return f"{done}kept the rest for {after / 3600:g} hours of silence: {line(one)}"
 
 
 def line(found: "RunFound") -> str:

@@ -144,13 +144,13 @@ class Queue:
         """
         self._advance(now)
         message = self._find(handle)
-        if message is None:
-            raise ServiceError("ReceiptHandleIsInvalid", f"The receipt handle {handle!r} has expired.")
-        if message.number in self._visible:
-            raise ServiceError("MessageNotInflight", f"The message of {handle!r} is not in flight.")
+        if message is None or message.number in self._visible:
+            reason = "Message does not exist or is not available for visibility timeout change"
+            raise ServiceError("InvalidParameterValue", f"{_name_handle(handle)} is invalid. Reason: {reason}.")
         if now + seconds > message.received + VISIBILITY_LIMIT:
             reason = f"Total VisibilityTimeout for the message is beyond the limit [{VISIBILITY_LIMIT} seconds]"
-            raise ServiceError("InvalidParameterValue", f"Value {seconds} is invalid. Reason: {reason}.")
+            where = f"Value {seconds} for parameter VisibilityTimeout"
+            raise ServiceError("InvalidParameterValue", f"{where} is invalid. Reason: {reason}.")
         self._hide_for(now, message, seconds)
 
     def delete(self, now: float, handle: str) -> None:
@@ -260,3 +260,7 @@ class Queue:
             sent=message.sent,
             first_received=message.first_received,
         )
+
+
+def _name_handle(handle: str) -> str:
+    return f"Value {handle} for parameter ReceiptHandle"

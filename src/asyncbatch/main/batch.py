@@ -1,17 +1,19 @@
 """The launcher that starts workers as jobs of AWS Batch."""
 
 import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-import anyio
 from anyio.abc import TaskGroup
 
-from asyncbatch.aws.jobs import ARRAY_LIMIT, ENDED, name_members
+from asyncbatch.aws.jobs import ARRAY_LIMIT, DESCRIBE_LIMIT, ENDED, name_members
 from asyncbatch.aws.protocols import ExplainWaiting, Job, RunJobs, TailLogs
 from asyncbatch.capacity import LONG_WAIT
+from asyncbatch.errors import AwsBusy, AwsError, EndpointUnreachable
 from asyncbatch.main.crew import WorkerState
 from asyncbatch.main.launchers import Assignment
+from asyncbatch.main.waiting import Waiting
 from asyncbatch.manifest import batch_worker, job_name
 
 log: Final = logging.getLogger(__name__)
@@ -20,6 +22,7 @@ _TOLD: Final = 3
 """Jobs whose last lines are told, and how many lines of each."""
 
 _SOON: Final = 10.0
+"""Seconds for which a job is RUNNABLE before it is looked why."""
 
 _HINTS: Final = {
     "exec format error": "the image is for another architecture than the machines: "
@@ -85,13 +88,11 @@ class BatchLauncher:
         self._open: list[str] = []
         """Ids of the jobs that may not have ended: of arrays, their children's."""
         self._ended: dict[str, WorkerState] = {}
+        self._name = ""
+        self._unanswered = False
+        """Whether Batch may have a job whose id never came."""
         self._last_lines: dict[str, str] = {}
-        self._runnable: dict[str, float] = {}
-        """When each waiting job was first seen to wait."""
-        self._reasons: str | None = None
-        self._blocked = ""
-        self._look_at = 0.0
-        """When to look next whether Batch can start jobs at all."""
+        self._waiting = Waiting(jobs, capacity, queue=queue, definition=definition, soon=soon, long_wait=long_wait)
 
     async def slots(self) -> int:
         """Return how many tiles a worker computes at one time."""
@@ -109,21 +110,40 @@ class BatchLauncher:
                 count,
                 extra={"action": "workers_exceed_stack"},
             )
+        self._name = job_name(assignment.run)
+        if self._unanswered:
+            count -= await self._adopt()
         for place in range(0, count, ARRAY_LIMIT):
             await self._submit(assignment, min(ARRAY_LIMIT, count - place))
 
     async def _submit(self, assignment: Assignment, count: int) -> None:
         """Submit one job for as many workers as it can have."""
-        job = await self._jobs.submit(
-            name=job_name(assignment.run),
-            queue=self._queue,
-            definition=self._definition,
-            size=count,
-            environment={**assignment.environment(), "ASYNCBATCH_SLOTS": str(await self.slots())},
-            tags={**self._tags, "asyncbatch:run": assignment.run},
-        )
-        self._arrays[job] = count
-        self._open += name_members(job, count)
+        try:
+            job = await self._jobs.submit(
+                name=self._name,
+                queue=self._queue,
+                definition=self._definition,
+                size=count,
+                environment={**assignment.environment(), "ASYNCBATCH_SLOTS": str(await self.slots())},
+                tags={**self._tags, "asyncbatch:run": assignment.run},
+            )
+        except (AwsBusy, EndpointUnreachable):
+            self._unanswered = True
+            raise
+        self._note_array(job, count)
+
+    def _note_array(self, job: str, size: int) -> None:
+        self._arrays[job] = size
+        self._open += name_members(job, size)
+
+    async def _adopt(self) -> int:
+        """Take on jobs that Batch has although the answer to their submission was lost; return their workers."""
+        unknown = [job for job in await self._jobs.named(self._queue, self._name) if job not in self._arrays]
+        sizes = await self._jobs.summarise(unknown) if unknown else {}
+        for job in unknown:
+            self._note_array(job, sizes[job].size if job in sizes else 1)
+        self._unanswered = False
+        return sum(self._arrays[job] for job in unknown)
 
     async def states(self) -> Sequence[WorkerState]:
         """Return the state of every job ever submitted.
@@ -132,14 +152,30 @@ class BatchLauncher:
         the array: until then they are taken to be alive, or others would be started in their place.
         """
         asked = list(self._open)  # more may be submitted meanwhile
-        jobs = {job.id: job for job in await self._jobs.describe(asked)} if asked else {}
-        await self._explain_waiting(list(jobs.values()))
+        jobs = await self._look_at(asked)
+        await self._waiting.look(list(jobs.values()), self._name)
         current = [await self._state(job, jobs.get(job)) for job in asked]
         for job, state in zip(asked, current, strict=True):
             if not state.alive:
                 self._ended[job] = state
                 self._open.remove(job)
         return [*self._ended.values(), *(state for state in current if state.alive)]
+
+    async def _look_at(self, names: Sequence[str]) -> dict[str, Job]:
+        """Return what Batch says of jobs: of the children of a large array one by one only when more have ended."""
+        large = [array for array, size in self._arrays.items() if size > DESCRIBE_LIMIT]
+        summaries = await self._jobs.summarise(large) if large else {}
+        known = Counter(_array_of(job) for job in self._ended)
+        steady = {
+            array: summary.states
+            for array, summary in summaries.items()
+            if summary.states and sum(summary.states.get(state, 0) for state in ENDED) <= known[array]
+        }
+        asked = [job for job in names if _array_of(job) not in steady]
+        found = {job.id: job for job in await self._jobs.describe(asked)} if asked else {}
+        for array, states in steady.items():
+            found |= spread([job for job in names if _array_of(job) == array], states)
+        return found
 
     async def _state(self, name: str, job: Job | None) -> WorkerState:
         """Return the state of the worker that is a job, which Batch may not list yet."""
@@ -148,40 +184,26 @@ class BatchLauncher:
         return WorkerState(
             worker=batch_worker(name),
             alive=job.status not in ENDED,
-            blocked=job.status == "RUNNABLE" and bool(self._blocked),
+            blocked=job.status == "RUNNABLE" and bool(self._waiting.blocked),
+            queued=job.status == "RUNNABLE" and self._waiting.others > 0,
             detail=await self._detail(job),
         )
 
     async def stop(self) -> None:
         """Terminate all jobs."""
+        if self._unanswered:
+            try:
+                await self._adopt()
+            except AwsError as error:
+                log.warning("jobs not listed: %s", error, extra={"action": "jobs_not_listed"})
         for array in self._arrays:
             await self._jobs.terminate(array, "the run is over")
-
-    async def _explain_waiting(self, jobs: Sequence[Job]) -> None:
-        """See whether waiting jobs can be started at all; say once why they wait, when they do so for long."""
-        now = anyio.current_time()
-        self._runnable = {job.id: self._runnable.get(job.id, now) for job in jobs if job.status == "RUNNABLE"}
-        longest = max((now - since for since in self._runnable.values()), default=0.0)
-        if longest >= self._soon and now >= self._look_at:
-            self._look_at = now + LONG_WAIT
-            self._blocked = await self._capacity.blocked(await self._jobs.definition(self._definition))
-        if longest < self._long_wait or self._reasons is not None:
-            return
-        found = await self._capacity.reasons(await self._jobs.definition(self._definition))
-        self._reasons = found or "nothing is known to speak against it, so perhaps AWS has no machine to give just now"
-        log.warning(
-            "%d workers have waited %.0f s for machines: %s",
-            len(self._runnable),
-            longest,
-            self._reasons,
-            extra={"action": "workers_wait"},
-        )
 
     async def _detail(self, job: Job) -> str:
         """Return what is known of a job; of the first that fail, their last words too."""
         code = "" if job.exit_code is None else f", exit code {job.exit_code}"
         detail = f"is job {job.id} in state {job.status}{code} {job.reason}".rstrip()
-        if job.status == "RUNNABLE" and (why := self._blocked or self._reasons):
+        if job.status == "RUNNABLE" and (why := self._waiting.reason):
             detail = f"{detail}: {why}"
         if job.status == "FAILED" and job.log_streams:
             if job.id not in self._last_lines and len(self._last_lines) < _TOLD:
@@ -190,3 +212,17 @@ class BatchLauncher:
                 detail = f"{detail}, its last lines: {told}"
         hints = [hint for sign, hint in _HINTS.items() if sign in detail]
         return "; ".join([detail, *hints])
+
+
+def spread(children: Iterable[str], states: Mapping[str, int]) -> dict[str, Job]:
+    """Return children of an array in so many states: which of them is in which, its summary does not say.
+
+    Those that wait are the last, so that they stay the same from one look to the next.
+    """
+    running = (state for state, count in states.items() if state not in ENDED | {"RUNNABLE"} for _ in range(count))
+    return {child: Job(id=child, status=next(running, "RUNNABLE")) for child in children}
+
+
+def _array_of(job: str) -> str:
+    """Return the id of the job itself, or of the array that it is a child of."""
+    return job.partition(":")[0]

@@ -38,6 +38,8 @@ class WorkerState:
     alive: bool
     blocked: bool = False
     """Whether it waits for something that does not come by itself."""
+    queued: bool = False
+    """Whether it waits for its turn behind the jobs of others: such time is not counted against its start."""
     detail: str = ""
     """For people: status, exit code, last lines of output."""
 
@@ -65,10 +67,13 @@ class Retries:
     """In a row."""
     due: float = 0.0
     """When to try again, by the clock that `now` is of."""
+    since: float = 0.0
+    """When the first of them failed."""
 
     def note_failure(self, now: float) -> float:
         """Note that an attempt failed, and return the pause before the next one, in seconds."""
         pause = min(_LONGEST_PAUSE, _PAUSE * 2.0 ** min(self.failures, 10))
+        self.since = now if not self.failures else self.since
         self.failures += 1
         self.due = now + pause
         return pause
@@ -103,6 +108,7 @@ class Crew:
     _losses: int = 0
     _came_up: bool = False
     _all_ended_at: float | None = None
+    _looked_at: float | None = None
 
     @property
     def came_up(self) -> bool:
@@ -155,7 +161,7 @@ class Crew:
         self.starts.note_success()
         self._coming += count
 
-    def note_failure(self, attempts: Retries, error: Exception, now: float) -> float:
+    def note_failure(self, attempts: Retries, error: Exception, now: float, *, borne: float = 0.0) -> float:
         """Note that a launcher failed, and return the pause before the next attempt, in seconds.
 
         Parameters
@@ -166,6 +172,8 @@ class Crew:
             What the launcher raised.
         now : float
             In seconds.
+        borne : float
+            Seconds from the first failure in a row for which such an error is borne.
 
         Raises
         ------
@@ -175,6 +183,8 @@ class Crew:
             If some came up, none is left, and it keeps failing.
         """
         pause = attempts.note_failure(now)
+        if now - attempts.since < borne:
+            return pause
         late = not self._came_up and now - self.started > self.start_timeout
         if self._up or (not late and (self._coming or attempts.failures < _FAILURES)):
             return pause
@@ -227,6 +237,9 @@ class Crew:
 
     def _check_start(self, states: Sequence[WorkerState], now: float) -> None:
         error: RunError | None = None
+        if self._looked_at is not None and any(state.queued for state in states):
+            self.started += now - self._looked_at
+        self._looked_at = now
         if not states or any(state.alive and not state.blocked for state in states):
             self._all_ended_at = None
         elif self._all_ended_at is None:

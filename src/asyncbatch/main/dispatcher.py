@@ -129,6 +129,7 @@ class Dispatcher:
                     region=self._settings.region,
                     endpoint_url=self._settings.endpoint_url,
                     credentials=self._credentials,
+                    outage=self._settings.outage,
                 )
             )
             self._run = run = await stack.enter_async_context(
@@ -281,18 +282,30 @@ class Dispatcher:
     async def _supervise(self) -> None:
         """Start the workers, and others in place of those that are lost while there is work."""
         await self._start(self._crew.wanted)
-        slots = await self._launcher.slots() if self._workers == "auto" else 0
+        slots = 0
         while not self._ending:
+            if self._workers == "auto" and not slots:
+                slots = await self._ask_slots()
             if slots:
                 await anyio.sleep(_GATHERING)
                 await self._start(self._resized(slots))
             await anyio.sleep(self._launcher.interval)
             await self._look()
 
+    async def _ask_slots(self) -> int:
+        """Return how many slots a worker has; 0 if the launcher can't tell now."""
+        if self._crew.starts.due > anyio.current_time():
+            return 0
+        try:
+            return await self._launcher.slots()
+        except Exception as error:  # noqa: BLE001 - as below
+            self._note_failure(self._crew.starts, error)
+            return 0
+
     async def _look(self) -> None:
         """See how the workers are, and start others where some are missing."""
         crew = self._crew
-        if crew.looks.due > anyio.current_time():
+        if crew.looks.due > anyio.current_time() or self._run.endurance.paused:  # others would fare no better now
             return
         try:
             states = await self._launcher.states()
@@ -318,7 +331,8 @@ class Dispatcher:
         return True
 
     def _note_failure(self, attempts: Retries, error: Exception) -> None:
-        pause = self._crew.note_failure(attempts, error, anyio.current_time())
+        borne = self._run.endurance.limit(error)
+        pause = self._crew.note_failure(attempts, error, anyio.current_time(), borne=borne)
         log.warning(
             "launcher failed; next attempt in %.1f s: %s",
             pause,

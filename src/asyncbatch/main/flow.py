@@ -83,6 +83,7 @@ class Flow:
             self._reconcile,
             self._withdrawals.run,
             self._drop_all_cancelled,
+            self._keep_programs,
         ):
             self._group.start_soon(self.guarded, task)
 
@@ -316,6 +317,9 @@ class Flow:
             await self._outbound.replace_program(program)
         except AwsError as error:
             log.warning("program %s not uploaded: %s", program.digest, error, extra={"action": "upload_failed"})
+
+    async def _keep_programs(self) -> None:
+        await self._outbound.keep_programs(lambda: [ticket.program for ticket in self._tickets.values()])
 
     def _finish(
         self, index: int, future: Future[Any], *, value: object = None, error: BaseException | None = None

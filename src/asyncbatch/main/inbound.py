@@ -10,8 +10,7 @@ from anyio.abc import TaskGroup
 from asyncbatch.aws.objects import DELETE_LIMIT
 from asyncbatch.aws.outbox import Outbox
 from asyncbatch.aws.protocols import Received
-from asyncbatch.aws.retries import OUTAGE
-from asyncbatch.errors import AwsBusy, AwsError, EndpointUnreachable, MessageError
+from asyncbatch.errors import AwsError, MessageError
 from asyncbatch.main.results import open_result
 from asyncbatch.main.run import RESULT_POLL, Run
 from asyncbatch.main.ticket import Ticket
@@ -149,7 +148,7 @@ class Inbound:
             found = await self._run.receiver.receive(
                 self._run.manifest.result_queue, most=BATCH_LIMIT, wait=RESULT_POLL, lease=self._lease
             )
-        except (AwsBusy, EndpointUnreachable) as error:
+        except AwsError as error:
             await self._endure(error)
         else:
             self._failing_since = None
@@ -163,13 +162,15 @@ class Inbound:
             answered.set()
 
     async def _endure(self, error: AwsError) -> None:
-        """Wait a little after a failed receive, unless AWS has been failing for too long."""
-        now = anyio.current_time()
+        """Wait a little after a failed receive, unless what failed does not pass, or has been failing for too long."""
+        limit, now = self._run.endurance.limit(error), anyio.current_time()
+        first = self._failing_since is None
         if self._failing_since is None:
             self._failing_since = now
-        if now - self._failing_since > OUTAGE:
+        if not limit or now - self._failing_since > limit:
             raise error
-        log.warning("receive failed: %s", error, extra={"action": "receive_failed"})
+        if first:
+            log.warning("receive failed: %s; going on for %.0f s", error, limit, extra={"action": "receive_failed"})
         await anyio.sleep(1.0)
 
     def _open(self, received: Received) -> Message | None:

@@ -2,17 +2,19 @@
 
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from math import inf
 from typing import Final
 
 import anyio
 
 from asyncbatch.aws.outbox import Outbox
 from asyncbatch.aws.protocols import Received
-from asyncbatch.errors import MessageError, ProgramError
+from asyncbatch.errors import AwsError, MessageError, ProgramError
 from asyncbatch.main.program import Program
-from asyncbatch.main.run import Run
+from asyncbatch.main.run import RENEWAL, Run
 from asyncbatch.main.ticket import Ticket
-from asyncbatch.manifest import PROGRAM_LIFE, in_key, program_key
+from asyncbatch.manifest import OBJECT_LIMIT, PROGRAM_LIFE, in_key, program_key
 from asyncbatch.messages import BATCH_LIMIT, MESSAGE_LIMIT, Body, Sentinel, Task, seal, unseal
 
 log: Final = logging.getLogger(__name__)
@@ -20,14 +22,23 @@ log: Final = logging.getLogger(__name__)
 _UPLOADS: Final = 8
 """Payloads under way at one time. More finish no sooner, but all of them later: the first tiles are wanted first."""
 
-_OBJECT_LIMIT: Final = 5 * 2**30
-"""Bytes that S3 takes in one PutObject."""
+_SENTINEL_BATCHES: Final = 32
+"""Batches of sentinels under way at one time: workers are terminated that do not learn of the end in time."""
 
 _SEARCH_LEASE: Final = 10.0
 """Seconds for which a search hides the messages that it looks at, should main end in the middle of it."""
 
 _MISSES: Final = 2
 """Receives in a row without a withdrawn tile that end a search: standard queues keep no strict order."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Upload:
+    """A program in the bucket."""
+
+    lock: anyio.Lock = field(default_factory=anyio.Lock)
+    due: float = -inf
+    """When to look next whether it is there."""
 
 
 class Outbound:
@@ -48,13 +59,18 @@ class Outbound:
             self._announce, most=BATCH_LIMIT, most_bytes=MESSAGE_LIMIT, size=len, patience=patience
         )
         self._uploads = anyio.CapacityLimiter(_UPLOADS)
-        self._programs: dict[str, anyio.Lock | None] = {}
+        self._programs: dict[str, _Upload] = {}
         self.run = self._announcements.run
 
     async def send(self, index: int, ticket: Ticket) -> None:
         """Upload what is large, and announce the tile; then a worker can have it."""
         await self._upload_program(ticket.program)
         async with self._uploads:
+            if len(ticket.content) > OBJECT_LIMIT:
+                raise ProgramError(
+                    f"the arguments of a tile have {len(ticket.content)} bytes; S3 takes {OBJECT_LIMIT} at once; "
+                    "pass a path, and let the function read what it needs"
+                )
             body = Body.of(ticket.content, key=in_key(self._run.manifest.run, index))
             if body.key is not None:
                 ticket.in_key = body.key
@@ -76,9 +92,16 @@ class Outbound:
             await self._announcements.deliver(ticket.announcement)
 
     async def send_sentinels(self, count: int) -> None:
-        """Tell `count` workers to stop."""
-        for start in range(0, count, BATCH_LIMIT):
-            await self._announce([self._sealed(Sentinel())] * min(BATCH_LIMIT, count - start))
+        """Tell `count` workers to stop, by batches that go at the same time."""
+        flights = anyio.CapacityLimiter(_SENTINEL_BATCHES)
+
+        async def send(some: int) -> None:
+            async with flights:
+                await self._announce([self._sealed(Sentinel()) for _ in range(some)])
+
+        async with anyio.create_task_group() as group:
+            for start in range(0, count, BATCH_LIMIT):
+                group.start_soon(send, min(BATCH_LIMIT, count - start))
 
     async def withdraw(self, indices: set[int]) -> None:
         """Take tiles that nobody wants out of the task queue, as far as no worker has received them.
@@ -113,22 +136,32 @@ class Outbound:
         self._programs.pop(program.digest, None)
         await self._upload_program(program)
 
+    async def keep_programs(self, programs: Callable[[], Iterable[Program]]) -> None:
+        """Renew the programs of tiles that are not done, before the bucket's life cycle deletes them."""
+        while True:
+            await anyio.sleep(RENEWAL)
+            for program in {program.digest: program for program in programs()}.values():
+                try:
+                    await self._upload_program(program)
+                except AwsError as error:
+                    log.warning("program %s not renewed: %s", program.digest, error, extra={"action": "upload_failed"})
+
     async def _upload_program(self, program: Program) -> None:
-        """Upload a program, once, and not at all if the bucket has it from another run.
+        """Upload a program, and not at all if the bucket has it from another run or another day.
 
         One that is damaged is written again; so is one that is old, or the bucket's life cycle might delete it under
         this run.
         """
-        lock = self._programs.setdefault(program.digest, anyio.Lock())
-        if lock is None:
+        upload = self._programs.setdefault(program.digest, _Upload())
+        if anyio.current_time() < upload.due:
             return
-        async with lock:
-            if self._programs.get(program.digest) is not lock:
+        async with upload.lock:
+            if anyio.current_time() < upload.due or self._programs.get(program.digest) is not upload:
                 return
-            if len(program.content) > _OBJECT_LIMIT:
+            if len(program.content) > OBJECT_LIMIT:
                 raise ProgramError(
                     f"{program.name} with its shared arguments has {len(program.content)} bytes; S3 takes "
-                    f"{_OBJECT_LIMIT} at once; pass a path, and let the function read what it needs"
+                    f"{OBJECT_LIMIT} at once; pass a path, and let the function read what it needs"
                 )
             key = program_key(program.digest)
             found = await self._run.objects.describe(key)
@@ -143,7 +176,7 @@ class Outbound:
                 )
             if found is None or not intact or found.age > PROGRAM_LIFE / 2:
                 await self._run.objects.put(key, program.content, sha256=program.digest)
-            self._programs[program.digest] = None
+            upload.due = anyio.current_time() + RENEWAL
 
     async def _announce(self, texts: list[str]) -> None:
         await self._run.sender.send(self._run.manifest.task_queue, texts)

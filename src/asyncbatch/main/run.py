@@ -14,6 +14,7 @@ import anyio
 
 from asyncbatch.aws.objects import Objects
 from asyncbatch.aws.queues import NEW, SETTLING, Queues, on_endpoint
+from asyncbatch.aws.retries import Endurance
 from asyncbatch.aws.session import AwsSession
 from asyncbatch.aws.stacks import StackOutputs, Stacks
 from asyncbatch.errors import AwsError
@@ -29,6 +30,9 @@ _BEATS: Final = 4
 """Heartbeats in a run lease's time."""
 
 _BEAT: Final = b"alive\n"
+
+RENEWAL: Final = 24 * 3600.0
+"""Seconds after which what the bucket's life cycle deletes is renewed while a run lives."""
 
 RESULT_POLL: Final = 10.0
 """Seconds of a long poll of the result queue: half of SQS's limit, so that a dead connection shows sooner."""
@@ -58,26 +62,38 @@ class Run:
     objects: Objects
     sender: Queues
     receiver: Queues
+    endurance: Endurance
+    """Which failures pass, and for how long they are borne."""
 
     async def keep_alive(self) -> None:
         """Renew the run's heartbeat again and again; without it the workers leave.
 
-        A request that hangs is given up in time for the next.
+        A request that hangs is given up in time for the next. The manifest is renewed too, once a day: the bucket's
+        life cycle would delete it under a run of weeks.
         """
         interval = self.settings.run_lease / _BEATS
+        renewed, failing = anyio.current_time(), False
         while True:
-            why: object = "no answer from AWS"
-            with anyio.move_on_after(interval) as scope:
-                try:
-                    await self.objects.put(alive_key(self.manifest.run), _BEAT)
-                except AwsError as error:
-                    why = error
-                else:
-                    why = None
-            if why is not None:
+            started = anyio.current_time()
+            why = await self._renew(interval, manifest=started - renewed >= RENEWAL)
+            if why is None and started - renewed >= RENEWAL:
+                renewed = started
+            if why is not None and not failing:
                 log.warning("heartbeat failed: %s", why, extra={"action": "heartbeat_failed"})
-            if not scope.cancelled_caught:
-                await anyio.sleep(interval)
+            failing = why is not None
+            await anyio.sleep(max(0.0, started + interval - anyio.current_time()))
+
+    async def _renew(self, timeout: float, *, manifest: bool) -> object:
+        """Write what says that the run is there, and return why that failed; None if it did not."""
+        with anyio.move_on_after(timeout):
+            try:
+                await self.objects.put(alive_key(self.manifest.run), _BEAT)
+                if manifest:
+                    await self.objects.put(manifest_key(self.manifest.run), self.manifest.to_json())
+            except AwsError as error:
+                return error
+            return None
+        return "no answer from AWS"
 
 
 class Cleanup:
@@ -194,6 +210,7 @@ async def open_run(settings: Settings, session: AwsSession, *, on_batch: bool, c
             objects=objects,
             sender=sender,
             receiver=receiver,
+            endurance=session.endurance,
         )
 
 

@@ -13,7 +13,7 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from asyncbatch.aws.protocols import AgeOfBlob, KeepMessages, Received, ReceiveMessages, SendMessages
-from asyncbatch.errors import AwsBusy, AwsError, EndpointUnreachable, MessageError, QueueGone
+from asyncbatch.errors import AwsBusy, AwsError, CredentialsMissing, EndpointUnreachable, MessageError, QueueGone
 from asyncbatch.manifest import Manifest, alive_key
 from asyncbatch.messages import BATCH_LIMIT, Goodbye, Sentinel, Task, seal, unseal
 from asyncbatch.worker.deliveries import Deliveries
@@ -166,7 +166,7 @@ class Worker:
                 )
             except QueueGone:
                 self._end(Stop.RUN_OVER)
-            except (AwsBusy, EndpointUnreachable) as error:
+            except (AwsBusy, CredentialsMissing, EndpointUnreachable) as error:
                 if left <= 0 and not self._busy:
                     raise
                 log.warning("receive failed", extra={"action": "receive_failed", "why": error})
