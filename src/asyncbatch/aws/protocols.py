@@ -127,7 +127,7 @@ class RunJobs(Protocol):
         """Submit one job, an array of `size` if that is more than one, and return its id."""
 
     async def describe(self, ids: Sequence[str]) -> list[Job]:
-        """Return the state of a job: of each child, if it is an array of more than one."""
+        """Return the states of jobs; children of a new array are not listed yet."""
 
     async def terminate(self, job: str, reason: str) -> None:
         """End a job and all its children; one that has ended does not matter."""

@@ -82,9 +82,8 @@ class BatchLauncher:
         self._soon = soon
         self._long_wait = long_wait
         self._arrays: dict[str, int] = {}
-        self._open: list[str] = []
-        """Ids of the jobs that may not have ended: of arrays, their children's."""
         self._ended: dict[str, WorkerState] = {}
+        """The last states of the jobs that have ended, by their ids: of arrays, their children's."""
         self._last_lines: dict[str, str] = {}
         self._runnable: dict[str, float] = {}
         """When each waiting job was first seen to wait."""
@@ -123,7 +122,6 @@ class BatchLauncher:
             tags={**self._tags, "asyncbatch:run": assignment.run},
         )
         self._arrays[job] = count
-        self._open += name_members(job, count)
 
     async def states(self) -> Sequence[WorkerState]:
         """Return the state of every job ever submitted.
@@ -131,15 +129,13 @@ class BatchLauncher:
         Those that have ended are not asked for again. Batch lists the children of a new array some time after it took
         the array: until then they are taken to be alive, or others would be started in their place.
         """
-        asked = list(self._open)  # more may be submitted meanwhile
-        jobs = {job.id: job for job in await self._jobs.describe(asked)} if asked else {}
+        names = [name for array, size in self._arrays.items() for name in name_members(array, size)]
+        asked = [name for name in names if name not in self._ended]
+        jobs = {job.id: job for job in await self._jobs.describe(asked)}
         await self._explain_waiting(list(jobs.values()))
-        current = [await self._state(job, jobs.get(job)) for job in asked]
-        for job, state in zip(asked, current, strict=True):
-            if not state.alive:
-                self._ended[job] = state
-                self._open.remove(job)
-        return [*self._ended.values(), *(state for state in current if state.alive)]
+        states = {name: await self._state(name, jobs.get(name)) for name in asked}
+        self._ended |= {name: state for name, state in states.items() if not state.alive}
+        return [self._ended.get(name) or states[name] for name in names]
 
     async def _state(self, name: str, job: Job | None) -> WorkerState:
         """Return the state of the worker that is a job, which Batch may not list yet."""
