@@ -24,8 +24,11 @@ from asyncbatch.raster import BlockInfo, Blocks, Progress, apply
 Array = NDArray[Any]
 
 WORKERS = 2
-RADIUS = 7
-"""Of the moving window of `diversity`: 15×15 pixels."""  # noqa: RUF001 - the sign for "by"
+RADIUS = 5
+"""Of the moving window of `diversity`: 11×11 pixels."""  # noqa: RUF001 - the sign for "by"
+
+TILE = 375
+"""Pixels, for 16 tiles of about the same size: both workers have as much to do, and finish at the same time."""
 
 UNDISTURBED = 0.9
 """Share of a processor that a serial run gets at least if nothing else runs: it computes most of the time."""
@@ -51,7 +54,7 @@ def diversity(info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
     """Compute Rao's Q: the mean spectral distance, over all bands, between two pixels of the moving window.
 
     All pairs of pixels with the same offset share one image of distances, whose sum over the window is taken by
-    differences of cumulative sums: 420 images in place of 25,200 pairs.
+    differences of cumulative sums: 220 images in place of 7,260 pairs.
     """
     bands = inputs.image.astype(np.float32)
     side = 2 * RADIUS + 1
@@ -192,6 +195,7 @@ def timed(scene: Path, way: str, executor: Executor | None) -> Timing:
         products,
         {"image": scene},
         {name: output(name, way) for name in PRODUCTS},
+        window=TILE,
         overlap=RADIUS,
         nodata={"diversity": float("nan")},
         executor=executor,
