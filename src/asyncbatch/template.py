@@ -57,6 +57,7 @@ PATTERNS: Final = {
     "EcrName": "[a-z0-9]+(?:[._-][a-z0-9]+)*",
     "VCPUS": "(0\\.25|0\\.5|[1-9][0-9]{0,2})",
     "MainVCPUS": "(0\\.25|0\\.5|[1-9][0-9]{0,2})",
+    "BoundaryArn": "(arn:[a-z-]+:iam::[0-9]{12}:policy/.+)?",
 }
 
 OF_A_VPC: Final = ("SubnetIds", "SecurityGroupIds")

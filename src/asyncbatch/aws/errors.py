@@ -51,6 +51,7 @@ _CODES: Final[dict[str, type[errors.AwsError]]] = {
     "OverLimit": errors.AwsBusy,
     "SlowDown": errors.AwsBusy,
     "ServiceUnavailable": errors.AwsBusy,
+    "ServiceUnavailableException": errors.AwsBusy,
     "InternalError": errors.AwsBusy,
     "InternalFailure": errors.AwsBusy,
     "RequestTimeout": errors.AwsBusy,
