@@ -135,10 +135,15 @@ class BatchLauncher:
         jobs = {job.id: job for job in await self._jobs.describe(asked)} if asked else {}
         await self._explain_waiting(list(jobs.values()))
         current = [await self._state(job, jobs.get(job)) for job in asked]
-        for job, state in zip(asked, current, strict=True):
+        for job in jobs.values():  # where Batch starts a job again, another worker has its id
+            for attempt in range(1, job.attempt):
+                worker = batch_worker(job.id, attempt)
+                detail = f"was started again by Batch, as attempt {attempt + 1}: {job.reason}"
+                self._ended.setdefault(worker, WorkerState(worker=worker, alive=False, detail=detail))
+        for name, state in zip(asked, current, strict=True):
             if not state.alive:
-                self._ended[job] = state
-                self._open.remove(job)
+                self._ended[state.worker] = state
+                self._open.remove(name)
         return [*self._ended.values(), *(state for state in current if state.alive)]
 
     async def _state(self, name: str, job: Job | None) -> WorkerState:
@@ -146,7 +151,7 @@ class BatchLauncher:
         if job is None:
             return WorkerState(worker=batch_worker(name), alive=True, detail=f"is job {name}, not listed yet")
         return WorkerState(
-            worker=batch_worker(name),
+            worker=batch_worker(name, job.attempt),
             alive=job.status not in ENDED,
             blocked=job.status == "RUNNABLE" and bool(self._blocked),
             detail=await self._detail(job),
