@@ -164,6 +164,24 @@ async def test_children_that_batch_does_not_list_yet_are_alive() -> None:
     assert [(state.worker, state.alive) for state in await launcher.states()] == [("array:0", True), ("array:1", True)]
 
 
+async def test_a_job_that_batch_starts_again_is_another_worker() -> None:
+    batch = Batch()
+    launcher = await started(batch, long_wait=60.0)
+    batch.jobs = [
+        Job(id="array:0", status="RUNNABLE", reason="Host EC2 terminated", attempt=2),
+        Job(id="array:1", status="FAILED", attempt=3),
+    ]
+    for _ in range(2):
+        found = {state.worker: state.alive for state in await launcher.states()}
+        assert found == {
+            "array:0": False,
+            "array:0.2": True,
+            "array:1": False,
+            "array:1.2": False,
+            "array:1.3": False,
+        }
+
+
 async def test_jobs_that_have_ended_are_not_asked_for_again() -> None:
     batch = Batch()
     launcher = await started(batch, long_wait=60.0)

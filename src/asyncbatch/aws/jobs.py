@@ -177,5 +177,15 @@ def _job(described: Mapping[str, Any]) -> Job:
         status=described["status"],
         reason="; ".join(reason for reason in reasons if reason),
         exit_code=container.get("exitCode"),
+        attempt=_attempt(described),
         log_streams=tuple(dict.fromkeys(one["logStreamName"] for one in attempts if one.get("logStreamName"))),
     )
+
+
+def _attempt(described: Mapping[str, Any]) -> int:
+    """Return which of Batch's own attempts at a job is under way, or was the last."""
+    attempts = described.get("attempts", [])
+    if described["status"] in ENDED:
+        return max(1, len(attempts))
+    # One that is under way may be listed or not; one that never ran has no time at which it stopped.
+    return 1 + sum("stoppedAt" in one or "statusReason" in one for one in attempts)

@@ -92,13 +92,14 @@ class LogStreams:
         found: set[str] = set()
         for start in range(0, len(streams), _STREAMS_PER_SEARCH):
             part = streams[start : start + _STREAMS_PER_SEARCH]
+            searched = False
             for group in self.groups:
                 try:
                     found |= await self._find(group, part, phrase)
                 except AwsError:  # one stream has no line yet, or is in another group, or searching is not allowed
                     continue
-                break
-            else:
+                searched = True
+            if not searched:
                 found |= set(part)
         return found
 

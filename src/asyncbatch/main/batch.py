@@ -1,7 +1,7 @@
 """The launcher that starts workers as jobs of AWS Batch."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import anyio
@@ -82,8 +82,10 @@ class BatchLauncher:
         self._soon = soon
         self._long_wait = long_wait
         self._arrays: dict[str, int] = {}
+        self._over: set[str] = set()
+        """The jobs that have ended."""
         self._ended: dict[str, WorkerState] = {}
-        """The last states of the jobs that have ended, by their ids: of arrays, their children's."""
+        """The last states of the workers that have ended, by their ids. A job that Batch starts again has several."""
         self._last_lines: dict[str, str] = {}
         self._runnable: dict[str, float] = {}
         """When each waiting job was first seen to wait."""
@@ -130,19 +132,21 @@ class BatchLauncher:
         the array: until then they are taken to be alive, or others would be started in their place.
         """
         names = [name for array, size in self._arrays.items() for name in name_members(array, size)]
-        asked = [name for name in names if name not in self._ended]
+        asked = [name for name in names if name not in self._over]
         jobs = {job.id: job for job in await self._jobs.describe(asked)}
         await self._explain_waiting(list(jobs.values()))
         states = {name: await self._state(name, jobs.get(name)) for name in asked}
-        self._ended |= {name: state for name, state in states.items() if not state.alive}
-        return [self._ended.get(name) or states[name] for name in names]
+        self._over |= {name for name, state in states.items() if not state.alive}
+        ended = [*(state for state in states.values() if not state.alive), *(_list_earlier(jobs.values()))]
+        self._ended |= {state.worker: state for state in ended}
+        return [*self._ended.values(), *(state for state in states.values() if state.alive)]
 
     async def _state(self, name: str, job: Job | None) -> WorkerState:
         """Return the state of the worker that is a job, which Batch may not list yet."""
         if job is None:
             return WorkerState(worker=batch_worker(name), alive=True, detail=f"is job {name}, not listed yet")
         return WorkerState(
-            worker=batch_worker(name),
+            worker=batch_worker(name, job.attempt),
             alive=job.status not in ENDED,
             blocked=job.status == "RUNNABLE" and bool(self._blocked),
             detail=await self._detail(job),
@@ -186,3 +190,16 @@ class BatchLauncher:
                 detail = f"{detail}, its last lines: {told}"
         hints = [hint for sign, hint in _HINTS.items() if sign in detail]
         return "; ".join([detail, *hints])
+
+
+def _list_earlier(jobs: Iterable[Job]) -> list[WorkerState]:
+    """Return the workers that jobs were before Batch started them again."""
+    return [
+        WorkerState(
+            worker=batch_worker(job.id, attempt),
+            alive=False,
+            detail=f"was started again by Batch, as attempt {attempt + 1}: {job.reason}",
+        )
+        for job in jobs
+        for attempt in range(1, job.attempt)
+    ]

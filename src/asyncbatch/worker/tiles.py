@@ -25,6 +25,10 @@ _ELSEWHERE: Final = 1.0
 """Seconds for which a tile is left to other workers that failed here through no fault of a slot."""
 
 _EXHAUSTED: Final = "every attempt was lost: the worker died or its lease expired"
+_RETURNED: Final = (
+    "it was delivered {deliveries} times, and workers began {begun} attempts at it: all others had to leave, or died "
+    "while another tile computed. Shorter tiles, or workers on demand, get done"
+)
 _UNCOUNTED: Final = "it was delivered more often than it may be computed, and its attempts can't be counted"
 
 
@@ -103,7 +107,9 @@ class Tiles:
         """
         task, verdict = delivery.task, delivery.verdict
         if verdict.lost:
-            return _lost(_EXHAUSTED)
+            exhausted = verdict.number >= self.manifest.max_attempts
+            returned = _RETURNED.format(deliveries=delivery.deliveries, begun=verdict.number)
+            return _lost(_EXHAUSTED if exhausted else returned)
         try:
             computed = await (self._run_suspect(delivery) if verdict.count or verdict.alone else self._run(task))
         except QueueGone:
@@ -150,9 +156,14 @@ class Tiles:
             await self.announce(delivery, self._lost_if_last(delivery, error, delay=_ELSEWHERE))
 
     async def withdraw(self, delivery: Delivery) -> None:
-        """Take back the count of an attempt that was ended before its time, by no fault of the tile's."""
-        if delivery.verdict.count is not None:
-            await self.counts.write(delivery.task.index, delivery.verdict.count - 1)
+        """Take back an attempt that was ended before its time, by no fault of the tile's."""
+        if delivery.verdict.before is not None:
+            await self.counts.write(delivery.task.index, delivery.verdict.before)
+
+    async def withdraw_unbegun(self, task: Task, deliveries: int) -> None:
+        """Take back a delivery with which nothing began: only the first is taken for an attempt."""
+        if deliveries == 1:
+            await self.counts.write(task.index, 0)
 
     async def _store(self, delivery: Delivery, computed: Computed) -> Body:
         content = computed.content
