@@ -21,7 +21,7 @@ test-newest *ARGS:
     .venv-newest/bin/python -m pip install --quiet --upgrade pip
     .venv-newest/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable . --group dev
     cp -r .venv/lib/python3*/site-packages/osgeo .venv/lib/python3*/site-packages/*gdal* .venv-newest/lib/python3*/site-packages/
-    .venv-newest/bin/python -m pytest --numprocesses 3 --dist worksteal {{ newest_tests }} "$@"
+    .venv-newest/bin/python -m pytest --numprocesses 3 --dist loadfile {{ newest_tests }} "$@"
 
 # The tests against RIOS, with a Python that has it (https://www.rioshome.org) and asyncbatch and pytest.
 test-rios PYTHON *ARGS:

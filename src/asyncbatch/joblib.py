@@ -5,6 +5,7 @@ joblib is not installed with this package; main and the workers' image need it.
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from time import perf_counter
 from typing import Any
 
 from joblib import register_parallel_backend
@@ -48,8 +49,18 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
         self._futures: set[Future[Any]] = set()
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
-        """Return how many batches joblib keeps under way: those asked for, or as many as the pool takes."""
-        return n_jobs if n_jobs is not None and n_jobs > 0 else self._pool.window
+        """Return how many batches joblib keeps under way: those asked for, or as many as the pool takes.
+
+        Raises
+        ------
+        ValueError
+            If none are asked for.
+        """
+        if n_jobs == 0:
+            raise ValueError("n_jobs is 0; it must be a number of batches, or -1 for as many as the pool takes")
+        if n_jobs is None:
+            return self._pool.window
+        return n_jobs if n_jobs > 0 else max(self._pool.window + 1 + n_jobs, 1)
 
     def submit(self, func: Callable[[], Any], callback: Callable[[Future[Any]], None] | None = None) -> Future[Any]:
         """Send a batch of calls as one tile."""
@@ -63,12 +74,17 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
     def retrieve_result_callback(self, out: Future[Any]) -> Any:  # noqa: ANN401 - whatever the calls return
         """Return the results of a batch, or raise what a call raised, as joblib's other backends do."""
         try:
-            return out.result()
+            results, seconds = out.result()
         except TileError as error:
             if error.__cause__ is None:
                 raise
             error.__cause__.add_note(str(error))  # with the traceback on the worker
             raise error.__cause__ from None
+        super().batch_completed(len(results), seconds)
+        return results
+
+    def batch_completed(self, batch_size: int, duration: float) -> None:
+        """Ignore joblib's own measure: with the wait for a worker in it, short calls would look too long to batch."""
 
     def abort_everything(self, ensure_ready: bool = True) -> None:  # noqa: ARG002, FBT001, FBT002 - joblib's signature
         """Cancel the batches that are not done."""
@@ -80,8 +96,10 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
         return SequentialBackend(nesting_level=(self.nesting_level or 0) + 1), None
 
 
-def _call(batch: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever the calls return
-    return batch()
+def _call(batch: Callable[[], list[Any]]) -> tuple[list[Any], float]:
+    """Return the results of a batch, and the seconds that they took on the worker."""
+    start = perf_counter()
+    return batch(), perf_counter() - start
 
 
 def register() -> None:

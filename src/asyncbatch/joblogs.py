@@ -20,6 +20,10 @@ from asyncbatch.settings import Settings
 
 _INTERVAL: Final = 3.0
 
+_BEGUN: Final = "tile_begun"
+_DONE: Final = "tile_done"
+"""The actions of the lines between which a worker computes a tile."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerLog:
@@ -79,6 +83,12 @@ class JobLogs:
     async def lines(self, job: Job) -> list[str]:
         """Return all that a job has written so far, in all of its attempts; nothing of one that was never started."""
         return [line for stream in job.log_streams for line in (await self._streams.since(stream))[0]]
+
+    async def find_tile(self, workers: Sequence[WorkerLog], tile: int) -> list[WorkerLog]:
+        """Return those of some workers that may have begun a tile, without reading all that they wrote."""
+        streams = [stream for one in workers for stream in one.job.log_streams]
+        found = await self._streams.find(streams, f"action={_BEGUN} tile={tile}")
+        return [one for one in workers if found.intersection(one.job.log_streams)]
 
     async def submit_main(self, arguments: Sequence[str], user: str) -> str:
         """Submit a main script's image as a job, with arguments for the script, and return the job's id.
@@ -156,7 +166,7 @@ def of_tile(lines: Iterable[str], tile: int) -> list[str]:
 
     With more than one slot there are lines of the tiles beside it among them.
     """
-    begun, done = (re.compile(rf"\baction=tile_{end} tile={tile}\b") for end in ("begun", "done"))
+    begun, done = (re.compile(rf"\baction={action} tile={tile}\b") for action in (_BEGUN, _DONE))
     found: list[str] = []
     inside = False
     for line in lines:

@@ -194,7 +194,11 @@ def job_name(run: str) -> str:
     return f"{JOB_PREFIX}{run}"
 
 
-def batch_worker(job: str) -> str:
-    """Return the id of the worker that runs as a Batch job: enough of the job's id, and the place in its array."""
+def batch_worker(job: str, attempt: int = 1) -> str:
+    """Return the id of the worker that runs as a Batch job: enough of the job's id, and the place in its array.
+
+    A job that Batch itself starts again, with the same id, is another worker.
+    """
     parent, _, place = job.partition(":")
-    return f"{parent[:8]}:{place or 0}"
+    worker = f"{parent[:8]}:{place or 0}"
+    return f"{worker}.{attempt}" if attempt > 1 else worker

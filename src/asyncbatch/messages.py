@@ -36,6 +36,9 @@ INLINE_LIMIT: Final = 72_000
 Ten of them, as base64 and with their heads, still make one batch of 1 MiB.
 """
 
+TERMINATED: Final = "terminated"
+"""Why a worker leaves that got SIGTERM, or whose machine is to be taken back."""
+
 Direction = Literal["task", "result"]
 Outcome = Literal["ok", "error", "lost"]
 
@@ -130,6 +133,7 @@ class Goodbye:
 
     worker: str
     reason: str
+    """`TERMINATED` if the worker's machine may be about to go."""
     tiles: Count
     busy_seconds: Seconds
     requests: dict[str, Count]

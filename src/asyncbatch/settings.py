@@ -40,7 +40,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "run_lease": (2, 86_400),
     "idle_timeout": (1, 86_400),
     "start_timeout": (1, 86_400),
-    "outage": (0, 7 * 86_400),
+    "outage": (1, 7 * 86_400),
     "max_attempts": (1, 1_000),
     "max_in_flight": (1, 100_000),  # SQS keeps about 120,000 messages in flight
 }

@@ -23,10 +23,8 @@ DEFAULTS: Final = {
     "VCPUS": "1",
     "MaxMemory": "3600",
     "ComputeType": "SPOT",
-    "OnDemandVCPUS": "0",
     "Architecture": "X86_64",
     "VolumeSize": "100",
-    "FargateStorage": "20",
     "MainVCPUS": "2",
     "MainMemory": "7168",
 }
@@ -59,6 +57,7 @@ PATTERNS: Final = {
     "EcrName": "[a-z0-9]+(?:[._-][a-z0-9]+)*",
     "VCPUS": "(0\\.25|0\\.5|[1-9][0-9]{0,2})",
     "MainVCPUS": "(0\\.25|0\\.5|[1-9][0-9]{0,2})",
+    "BoundaryArn": "(arn:[a-z-]+:iam::[0-9]{12}:policy/.+)?",
 }
 
 OF_A_VPC: Final = ("SubnetIds", "SecurityGroupIds")
@@ -188,10 +187,8 @@ def _check(parameters: Mapping[str, str]) -> None:
             raise SettingsError(f"{name} is {parameters[name]}; it must be like {pattern}")
     if parameters.get("VpcId") and (lacking := [name for name in OF_A_VPC if not parameters.get(name)]):
         raise SettingsError(f"VpcId is {parameters['VpcId']}; a VPC of your own needs {' and '.join(lacking)} too")
-    if float(parameters.get("BudgetLimit", "0")) and not parameters.get("BudgetEmail"):
-        raise SettingsError(
-            f"BudgetLimit is {parameters['BudgetLimit']}, and nobody would be told: set BudgetEmail too"
-        )
+    if int(parameters.get("BudgetLimit", "0")) and not parameters.get("BudgetEmail"):
+        raise SettingsError(f"BudgetLimit is {parameters['BudgetLimit']}; it needs BudgetEmail too")
     _check_sizes({**DEFAULTS, **parameters})
 
 

@@ -15,6 +15,7 @@ from dataclasses import MISSING, fields
 from functools import cache
 from pathlib import Path
 
+import botocore.session
 import numpy as np
 import pytest
 from osgeo import gdal
@@ -103,6 +104,9 @@ def check_command(words: list[str]) -> None:
             assert (PROJECT / program).is_file()
         case ["export", *assignments]:
             assert all(is_in_the_project(each.split("=")[0]) for each in assignments)
+        case ["aws", service, operation, *_]:
+            model = botocore.session.get_session().get_service_model(service)
+            assert operation in {botocore.xform_name(name, "-") for name in model.operation_names}
         case ["sed", *_, file]:
             assert (PROJECT / file).is_file()
         case ["." | "python3" | "conda", *_] | ["sudo", "apt-get", *_] | []:
@@ -150,7 +154,7 @@ FOREIGN = {
     *("computeBufferInsertTimeout", "computeBufferPopTimeout", "otherArgsList", "readBufferInsertTimeout"),
     *("readBufferPopTimeout", "singleBlockComputeWorkers"),
     # of AWS and of Unix
-    *("AWS_PROFILE", "AWSServiceRoleForAutoScaling", "Client", "InternalError", "TMPDIR"),
+    *("AWS_PROFILE", "AWSServiceRoleForAutoScaling", "ECS_AWSVPC_BLOCK_IMDS", "Client", "InternalError", "TMPDIR"),
     # of Dask
     "map_blocks",
     # what stands for the reader's own

@@ -17,7 +17,7 @@ case "$*" in {failing}) echo "AWS refuses"; exit 3;; esac
 
 @pytest.mark.parametrize(
     ("failing", "asked"),
-    [("*create*", ["create", "delete"]), ("doctor", ["create", "doctor", "delete", "create", "doctor", "submit"])],
+    [("*create*", ["create", "delete"]), ("doctor", ["create", "delete", "create", "doctor", "doctor", "submit"])],
 )
 def test_the_stack_is_deleted_whatever_fails_and_the_report_says_what(
     tmp_path: Path, failing: str, asked: list[str]

@@ -52,9 +52,10 @@ def test_what_a_killed_run_left_goes_and_an_open_run_stays(
         told = eventually(lambda: [line for line in ran(endpoint, "runs").splitlines() if "over" in line])
         assert len(told) == 1
         assert told[0].startswith(f"{dead}  over, last sign of life ")
-        assert f"would remove {dead}" in ran(endpoint, "gc")
+        assert f"kept the rest for 24 hours of silence: {dead}" in ran(endpoint, "gc", "--delete")
+        assert f"would remove {dead}" in ran(endpoint, "gc", "--after", "0")
         assert endpoint.runs() == {dead, alive}
-        assert ran(endpoint, "gc", "--delete").startswith(f"removed {dead}")
+        assert ran(endpoint, "gc", "--delete", "--after", "0").startswith(f"removed {dead}")
         assert endpoint.runs() == {alive}
         assert len(endpoint.queues()) == 2
         assert pool.submit(abs, -3).result() == 3

@@ -22,6 +22,8 @@ class Proxy:
 
     target: tuple[str, int]
     damages: list[Damage] = field(default_factory=list)
+    rewrites: dict[bytes, bytes] = field(default_factory=dict)
+    """What is replaced in every piece of a request, and by what."""
     port: int = 0
     _listener: socket.socket = field(init=False)
     _sockets: list[socket.socket] = field(default_factory=list)
@@ -58,8 +60,8 @@ class Proxy:
         yield
         self.open()
 
-    def _start(self, serve: Callable[..., None], *sockets: socket.socket) -> None:
-        thread = threading.Thread(target=serve, args=sockets)
+    def _start(self, serve: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=serve, args=arguments)
         thread.start()
         self._threads.append(thread)
 
@@ -70,12 +72,16 @@ class Proxy:
                 self._sockets.append(client)
                 server = socket.create_connection(self.target)
                 self._sockets.append(server)
-                self._start(self._flow, client, server)
-                self._start(self._flow, server, client)
+                self._start(self._flow, client, server, self.rewrites)
+                self._start(self._flow, server, client, {})
 
-    def _flow(self, source: socket.socket, sink: socket.socket) -> None:
+    def _flow(self, source: socket.socket, sink: socket.socket, rewrites: dict[bytes, bytes]) -> None:
         with contextlib.suppress(OSError):  # ended
             while chunk := source.recv(2**16):
+                for find, put in dict(rewrites).items():
+                    if find in chunk:
+                        chunk = chunk.replace(find, put)
+                        break
                 damage = next((damage for damage in self.damages if damage.find in chunk), None)
                 if damage is None:
                     sink.sendall(chunk)

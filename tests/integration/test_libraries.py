@@ -1,11 +1,16 @@
 """Other libraries that take an executor or a backend: what they compute, workers compute, as they say it."""
 
 import os
+import time
+from functools import partial
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dask.array
 import joblib
+import joblib.parallel
 import numpy as np
 import pytest
 from dask.delayed import delayed
@@ -49,6 +54,24 @@ def test_dask_passes_on_what_a_task_raises(pool: BatchExecutor) -> None:
 def test_joblib_returns_results_in_order(pool: BatchExecutor, options: dict[str, Any]) -> None:
     with joblib.parallel_config(backend="asyncbatch", pool=pool):
         assert joblib.Parallel(**options)(joblib.delayed(pow)(x, 2) for x in range(50)) == [x**2 for x in range(50)]
+
+
+def test_joblib_batches_short_calls_however_long_they_wait_for_a_worker(
+    pool: BatchExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(time=partial(next, count(step=60)), sleep=time.sleep)
+    monkeypatch.setattr(joblib.parallel, "time", clock)  # a minute passes in main whenever joblib looks
+    before = pool.status().tiles_done
+    with joblib.parallel_config(backend="asyncbatch", pool=pool, n_jobs=2):
+        assert joblib.Parallel()(joblib.delayed(abs)(-x) for x in range(400)) == list(range(400))
+    assert pool.status().tiles_done - before < 100
+
+
+def test_joblib_counts_jobs_as_with_its_own_backends(pool: BatchExecutor) -> None:
+    with joblib.parallel_config(backend="asyncbatch", pool=pool):
+        assert [joblib.effective_n_jobs(jobs) for jobs in (3, -1, -2, -1000)] == [3, pool.window, pool.window - 1, 1]
+        with pytest.raises(ValueError, match="n_jobs"):
+            joblib.Parallel(n_jobs=0)(joblib.delayed(abs)(x) for x in range(3))
 
 
 def test_joblib_computes_on_workers(pool: BatchExecutor) -> None:

@@ -1,6 +1,7 @@
 """The policies that ship: whoever only runs needs no more than these, and neither does a main script's job."""
 
 import json
+import os
 from contextlib import ExitStack
 from fnmatch import fnmatch
 from importlib.resources import files
@@ -11,9 +12,12 @@ import pytest
 from cfnlint.decode import decode
 
 from asyncbatch import BatchExecutor
+from asyncbatch.main import inbound
+from asyncbatch.messages import Goodbye, Message, unseal
 from tests.acceptance.test_runs import ran
 from tests.integration.emulated import clients, own_network, remove_for_moto
 from tests.integration.endpoint import Endpoint
+from tests.unit.rights import CALLS
 
 INFRA = files("asyncbatch") / "infra"
 
@@ -96,7 +100,19 @@ def test_all_that_a_deployment_asks_itself_is_allowed(
     assert not [right for right in rights if not any(fnmatch(right, one) for one in allowed)]
 
 
-def test_only_what_iam_knows_no_resource_for_is_allowed_on_all() -> None:
-    for statement in read("run.json")["Statement"]:
-        if statement["Resource"] == "*":
-            assert all(action.split(":")[1].startswith(("Describe", "List", "Get")) for action in statement["Action"])
+def test_a_worker_asks_for_no_more_than_its_role_allows(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each says on leaving what it has asked for."""
+    said: list[Message] = []
+
+    def unseal_and_keep(*arguments: Any, **named: Any) -> Message:  # noqa: ANN401 - as the original has them
+        said.append(unseal(*arguments, **named))
+        return said[-1]
+
+    monkeypatch.setattr(inbound, "unseal", unseal_and_keep)
+    with BatchExecutor(1, launcher="subprocess", settings=endpoint.settings()) as pool:
+        assert len(pool.submit(os.urandom, 200_000).result()) == 200_000
+        assert pool.submit(len, os.urandom(200_000)).result() == 200_000
+    [goodbye] = [message for message in said if isinstance(message, Goodbye)]
+    assert {"s3:GetObject", "s3:PutObject", "sqs:ReceiveMessage"} <= goodbye.requests.keys()
+    allowed = {call for call, needs in CALLS.items() if any("WorkerRole" in who for who, _, _ in needs)}
+    assert goodbye.requests.keys() <= allowed

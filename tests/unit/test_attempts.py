@@ -7,47 +7,64 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncbatch.worker.attempts import Verdict, judge, needs_count
+from asyncbatch.worker.attempts import MAX_RETURNS, Verdict, judge, needs_count
 
 
 def test_a_first_delivery_begins_without_a_request() -> None:
     assert not needs_count(deliveries=1, max_attempts=5)
-    assert judge(begun=0, deliveries=1, max_attempts=5) == Verdict(number=1)
+    assert judge(counted=None, deliveries=1, max_attempts=5) == Verdict(number=1, before=0)
 
 
 def test_a_suspect_is_counted_before_it_begins() -> None:
-    assert judge(begun=0, deliveries=2, max_attempts=5) == Verdict(number=2, count=1)
+    assert judge(counted=None, deliveries=2, max_attempts=5) == Verdict(number=2, count=2, before=1)
 
 
 def test_one_that_has_begun_before_runs_alone() -> None:
-    assert judge(begun=1, deliveries=3, max_attempts=5) == Verdict(number=3, count=2, alone=True)
+    assert judge(counted=2, deliveries=3, max_attempts=5) == Verdict(number=3, count=3, alone=True, before=2)
 
 
 def test_many_deliveries_cost_a_tile_that_never_began_one_attempt() -> None:
-    assert judge(begun=0, deliveries=50, max_attempts=5) == Verdict(number=2, count=1)
+    assert judge(counted=None, deliveries=50, max_attempts=5) == Verdict(number=2, count=2, before=1)
 
 
 def test_the_last_attempt_is_known_as_such_and_runs_alone() -> None:
-    assert judge(begun=0, deliveries=2, max_attempts=2) == Verdict(number=2, count=1, alone=True, last=True)
-    assert judge(begun=3, deliveries=5, max_attempts=5).last
+    last = Verdict(number=2, count=2, alone=True, last=True, before=1)
+    assert judge(counted=None, deliveries=2, max_attempts=2) == last
+    assert judge(counted=4, deliveries=5, max_attempts=5).last
 
 
 def test_none_is_left_after_the_last() -> None:
-    assert judge(begun=4, deliveries=6, max_attempts=5) == Verdict(number=5, lost=True)
+    assert judge(counted=5, deliveries=6, max_attempts=5) == Verdict(number=5, lost=True)
 
 
 def test_with_one_attempt_the_first_delivery_is_counted() -> None:
     assert needs_count(deliveries=1, max_attempts=1)
-    assert judge(begun=0, deliveries=1, max_attempts=1) == Verdict(number=1, count=1, last=True)
-    assert judge(begun=0, deliveries=2, max_attempts=1) == Verdict(number=1, count=1, last=True)
-    assert judge(begun=1, deliveries=2, max_attempts=1) == Verdict(number=1, lost=True)
+    only = Verdict(number=1, count=1, last=True, before=0)
+    assert judge(counted=None, deliveries=1, max_attempts=1) == only
+    assert judge(counted=None, deliveries=2, max_attempts=1) == only
+    assert judge(counted=1, deliveries=2, max_attempts=1) == Verdict(number=1, lost=True)
 
 
 @pytest.mark.parametrize(("deliveries", "lost"), [(2, False), (3, False), (4, True)])
 def test_deliveries_count_where_attempts_are_unknown(deliveries: int, lost: bool) -> None:  # noqa: FBT001
-    verdict = judge(begun=None, deliveries=deliveries, max_attempts=3)
+    verdict = judge(counted=None, readable=False, deliveries=deliveries, max_attempts=3)
     assert verdict.lost is lost
-    assert verdict.count is None
+    assert (verdict.count, verdict.before) == (None, None)
+
+
+def test_what_was_taken_back_is_not_charged() -> None:
+    first = judge(counted=None, deliveries=1, max_attempts=2)
+    again = judge(counted=first.before, deliveries=2, max_attempts=2)
+    assert again == Verdict(number=1, count=1, before=0)
+    assert judge(counted=again.before, deliveries=3, max_attempts=2) == again
+    assert judge(counted=again.count, deliveries=4, max_attempts=2).last
+
+
+@pytest.mark.parametrize("begun", [0, 1, 2])
+def test_what_is_taken_back_again_and_again_is_given_up_in_the_end(begun: int) -> None:
+    most = MAX_RETURNS + 1 + begun
+    assert not judge(counted=begun, deliveries=most, max_attempts=5).lost
+    assert judge(counted=begun, deliveries=most + 1, max_attempts=5) == Verdict(number=begun, lost=True)
 
 
 @dataclass(kw_only=True)
@@ -60,7 +77,9 @@ class Run:
     tiles: list[int]
     random: Random
     deliveries: Counter[int] = field(default_factory=Counter)
-    counts: Counter[int] = field(default_factory=Counter)
+    counts: dict[int, int] = field(default_factory=dict)
+    leaves: float = 0.0
+    """How often a worker has to leave before it begins another tile."""
     begun: Counter[int] = field(default_factory=Counter)
     lost: set[int] = field(default_factory=set)
 
@@ -69,8 +88,13 @@ class Run:
         held = self.random.sample(self.tiles, min(len(self.tiles), self.random.randint(1, 3 * self.slots)))
         self.deliveries.update(held)
         running: list[int] = []
+        verdicts: dict[int, Verdict] = {}
         computed: list[int] = []
         while held or running or computed:
+            if self.random.random() < self.leaves:
+                self.leave(running, verdicts, held)
+                self.tiles = [tile for tile in self.tiles if tile not in computed]
+                return
             verdict = self.judge(held[0]) if held else None
             if verdict is not None and verdict.lost:
                 self.lost.add(held[0])
@@ -83,6 +107,7 @@ class Run:
             room = 1 if alone else self.slots
             begins = verdict is not None and len(running) < room and (not running or self.random.random() < 0.7)
             if verdict is not None and begins:
+                verdicts[held[0]] = verdict
                 running.append(self.begin(held.pop(0), verdict))
                 if not alone:
                     continue
@@ -93,8 +118,17 @@ class Run:
             if begins and alone:
                 self.tiles.remove(computed.pop())
 
+    def leave(self, running: list[int], verdicts: dict[int, Verdict], held: list[int]) -> None:
+        """Take back what a worker that has to leave holds."""
+        for tile in running:
+            self.begun[tile] -= 1
+        for tile in (*running, *held):
+            before = (verdicts[tile] if tile in running else self.judge(tile)).before
+            if before is not None:
+                self.counts[tile] = before
+
     def judge(self, tile: int) -> Verdict:
-        return judge(begun=self.counts[tile], deliveries=self.deliveries[tile], max_attempts=self.max_attempts)
+        return judge(counted=self.counts.get(tile), deliveries=self.deliveries[tile], max_attempts=self.max_attempts)
 
     def begin(self, tile: int, verdict: Verdict) -> int:
         if verdict.count is not None:
@@ -111,7 +145,7 @@ RUNS = {
 }
 
 
-def finish(*, max_attempts: int, slots: int, tiles: int, poisons: int, random: Random) -> Run:
+def finish(*, max_attempts: int, slots: int, tiles: int, poisons: int, random: Random, leaves: float = 0.0) -> Run:
     """Return a run after all its tiles have ended."""
     run = Run(
         max_attempts=max_attempts,
@@ -119,8 +153,9 @@ def finish(*, max_attempts: int, slots: int, tiles: int, poisons: int, random: R
         poisons=set(random.sample(range(tiles), min(poisons, tiles))),
         tiles=list(range(tiles)),
         random=random,
+        leaves=leaves,
     )
-    for _ in range(200):
+    for _ in range(5000):
         if not run.tiles:
             break
         run.live()
@@ -132,6 +167,23 @@ def finish(*, max_attempts: int, slots: int, tiles: int, poisons: int, random: R
 @given(max_attempts=st.integers(2, 5), **RUNS)
 def test_whatever_workers_die_only_poisons_are_lost(max_attempts: int, **drawn: Any) -> None:  # noqa: ANN401 - of several kinds
     run = finish(max_attempts=max_attempts, **drawn)
+    assert run.lost == run.poisons
+
+
+LEAVES = {**RUNS, "random": st.integers(0, 1_000_000).map(Random)}
+"""Draws from hypothesis itself would have all workers leave at once, for ever."""
+
+
+@given(max_attempts=st.integers(1, 5), **LEAVES)
+def test_workers_that_have_to_leave_cost_no_attempts(max_attempts: int, **drawn: Any) -> None:  # noqa: ANN401 - of several kinds
+    run = finish(max_attempts=max_attempts, leaves=0.2, **{**drawn, "poisons": 0})
+    assert not run.lost
+    assert set(run.begun.values()) == {1}
+
+
+@given(max_attempts=st.integers(2, 5), **LEAVES)
+def test_whatever_workers_die_or_leave_only_poisons_are_lost(max_attempts: int, **drawn: Any) -> None:  # noqa: ANN401 - of several kinds
+    run = finish(max_attempts=max_attempts, leaves=0.1, **drawn)
     assert run.lost == run.poisons
 
 

@@ -245,4 +245,9 @@ def test_a_stale_handle_is_known_in_every_spelling(code: str, message: str) -> N
 
 def test_another_invalid_value_is_no_stale_handle() -> None:
     with pytest.raises(errors.AwsError):
-        extend("InvalidParameterValue", "Total VisibilityTimeout for the message is beyond the limit [43200 seconds]")
+        extend("InvalidParameterValue", "Value -1 for parameter VisibilityTimeout is invalid.")
+
+
+def test_a_lease_beyond_the_limit_of_sqs_stays_as_it_is() -> None:
+    beyond = "Reason: Total VisibilityTimeout for the message is beyond the limit [43200 seconds]."
+    assert extend("InvalidParameterValue", f"Value 60 for parameter VisibilityTimeout is invalid. {beyond}") == []

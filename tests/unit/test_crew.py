@@ -2,9 +2,9 @@ from collections.abc import Iterable
 
 import pytest
 
-from asyncbatch.errors import AccessDenied, VersionMismatch, WorkersLost, WorkersNotStarted
+from asyncbatch.errors import AccessDenied, AwsBusy, VersionMismatch, WorkersLost, WorkersNotStarted
 from asyncbatch.main.crew import Crew, Retries, WorkerState, workers_for
-from asyncbatch.messages import Goodbye, Hello
+from asyncbatch.messages import TERMINATED, Goodbye, Hello
 
 HEARING = 2.0
 """Seconds in which the last words of workers that have ended may come."""
@@ -21,8 +21,8 @@ def hello(worker: str, *, slots: int = 1, refusal: str = "") -> Hello:
     return Hello(worker=worker, slots=slots, versions={}, refusal=refusal)
 
 
-def goodbye(worker: str) -> Goodbye:
-    return Goodbye(worker=worker, reason="idle", tiles=0, busy_seconds=0.0, requests={})
+def goodbye(worker: str, reason: str = "idle") -> Goodbye:
+    return Goodbye(worker=worker, reason=reason, tiles=0, busy_seconds=0.0, requests={})
 
 
 def states(*, alive: Iterable[str] = (), dead: Iterable[str] = (), detail: str = "") -> list[WorkerState]:
@@ -247,6 +247,47 @@ def test_idle_workers_that_leave_are_replaced_only_for_tiles_that_come(slots: in
     assert found.missing(left, 9000.0, backlog=1000 * slots) == started
 
 
+def test_workers_of_many_slots_that_have_all_left_are_replaced_by_as_many_as_the_tiles_are_worth() -> None:
+    found = crew(wanted=10, up=["a"], slots=4)
+    found.goodbye(goodbye("a"))
+    assert found.missing(states(dead="a"), 1001.0, backlog=8) == 2
+
+
+@pytest.mark.parametrize("seen_before", [True, False])
+def test_a_terminated_worker_is_replaced_when_its_machine_is_gone(*, seen_before: bool) -> None:
+    found = crew(wanted=2, up=["a", "b"])
+    found.vacating = 120.0
+    if seen_before:
+        assert found.missing(states(alive="ab"), 1000.0, backlog=1000) == 0
+    for _ in range(2):  # queues may deliver a message twice
+        found.goodbye(goodbye("a", TERMINATED))
+    looks = [found.missing(states(alive="b", dead="a"), now, backlog=1000) for now in (1005.0, 1124.9, 1125.0)]
+    assert looks == [0, 0, 1]
+    found.goodbye(goodbye("a", TERMINATED))
+    assert found.missing(states(alive="b", dead="a"), 1130.0, backlog=1000) == 1
+
+
+def test_a_terminated_worker_that_has_not_ended_yet_counts_once() -> None:
+    found = crew(wanted=3, up=["a", "b"])
+    found.vacating = 120.0
+    found.goodbye(goodbye("a", TERMINATED))
+    assert found.missing(states(alive="ab"), 1005.0, backlog=1000) == 1
+
+
+def test_where_no_machine_goes_a_terminated_worker_is_replaced_at_once() -> None:
+    found = crew(wanted=1, up=["a"])
+    found.goodbye(goodbye("a", TERMINATED))
+    assert found.missing(states(dead="a"), 1005.0, backlog=1000) == 1
+
+
+def test_a_worker_that_batch_starts_again_has_slots_and_the_one_before_it_has_none() -> None:
+    found = crew(wanted=1, up=["j:3"], slots=4)
+    found.goodbye(goodbye("j:3", TERMINATED))
+    found.hello(hello("j:3.2", slots=4))
+    assert found.missing(states(alive=["j:3.2"], dead=["j:3"]), 1005.0, backlog=1000) == 0
+    assert (found.up, found.slots) == (1, 4)
+
+
 DENIED = AccessDenied("SubmitJob: not permitted")
 
 
@@ -328,3 +369,22 @@ def test_a_look_that_succeeds_makes_up_for_those_that_failed() -> None:
     found.note_failure(found.looks, DENIED, 1001.0)
     found.missing(states(alive="a"), 1002.0, backlog=1000)
     assert (found.looks.failures, found.looks.due) == (0, 0.0)
+
+
+def test_time_behind_the_jobs_of_others_is_not_counted_against_the_start() -> None:
+    found = crew(2)
+    queued = [WorkerState(worker="a", alive=True, queued=True)]
+    for now in range(1000, 2000, 5):
+        found.missing(queued, float(now), backlog=9)
+    waiting = [WorkerState(worker="a", alive=True)]
+    found.missing(waiting, 2000.0, backlog=9)
+    with pytest.raises(WorkersNotStarted):
+        found.missing(waiting, 2100.0, backlog=9)
+
+
+def test_an_outage_is_borne_by_a_launcher_though_no_worker_is_up() -> None:
+    found = crew(2)
+    for now in range(1000, 1600, 60):
+        found.note_failure(found.starts, AwsBusy("throttled"), float(now), borne=600.0)
+    with pytest.raises(AwsBusy):
+        found.note_failure(found.starts, AwsBusy("throttled"), 1600.0, borne=600.0)

@@ -52,6 +52,11 @@ def test_all_that_a_worker_is_told() -> None:
     )
 
 
+def test_a_job_that_batch_starts_again_is_another_worker() -> None:
+    ids = [WorkerEnvironment.read(LEAST | {"AWS_BATCH_JOB_ID": JOB, "AWS_BATCH_JOB_ATTEMPT": n}).worker for n in "12"]
+    assert ids == ["0a1b2c3d:12", "0a1b2c3d:12.2"]
+
+
 def test_a_batch_job_is_told_by_its_id() -> None:
     found = WorkerEnvironment.read(LEAST | {"AWS_BATCH_JOB_ID": JOB})
     assert (found.worker, found.log_stream) == ("0a1b2c3d:12", JOB)

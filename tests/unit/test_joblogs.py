@@ -1,9 +1,12 @@
+from argparse import ArgumentParser
+from typing import cast
+
 import pytest
 
 from asyncbatch.aws.protocols import Job
-from asyncbatch.cli.jobs import exit_status, is_asked_for
-from asyncbatch.errors import AsyncBatchError
-from asyncbatch.joblogs import WorkerLog, of_tile
+from asyncbatch.cli.jobs import describe_logs, exit_status, is_asked_for, show
+from asyncbatch.errors import AsyncBatchError, AwsBusy
+from asyncbatch.joblogs import JobLogs, WorkerLog, of_tile
 
 LOG = [
     "INFO tile begun action=tile_begun tile=1",
@@ -40,3 +43,59 @@ def test_a_job_ends_with_its_script_s_status() -> None:
     assert exit_status(Job(id="j", status="FAILED", exit_code=7)) == 7
     with pytest.raises(AsyncBatchError, match="job j failed: Host EC2 terminated"):
         exit_status(Job(id="j", status="FAILED", reason="Host EC2 terminated"))
+
+
+class Logs:
+    """The logs of a run's workers, of which one can't be read for now."""
+
+    def __init__(self, *, unreadable: str = "") -> None:
+        self.read: list[str] = []
+        self._unreadable = unreadable
+        jobs = [Job(id=f"j:{place}", status="SUCCEEDED", log_streams=(f"s{place}",)) for place in range(5)]
+        self._workers = [WorkerLog(worker=f"0a1b2c3d:{job.id[2:]}", job=job) for job in jobs]
+
+    async def workers(self, _run: str) -> list[WorkerLog]:
+        return self._workers
+
+    async def find_tile(self, workers: list[WorkerLog], tile: int) -> list[WorkerLog]:
+        return [one for one in workers if one.worker.endswith(f":{tile}")]
+
+    async def lines(self, job: Job) -> list[str]:
+        if job.id == self._unreadable:
+            raise AwsBusy("logs:GetLogEvents: throttled")
+        self.read.append(job.id)
+        return [f"INFO tile begun action=tile_begun tile={job.id[2:]}", f"line of {job.id}"]
+
+
+async def shown(logs: Logs, *arguments: str) -> None:
+    parser = ArgumentParser()
+    describe_logs(parser)
+    await show(cast("JobLogs", logs), parser.parse_args(["r1", *arguments]))
+
+
+@pytest.mark.anyio
+async def test_what_ends_early_says_how_to_go_on_and_goes_on_there(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(AwsBusy):
+        await shown(Logs(unreadable="j:3"))
+    first, told = capsys.readouterr()
+    assert "3 of 5 workers shown; go on with: asyncbatch logs r1 --from 0a1b2c3d:3" in told
+    rest = Logs()
+    await shown(rest, "--from", "0a1b2c3d:3")
+    assert rest.read == ["j:3", "j:4"]
+    second, _ = capsys.readouterr()
+    await shown(Logs())
+    assert first + second == capsys.readouterr().out
+
+
+@pytest.mark.anyio
+async def test_only_workers_that_may_have_had_the_tile_are_read(capsys: pytest.CaptureFixture[str]) -> None:
+    logs = Logs()
+    await shown(logs, "--tile", "2")
+    assert logs.read == ["j:2"]
+    assert "0a1b2c3d:2 | line of j:2" in capsys.readouterr().out
+
+
+@pytest.mark.anyio
+async def test_a_worker_that_never_was_can_t_be_the_first() -> None:
+    with pytest.raises(AsyncBatchError, match="no worker '9'"):
+        await shown(Logs(), "--from", "9")

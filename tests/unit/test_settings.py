@@ -15,6 +15,7 @@ VARIABLES: dict[str, tuple[str, str, object]] = {
     "run_lease": ("ASYNCBATCH_RUN_LEASE", "60", 60.0),
     "idle_timeout": ("RIOS_NOMSG_TIMEOUT", "90", 90.0),
     "start_timeout": ("ASYNCBATCH_START_TIMEOUT", "1e3", 1000.0),
+    "outage": ("ASYNCBATCH_OUTAGE", "90", 90.0),
     "max_attempts": ("ASYNCBATCH_MAX_ATTEMPTS", "3", 3),
     "max_in_flight": ("ASYNCBATCH_MAX_IN_FLIGHT", "100", 100),
     "queues": ("ASYNCBATCH_QUEUES", "stack", "stack"),
@@ -25,6 +26,7 @@ RANGES = {
     "run_lease": (2, 86_400),
     "idle_timeout": (1, 86_400),
     "start_timeout": (1, 86_400),
+    "outage": (1, 604_800),
     "max_attempts": (1, 1_000),
     "max_in_flight": (1, 100_000),
 }

@@ -16,6 +16,7 @@ from asyncbatch.errors import AccessDenied, AwsError, BlobCorrupt, BlobMissing
 from asyncbatch.manifest import Manifest, begun_key, program_key
 from asyncbatch.messages import INLINE_LIMIT, Body, Message, ProgramDamaged, Result, Task, unseal
 from asyncbatch.worker.appetite import Appetite
+from asyncbatch.worker.attempts import MAX_RETURNS
 from asyncbatch.worker.counts import Counts
 from asyncbatch.worker.programs import Programs
 from asyncbatch.worker.slots import Computed, SlotDiedError, Slots
@@ -170,7 +171,7 @@ async def test_whatever_fails_is_logged_and_nacked_and_lost_at_the_last_attempt(
     said = vars(caplog.records[-1])
     assert (said["tile"], said["attempt"], str(said["why"])) == (0, 1, str(failure))
     assert said["action"] in {"tile_failed", "program_damaged"}
-    worker.bucket.objects[begun_key("run", 0)] = b"1"
+    worker.bucket.objects[begun_key("run", 0)] = b"2"
     lost = await worker.compute(body=None, deliveries=LAST)
     assert str(failure) in reason(lost)
     assert lost.attempt == MANIFEST.max_attempts
@@ -197,7 +198,7 @@ async def test_a_slot_that_dies_is_no_reason_to_wait(worker: Worker) -> None:
     with pytest.raises(NackError) as caught:
         await worker.compute()
     assert caught.value.delay == 0
-    worker.bucket.objects[begun_key("run", 0)] = b"1"
+    worker.bucket.objects[begun_key("run", 0)] = b"2"
     assert reason(await worker.compute(deliveries=3)) == "killed"
 
 
@@ -219,7 +220,7 @@ async def test_a_refused_result_is_nacked_and_at_the_last_attempt_says_so(worker
         await worker.compute()
     assert caught.value.delay > 0
     worker.bucket.failures = {"out/0-9": AwsError("too large")}
-    worker.bucket.objects[begun_key("run", 0)] = b"1"
+    worker.bucket.objects[begun_key("run", 0)] = b"2"
     assert reason(await worker.compute(deliveries=9)) == "too large"
 
 
@@ -232,17 +233,17 @@ async def test_a_suspect_is_counted_before_it_begins(worker: Worker) -> None:
     worker.slot.failure = SlotDiedError("killed")
     with pytest.raises(NackError):
         await worker.compute(deliveries=2)
-    assert worker.count == b"1"
+    assert worker.count == b"2"
 
 
 async def test_a_tile_without_attempts_left_is_not_computed(worker: Worker) -> None:
-    worker.bucket.objects[begun_key("run", 0)] = b"2"
+    worker.bucket.objects[begun_key("run", 0)] = b"3"
     lost = await worker.compute(deliveries=3)
     assert (lost.outcome, lost.attempt, worker.slot.computed) == ("lost", 3, 0)
 
 
 async def test_a_tile_that_has_begun_before_computes_alone(worker: Worker) -> None:
-    worker.bucket.objects[begun_key("run", 0)] = b"1"
+    worker.bucket.objects[begun_key("run", 0)] = b"2"
     assert (await worker.compute(deliveries=LAST)).outcome == "ok"
     assert isinstance(worker.tiles.slots, FakeSlots)
     assert worker.tiles.slots.alone == 1
@@ -252,9 +253,31 @@ async def test_an_attempt_that_is_withdrawn_is_not_counted(worker: Worker) -> No
     task = Task(index=0, program="program", program_size=7, body=Body.of(b"", key=""))
     delivery = await worker.tiles.judge(task, 2)
     await worker.tiles.compute(delivery)
-    assert worker.count == b"1"
+    assert worker.count == b"2"
     await worker.tiles.withdraw(delivery)
-    assert worker.count == b"0"
+    assert worker.count == b"1"
+
+
+async def test_a_first_delivery_that_is_withdrawn_is_no_attempt(worker: Worker) -> None:
+    task = Task(index=0, program="program", program_size=7, body=Body.of(b"", key=""))
+    await worker.tiles.withdraw(await worker.tiles.judge(task, 1))
+    assert (await worker.compute(deliveries=2)).attempt == 1
+
+
+@pytest.mark.parametrize(("deliveries", "attempt"), [(1, 1), (2, 2)])
+async def test_a_tile_that_comes_too_late_is_returned_at_no_charge(
+    worker: Worker, deliveries: int, attempt: int
+) -> None:
+    task = Task(index=0, program="program", program_size=7, body=Body.of(b"", key=""))
+    await worker.tiles.withdraw_unbegun(task, deliveries)
+    assert (await worker.compute(deliveries=deliveries + 1)).attempt == attempt
+
+
+async def test_a_tile_that_no_worker_has_time_for_is_lost_in_the_end_and_says_so(worker: Worker) -> None:
+    worker.bucket.objects[begun_key("run", 0)] = b"1"
+    lost = await worker.compute(deliveries=MAX_RETURNS + 3)
+    assert (lost.outcome, lost.attempt, worker.slot.computed) == ("lost", 1, 0)
+    assert f"delivered {MAX_RETURNS + 3} times" in reason(lost)
 
 
 @pytest.mark.parametrize("how", ["denied", "damaged"])
@@ -278,3 +301,18 @@ async def test_where_attempts_can_not_be_written_deliveries_are_limited(worker: 
     worker.bucket.put = refuse  # type: ignore[method-assign]
     assert (await worker.compute(deliveries=3)).outcome == "ok"
     assert (await worker.compute(deliveries=4)).outcome == "lost"
+
+
+async def test_arguments_larger_than_the_worker_s_memory_are_refused_unfetched(worker: Worker) -> None:
+    worker.tiles.memory = 5
+    result = await worker.compute(body=None)
+    assert (result.outcome, worker.slot.computed) == ("lost", 0)
+
+
+async def test_a_result_larger_than_s3_takes_is_refused_before_the_upload(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asyncbatch.worker.tiles.OBJECT_LIMIT", 4)
+    result = await worker.compute()
+    assert result.outcome == "lost"
+    assert not [key for key in worker.bucket.objects if "/out/" in key]

@@ -1,18 +1,16 @@
 import re
-from importlib.resources import files
 
 import pytest
-from cfnlint.decode import decode
 
 from asyncbatch.errors import SettingsError
 from asyncbatch.template import CHOICES, DEFAULTS, OF_A_VPC, PATTERNS, RANGES, Wish, parameter_names
+from tests.unit.template import read_template
 
 NOW = {"EcrName": "riosecr", "VCPUS": "2", "MaxJobs": "10", "MaxVCPUS": "20", "ComputeType": "SPOT"}
 
 
 def test_the_templates_parameters_are_known() -> None:
-    found, _ = decode(str(files("asyncbatch") / "infra" / "batch.yaml"))
-    assert parameter_names() == list(found["Parameters"])
+    assert parameter_names() == list(read_template()["Parameters"])
 
 
 def test_a_new_stack_gets_what_is_wished_and_else_what_the_template_has() -> None:
@@ -77,8 +75,7 @@ def test_a_parameter_that_is_not_the_templates_is_refused() -> None:
 
 
 def test_what_values_may_be_and_are_is_the_templates() -> None:
-    found, _ = decode(str(files("asyncbatch") / "infra" / "batch.yaml"))
-    parameters = found["Parameters"]
+    parameters = read_template()["Parameters"]
     ranges = {name: (one["MinValue"], one["MaxValue"]) for name, one in parameters.items() if "MinValue" in one}
     assert ranges == RANGES
     allowed = {name: one["AllowedValues"] for name, one in parameters.items() if "AllowedValues" in one}

@@ -1,3 +1,5 @@
+import os
+import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,6 +18,7 @@ from asyncbatch.worker.appetite import Appetite
 from asyncbatch.worker.attempts import Verdict
 from asyncbatch.worker.loop import Stop, Worker
 from asyncbatch.worker.tiles import NackError
+from tests.unit.virtual import VIRTUAL
 
 pytestmark = pytest.mark.anyio
 
@@ -122,6 +125,10 @@ class Tiles:
     async def withdraw(self, delivery: Any) -> None:  # noqa: ANN401 - as `judge` returns it
         self.withdrawn.append(delivery.task.index)
 
+    async def withdraw_unbegun(self, task: Task, deliveries: int) -> None:
+        assert deliveries == 1
+        self.withdrawn.append(task.index)
+
 
 class Alive:
     async def age(self, key: str) -> BlobAge:
@@ -198,6 +205,71 @@ async def test_a_worker_on_a_machine_that_is_about_to_go_takes_no_tile() -> None
     with anyio.fail_after(10):
         assert await start(queues, {}).run(stop=Stop.TERMINATED) is Stop.TERMINATED
     assert not queues.polled.is_set()
+    assert reason_told(queues) == "terminated"
+
+
+KILL = 30.0
+"""Seconds from SIGTERM to SIGKILL."""
+
+
+@dataclass
+class SlowQueues(Queues):
+    """A task queue on which each poll lasts for its whole time, and then brings what there is."""
+
+    late: list[Received] = field(default_factory=list)
+    at: float = 0.0
+    """Seconds after the first poll's begin at which `late` comes."""
+
+    async def receive(self, queue: str, *, most: int, wait: float, lease: float) -> list[Received]:
+        assert (queue, lease) == ("tasks", 30.0)
+        assert most
+        self.polled.set()
+        await anyio.sleep(min(self.at, wait) if self.late else wait)
+        return self.late
+
+
+async def terminate(queues: SlowQueues, worker: Worker) -> float:
+    """Run a worker that gets SIGTERM in its first poll, and return the seconds from then until it has left."""
+    async with anyio.create_task_group() as group:
+        stops: list[Stop] = []
+
+        async def run() -> None:
+            stops.append(await worker.run())
+
+        group.start_soon(run)
+        await queues.polled.wait()
+        await anyio.sleep(1.0)
+        begun = anyio.current_time()
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert stops == [Stop.TERMINATED]
+    return anyio.current_time() - begun
+
+
+def reason_told(queues: Queues) -> str:
     goodbye = unseal(queues.said[-1], run="run", direction="result", key=MANIFEST.key)
     assert isinstance(goodbye, Goodbye)
-    assert goodbye.reason == "terminated"
+    return goodbye.reason
+
+
+in_virtual_time = pytest.mark.parametrize("anyio_backend", [VIRTUAL], ids=["virtual"])
+
+
+@in_virtual_time
+async def test_a_terminated_worker_says_goodbye_before_it_is_killed_whatever_hangs() -> None:
+    queues = SlowQueues([])
+    worker = start(queues, {})
+    stub: Any = worker.tiles
+    stub.results.aclose = anyio.sleep_forever
+    assert await terminate(queues, worker) < KILL
+    assert reason_told(queues) == "terminated"
+
+
+@in_virtual_time
+async def test_tiles_that_come_after_the_termination_are_returned_at_no_charge() -> None:
+    queues = SlowQueues([], late=[message(0), message(1)], at=5.0)
+    worker = start(queues, {})
+    assert await terminate(queues, worker) < KILL
+    stub: Any = worker.tiles
+    assert stub.withdrawn == [0, 1]
+    assert [handle for handle, _ in queues.nacked] == ["handle-0", "handle-1"]
+    assert reason_told(queues) == "terminated"

@@ -52,6 +52,7 @@ _CODES: Final[dict[str, type[errors.AwsError]]] = {
     "OverLimit": errors.AwsBusy,
     "SlowDown": errors.AwsBusy,
     "ServiceUnavailable": errors.AwsBusy,
+    "ServiceUnavailableException": errors.AwsBusy,
     "InternalError": errors.AwsBusy,
     "InternalFailure": errors.AwsBusy,
     "RequestTimeout": errors.AwsBusy,
@@ -76,8 +77,8 @@ _STALE: Final = ("not available for visibility timeout change", "receipt handle 
 """How SQS words a stale handle where its code says only that some parameter is invalid."""
 
 _CREDENTIALS: Final = (
-    "no usable AWS credentials ({reason}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile by AWS_PROFILE; "
-    "log in again where they have expired, for instance by `aws sso login`"
+    "no usable AWS credentials ({reason}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile by "
+    "AWS_PROFILE; if they have expired, log in again, for instance by `aws sso login`"
 )
 _UNREACHABLE: Final = "{action}: no answer ({reason}); check the network, the region and AWS_ENDPOINT_URL"
 _FOREIGN_ANSWER: Final = "{action}: what answered is not AWS ({reason}); check proxies and AWS_ENDPOINT_URL"

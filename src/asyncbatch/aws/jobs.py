@@ -43,7 +43,7 @@ class Jobs:
     """Batch jobs through one client."""
 
     _client: Any = field(repr=False)
-    _endurance: Endurance = field(repr=False)
+    _endurance: Endurance = field(default_factory=Endurance, repr=False)
 
     @classmethod
     async def open(cls, session: AwsSession) -> Self:
@@ -191,9 +191,7 @@ class Jobs:
         """Return what Batch says of jobs, through passing outages, as many for a request as it takes."""
         found: list[Mapping[str, Any]] = []
         for start in range(0, len(ids), DESCRIBE_LIMIT):
-            found += await endure(
-                partial(self._describe_some, ids[start : start + DESCRIBE_LIMIT]), self._endurance
-            )
+            found += await endure(partial(self._describe_some, ids[start : start + DESCRIBE_LIMIT]), self._endurance)
         return found
 
     async def _describe_some(self, ids: Sequence[str]) -> list[Mapping[str, Any]]:
@@ -213,5 +211,15 @@ def _job(described: Mapping[str, Any]) -> Job:
         status=described["status"],
         reason="; ".join(reason for reason in reasons if reason),
         exit_code=container.get("exitCode"),
+        attempt=_attempt(described),
         log_streams=tuple(dict.fromkeys(one["logStreamName"] for one in attempts if one.get("logStreamName"))),
     )
+
+
+def _attempt(described: Mapping[str, Any]) -> int:
+    """Return which of Batch's own attempts at a job is under way, or was the last."""
+    attempts = described.get("attempts", [])
+    if described["status"] in ENDED:
+        return max(1, len(attempts))
+    # One that is under way may be listed or not; one that never ran has no time at which it stopped.
+    return 1 + sum("stoppedAt" in one or "statusReason" in one for one in attempts)

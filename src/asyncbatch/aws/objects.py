@@ -24,7 +24,7 @@ class Objects:
 
     bucket: str
     _client: Any = field(repr=False)
-    _endurance: Endurance = field(repr=False)
+    _endurance: Endurance = field(default_factory=Endurance, repr=False)
 
     @classmethod
     async def open(cls, session: AwsSession, bucket: str, *, connections: int = 16) -> Self:

@@ -90,6 +90,8 @@ class Job:
     exit_code: int | None = None
     log_streams: tuple[str, ...] = ()
     """Where it wrote: one for each of Batch's own attempts at it, the newest last."""
+    attempt: int = 1
+    """Which of Batch's own attempts is under way, or was the last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,7 +50,7 @@ class Queues:
     new_until: float = 0.0
     """Until when, by the event loop's clock, a queue that SQS does not know may be too new."""
     _client: Any = field(repr=False)
-    _endurance: Endurance = field(repr=False)
+    _endurance: Endurance = field(default_factory=Endurance, repr=False)
 
     @classmethod
     async def open(

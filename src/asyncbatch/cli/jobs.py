@@ -9,6 +9,8 @@ from asyncbatch.errors import AsyncBatchError
 from asyncbatch.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from asyncbatch.aws.protocols import Job
     from asyncbatch.joblogs import JobLogs, WorkerLog
 
@@ -23,6 +25,7 @@ def describe_logs(parser: ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="a run's id, or a job's")
     some = parser.add_mutually_exclusive_group()
     some.add_argument("--worker", metavar="N", help="one worker: its place in the array, or its id")
+    some.add_argument("--from", dest="first", metavar="N", help="this worker, and those after it")
     some.add_argument(
         "--tile", type=read.not_negative, metavar="I", help="what was written while this tile was computed"
     )
@@ -69,25 +72,48 @@ async def show(logs: "JobLogs", arguments: Namespace) -> None:
     from asyncbatch.joblogs import of_tile  # noqa: PLC0415 - see `logs`
 
     workers = await logs.workers(arguments.run)
-    chosen = [one for one in workers if is_asked_for(one, arguments.worker)]
+    chosen = choose(workers, arguments)
     if not chosen:
         there = ", ".join(one.worker for one in workers)
-        raise AsyncBatchError(f"run {arguments.run} had no worker {arguments.worker!r}; it had {there}")
+        asked = arguments.worker or arguments.first
+        raise AsyncBatchError(f"run {arguments.run} had no worker {asked!r}; it had {there}")
+    if arguments.tile is None:
+        await _show_all(logs, chosen, arguments.run, label=len(workers) > 1 and arguments.worker is None)
+        return
     told = False
-    for one in chosen:
-        lines = await logs.lines(one.job)
-        if arguments.tile is not None:
-            lines = of_tile(lines, arguments.tile)
-        elif not lines:
-            print(f"{one.worker} | {one.job.status}, without a word {one.job.reason}".rstrip())
-        for line in lines:
+    for one in await logs.find_tile(chosen, arguments.tile):
+        for line in of_tile(await logs.lines(one.job), arguments.tile):
             print(f"{one.worker} | {line}" if len(chosen) > 1 else line)
             told = True
-    if arguments.tile is not None and not told:
+    if not told:
         raise AsyncBatchError(
             f"no worker of run {arguments.run} wrote of tile {arguments.tile}; "
             "it does where ASYNCBATCH_LOG is INFO, as it is on Batch by default"
         )
+
+
+async def _show_all(logs: "JobLogs", workers: "Sequence[WorkerLog]", run: str, *, label: bool) -> None:
+    """Print what workers wrote, one after another; where that ends early, say how to go on."""
+    for place, one in enumerate(workers):
+        try:
+            lines = await logs.lines(one.job)
+        except BaseException:
+            if place:
+                how = f"asyncbatch logs {run} --from {one.worker}"
+                print(f"{place} of {len(workers)} workers shown; go on with: {how}", file=sys.stderr)
+            raise
+        if not lines:
+            print(f"{one.worker} | {one.job.status}, no lines {one.job.reason}".rstrip())
+        for line in lines:
+            print(f"{one.worker} | {line}" if label else line)
+
+
+def choose(workers: "Sequence[WorkerLog]", arguments: Namespace) -> "list[WorkerLog]":
+    """Return the workers that are asked for: all of them, one, or those from one on."""
+    if arguments.first is None:
+        return [one for one in workers if is_asked_for(one, arguments.worker)]
+    places = [place for place, one in enumerate(workers) if is_asked_for(one, arguments.first)]
+    return list(workers[places[0] :]) if places else []
 
 
 def is_asked_for(one: "WorkerLog", worker: str | None) -> bool:

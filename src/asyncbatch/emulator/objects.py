@@ -123,19 +123,17 @@ class Bucket:
         place = bisect.bisect_left(self._keys, prefix)
         if after >= prefix:
             place = bisect.bisect_right(self._keys, after)
-            common, found, rest = after.removeprefix(prefix).partition(delimiter or "/")
-            if delimiter and found and not rest:  # `after` is a common prefix, and no key that ends like one
+            if after and after == _find_common_prefix(after, prefix, delimiter):
                 place = self._skip(after, place)
         while place < len(self._keys) and self._keys[place].startswith(prefix):
             if len(keys) + len(prefixes) == most:
                 return Listing(keys=keys, prefixes=prefixes, after=last or None)
-            last = self._keys[place]
-            common, found, _ = last.removeprefix(prefix).partition(delimiter) if delimiter else (last, "", "")
-            if found:
-                last = f"{prefix}{common}{found}"
+            if common := _find_common_prefix(self._keys[place], prefix, delimiter):
+                last = common
                 prefixes.append(last)
                 place = self._skip(last, place)
             else:
+                last = self._keys[place]
                 keys.append(last)
                 place += 1
         return Listing(keys=keys, prefixes=prefixes, after=None)
@@ -221,6 +219,14 @@ class Bucket:
         if found is None or found.key != key:
             raise ServiceError("NoSuchUpload", "The specified upload does not exist.", status=404)
         return found
+
+
+def _find_common_prefix(key: str, prefix: str, delimiter: str) -> str:
+    """Return the common prefix that stands for a key in a listing; empty if the key stands for itself."""
+    if not delimiter:
+        return ""
+    common, found, _ = key.removeprefix(prefix).partition(delimiter)
+    return f"{prefix}{common}{found}" if found else ""
 
 
 def read_range(text: str, size: int) -> tuple[int, int] | None:

@@ -85,9 +85,10 @@ class BatchLauncher:
         self._soon = soon
         self._long_wait = long_wait
         self._arrays: dict[str, int] = {}
-        self._open: list[str] = []
-        """Ids of the jobs that may not have ended: of arrays, their children's."""
+        self._over: set[str] = set()
+        """The jobs that have ended."""
         self._ended: dict[str, WorkerState] = {}
+        """The last states of the workers that have ended, by their ids. A job that Batch starts again has several."""
         self._name = ""
         self._unanswered = False
         """Whether Batch may have a job whose id never came."""
@@ -130,18 +131,14 @@ class BatchLauncher:
         except (AwsBusy, EndpointUnreachable):
             self._unanswered = True
             raise
-        self._note_array(job, count)
-
-    def _note_array(self, job: str, size: int) -> None:
-        self._arrays[job] = size
-        self._open += name_members(job, size)
+        self._arrays[job] = count
 
     async def _adopt(self) -> int:
         """Take on jobs that Batch has although the answer to their submission was lost; return their workers."""
         unknown = [job for job in await self._jobs.named(self._queue, self._name) if job not in self._arrays]
         sizes = await self._jobs.summarise(unknown) if unknown else {}
         for job in unknown:
-            self._note_array(job, sizes[job].size if job in sizes else 1)
+            self._arrays[job] = sizes[job].size if job in sizes else 1
         self._unanswered = False
         return sum(self._arrays[job] for job in unknown)
 
@@ -151,21 +148,21 @@ class BatchLauncher:
         Those that have ended are not asked for again. Batch lists the children of a new array some time after it took
         the array: until then they are taken to be alive, or others would be started in their place.
         """
-        asked = list(self._open)  # more may be submitted meanwhile
+        names = [name for array, size in self._arrays.items() for name in name_members(array, size)]
+        asked = [name for name in names if name not in self._over]
         jobs = await self._look_at(asked)
         await self._waiting.look(list(jobs.values()), self._name)
-        current = [await self._state(job, jobs.get(job)) for job in asked]
-        for job, state in zip(asked, current, strict=True):
-            if not state.alive:
-                self._ended[job] = state
-                self._open.remove(job)
-        return [*self._ended.values(), *(state for state in current if state.alive)]
+        states = {name: await self._state(name, jobs.get(name)) for name in asked}
+        self._over |= {name for name, state in states.items() if not state.alive}
+        ended = [*(state for state in states.values() if not state.alive), *(_list_earlier(jobs.values()))]
+        self._ended |= {state.worker: state for state in ended}
+        return [*self._ended.values(), *(state for state in states.values() if state.alive)]
 
     async def _look_at(self, names: Sequence[str]) -> dict[str, Job]:
         """Return what Batch says of jobs: of the children of a large array one by one only when more have ended."""
         large = [array for array, size in self._arrays.items() if size > DESCRIBE_LIMIT]
         summaries = await self._jobs.summarise(large) if large else {}
-        known = Counter(_array_of(job) for job in self._ended)
+        known = Counter(_array_of(job) for job in self._over)
         steady = {
             array: summary.states
             for array, summary in summaries.items()
@@ -182,7 +179,7 @@ class BatchLauncher:
         if job is None:
             return WorkerState(worker=batch_worker(name), alive=True, detail=f"is job {name}, not listed yet")
         return WorkerState(
-            worker=batch_worker(name),
+            worker=batch_worker(name, job.attempt),
             alive=job.status not in ENDED,
             blocked=job.status == "RUNNABLE" and bool(self._waiting.blocked),
             queued=job.status == "RUNNABLE" and self._waiting.others > 0,
@@ -226,3 +223,16 @@ def spread(children: Iterable[str], states: Mapping[str, int]) -> dict[str, Job]
 def _array_of(job: str) -> str:
     """Return the id of the job itself, or of the array that it is a child of."""
     return job.partition(":")[0]
+
+
+def _list_earlier(jobs: Iterable[Job]) -> list[WorkerState]:
+    """Return the workers that jobs were before Batch started them again."""
+    return [
+        WorkerState(
+            worker=batch_worker(job.id, attempt),
+            alive=False,
+            detail=f"was started again by Batch, as attempt {attempt + 1}: {job.reason}",
+        )
+        for job in jobs
+        for attempt in range(1, job.attempt)
+    ]

@@ -1,12 +1,12 @@
 """The run's workers, as main knows them: who is up, whom to replace, when to give up. Pure: `now` is passed in."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Final
 
 from asyncbatch.errors import AsyncBatchError, RunError, VersionMismatch, WorkersLost, WorkersNotStarted
-from asyncbatch.messages import Goodbye, Hello
+from asyncbatch.messages import TERMINATED, Goodbye, Hello
 
 _SPARE: Final = 5
 _SPARE_PER_WORKER: Final = 3
@@ -14,6 +14,9 @@ _SPARE_PER_WORKER: Final = 3
 
 _HEARING: Final = 2.0
 """Seconds from the last worker's end to giving up: what it said before it ended may still be on its way."""
+
+MACHINE_END: Final = 120.0
+"""Seconds from the notice of a reclaim to the machine's end. A worker started before may land on that machine again."""
 
 _WORTH: Final = 2
 """Tiles for each of its slots that make a worker worth its start."""
@@ -94,6 +97,8 @@ class Crew:
     """When the first workers were launched, by the clock that `now` is of."""
     advice: str = ""
     """What to do where none comes up: the end of the message."""
+    vacating: float = 0.0
+    """Seconds before a worker that was terminated is replaced: those until its machine is gone."""
     slots: int = 0
     """Slots of all workers that are up."""
     starts: Retries = field(default_factory=Retries)
@@ -105,6 +110,10 @@ class Crew:
     _up: dict[str, int] = field(default_factory=dict)
     _dismissed: set[str] = field(default_factory=set)
     _ended: set[str] = field(default_factory=set)
+    _terminated: dict[str, float | None] = field(default_factory=dict)
+    """When workers that were terminated were first seen to have said goodbye; None: not yet."""
+    _each: int = 1
+    """Slots of a worker, as far as known."""
     _losses: int = 0
     _came_up: bool = False
     _all_ended_at: float | None = None
@@ -138,12 +147,15 @@ class Crew:
         self._came_up = True
         if hello.worker not in self._ended | self._dismissed:  # queues keep no order: it may be gone already
             self._up[hello.worker] = hello.slots
+            self._each = max(self._up.values())
             self.slots = sum(self._up.values())
 
     def goodbye(self, goodbye: Goodbye) -> None:
         """Note that a worker leaves of its own accord."""
         if goodbye.worker in self._ended and goodbye.worker not in self._dismissed:
             self._losses -= 1  # its end was seen before its word came
+        if goodbye.reason == TERMINATED and goodbye.worker not in self._dismissed:  # queues may deliver twice
+            self._terminated[goodbye.worker] = None
         self._dismissed.add(goodbye.worker)
         self._gone(goodbye.worker)
 
@@ -202,6 +214,7 @@ class Crew:
         """Return how many workers to start in place of those that have ended, or that a launcher failed to start.
 
         Workers that leave since nothing is left for them are not replaced: there are no more than there are tiles for.
+        In place of those that were terminated others start when their machines are gone.
 
         Parameters
         ----------
@@ -232,8 +245,17 @@ class Crew:
             return max(0, self.wanted - len(states)) if self.starts.failures else 0
         if self._losses > _SPARE + _SPARE_PER_WORKER * self.wanted:
             raise WorkersLost(f"{self._losses} workers were lost and no tile got done in between: {_ends(states)}")
-        slots = max(self._up.values(), default=1)
-        return min(self.wanted, ceil(backlog / slots)) - alive
+        vacating = self._count_vacating({state.worker for state in states if state.alive}, now)
+        return min(self.wanted, ceil(backlog / self._each)) - alive - vacating
+
+    def _count_vacating(self, alive: Collection[str], now: float) -> int:
+        """Return how many workers were terminated whose machines may still be there, but for those that are alive."""
+        for worker, since in list(self._terminated.items()):
+            if since is None:
+                self._terminated[worker] = now
+            elif now - since >= self.vacating:
+                del self._terminated[worker]
+        return sum(worker not in alive for worker in self._terminated) if self.vacating else 0
 
     def _check_start(self, states: Sequence[WorkerState], now: float) -> None:
         error: RunError | None = None

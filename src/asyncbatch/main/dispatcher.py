@@ -24,7 +24,7 @@ from asyncbatch.errors import AsyncBatchError
 from asyncbatch.local import local_endpoint
 from asyncbatch.main.arguments import advise, check_arguments
 from asyncbatch.main.batch import BatchLauncher
-from asyncbatch.main.crew import Crew, Retries, workers_for
+from asyncbatch.main.crew import MACHINE_END, Crew, Retries, workers_for
 from asyncbatch.main.flow import Flow
 from asyncbatch.main.launchers import Launcher, SubprocessLauncher
 from asyncbatch.main.output import show_warnings
@@ -142,6 +142,7 @@ class Dispatcher:
                 start_timeout=timeout,
                 started=anyio.current_time(),
                 advice=advise(self._settings, run.manifest.run, launcher=launcher),
+                vacating=MACHINE_END if self._wanted_launcher == "batch" else 0.0,
             )
             self._group = await stack.enter_async_context(anyio.create_task_group())
             self._flow = Flow(run, crew=self._crew, group=self._group)

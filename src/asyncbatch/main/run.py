@@ -83,9 +83,9 @@ class Run:
             failing = why is not None
             await anyio.sleep(max(0.0, started + interval - anyio.current_time()))
 
-    async def _renew(self, timeout: float, *, manifest: bool) -> object:
+    async def _renew(self, limit: float, *, manifest: bool) -> object:
         """Write what says that the run is there, and return why that failed; None if it did not."""
-        with anyio.move_on_after(timeout):
+        with anyio.move_on_after(limit):
             try:
                 await self.objects.put(alive_key(self.manifest.run), _BEAT)
                 if manifest:

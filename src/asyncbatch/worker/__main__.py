@@ -141,6 +141,7 @@ async def _worker(  # noqa: PLR0917
         results=results,
         appetite=Appetite(slots=environment.slots),
         counts=Counts(manifest=manifest, blobs=objects),
+        memory=read_memory_limit() or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
     )
     worker = Worker(
         manifest=manifest,

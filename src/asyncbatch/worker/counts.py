@@ -26,8 +26,10 @@ class Counts:
     async def judge(self, index: int, deliveries: int) -> Verdict:
         """Return what to do with a tile that was delivered."""
         most = self.manifest.max_attempts
-        asked = needs_count(deliveries=deliveries, max_attempts=most)
-        return judge(begun=await self._read(index) if asked else 0, deliveries=deliveries, max_attempts=most)
+        counted, readable = None, True
+        if needs_count(deliveries=deliveries, max_attempts=most):
+            counted, readable = await self._read(index)
+        return judge(counted=counted, readable=readable, deliveries=deliveries, max_attempts=most)
 
     async def write(self, index: int, count: int) -> bool:
         """Store a count, and return whether that worked."""
@@ -38,12 +40,12 @@ class Counts:
             return False
         return True
 
-    async def _read(self, index: int) -> int | None:
-        """Return a tile's count; None if it can't be read."""
+    async def _read(self, index: int) -> tuple[int | None, bool]:
+        """Return a tile's count, None if there is none, and whether it could be read."""
         try:
-            return int(await self.blobs.get(begun_key(self.manifest.run, index)))
+            return int(await self.blobs.get(begun_key(self.manifest.run, index))), True
         except BlobMissing:
-            return 0
+            return None, True
         except (AwsError, ValueError) as error:
             log.warning("attempts unknown", extra={"action": "attempts_unknown", "tile": index, "why": error})
-            return None
+            return None, False

@@ -14,6 +14,7 @@ RUN: Final = "ASYNCBATCH_RUN"
 WORKER: Final = "ASYNCBATCH_WORKER"
 SLOTS: Final = "ASYNCBATCH_SLOTS"
 LIFELINE: Final = "ASYNCBATCH_LIFELINE"
+ATTEMPT: Final = "AWS_BATCH_JOB_ATTEMPT"
 BUCKET: Final = "RIOSBucket"
 
 
@@ -59,8 +60,8 @@ class WorkerEnvironment:
             run=environment[RUN],
             token=environment.get(KEY_VARIABLE, ""),
             bucket=environment[BUCKET],
-            worker=environment.get(WORKER) or batch_worker(job),
-            slots=_slots(environment),
+            worker=environment.get(WORKER) or batch_worker(job, _whole(environment, ATTEMPT)),
+            slots=_whole(environment, SLOTS),
             region=_region(environment),
             endpoint_url=environment.get("AWS_ENDPOINT_URL") or None,
             idle_timeout=_number(environment, "RIOS_NOMSG_TIMEOUT"),
@@ -84,11 +85,11 @@ def _metadata_url(environment: Mapping[str, str]) -> str:
     return environment.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or DEFAULT_URL
 
 
-def _slots(environment: Mapping[str, str]) -> int:
-    slots = _number(environment, SLOTS)
-    if slots is not None and slots != int(slots):
-        raise SettingsError(f"{SLOTS} is {slots}; it must be a whole number")
-    return int(slots or 1)
+def _whole(environment: Mapping[str, str], name: str) -> int:
+    number = _number(environment, name)
+    if number is not None and number != int(number):
+        raise SettingsError(f"{name} is {number}; it must be a whole number")
+    return int(number or 1)
 
 
 def _number(environment: Mapping[str, str], name: str) -> float | None:

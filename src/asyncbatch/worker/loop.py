@@ -1,5 +1,6 @@
 """The worker's loop: receive, keep leases alive, and leave in good order."""
 
+import contextlib
 import logging
 import signal
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from anyio.abc import TaskGroup
 from asyncbatch.aws.protocols import AgeOfBlob, KeepMessages, Received, ReceiveMessages, SendMessages
 from asyncbatch.errors import AwsBusy, AwsError, CredentialsMissing, EndpointUnreachable, MessageError, QueueGone
 from asyncbatch.manifest import Manifest, alive_key
-from asyncbatch.messages import BATCH_LIMIT, Goodbye, Sentinel, Task, seal, unseal
+from asyncbatch.messages import BATCH_LIMIT, TERMINATED, Goodbye, Message, Sentinel, Task, seal, unseal
 from asyncbatch.worker.deliveries import Deliveries
 from asyncbatch.worker.lifeline import wait_for_main_gone
 from asyncbatch.worker.slots import Computed
@@ -25,7 +26,10 @@ log: Final = logging.getLogger(__name__)
 
 _LONGEST_POLL: Final = 20.0  # SQS's limit, in seconds
 _UNANNOUNCED: Final = 2 * BATCH_LIMIT  # results in memory on their way out, before no more tiles are asked for
-_LEAVE_TIMEOUT: Final = 10.0  # of the 30 s between SIGTERM and SIGKILL
+# Of the 30 s between SIGTERM and SIGKILL: for the poll under way, for tiles and results, and for the goodbye.
+_LAST_POLL: Final = 10.0
+_LEAVE_TIMEOUT: Final = 10.0
+_GOODBYE_TIMEOUT: Final = 5.0
 _DISK_FAILURES: Final = 3  # in a row, after which a worker is of no use where it is
 _UNEXPECTED: Final = 5.0  # seconds for which a tile is left to others after an error of ours
 _CHECKS: Final = 4  # of main's heartbeat, in a run lease's time
@@ -36,7 +40,7 @@ class Stop(Enum):
 
     SENTINEL = "sentinel"
     IDLE = "idle"
-    TERMINATED = "terminated"
+    TERMINATED = TERMINATED
     BROKEN = "broken"
     RUN_OVER = "run over"
 
@@ -112,6 +116,8 @@ class Worker:
             self._tiles_scope.cancel()
         if why is Stop.RUN_OVER:
             self._poll.cancel()
+        elif why is Stop.TERMINATED:  # a poll may take twice as long, and the goodbye would come too late
+            self._poll.deadline = min(self._poll.deadline, anyio.current_time() + _LAST_POLL)
 
     async def _receive(self, group: TaskGroup) -> None:
         while self._stop is None:
@@ -155,7 +161,11 @@ class Worker:
         return bool(self.computing or self._unannounced)
 
     async def _poll_once(self, want: int) -> list[Received]:
-        """Poll once. Only the run's end cuts a poll short: messages under way to us would stay hidden for a lease."""
+        """Poll once, and return at once what comes too late.
+
+        Only the run's end cuts a poll short, and SIGTERM a long one: messages under way to us would stay hidden for a
+        lease.
+        """
         left = self.idle_timeout - (anyio.current_time() - self._last_used)
         wait = _LONGEST_POLL if self._busy else max(1.0, min(_LONGEST_POLL, left))
         found: list[Received] = []
@@ -173,17 +183,19 @@ class Worker:
                 await anyio.sleep(1.0)
             for received in found:
                 self._deliveries.hold(received.handle)
+            if self._stop is not None:
+                await self._return_unbegun(found)
+                return []
         return found
 
     async def _take(self, received: Received, group: TaskGroup) -> None:
         """Act on a message: start its tile, or stop, or set it aside."""
-        manifest = self.manifest
         self._last_used = anyio.current_time()
         if self._stop is not None:  # not for us any more
-            await self._deliveries.nack([received.handle])
+            await self._return_unbegun([received])
             return
         try:
-            message = unseal(received.text, run=manifest.run, direction="task", key=manifest.key)
+            message = self._unseal(received)
         except MessageError as error:
             log.warning("message refused: %s", error, extra={"action": "message_refused"})
             self._deliveries.ack(received.handle)
@@ -196,6 +208,19 @@ class Worker:
             self._deliveries.ack(received.handle)
             if isinstance(message, Sentinel):
                 self._end(Stop.SENTINEL)
+
+    def _unseal(self, received: Received) -> Message:
+        return unseal(received.text, run=self.manifest.run, direction="task", key=self.manifest.key)
+
+    async def _return_unbegun(self, found: list[Received]) -> None:
+        """Return messages to the queue that came when this worker was to leave already."""
+        with anyio.move_on_after(_LEAVE_TIMEOUT):
+            for received in found:
+                with contextlib.suppress(MessageError):  # whoever receives it next says so
+                    message = self._unseal(received)
+                    if isinstance(message, Task):
+                        await self.tiles.withdraw_unbegun(message, received.deliveries)
+            await self._deliveries.nack([received.handle for received in found])
 
     async def _compute(self, task: Task, received: Received) -> None:
         """See to a tile until it is deleted or returned: whatever fails is this tile's trouble and no other's."""
@@ -253,13 +278,14 @@ class Worker:
         await self.tiles.slots.stop()
         if self._stop is Stop.RUN_OVER:
             return
-        with anyio.move_on_after(_LEAVE_TIMEOUT):
-            try:
+        try:
+            with anyio.move_on_after(_LEAVE_TIMEOUT):
                 await self.tiles.results.aclose()
                 await self._deliveries.aclose()
+            with anyio.move_on_after(_GOODBYE_TIMEOUT):
                 await self._say_goodbye()
-            except AwsError as error:  # leases end by themselves, and main sees workers go that say nothing
-                log.warning("goodbye failed", extra={"action": "goodbye_failed", "why": error})
+        except AwsError as error:  # leases end by themselves, and main sees workers go that say nothing
+            log.warning("goodbye failed", extra={"action": "goodbye_failed", "why": error})
 
     async def _say_goodbye(self) -> None:
         manifest, tiles = self.manifest, self.tiles

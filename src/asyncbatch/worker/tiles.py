@@ -11,7 +11,7 @@ from asyncbatch import codec
 from asyncbatch.aws.outbox import Outbox
 from asyncbatch.aws.protocols import GetBlob, PutBlob
 from asyncbatch.errors import AsyncBatchError, BlobMissing, QueueGone
-from asyncbatch.manifest import Manifest, out_key
+from asyncbatch.manifest import OBJECT_LIMIT, Manifest, out_key
 from asyncbatch.messages import Body, ProgramDamaged, Result, Task, seal
 from asyncbatch.worker.appetite import Appetite
 from asyncbatch.worker.attempts import Verdict
@@ -25,6 +25,18 @@ _ELSEWHERE: Final = 1.0
 """Seconds for which a tile is left to other workers that failed here through no fault of a slot."""
 
 _EXHAUSTED: Final = "every attempt was lost: the worker died or its lease expired"
+_RETURNED: Final = (
+    "it was delivered {deliveries} times, and workers began {begun} attempts at it: all others had to leave, or died "
+    "while another tile computed. Shorter tiles, or workers on demand, get done"
+)
+_PAYLOAD_TOO_LARGE: Final = (
+    "its arguments have {size} bytes, which a worker and its slot hold at the same time, and this worker has {memory} "
+    "bytes of memory; pass a path, and let the function read what it needs, or give workers more memory"
+)
+_RESULT_TOO_LARGE: Final = (
+    "its result has {size} bytes; S3 takes {limit} at once; return less, for instance of smaller tiles, or write it to "
+    "the bucket and return its path"
+)
 _UNCOUNTED: Final = "it was delivered more often than it may be computed, and its attempts can't be counted"
 
 
@@ -70,6 +82,8 @@ class Tiles:
     results: Outbox[str]
     appetite: Appetite
     counts: Counts
+    memory: int | None = None
+    """Bytes that this worker may take; None where that is not known."""
     computed: int = 0
     busy_seconds: float = 0.0
     disk_failures: int = 0
@@ -102,8 +116,8 @@ class Tiles:
             If the run is over.
         """
         task, verdict = delivery.task, delivery.verdict
-        if verdict.lost:
-            return _lost(_EXHAUSTED)
+        if reason := self._refuse(delivery):
+            return _lost(reason)
         try:
             computed = await (self._run_suspect(delivery) if verdict.count or verdict.alone else self._run(task))
         except QueueGone:
@@ -126,7 +140,18 @@ class Tiles:
         self.computed += 1
         self.busy_seconds += computed.seconds
         self.appetite.computed(seconds=computed.seconds, size=task.body.size)
-        return computed
+        return computed if len(computed.content) <= OBJECT_LIMIT else _refuse_result(len(computed.content))
+
+    def _refuse(self, delivery: Delivery) -> str:
+        """Return why a tile is not computed; empty if it is."""
+        verdict, size = delivery.verdict, delivery.task.body.size
+        if verdict.lost and verdict.number >= self.manifest.max_attempts:
+            return _EXHAUSTED
+        if verdict.lost:
+            return _RETURNED.format(deliveries=delivery.deliveries, begun=verdict.number)
+        if self.memory is not None and 2 * size > self.memory:
+            return _PAYLOAD_TOO_LARGE.format(size=size, memory=self.memory)
+        return ""
 
     async def announce(self, delivery: Delivery, computed: Computed) -> None:
         """Make a result durable, then tell main of it; after that this worker no longer matters to the tile.
@@ -150,9 +175,14 @@ class Tiles:
             await self.announce(delivery, self._lost_if_last(delivery, error, delay=_ELSEWHERE))
 
     async def withdraw(self, delivery: Delivery) -> None:
-        """Take back the count of an attempt that was ended before its time, by no fault of the tile's."""
-        if delivery.verdict.count is not None:
-            await self.counts.write(delivery.task.index, delivery.verdict.count - 1)
+        """Take back an attempt that was ended before its time, by no fault of the tile's."""
+        if delivery.verdict.before is not None:
+            await self.counts.write(delivery.task.index, delivery.verdict.before)
+
+    async def withdraw_unbegun(self, task: Task, deliveries: int) -> None:
+        """Take back a delivery with which nothing began: only the first is taken for an attempt."""
+        if deliveries == 1:
+            await self.counts.write(task.index, 0)
 
     async def _store(self, delivery: Delivery, computed: Computed) -> Body:
         content = computed.content
@@ -222,6 +252,10 @@ async def _compute(slot: Slot, task: Task, *, path: Path, payload: bytes) -> Com
     computed = await slot.compute(program=task.program, path=path, payload=payload)
     log.info("tile done", extra={"action": "tile_done", "tile": task.index, "outcome": computed.outcome})
     return computed
+
+
+def _refuse_result(size: int) -> Computed:
+    return _lost(_RESULT_TOO_LARGE.format(size=size, limit=OBJECT_LIMIT))
 
 
 def _lost(reason: str) -> Computed:

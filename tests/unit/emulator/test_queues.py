@@ -83,10 +83,8 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(place=st.integers(0, 50), seconds=st.sampled_from([0, 1, 20, 90]))
     def change_visibility(self, place: int, seconds: int) -> None:
         handle, message, receives = self.handles[-1 - place % len(self.handles)]
-        if message not in self.there() or message.receives != receives:
-            wanted = "ReceiptHandleIsInvalid"
-        elif message.until <= self.now:
-            wanted = "MessageNotInflight"
+        if message not in self.there() or message.receives != receives or message.until <= self.now:
+            wanted = "InvalidParameterValue"
         else:
             self.queue.change_visibility(self.now, handle, seconds)
             self.hide(message, seconds)
@@ -138,7 +136,7 @@ def test_a_later_receive_makes_the_earlier_handle_stale(queue: Queue) -> None:
     assert (first.id, first.receives, second.id, second.receives) == (second.id, 1, first.id, 2)
     queue.delete(7, first.handle)
     assert queue.count(7).in_flight == 1
-    assert code_of(lambda: queue.change_visibility(7, first.handle, 5)) == "ReceiptHandleIsInvalid"
+    assert code_of(lambda: queue.change_visibility(7, first.handle, 5)) == "InvalidParameterValue"
     queue.delete(7, second.handle)
     queue.delete(7, second.handle)
     assert queue.count(7) == Counts(visible=0, in_flight=0, delayed=0)

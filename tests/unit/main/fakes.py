@@ -9,6 +9,7 @@ import anyio
 
 from asyncbatch import Settings
 from asyncbatch.aws.protocols import BlobInfo, Received
+from asyncbatch.aws.retries import Endurance
 from asyncbatch.errors import BlobMissing, QueueGone
 from asyncbatch.main.run import Run
 from asyncbatch.manifest import Manifest
@@ -112,6 +113,7 @@ class FakeRun:
     queues: FakeQueues = field(default_factory=FakeQueues)
     objects: FakeObjects = field(default_factory=FakeObjects)
     settings: Settings = field(default_factory=Settings)
+    endurance: Endurance = field(default_factory=Endurance)
 
     @property
     def manifest(self) -> Manifest:
@@ -137,6 +139,7 @@ class FakeRun:
             objects=cast("Any", self.objects),
             sender=cast("Any", self.queues),
             receiver=cast("Any", self.queues),
+            endurance=self.endurance,
         )
 
     def sealed(self, message: Message, direction: Direction = "result") -> str:

@@ -1,7 +1,7 @@
 """The flow of tiles through main, on queues and a bucket in memory, in virtual time."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -12,12 +12,14 @@ import anyio.lowlevel
 import pytest
 
 from asyncbatch import codec
-from asyncbatch.errors import QueueGone, RunError
+from asyncbatch.errors import ProgramError, QueueGone, RunError
 from asyncbatch.main.crew import Crew
 from asyncbatch.main.flow import Flow
+from asyncbatch.main.outbound import Outbound
 from asyncbatch.main.program import Program, encode_arguments
+from asyncbatch.main.run import RENEWAL
 from asyncbatch.main.ticket import Ticket, wait_for
-from asyncbatch.manifest import out_key, program_key
+from asyncbatch.manifest import alive_key, manifest_key, out_key, program_key
 from asyncbatch.messages import Body, Hello, ProgramDamaged, Result, Sentinel, Task, unseal
 from tests.unit.main.fakes import RESULTS, TASKS, FakeRun, hang
 from tests.unit.virtual import VIRTUAL
@@ -267,3 +269,39 @@ async def test_sentinels_stay_in_the_queue_when_tiles_are_withdrawn() -> None:
         ticket.future.cancel()
         await anyio.sleep(5)
         assert await stage.run.queues.count(TASKS) == 1
+
+
+async def test_the_manifest_and_the_programs_of_a_run_of_weeks_are_renewed() -> None:
+    async with staged() as stage, anyio.create_task_group() as group:
+        group.start_soon(stage.run.open().keep_alive)
+        stage.submit(1)
+        await anyio.sleep(60)
+        stage.run.objects.stored.clear()  # as the bucket's life cycle does
+        await anyio.sleep(RENEWAL * 1.1)
+        run = stage.run.manifest.run
+        assert {manifest_key(run), alive_key(run), program_key(PROGRAM.digest)} <= stage.run.objects.stored.keys()
+        group.cancel_scope.cancel()
+
+
+async def test_arguments_larger_than_s3_takes_are_refused_before_the_upload(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asyncbatch.main.outbound.OBJECT_LIMIT", 1000)
+    async with staged() as stage:
+        ticket = stage.submit(LARGE)
+        with pytest.raises(ProgramError, match=str(len(ticket.content))):
+            await wait_for(ticket.future)
+        assert not [key for key in stage.run.objects.puts if "/in/" in key]
+
+
+async def test_sentinels_for_many_workers_go_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = FakeRun()
+    under_way: list[int] = []
+
+    async def send(_queue: str, texts: Sequence[str]) -> None:
+        under_way.append(len(texts))
+        await anyio.sleep(1.0)
+
+    monkeypatch.setattr(run.queues, "send", send)
+    started = anyio.current_time()
+    await Outbound(run.open(), patience=lambda: 0.0).send_sentinels(1005)
+    assert sum(under_way) == 1005
+    assert anyio.current_time() - started <= 5.0
