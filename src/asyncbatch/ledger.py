@@ -7,13 +7,8 @@ follows the window and not the number of tiles.
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final
 
 from asyncbatch.errors import AsyncBatchError
-
-LEAST_WINDOW: Final = 64
-TILES_PER_SLOT: Final = 6
-"""One computing, one prefetched, and four so that batches fill while the workers never see the end of the queue."""
 
 
 class State(Enum):
@@ -28,8 +23,6 @@ class State(Enum):
 class Ledger:
     """Which tiles wait, are under way, or are settled; and which may go next."""
 
-    window: int | None = None
-    """Tiles under way at one time; None: by the number of slots."""
     next_index: int = 0
     settled: int = 0
     duplicates: int = 0
@@ -48,9 +41,9 @@ class Ledger:
         self._waiting.append(index)
         return index
 
-    def take(self, slots: int) -> int | None:
-        """Return the index of the tile to send now, or None if none waits or the window is full."""
-        if self.under_way >= self.width(slots):
+    def take(self, window: int) -> int | None:
+        """Return the index of the tile to send now, or None if none waits or `window` are under way."""
+        if self.under_way >= window:
             return None
         while self._waiting:
             index = self._waiting.popleft()
@@ -99,10 +92,6 @@ class Ledger:
     def outstanding(self) -> list[int]:
         """Return the indices of the tiles that were announced and have not ended."""
         return [index for index, state in self._states.items() if state is State.ANNOUNCED]
-
-    def width(self, slots: int) -> int:
-        """Return how many tiles may be under way at one time."""
-        return self.window or max(LEAST_WINDOW, TILES_PER_SLOT * slots)
 
     @property
     def waiting(self) -> int:

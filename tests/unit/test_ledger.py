@@ -6,18 +6,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from asyncbatch.errors import AsyncBatchError
-from asyncbatch.ledger import LEAST_WINDOW, TILES_PER_SLOT, Ledger
-
-windows = st.none() | st.integers(1, 5)
+from asyncbatch.ledger import Ledger
 
 
 class Tiles(RuleBasedStateMachine):
     """A run's tiles in any order of events that the wire allows: late, twice, or before their time."""
 
-    @initialize(window=windows)
-    def start(self, window: int | None) -> None:
-        self.ledger = Ledger(window=window)
-        self.window = window
+    @initialize()
+    def start(self) -> None:
+        self.ledger = Ledger()
         self.opened = 0
         self.waiting: list[int] = []
         self.under_way: set[int] = set()
@@ -32,16 +29,15 @@ class Tiles(RuleBasedStateMachine):
         self.waiting += indices
         self.opened += count
 
-    @rule(slots=st.integers(0, 40))
-    def take(self, slots: int) -> None:
-        width = self.ledger.width(slots)
+    @rule(window=st.integers(0, 100))
+    def take(self, window: int) -> None:
         before = len(self.under_way)
-        while (index := self.ledger.take(slots)) is not None:
+        while (index := self.ledger.take(window)) is not None:
             assert index == self.waiting.pop(0), "the first to come is the first to go"
             self.under_way.add(index)
             self.sending.add(index)
-        assert len(self.under_way) <= max(width, before)
-        assert len(self.under_way) >= width or not self.waiting, "room is not left unused"
+        assert len(self.under_way) <= max(window, before)
+        assert len(self.under_way) >= window or not self.waiting, "room is not left unused"
 
     @rule(data=st.data())
     @precondition(lambda self: self.opened)
@@ -92,9 +88,8 @@ class Tiles(RuleBasedStateMachine):
             return
         for index in [*self.waiting, *self.under_way]:
             assert self.ledger.settle(index)
-        assert self.ledger.take(0) is None
+        assert self.ledger.take(1) is None
         nothing = Ledger(
-            window=self.window,
             next_index=self.opened,
             settled=self.ledger.settled,
             duplicates=self.duplicates,
@@ -110,37 +105,6 @@ class Tiles(RuleBasedStateMachine):
 
 TestTiles = Tiles.TestCase
 TestTiles.settings = settings(max_examples=30, stateful_step_count=30)
-
-
-@pytest.mark.parametrize(
-    ("window", "slots", "width"),
-    [
-        (None, 0, LEAST_WINDOW),
-        (None, 1, LEAST_WINDOW),
-        (None, 100, 100 * TILES_PER_SLOT),
-        (5, 0, 5),
-        (5, 100, 5),
-        (1_000, 1, 1_000),
-    ],
-)
-def test_the_window_follows_the_slots_unless_it_is_set(window: int | None, slots: int, width: int) -> None:
-    ledger = Ledger(window=window)
-    for _ in range(width + 1):
-        ledger.open()
-    taken = 0
-    while ledger.take(slots) is not None:
-        taken += 1
-    assert taken == ledger.under_way == width == ledger.width(slots)
-    assert ledger.waiting == 1
-
-
-def test_more_slots_open_the_window() -> None:
-    ledger = Ledger()
-    for _ in range(1_000):
-        ledger.open()
-    while ledger.take(1) is not None:
-        pass
-    assert ledger.take(20) == LEAST_WINDOW
 
 
 def test_a_result_before_the_announcement_returned_counts_once() -> None:

@@ -29,7 +29,9 @@ from asyncbatch.messages import (
     SealError,
     Sentinel,
     Task,
+    pack,
     seal,
+    unpack,
     unseal,
 )
 from tests.unit import odd
@@ -46,7 +48,7 @@ inline = st.binary(max_size=50).map(lambda content: Body.of(content, key="runs/r
 bodies = inline | st.just(Body.of(bytes(INLINE_LIMIT + 1), key="runs/r/in/0"))
 
 kinds: dict[type[Message], st.SearchStrategy[Message]] = {
-    Task: st.builds(Task, index=counts, program=names, program_size=counts, body=bodies, spare=seconds),
+    Task: st.builds(Task, index=counts, program=names, program_size=counts, body=bodies),
     Sentinel: st.builds(Sentinel),
     Result: st.builds(
         Result,
@@ -178,7 +180,6 @@ def test_each_field_is_under_the_seal(name: str) -> None:
         "program": "cd" * 32,
         "program_size": 2,
         "body": body,
-        "spare": 1.0,
     }
     with pytest.raises(SealError):
         opened(resealed({name: wanted[name]}))
@@ -289,7 +290,6 @@ GOODBYE = Goodbye(worker="w", reason="idle", tiles=0, busy_seconds=0.0, requests
 _NUMBERS: list[tuple[Message, str]] = [
     (TASK, "index"),
     (TASK, "program_size"),
-    (TASK, "spare"),
     (RESULT, "attempt"),
     (RESULT, "seconds"),
     (HELLO, "slots"),
@@ -458,3 +458,9 @@ def test_messages_do_not_change() -> None:
     field: Any = "index"
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(TASK, field, 8)
+
+
+@given(st.lists(st.sampled_from([TASK, RESULT, HELLO, GOODBYE]), min_size=1, max_size=5))
+def test_messages_that_are_packed_come_out_as_they_were(messages: list[Message]) -> None:
+    texts = [seal(message, run=RUN, direction="result", key=KEY) for message in messages]
+    assert unpack(pack(texts)) == texts

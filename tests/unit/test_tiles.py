@@ -11,11 +11,11 @@ import anyio.lowlevel
 import pytest
 
 from asyncbatch import codec
-from asyncbatch.aws.outbox import Outbox
+from asyncbatch.batching.batcher import Batcher
+from asyncbatch.batching.prefetch import Prefetch
 from asyncbatch.errors import AccessDenied, AwsError, BlobCorrupt, BlobMissing
 from asyncbatch.manifest import Manifest, begun_key, program_key
 from asyncbatch.messages import INLINE_LIMIT, Body, Message, ProgramDamaged, Result, Task, unseal
-from asyncbatch.worker.appetite import Appetite
 from asyncbatch.worker.attempts import MAX_RETURNS
 from asyncbatch.worker.counts import Counts
 from asyncbatch.worker.programs import Programs
@@ -124,7 +124,7 @@ async def worker(tmp_path: Path) -> AsyncIterator[Worker]:
         said.extend(unseal(text, run="run", direction="result", key=MANIFEST.key) for text in texts)
 
     bucket, slot = Bucket(), OneSlot()
-    results: Outbox[str] = Outbox(send, most=10, patience=lambda: 0.0)
+    results: Batcher[str] = Batcher(send, most=10, linger=lambda: 0.0)
     tiles = Tiles(
         manifest=MANIFEST,
         worker="worker",
@@ -133,7 +133,7 @@ async def worker(tmp_path: Path) -> AsyncIterator[Worker]:
         slots=FakeSlots(slot, tmp_path),
         programs=Programs(blobs=bucket, folder=tmp_path),
         results=results,
-        appetite=Appetite(slots=2),
+        prefetch=Prefetch(slots=2),
         counts=Counts(manifest=MANIFEST, blobs=bucket),
     )
     with anyio.fail_after(10):

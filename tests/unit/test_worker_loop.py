@@ -11,10 +11,10 @@ import anyio.lowlevel
 import pytest
 
 from asyncbatch.aws.protocols import BlobAge, Received
+from asyncbatch.batching.prefetch import Prefetch
 from asyncbatch.errors import AwsError, HandleStale
 from asyncbatch.manifest import Manifest
 from asyncbatch.messages import Body, Goodbye, Sentinel, Task, seal, unseal
-from asyncbatch.worker.appetite import Appetite
 from asyncbatch.worker.attempts import Verdict
 from asyncbatch.worker.loop import Stop, Worker
 from asyncbatch.worker.tiles import NackError
@@ -91,9 +91,11 @@ class Tiles:
     def __init__(self, failures: dict[int, Exception]) -> None:
         self.failures = failures
         self.worker = "worker"
-        self.appetite = Appetite(slots=2)
+        self.prefetch = Prefetch(slots=2)
         self.slots = SimpleNamespace(reserved=False, stop=anyio.lowlevel.checkpoint)
-        self.results = SimpleNamespace(run=anyio.sleep_forever, aclose=anyio.lowlevel.checkpoint)
+        self.results = SimpleNamespace(
+            run=anyio.sleep_forever, aclose=anyio.lowlevel.checkpoint, reconsider=lambda: None
+        )
         self.computed = 0
         self.busy_seconds = 0.0
         self.disk_failures = 0

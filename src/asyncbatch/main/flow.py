@@ -12,7 +12,8 @@ from typing import Any, Final
 import anyio
 from anyio.abc import TaskGroup
 
-from asyncbatch.batching import Mean, Throughput, hold_back, spare_time
+from asyncbatch.batching.estimates import Mean, Throughput
+from asyncbatch.batching.pacing import Load, Pacing, pace
 from asyncbatch.errors import (
     AccessDenied,
     AsyncBatchError,
@@ -31,15 +32,9 @@ from asyncbatch.main.reconcile import Reconciler
 from asyncbatch.main.run import Run
 from asyncbatch.main.ticket import Ticket
 from asyncbatch.main.withdrawal import Withdrawals
-from asyncbatch.messages import BATCH_LIMIT, Goodbye, Hello, Message, ProgramDamaged, Result
+from asyncbatch.messages import Goodbye, Hello, Message, ProgramDamaged, Result
 
 log: Final = logging.getLogger(__name__)
-
-_LONGEST_SPARE: Final = 0.5
-"""Seconds that an announcement or a result waits for others at most: progress is to be seen."""
-
-_MEMORY: Final = 256 * 2**20
-"""Bytes of payloads and results that a window holds in main's memory, unless the slots need more tiles."""
 
 
 class Flow:
@@ -56,7 +51,7 @@ class Flow:
     """
 
     def __init__(self, run: Run, *, crew: Crew, group: TaskGroup) -> None:
-        self.ledger = Ledger(window=run.settings.max_in_flight)
+        self.ledger = Ledger()
         self.failure: AsyncBatchError | None = None
         self._crew = crew
         self._group = group
@@ -71,9 +66,11 @@ class Flow:
         self._reconciler = Reconciler(quiet=run.settings.lease)
         self._ending = False
         self._changed = anyio.Event()
-        self._outbound = Outbound(run, patience=self._patience)
+        self.window = self._pace().window
+        """Tiles that may be under way at one time. Any thread may read it."""
+        self._outbound = Outbound(run, linger=self._linger)
         self._withdrawals = Withdrawals(self._outbound.withdraw)
-        self._inbound = Inbound(run, expecting=self._expecting, patience=self._patience, handle=self._handle)
+        self._inbound = Inbound(run, expecting=self._expecting, linger=self._linger, handle=self._handle)
 
     def start(self) -> None:
         """Begin to send and receive."""
@@ -91,14 +88,6 @@ class Flow:
     def busy(self) -> bool:
         """Whether any tile is under way or waiting."""
         return bool(self._tickets)
-
-    @property
-    def window(self) -> int:
-        """Tiles that may be under way at one time: fewer where they are large, but two for each slot."""
-        slots = self._crew.slots
-        width = self.ledger.width(slots)
-        size = (self._payload_bytes.value or 0) + (self._result_bytes.value or 0)
-        return max(min(width, 2 * max(1, slots)), min(width, int(_MEMORY / max(size, 1))))
 
     def enqueue(self, ticket: Ticket) -> None:
         """Take in a tile."""
@@ -164,25 +153,29 @@ class Flow:
     def _expecting(self) -> bool:
         return bool(self._tickets) or self._crew.awaits_workers or self._ending
 
-    def _patience(self) -> float:
-        """Return for how many seconds announcements and results may wait for others now."""
-        if self._ending:
-            return 0.0
+    def _pace(self) -> Pacing:
+        """Return the window and how long to linger now."""
         slots = self._crew.slots
         # Before each slot has had its turn, results are on their way whose rate nobody can tell.
-        rate = self._throughput.rate(anyio.current_time()) if self._throughput.count >= slots else None
-        seconds = self._seconds.value
-        outstanding, sending = self.ledger.under_way, self.ledger.sending
-        spare = spare_time(outstanding=outstanding, slots=slots, rate=rate, seconds=seconds, most=_LONGEST_SPARE)
-        held = hold_back(
-            sending=sending, slots=slots, rate=rate, seconds=seconds, batch=BATCH_LIMIT, most=_LONGEST_SPARE
+        known = self._throughput.count >= max(1, slots)
+        load = Load(
+            slots=slots,
+            in_flight=self.ledger.under_way,
+            rate=self._throughput.rate(anyio.current_time()) if known else None,
+            seconds=self._seconds.value,
+            tile_bytes=(self._payload_bytes.value or 0.0) + (self._result_bytes.value or 0.0),
         )
-        return max(spare, held)
+        return pace(load, limit=self._run.settings.max_in_flight)
+
+    def _linger(self) -> float:
+        """Return for how many seconds announcements and results may wait for others now."""
+        return 0.0 if self._ending else self._pace().linger
 
     def _pump(self) -> None:
         """Send as many tiles as the window has room for."""
         self._inbound.wake()
-        while (index := self.ledger.take(self._crew.slots)) is not None:
+        self.window = self._pace().window
+        while (index := self.ledger.take(self.window)) is not None:
             ticket = self._tickets[index]
             if ticket.future.cancelled():
                 self._drop_cancelled(index)

@@ -1,27 +1,27 @@
 """The way in: what the workers say, checked, and the results' bodies."""
 
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Final
 
 import anyio
 from anyio.abc import TaskGroup
 
 from asyncbatch.aws.objects import DELETE_LIMIT
-from asyncbatch.aws.outbox import Outbox
 from asyncbatch.aws.protocols import Received
+from asyncbatch.batching.batcher import Batcher
 from asyncbatch.errors import AwsError, MessageError
 from asyncbatch.main.results import open_result
 from asyncbatch.main.run import RESULT_POLL, Run
 from asyncbatch.main.ticket import Ticket
-from asyncbatch.messages import BATCH_LIMIT, Message, Result, unseal
+from asyncbatch.messages import BATCH_LIMIT, Message, Result, unpack, unseal
 
 log: Final = logging.getLogger(__name__)
 
-_REMOVAL_PATIENCE: Final = 5.0
-_GARBAGE_PATIENCE: Final = 10.0
+_ACK_LINGER: Final = 5.0
+_DELETION_LINGER: Final = 10.0
 _BACKLOG: Final = 2  # full receives running that say that the queue holds more
-_AFTER_FULL: Final = 4  # of the patience, this part
+_AFTER_FULL: Final = 4  # of the linger, this part
 _DOWNLOADS: Final = 16
 
 _POLLS: Final = 2
@@ -43,7 +43,7 @@ class Inbound:
         The opened run.
     expecting : callable
         Whether anything is to come; while nothing is, the queue is not asked.
-    patience : callable
+    linger : callable
         For how many seconds, at this moment, results may wait in the queue for others.
     handle : callable
         Takes each message, and may take its time.
@@ -54,12 +54,12 @@ class Inbound:
         run: Run,
         *,
         expecting: Callable[[], bool],
-        patience: Callable[[], float],
+        linger: Callable[[], float],
         handle: Callable[[Message], Coroutine[Any, Any, None]],
     ) -> None:
         self._run = run
         self._expecting = expecting
-        self._patience = patience
+        self._linger = linger
         self._handle = handle
         self._awake = anyio.Event()
         self._hurried = anyio.Event()
@@ -68,12 +68,10 @@ class Inbound:
         self._polls = anyio.Semaphore(_POLLS)
         self._full = 0  # receives running that brought all they could
         self._failing_since: float | None = None
-        self._removals: Outbox[str] = Outbox(
-            self._remove, most=BATCH_LIMIT, patience=lambda: min(_REMOVAL_PATIENCE, self._lease / 2), urgent=False
+        self._removals: Batcher[str] = Batcher(
+            self._remove, most=BATCH_LIMIT, linger=lambda: min(_ACK_LINGER, self._lease / 2)
         )
-        self._garbage: Outbox[str] = Outbox(
-            self._delete, most=DELETE_LIMIT, patience=lambda: _GARBAGE_PATIENCE, urgent=False
-        )
+        self._garbage: Batcher[str] = Batcher(self._delete, most=DELETE_LIMIT, linger=lambda: _DELETION_LINGER)
 
     def wake(self) -> None:
         """Look again at once whether anything is expected."""
@@ -139,7 +137,7 @@ class Inbound:
 
     async def _pause(self) -> None:
         """Wait while results may wait: after a full receive not as long, for some may have been left."""
-        with anyio.move_on_after(self._patience() / (_AFTER_FULL if self._full else 1)):
+        with anyio.move_on_after(self._linger() / (_AFTER_FULL if self._full else 1)):
             await self._hurried.wait()
 
     async def _poll(self, answered: anyio.Event, group: TaskGroup) -> None:
@@ -154,8 +152,7 @@ class Inbound:
             self._failing_since = None
             self._full = self._full + 1 if len(found) == BATCH_LIMIT else 0
             for received in found:
-                message = self._open(received)
-                if message is not None:
+                for message in self._open(received):
                     group.start_soon(self._handle, message)
         finally:
             self._polls.release()
@@ -173,15 +170,15 @@ class Inbound:
             log.warning("receive failed: %s; going on for %.0f s", error, limit, extra={"action": "receive_failed"})
         await anyio.sleep(1.0)
 
-    def _open(self, received: Received) -> Message | None:
-        """Return a message that bears this run's seal; any other is refused."""
+    def _open(self, received: Received) -> Iterator[Message]:
+        """Yield the messages that bear this run's seal; any other is refused."""
         manifest = self._run.manifest
         self._removals.add(received.handle)
-        try:
-            return unseal(received.text, run=manifest.run, direction="result", key=manifest.key)
-        except MessageError as error:
-            log.warning("message refused: %s", error, extra={"action": "message_refused"})
-            return None
+        for text in unpack(received.text):
+            try:
+                yield unseal(text, run=manifest.run, direction="result", key=manifest.key)
+            except MessageError as error:
+                log.warning("message refused: %s", error, extra={"action": "message_refused"})
 
     async def _remove(self, handles: list[str]) -> None:
         try:

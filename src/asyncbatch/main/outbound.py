@@ -8,8 +8,8 @@ from typing import Final
 
 import anyio
 
-from asyncbatch.aws.outbox import Outbox
 from asyncbatch.aws.protocols import Received
+from asyncbatch.batching.batcher import Batcher
 from asyncbatch.errors import AwsError, MessageError, ProgramError
 from asyncbatch.main.program import Program
 from asyncbatch.main.run import RENEWAL, Run
@@ -48,15 +48,14 @@ class Outbound:
     ----------
     run : Run
         The opened run.
-    patience : callable
-        For how many seconds, at this moment, an announcement or a result may wait for others.
+    linger : callable
+        For how many seconds, at this moment, an announcement may wait for others.
     """
 
-    def __init__(self, run: Run, *, patience: Callable[[], float]) -> None:
+    def __init__(self, run: Run, *, linger: Callable[[], float]) -> None:
         self._run = run
-        self._patience = patience
-        self._announcements: Outbox[str] = Outbox(
-            self._announce, most=BATCH_LIMIT, most_bytes=MESSAGE_LIMIT, size=len, patience=patience
+        self._announcements: Batcher[str] = Batcher(
+            self._announce, most=BATCH_LIMIT, most_bytes=MESSAGE_LIMIT, size=len, linger=linger
         )
         self._uploads = anyio.CapacityLimiter(_UPLOADS)
         self._programs: dict[str, _Upload] = {}
@@ -81,7 +80,6 @@ class Outbound:
             program=ticket.program.digest,
             program_size=len(ticket.program.content),
             body=body,
-            spare=self._patience(),
         )
         ticket.announcement = self._sealed(task)
         await self._announcements.deliver(ticket.announcement)

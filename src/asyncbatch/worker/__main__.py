@@ -16,22 +16,22 @@ import anyio
 from asyncbatch import folders, logs
 from asyncbatch.aws.metadata import MachineMetadata
 from asyncbatch.aws.objects import Objects
-from asyncbatch.aws.outbox import Outbox
 from asyncbatch.aws.queues import LONGEST_POLL, Queues
 from asyncbatch.aws.session import AwsSession, open_session
+from asyncbatch.batching.batcher import Batcher
+from asyncbatch.batching.prefetch import Prefetch
 from asyncbatch.errors import AsyncBatchError, BlobMissing, find_first
 from asyncbatch.manifest import KEY_VARIABLE, Manifest, manifest_key
-from asyncbatch.messages import BATCH_LIMIT, MESSAGE_LIMIT, Hello, SealError, seal
+from asyncbatch.messages import MESSAGE_LIMIT, Hello, SealError, pack, seal
 from asyncbatch.versions import mismatch, versions_here
 from asyncbatch.worker import reclaim
-from asyncbatch.worker.appetite import Appetite
 from asyncbatch.worker.counts import Counts
 from asyncbatch.worker.environment import WorkerEnvironment
 from asyncbatch.worker.loop import Stop, Worker
 from asyncbatch.worker.programs import Programs
 from asyncbatch.worker.shares import choose_variables, read_memory_limit
 from asyncbatch.worker.slots import Slots
-from asyncbatch.worker.tiles import Tiles
+from asyncbatch.worker.tiles import RESULTS_TOGETHER, Tiles
 
 log: Final = logging.getLogger(__name__)
 
@@ -125,12 +125,15 @@ async def _worker(  # noqa: PLR0917
     """Put a worker together. All clients are made here: making one blocks the loop, and heartbeats must not wait."""
 
     async def send(texts: list[str]) -> None:
-        await sender.send(manifest.result_queue, texts)
+        await sender.send(manifest.result_queue, [pack(texts)])
 
-    def patience() -> float:
-        return tiles.appetite.patience(worker.computing)
-
-    results: Outbox[str] = Outbox(send, most=BATCH_LIMIT, most_bytes=MESSAGE_LIMIT, size=len, patience=patience)
+    results: Batcher[str] = Batcher(
+        send,
+        most=RESULTS_TOGETHER,
+        most_bytes=MESSAGE_LIMIT,
+        size=lambda text: len(text) + 1,
+        linger=lambda: tiles.prefetch.linger(held=worker.computing),
+    )
     tiles = Tiles(
         manifest=manifest,
         worker=environment.worker,
@@ -139,7 +142,7 @@ async def _worker(  # noqa: PLR0917
         slots=Slots(environment.slots, folder),
         programs=Programs(blobs=objects, folder=folder),
         results=results,
-        appetite=Appetite(slots=environment.slots),
+        prefetch=Prefetch(slots=environment.slots),
         counts=Counts(manifest=manifest, blobs=objects),
         memory=read_memory_limit() or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
     )

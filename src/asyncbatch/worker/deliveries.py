@@ -7,15 +7,15 @@ from typing import Final
 import anyio
 from anyio.abc import TaskGroup
 
-from asyncbatch.aws.outbox import Outbox
 from asyncbatch.aws.protocols import KeepMessages
+from asyncbatch.batching.batcher import Batcher
 from asyncbatch.errors import AwsError, QueueGone
 from asyncbatch.messages import BATCH_LIMIT
 from asyncbatch.worker.leases import DEADLINE, RENEWALS, Leases
 
 log: Final = logging.getLogger(__name__)
 
-_REMOVAL_PATIENCE: Final = 2.0  # seconds; a tile done and not yet deleted is computed again if this worker dies
+_ACK_LINGER: Final = 2.0  # seconds; a tile done and not yet deleted is computed again if this worker dies
 
 
 class Deliveries:
@@ -39,8 +39,8 @@ class Deliveries:
         self._lease = lease
         self._on_gone = on_gone
         self._leases = Leases(lease=lease)
-        self._removals: Outbox[str] = Outbox(
-            self._remove, most=BATCH_LIMIT, patience=lambda: min(_REMOVAL_PATIENCE, lease / 2), urgent=False
+        self._removals: Batcher[str] = Batcher(
+            self._remove, most=BATCH_LIMIT, linger=lambda: min(_ACK_LINGER, lease / 2)
         )
 
     def hold(self, handle: str) -> None:

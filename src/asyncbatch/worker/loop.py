@@ -16,16 +16,16 @@ from anyio.abc import TaskGroup
 from asyncbatch.aws.protocols import AgeOfBlob, KeepMessages, Received, ReceiveMessages, SendMessages
 from asyncbatch.errors import AwsBusy, AwsError, CredentialsMissing, EndpointUnreachable, MessageError, QueueGone
 from asyncbatch.manifest import Manifest, alive_key
-from asyncbatch.messages import BATCH_LIMIT, TERMINATED, Goodbye, Message, Sentinel, Task, seal, unseal
+from asyncbatch.messages import TERMINATED, Goodbye, Message, Sentinel, Task, seal, unseal
 from asyncbatch.worker.deliveries import Deliveries
 from asyncbatch.worker.lifeline import wait_for_main_gone
 from asyncbatch.worker.slots import Computed
-from asyncbatch.worker.tiles import Delivery, NackError, Tiles
+from asyncbatch.worker.tiles import RESULTS_TOGETHER, Delivery, NackError, Tiles
 
 log: Final = logging.getLogger(__name__)
 
 _LONGEST_POLL: Final = 20.0  # SQS's limit, in seconds
-_UNANNOUNCED: Final = 2 * BATCH_LIMIT  # results in memory on their way out, before no more tiles are asked for
+_UNANNOUNCED: Final = 2 * RESULTS_TOGETHER  # results in memory on their way out, before no more tiles are asked for
 # Of the 30 s between SIGTERM and SIGKILL: for the poll under way, for tiles and results, and for the goodbye.
 _LAST_POLL: Final = 10.0
 _LEAVE_TIMEOUT: Final = 10.0
@@ -124,37 +124,24 @@ class Worker:
             await anyio.lowlevel.checkpoint()  # polls are shielded: here the worker's end is noticed
             kept = max(0, self._unannounced - _UNANNOUNCED)
             # A tile that computes alone may end this worker: let others have what comes.
-            want = 0 if self.tiles.slots.reserved else self.tiles.appetite.want(self.computing + kept)
-            pause = self._hold_off() if want else inf
+            age = anyio.current_time() - min(self._received.values(), default=0.0)
+            poll = self.tiles.prefetch.next_poll(held=self.computing + kept, age=age)
+            pause = inf if self.tiles.slots.reserved or not poll.size else poll.delay
             if pause > 0:
                 self._freed = anyio.Event()
                 with anyio.move_on_after(pause):
                     await self._freed.wait()
                 continue
-            found = await self._poll_once(want)
-            for received in found:
+            for received in await self._poll_once(poll.size):
                 await self._take(received, group)
-            if found and len(found) < want:  # the queue is empty
-                await self._rest()
             idle = anyio.current_time() - self._last_used
             if not self._busy and idle >= self.idle_timeout and self._stop is None:
                 self._end(Stop.IDLE)
-
-    def _hold_off(self) -> float:
-        age = anyio.current_time() - min(self._received.values(), default=0.0)
-        return self.tiles.appetite.hold_off(held=self.computing, age=age)
 
     @property
     def computing(self) -> int:
         """Tiles received and not yet computed."""
         return len(self._received)
-
-    async def _rest(self) -> None:
-        """With short tiles, finish those in hand first: fewer polls then share what is announced next."""
-        with anyio.move_on_after(self.tiles.appetite.rest()):
-            while self._busy and self._stop is None:
-                self._freed = anyio.Event()
-                await self._freed.wait()
 
     @property
     def _busy(self) -> bool:
@@ -202,7 +189,6 @@ class Worker:
             return
         if isinstance(message, Task):
             self._received[received.handle] = self._last_used
-            self.tiles.appetite.spare = message.spare
             group.start_soon(self._compute, message, received)
         else:
             self._deliveries.ack(received.handle)
@@ -272,6 +258,7 @@ class Worker:
     def _note_free(self) -> None:
         self._last_used = anyio.current_time()
         self._freed.set()
+        self.tiles.results.reconsider()
 
     async def _leave(self) -> None:
         """Delete what is done, return what is not to the queue, and say goodbye."""

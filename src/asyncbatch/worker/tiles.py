@@ -8,18 +8,21 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from asyncbatch import codec
-from asyncbatch.aws.outbox import Outbox
 from asyncbatch.aws.protocols import GetBlob, PutBlob
+from asyncbatch.batching.batcher import Batcher
+from asyncbatch.batching.prefetch import Prefetch
 from asyncbatch.errors import AsyncBatchError, BlobMissing, QueueGone
 from asyncbatch.manifest import OBJECT_LIMIT, Manifest, out_key
 from asyncbatch.messages import Body, ProgramDamaged, Result, Task, seal
-from asyncbatch.worker.appetite import Appetite
 from asyncbatch.worker.attempts import Verdict
 from asyncbatch.worker.counts import Counts
 from asyncbatch.worker.programs import Programs, ProgramUnusableError
 from asyncbatch.worker.slots import Computed, Slot, SlotDiedError, Slots
 
 log: Final = logging.getLogger(__name__)
+
+RESULTS_TOGETHER: Final = 64
+"""Results in one message at most: hardly more are computed while one lingers, and a lost message delays no more."""
 
 _ELSEWHERE: Final = 1.0
 """Seconds for which a tile is left to other workers that failed here through no fault of a slot."""
@@ -79,8 +82,8 @@ class Tiles:
     blobs: Blobs
     slots: Slots
     programs: Programs
-    results: Outbox[str]
-    appetite: Appetite
+    results: Batcher[str]
+    prefetch: Prefetch
     counts: Counts
     memory: int | None = None
     """Bytes that this worker may take; None where that is not known."""
@@ -139,7 +142,7 @@ class Tiles:
         self.disk_failures = 0
         self.computed += 1
         self.busy_seconds += computed.seconds
-        self.appetite.computed(seconds=computed.seconds, size=task.body.size)
+        self.prefetch.note_computed(seconds=computed.seconds, size=task.body.size)
         return computed if len(computed.content) <= OBJECT_LIMIT else _refuse_result(len(computed.content))
 
     def _refuse(self, delivery: Delivery) -> str:

@@ -302,6 +302,6 @@ async def test_sentinels_for_many_workers_go_at_the_same_time(monkeypatch: pytes
 
     monkeypatch.setattr(run.queues, "send", send)
     started = anyio.current_time()
-    await Outbound(run.open(), patience=lambda: 0.0).send_sentinels(1005)
+    await Outbound(run.open(), linger=lambda: 0.0).send_sentinels(1005)
     assert sum(under_way) == 1005
     assert anyio.current_time() - started <= 5.0

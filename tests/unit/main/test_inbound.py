@@ -10,7 +10,7 @@ import pytest
 from asyncbatch.aws.retries import OUTAGE
 from asyncbatch.errors import AwsError, EndpointUnreachable, QueueGone, find_first
 from asyncbatch.main.inbound import Inbound
-from asyncbatch.messages import Goodbye, Message
+from asyncbatch.messages import Goodbye, Message, pack
 from tests.unit.main.fakes import RESULTS, FakeQueues, FakeRun, hang
 from tests.unit.virtual import VIRTUAL
 
@@ -37,7 +37,7 @@ async def receiving(run: FakeRun, heard: list[tuple[float, Message]]) -> AsyncIt
     async def handle(message: Message) -> None:
         heard.append((anyio.current_time(), message))
 
-    inbound = Inbound(run.open(), expecting=lambda: True, patience=lambda: 0.0, handle=handle)
+    inbound = Inbound(run.open(), expecting=lambda: True, linger=lambda: 0.0, handle=handle)
     async with anyio.create_task_group() as group:
         group.start_soon(inbound.run)
         yield inbound
@@ -105,3 +105,16 @@ async def test_a_message_of_a_stranger_is_refused_and_deleted(caplog: pytest.Log
     assert not run.queues.hidden
     (record,) = [record for record in caplog.records if getattr(record, "action", "") == "message_refused"]
     assert len(record.getMessage()) < 500
+
+
+async def test_of_messages_that_travel_together_each_is_heard_and_a_damaged_one_alone_is_refused(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run = FakeRun()
+    heard: list[tuple[float, Message]] = []
+    sealed = run.sealed(GOODBYE)
+    async with receiving(run, heard):
+        await run.queues.send(RESULTS, [pack([sealed, sealed.replace("idle", "odd"), sealed])])
+        await anyio.sleep(5)
+    assert [message for _, message in heard] == [GOODBYE, GOODBYE]
+    assert [record.action for record in caplog.records] == ["message_refused"]  # type: ignore[attr-defined]

@@ -3,9 +3,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import anyio
+import anyio.lowlevel
 import pytest
 
-from asyncbatch.aws.outbox import Outbox
+from asyncbatch.batching.batcher import Batcher
 from asyncbatch.errors import RunClosed
 
 pytestmark = pytest.mark.anyio
@@ -35,19 +36,31 @@ def sent() -> Recorder:
     return Recorder()
 
 
-def prompt(sent: Recorder, *, patience: Callable[[], float] = lambda: 0.0) -> Outbox[str]:
-    """Return an outbox that sends what was handed over in one turn."""
-    return Outbox(sent, most=10, patience=patience)
+def prompt(sent: Recorder, *, linger: Callable[[], float] = lambda: 0.0) -> Batcher[str]:
+    """Return a batcher that sends what was handed over in one turn."""
+    return Batcher(sent, most=10, linger=linger)
 
 
-def patient(sent: Recorder, *, most: int = 10, most_bytes: int | None = None) -> Outbox[str]:
-    """Return an outbox where no batch goes for its age: only a full one, or the end, sends it."""
-    return Outbox(sent, most=most, most_bytes=most_bytes, size=len, patience=lambda: math.inf, urgent=False)
+def patient(sent: Recorder, *, most: int = 10, most_bytes: int | None = None) -> Batcher[str]:
+    """Return a batcher where no batch goes for its age: only a full one, or the end, sends it."""
+    return Batcher(sent, most=most, most_bytes=most_bytes, size=len, linger=lambda: math.inf)
+
+
+async def pass_turns() -> None:
+    """Let all tasks do what they can without time passing, as `wait_all_tasks_blocked` does not."""
+    for _ in range(50):
+        await anyio.lowlevel.checkpoint()
+
+
+async def eventually(holds: Callable[[], bool]) -> None:
+    """Return when something holds; only a bound, `running`'s, ends the wait else."""
+    while not holds():
+        await anyio.lowlevel.checkpoint()
 
 
 @asynccontextmanager
-async def running(box: Outbox[str]) -> AsyncIterator[None]:
-    """Run an outbox for the time of the block, and close it. What never ends fails."""
+async def running(box: Batcher[str]) -> AsyncIterator[None]:
+    """Run a batcher for the time of the block, and close it. What never ends fails."""
     with anyio.fail_after(10):
         async with anyio.create_task_group() as group:
             group.start_soon(box.run)
@@ -94,7 +107,7 @@ async def test_closing_waits_until_all_is_sent(sent: Recorder) -> None:
         await closed.wait()
 
 
-async def test_an_empty_outbox_closes(sent: Recorder) -> None:
+async def test_a_batcher_without_items_closes(sent: Recorder) -> None:
     async with running(patient(sent)):
         pass
     assert sent.batches == []
@@ -117,30 +130,68 @@ async def test_what_comes_one_after_another_goes_alone(sent: Recorder) -> None:
         assert sent.batches == [["a"], ["b"], ["c"]]
 
 
-async def test_patience_is_asked_for_at_each_moment(sent: Recorder) -> None:
-    """While there is patience and company is expected, a batch waits; when patience ends, it goes."""
-    patience = [math.inf]
-    box = prompt(sent, patience=lambda: patience[0])
-    box._linger.gap.add(1e6)  # noqa: SLF001 - company is expected, in a million seconds
+async def test_what_comes_while_a_batch_is_under_way_goes_together_when_it_is_answered(sent: Recorder) -> None:
+    sent.gate = anyio.Event()
+    box = prompt(sent)
+    async with running(box), anyio.create_task_group() as group:
+        group.start_soon(box.deliver, "a")
+        await eventually(lambda: sent.batches == [["a"]])
+        for item in "bcd":
+            group.start_soon(box.deliver, item)
+        await pass_turns()
+        assert sent.batches == [["a"]]
+        sent.gate.set()
+    assert sent.batches == [["a"], ["b", "c", "d"]]
+
+
+async def test_a_full_batch_does_not_wait_for_one_that_is_under_way(sent: Recorder) -> None:
+    sent.gate = anyio.Event()
+    box: Batcher[str] = Batcher(sent, most=2, linger=lambda: 0.0)
+    async with running(box):
+        for item in "abcde":
+            box.add(item)
+        await pass_turns()
+        assert sent.batches == [["a", "b"], ["c", "d"]]
+        sent.gate.set()
+
+
+async def test_a_batch_does_not_wait_for_an_answer_that_does_not_come(sent: Recorder) -> None:
+    sent.gate = anyio.Event()
+    box = prompt(sent)
+    async with running(box):
+        box.add("a")
+        await eventually(lambda: sent.batches == [["a"]])
+        box.add("b")
+        await eventually(lambda: sent.batches == [["a"], ["b"]])
+        sent.gate.set()
+
+
+async def test_how_long_to_linger_is_asked_again_when_something_has_changed(sent: Recorder) -> None:
+    linger = [math.inf]
+    box = prompt(sent, linger=lambda: linger[0])
     async with running(box):
         box.add("a")
         await anyio.wait_all_tasks_blocked()
         assert sent.batches == []
-        patience[0] = 0.0
-        await box.deliver("b")
-        assert sent.batches == [["a", "b"]]
+        linger[0] = 0.0
+        box.reconsider()
+        await eventually(lambda: sent.batches == [["a"]])
 
 
-async def test_patience_counts_from_the_first_of_each_batch(sent: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_batch_lingers_from_its_first_item_on(sent: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr("asyncbatch.aws.outbox.anyio.current_time", lambda: now[0])
-    box: Outbox[str] = Outbox(sent, most=3, patience=lambda: 10.0, urgent=False)
+    monkeypatch.setattr("asyncbatch.batching.batcher.anyio.current_time", lambda: now[0])
+    box: Batcher[str] = Batcher(sent, most=3, linger=lambda: 10.0)
     async with running(box):
         for moment, item in ((1000.0, "a"), (1000.0, "b"), (1000.0, "c"), (1009.0, "d"), (1011.0, "e")):
             now[0] = moment
             box.add(item)
             await anyio.wait_all_tasks_blocked()
         assert sent.batches == [["a", "b", "c"]]
+        now[0] = 1019.5
+        box.reconsider()
+        await anyio.wait_all_tasks_blocked()
+        assert sent.batches == [["a", "b", "c"], ["d", "e"]]
 
 
 async def test_the_order_is_kept_over_batches(sent: Recorder) -> None:

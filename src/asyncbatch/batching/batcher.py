@@ -1,11 +1,11 @@
-"""Batches on their way out: collects items, and sends them together when their time has come."""
+"""Collects items, and sends them in batches."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final, Generic, TypeVar
 
 import anyio
 
-from asyncbatch.batching import Linger
+from asyncbatch.batching.tuning import TUNING
 from asyncbatch.errors import RunClosed
 
 T = TypeVar("T")
@@ -22,8 +22,10 @@ class _Batch(Generic[T]):
         self.error: BaseException | None = None
 
 
-class Outbox(Generic[T]):
-    """Sends items in batches.
+class Batcher(Generic[T]):
+    """Sends items in batches: a batch goes when it is full, or when it has lingered and none is under way.
+
+    What comes fast therefore fills batches by itself, since items collect while AWS answers (Nagle's rule, RFC 896).
 
     Parameters
     ----------
@@ -35,10 +37,8 @@ class Outbox(Generic[T]):
         Bytes in a batch at most.
     size : callable
         Bytes that an item takes.
-    patience : callable
-        For how many seconds, at this moment, a batch may wait for company.
-    urgent : bool
-        Whether a batch goes earlier when no company is expected.
+    linger : callable
+        For how many seconds, at this moment, a batch that is not full may wait for more.
     """
 
     def __init__(
@@ -46,17 +46,20 @@ class Outbox(Generic[T]):
         send: Callable[[list[T]], Awaitable[None]],
         *,
         most: int,
-        patience: Callable[[], float],
+        linger: Callable[[], float],
         most_bytes: int | None = None,
         size: Callable[[T], int] = lambda _: 0,
-        urgent: bool = True,
     ) -> None:
         self._send = send
         self._most = most
         self._most_bytes = most_bytes
         self._size = size
-        self._patience = patience
-        self._linger = Linger(urgent=urgent)
+        self._linger = linger
+        self._first = 0.0
+        """When the open batch got its first item."""
+        self._flying = 0
+        self._flown = 0.0
+        """When the last batch was sent."""
         self._batch: _Batch[T] = _Batch()
         self._ready: list[_Batch[T]] = []
         self._changed = anyio.Event()
@@ -80,6 +83,10 @@ class Outbox(Generic[T]):
         await batch.ended.wait()
         if batch.error is not None:
             raise batch.error
+
+    def reconsider(self) -> None:
+        """Ask again how long the open batch may linger."""
+        self._changed.set()
 
     async def aclose(self) -> None:
         """Return when all that was handed over has been sent; `run` ends then."""
@@ -110,7 +117,8 @@ class Outbox(Generic[T]):
         batch = self._batch
         batch.items.append(item)
         batch.bytes += size
-        self._linger.arrived(anyio.current_time())
+        if len(batch.items) == 1:
+            self._first = anyio.current_time()
         if len(batch.items) == self._most:
             self._seal()
         self._changed.set()
@@ -119,15 +127,18 @@ class Outbox(Generic[T]):
     def _seal(self) -> None:
         self._ready.append(self._batch)
         self._batch = _Batch()
-        self._linger.sent()
 
     def _due(self) -> float:
-        return self._linger.due(self._patience())
+        """Return when the open batch goes if it does not fill up before."""
+        due = self._first + max(TUNING.least_linger, self._linger())
+        return max(due, self._flown + TUNING.answer_timeout) if self._flying else due
 
     def _pause(self) -> float | None:
         return max(0.0, self._due() - anyio.current_time()) if self._batch.items else None
 
     async def _fly(self, batch: _Batch[T]) -> None:
+        self._flying += 1
+        self._flown = anyio.current_time()
         try:
             async with self._flights:
                 await self._send(batch.items)
@@ -137,4 +148,6 @@ class Outbox(Generic[T]):
             batch.error = RunClosed("the run was ended while this was being sent")
             raise
         finally:
+            self._flying -= 1
             batch.ended.set()
+            self._changed.set()

@@ -1,0 +1,84 @@
+from math import inf
+
+import pytest
+
+from asyncbatch.batching.estimates import Mean, Throughput
+
+
+def test_a_mean_starts_at_the_first_and_follows_the_newest() -> None:
+    mean = Mean()
+    assert mean.value is None
+    mean.add(8.0)
+    assert mean.value == 8.0
+    mean.add(4.0)
+    assert mean.value == 7.0
+    for _ in range(30):
+        mean.add(1.0)
+    assert mean.value == pytest.approx(1.0, abs=0.01)
+
+
+def busy_from(start: float) -> Throughput:
+    throughput = Throughput()
+    throughput.begin(start)
+    return throughput
+
+
+def test_there_is_no_telling_a_rate_from_one_moment() -> None:
+    assert Throughput().rate(5.0) is None
+    throughput = busy_from(5.0)
+    throughput.add(5.0)
+    throughput.add(5.0)
+    assert throughput.rate(5.0) is None
+
+
+def test_there_is_no_rate_before_the_first_event() -> None:
+    assert busy_from(5.0).rate(7.0) is None
+
+
+@pytest.mark.parametrize("every", [0.01, 0.1, 0.5])
+def test_a_steady_rate_is_found_soon_and_kept(every: float) -> None:
+    throughput = busy_from(3.0)
+    for place in range(1, int(20 / every)):
+        now = 3.0 + place * every
+        throughput.add(now)
+        if now > 4.0:
+            assert throughput.rate(now) == pytest.approx(1 / every, rel=0.3 * every + 0.01)
+
+
+def test_a_burst_counts_by_time_and_not_by_the_gaps_in_it() -> None:
+    throughput = busy_from(0.0)
+    for second in range(20):
+        for _ in range(10):
+            throughput.add(second + 0.5)
+    assert throughput.rate(20.0) == pytest.approx(10, rel=0.05)
+
+
+def test_a_rate_falls_when_nothing_comes() -> None:
+    throughput = busy_from(0.0)
+    for place in range(100):
+        throughput.add(place / 10)
+    before, after, long_after = (throughput.rate(now) or inf for now in (10.0, 12.0, 30.0))
+    assert after == pytest.approx(before * 0.368, rel=0.02)
+    assert long_after < 0.01
+
+
+def test_to_ask_for_a_rate_does_not_change_it() -> None:
+    asked, left = busy_from(0.0), busy_from(0.0)
+    for place in range(50):
+        asked.add(place / 7)
+        left.add(place / 7)
+        asked.rate(place / 7 + 0.1)
+    assert asked.rate(9.0) == pytest.approx(left.rate(9.0))
+
+
+def test_what_was_before_a_busy_period_does_not_count() -> None:
+    throughput = busy_from(0.0)
+    for place in range(100):
+        throughput.add(place / 100)
+    assert throughput.count == 100
+    throughput.begin(60.0)
+    assert throughput.count == 0
+    assert throughput.rate(61.0) is None
+    for place in range(1, 11):
+        throughput.add(61.0 + place)
+    assert throughput.rate(71.0) == pytest.approx(1.0, rel=0.3)

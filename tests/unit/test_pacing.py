@@ -1,0 +1,72 @@
+"""The window and the linger of main, by what it knows of its run."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncbatch.batching.pacing import Load, pace
+from asyncbatch.batching.tuning import Tuning
+
+NOTHING = Load(slots=0, in_flight=0, rate=None, seconds=None, tile_bytes=0.0)
+LONG = Tuning(longest_linger=60.0)
+MIB = 2**20
+
+
+@pytest.mark.parametrize(
+    ("in_flight", "slots", "rate", "seconds", "linger"),
+    [
+        (116, 10, 8.0, 1.0, 3.125),  # 8 slots are busy, so 100 are backlog, 8 a second: 12.5 s, of which a quarter
+        (120, 10, 80.0, 1.0, 0.3125),  # no more can be busy than there are
+        (100, 10, 8.0, 0.0, 3.125),  # tiles without work: all are backlog
+        (17, 10, 8.0, 1.0, 0.03125),
+        (16, 10, 8.0, 1.0, 0.0),  # all of them are computing or prefetched
+        (17, 10, 8.1, 1.0, 0.0),  # a slot that is busy at times is busy
+        (0, 10, 8.0, 1.0, 0.0),
+        (10_000, 10, 1.0, 1.0, 60.0),  # bounded
+        (100, 10, None, 1.0, 0.0),
+        (100, 10, 0.0, 1.0, 0.0),
+        (100, 10, 8.0, None, 0.0),
+        (100, 0, 8.0, 1.0, 0.0),  # no worker is up: one will be soon, and should find tiles
+    ],
+)
+def test_batches_linger_while_the_workers_have_a_backlog(
+    in_flight: int, slots: int, rate: float | None, seconds: float | None, linger: float
+) -> None:
+    load = Load(slots=slots, in_flight=in_flight, rate=rate, seconds=seconds, tile_bytes=0.0)
+    assert pace(load, tuning=LONG).linger == pytest.approx(linger)
+
+
+@pytest.mark.parametrize(
+    ("load", "limit", "window"),
+    [
+        (NOTHING, None, 64),
+        (replace(NOTHING, slots=100), None, 600),
+        (replace(NOTHING, slots=4, rate=500.0), None, 500),  # what comes back within a second
+        (replace(NOTHING, slots=1_000, rate=500.0), None, 6_000),
+        (replace(NOTHING, slots=100), 5, 5),
+        (replace(NOTHING, slots=1, rate=500.0), 1_000, 1_000),
+        (replace(NOTHING, slots=4, tile_bytes=8.0 * MIB), None, 32),  # 256 MiB
+        (replace(NOTHING, slots=4, tile_bytes=500.0 * MIB), None, 8),  # two for each slot at least
+        (replace(NOTHING, tile_bytes=500.0 * MIB), None, 2),
+    ],
+)
+def test_the_window_fills_the_path_within_main_s_memory(load: Load, limit: int | None, window: int) -> None:
+    assert pace(load, limit=limit).window == window
+
+
+@given(
+    st.builds(
+        Load,
+        slots=st.integers(0, 10_000),
+        in_flight=st.integers(0, 100_000),
+        rate=st.none() | st.floats(0, 1e5),
+        seconds=st.none() | st.floats(0, 1e5),
+        tile_bytes=st.floats(0, 1e12),
+    )
+)
+def test_there_is_always_room_for_a_tile_and_never_a_long_wait(load: Load) -> None:
+    found = pace(load)
+    assert found.window >= max(1, min(2 * load.slots, 64))
+    assert 0.0 <= found.linger <= 0.5
