@@ -103,14 +103,14 @@ class MemoryAws:
         if isinstance(loop, VirtualLoop):
             loop.watch_threads()
         self.operations |= MemoryStacks(self._shelf, settings.region).operations()
-        async with anyio.create_task_group() as group:
-            self._batch.group = group
-            try:
-                yield chosen
-            finally:
-                for job in self.jobs:
-                    job.kill()
-                self._batch.group = None
+        self._batch.group = group = await anyio.create_task_group().__aenter__()
+        try:
+            yield chosen
+        finally:
+            self._batch.group = None
+            for job in self.jobs:
+                job.kill()
+            await group.__aexit__(None, None, None)  # so that the block's exception stays what it is, in no group
 
     @asynccontextmanager
     async def open_session(

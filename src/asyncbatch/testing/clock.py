@@ -17,14 +17,23 @@ _GLANCE: Final = 0.02
 _DEADLOCK: Final = 1.0
 """Seconds of real time after which a loop without timers counts as one in which nothing will happen."""
 
+_SPINS: Final = 1000
+_TICK: Final = 1e-6
+"""Turns of the loop in a row without a pause, after which each takes some seconds. Whoever waits by turns for a moment
+that is nearer than the clock's resolution would wait for ever."""
+
 
 class _JumpingSelector(selectors.DefaultSelector):
     """Does not wait: it moves the loop's clock by the time for which it was to wait."""
 
     loop: "VirtualLoop"
+    _spins: int = 0
 
     def select(self, timeout: float | None = None) -> list[Any]:
         events: list[Any] = super().select(0)
+        self._spins = self._spins + 1 if timeout == 0 else 0
+        if self._spins > _SPINS:
+            self.loop.now += _TICK
         while not events and timeout != 0 and self.loop.has_threads_at_work():
             events = super().select(_GLANCE)
         if not events and timeout:
