@@ -17,7 +17,7 @@ _GLANCE: Final = 0.02
 _DEADLOCK: Final = 1.0
 """Seconds of real time after which a loop without timers counts as one in which nothing will happen."""
 
-_SPINS: Final = 1000
+_SPINS: Final = 100
 _TICK: Final = 1e-6
 """Turns of the loop in a row without a pause, after which each takes some seconds. Whoever waits by turns for a moment
 that is nearer than the clock's resolution would wait for ever."""

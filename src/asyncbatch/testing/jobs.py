@@ -171,8 +171,10 @@ class MemoryBatch:
             await job.run(aws, self._processor, delay=self._start_delay)
 
     def _describe(self, fields: Fields) -> Answer:
-        known = {job.id: job for job in self.jobs}
-        return {"jobs": [known[one].describe() for one in fields["jobs"] if one in known]}
+        known = {job.id: job.describe() for job in self.jobs}
+        for array, jobs in self.arrays.items():
+            known.setdefault(array, {**jobs[0].describe(), "jobId": array, "arrayProperties": {"size": len(jobs)}})
+        return {"jobs": [known[one] for one in fields["jobs"] if one in known]}
 
     def _list(self, fields: Fields) -> Answer:
         wanted = [value for entry in fields.get("filters", ()) for value in entry["values"]]

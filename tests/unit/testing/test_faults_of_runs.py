@@ -164,10 +164,10 @@ async def test_a_tile_of_a_terminated_worker_is_returned_at_once(caplog: pytest.
             while not future.done():  # noqa: ASYNC110 - in virtual time
                 await anyio.sleep(0.5)
         assert anyio.current_time() - begin < LEASE
-    assert sorted(job.exit_code or 0 for job in aws.jobs)[-1] == 143
+    assert 143 in {job.exit_code for job in aws.jobs}
 
 
-async def test_a_run_whose_workers_keep_dying_ends_with_an_error(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_run_whose_workers_keep_dying_ends_with_an_error() -> None:
     aws = MemoryAws(duration=10.0)
     async with nothing_left(aws), anyio.create_task_group() as group:
 

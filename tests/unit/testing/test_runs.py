@@ -106,11 +106,15 @@ async def test_workers_without_a_tile_leave_after_the_idle_timeout() -> None:
 
 async def test_tiles_that_are_not_done_are_abandoned_at_an_exception_and_workers_terminated() -> None:
     aws = MemoryAws(duration=LONG)
-    with pytest.raises(ZeroDivisionError):
+
+    async def give_up() -> None:
         async with run_on(aws) as dispatcher:
             dispatcher.submit(square, (3,), {})
             await anyio.sleep(20.0)
             raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await give_up()
     assert aws.requests["batch:TerminateJob"] == 1
 
 
@@ -118,5 +122,5 @@ async def test_auto_starts_workers_as_the_tiles_are_worth_it() -> None:
     aws = MemoryAws(duration=10.0)
     async with run_on(aws, workers="auto") as dispatcher:
         assert aws.jobs == []
-        assert len([value async for value in dispatcher.map(square, range(40))]) == 40
-        assert 2 <= len(aws.jobs) <= 40
+        assert len([value async for value in dispatcher.map(square, range(12))]) == 12
+        assert 2 <= len(aws.jobs) <= 12
