@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from typing import Any, Final, Protocol
 
 import anyio
-import anyio.lowlevel
 
 from asyncbatch.aws.errors import make_client_error
 from asyncbatch.emulator.faults import ServiceError
@@ -87,8 +86,14 @@ class MemorySession:
         account = self.account
         account.note(operation)
         fault = account.hit(operation, " ".join(value for value in fields.values() if isinstance(value, str)))
-        await anyio.lowlevel.checkpoint()
-        await _sleep(account.latency(operation.partition(":")[0]) + (fault.delay if fault else 0.0))
+        way = account.latency(operation.partition(":")[0]) / 2
+        await _sleep(way + (fault.delay if fault else 0.0))
+        answer = await self._do(operation, fields, fault)
+        await _sleep(way)  # a caller that is cancelled here does not know what it has done
+        return answer
+
+    async def _do(self, operation: str, fields: dict[str, Any], fault: Fault | None) -> Answer:
+        account = self.account
         if fault is None:
             return await _call(account.operations, operation, fields)
         if fault.entries is not None:
@@ -149,9 +154,10 @@ class MemoryClient:
 
 
 async def _sleep(seconds: float) -> None:
+    """Sleep, even if for no time: each request lets other tasks go first, on its way and on its way back."""
     if seconds == math.inf:
         await anyio.sleep_forever()
-    elif seconds > 0:
+    else:
         await anyio.sleep(seconds)
 
 

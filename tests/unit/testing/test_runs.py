@@ -10,7 +10,7 @@ import pytest
 from asyncbatch import TileError
 from asyncbatch.messages import INLINE_LIMIT
 from asyncbatch.testing import VIRTUAL, MemoryAws
-from tests.unit.testing.runs import begun, run_on
+from tests.unit.testing.runs import begun, find_records, run_on
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", [VIRTUAL], ids=["virtual"])]
 
@@ -30,12 +30,15 @@ def double(values: np.ndarray) -> np.ndarray:
     return 2 * values
 
 
-async def test_results_come_in_order_and_workers_leave_by_themselves() -> None:
+async def test_results_come_in_order_and_workers_leave_by_themselves(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "asyncbatch")
     aws = MemoryAws()
     async with run_on(aws) as dispatcher:
         assert [value async for value in dispatcher.map(square, range(50))] == [number**2 for number in range(50)]
     assert [(job.status, job.exit_code) for job in aws.jobs] == [("SUCCEEDED", 0)] * 2
-    assert aws.requests["batch:TerminateJob"] == 1  # whatever the launcher knows
+    assert [(record.reason, record.tiles > 0) for record in find_records(caplog, "worker_left")] == [
+        ("sentinel", True)
+    ] * 2
 
 
 async def test_large_arguments_and_results_go_through_the_bucket() -> None:
