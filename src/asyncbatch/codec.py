@@ -12,7 +12,7 @@ import io
 import pickle
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import cloudpickle
@@ -42,6 +42,10 @@ _MOST_PACKED: Final = 1032
 """Bytes that a byte of zlib's can stand for, at most: 258 in two bits."""
 _STEP: Final = 4096
 """Bytes that are decompressed at a time: at most 4 MiB come out."""
+
+
+Replaced = Mapping[tuple[str, str], Any]
+"""Functions and classes by the module and the name that a pickle has for others."""
 
 
 class Dump(Protocol):
@@ -97,7 +101,19 @@ class _PlainUnpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def decode(body: Buffer, *, plain: bool = False) -> object:
+class _ReplacingUnpickler(pickle.Unpickler):
+    """Takes some of what a pickle names from elsewhere."""
+
+    def __init__(self, pickled: Buffer, buffers: Sequence[Buffer], replaced: Replaced) -> None:
+        super().__init__(io.BytesIO(pickled), buffers=buffers)
+        self._replaced = replaced
+
+    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - as in the base class
+        """Return what stands for what the pickle names."""
+        return self._replaced.get((module, name)) or super().find_class(module, name)
+
+
+def decode(body: Buffer, *, plain: bool = False, replaced: Replaced | None = None) -> object:
     """Return the object that a body holds.
 
     Arrays are views of `body`; they can be written to if it can, so pass a ``bytearray`` where they must.
@@ -108,6 +124,8 @@ def decode(body: Buffer, *, plain: bool = False) -> object:
         What `encode` made, joined.
     plain : bool
         Whether to refuse what may run code of the user's own.
+    replaced : mapping, optional
+        Functions and classes to use in place of those that a pickle names, by module and name.
 
     Raises
     ------
@@ -121,6 +139,8 @@ def decode(body: Buffer, *, plain: bool = False) -> object:
     frames = _frames(memoryview(body))
     if plain:
         return _PlainUnpickler(io.BytesIO(frames[0]), buffers=frames[1:]).load()
+    if replaced:
+        return _ReplacingUnpickler(frames[0], frames[1:], replaced).load()
     return pickle.loads(frames[0], buffers=frames[1:])
 
 

@@ -141,6 +141,12 @@ def translation(error: BaseException, action: str) -> errors.AwsError:
     raise TypeError(message) from error
 
 
+def make_client_error(code: str, reason: str, status: int, operation: str) -> Exception:
+    """Return botocore's error for a refusal by a service, for what stands for AWS in tests."""
+    answer = {"Error": {"Code": code, "Message": reason}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return boto.ClientError(answer, operation)  # type: ignore[no-any-return]  # botocore has no types
+
+
 def by_code(code: str, reason: str, action: str) -> errors.AwsError:
     """Return our error for an error code of an AWS service."""
     ours = _CODES.get(code) or _CODES.get(code.removeprefix(_PREFIX)) or errors.AwsError

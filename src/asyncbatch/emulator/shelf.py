@@ -91,6 +91,10 @@ class Shelf:
             raise ServiceError("QueueNameExists", f"A queue {name} already exists with other attributes.")
         return f"{self._url}/{name}"
 
+    def names(self) -> list[str]:
+        """Return the names of all queues, in order."""
+        return sorted(self._queues)
+
     def find(self, fields: Fields) -> HeldQueue:
         """Return the queue that a request is about, whatever host its URL names.
 
@@ -122,7 +126,7 @@ class Shelf:
         given = {"QueueNamePrefix": "", "NextToken": "", **fields}
         prefix, after = read_text(given, "QueueNamePrefix"), read_text(given, "NextToken")
         most = read_number(fields, "MaxResults", 1, _PAGE) or _PAGE
-        names = sorted(name for name in self._queues if name.startswith(prefix) and name > after)
+        names = [name for name in self.names() if name.startswith(prefix) and name > after]
         more = {"NextToken": names[most - 1]} if len(names) > most else {}
         return {"QueueUrls": [f"{self._url}/{name}" for name in names[:most]], **more} if names else {}
 

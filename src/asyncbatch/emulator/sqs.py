@@ -3,10 +3,10 @@
 import inspect
 import json
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from asyncbatch.emulator.faults import ServiceError
-from asyncbatch.emulator.fields import read_fields
+from asyncbatch.emulator.fields import Fields, read_fields
 from asyncbatch.emulator.messages import Messages
 from asyncbatch.emulator.requests import Answer, Request
 from asyncbatch.emulator.shelf import Shelf
@@ -50,18 +50,25 @@ class Sqs:
         ServiceError
             If it is refused.
         """
-        name = request.headers.get("X-Amz-Target", "").rpartition(".")[2]
+        result = await self.call(request.headers.get("X-Amz-Target", "").rpartition(".")[2], read_fields(request.body))
+        return Answer(body=b"" if result is None else json.dumps(result).encode(), content_type=_TYPE)
+
+    async def call(self, name: str, fields: Fields) -> Any:  # noqa: ANN401 - each operation has its own answer
+        """Return the answer to an operation.
+
+        Raises
+        ------
+        ServiceError
+            If it is refused.
+        """
         if name not in self._operations:
             raise ServiceError("UnsupportedOperation", f"The embedded endpoint has no operation sqs:{name}.")
         call, known = self._operations[name]
-        fields = read_fields(request.body)
         if unknown := fields.keys() - known:
             reason = f"The embedded endpoint knows no {', '.join(sorted(unknown))} of sqs:{name}."
             raise ServiceError("UnsupportedOperation", reason)
         result = call(fields)
-        if inspect.isawaitable(result):
-            result = await result
-        return Answer(body=b"" if result is None else json.dumps(result).encode(), content_type=_TYPE)
+        return await result if inspect.isawaitable(result) else result
 
 
 def write_error(error: ServiceError) -> Answer:

@@ -8,10 +8,10 @@ import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import Future
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, get_args
 
 import anyio
 import anyio.lowlevel
@@ -33,10 +33,15 @@ from asyncbatch.main.run import Cleanup, Run, open_run, user
 from asyncbatch.main.ticket import Ticket, wait_for
 from asyncbatch.settings import Settings
 
+if TYPE_CHECKING:
+    from asyncbatch.testing import MemoryAws
+
 log: Final = logging.getLogger(__name__)
 
 LauncherName = Literal["batch", "subprocess"]
 Workers = int | Literal["auto"]
+OpenSession = Callable[..., AbstractAsyncContextManager[AwsSession]]
+"""As `asyncbatch.aws.session.open_session`."""
 
 _MOST: Final = 64
 """Workers that `auto` starts at most on a stack that does not say."""
@@ -77,6 +82,8 @@ class Dispatcher:
         By default from the environment.
     credentials : Credentials, optional
         By default from the environment.
+    open_session : callable, optional
+        Opens the session of AWS clients; see `in_memory`.
 
     Notes
     -----
@@ -91,6 +98,7 @@ class Dispatcher:
         launcher: LauncherName | Launcher = "batch",
         settings: Settings | None = None,
         credentials: Credentials | None = None,
+        open_session: OpenSession = open_session,
     ) -> None:
         self._workers = check_arguments(
             workers=workers, launcher=launcher, settings=settings, launchers=get_args(LauncherName)
@@ -98,6 +106,7 @@ class Dispatcher:
         self._wanted_launcher = launcher
         self._settings = settings or Settings.from_environment()
         self._credentials = credentials
+        self._open_session = open_session
         self._programs = ProgramCache()
         self._cleanup = Cleanup()
         self._ending = False
@@ -121,11 +130,36 @@ class Dispatcher:
         ):
             yield dispatcher
 
+    @classmethod
+    @asynccontextmanager
+    async def in_memory(
+        cls, workers: Workers = 2, *, settings: Settings | None = None, aws: "MemoryAws | None" = None
+    ) -> AsyncIterator[Self]:
+        """Open a run on AWS in memory, for tests: workers are tasks of this event loop, and compute in this process.
+
+        Parameters
+        ----------
+        workers : int or "auto"
+            Workers to start.
+        settings : Settings, optional
+            By default from the environment.
+        aws : MemoryAws, optional
+            The account, for instance one on which things go wrong; by default a new one.
+        """
+        from asyncbatch.testing import MemoryAws  # noqa: PLC0415 - the workers' modules, which no other run needs
+
+        account = aws or MemoryAws()
+        async with (
+            account.running(settings or Settings.from_environment()) as chosen,
+            cls(workers=workers, settings=chosen, open_session=account.open_session) as dispatcher,
+        ):
+            yield dispatcher
+
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(show_warnings())
             session = await stack.enter_async_context(
-                open_session(
+                self._open_session(
                     region=self._settings.region,
                     endpoint_url=self._settings.endpoint_url,
                     credentials=self._credentials,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, get_args
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 from asyncbatch.errors import SettingsError
 from asyncbatch.main.arguments import check_arguments
@@ -16,6 +16,9 @@ from asyncbatch.main.program import Program, encode_arguments
 from asyncbatch.main.runthread import RunThread
 from asyncbatch.main.ticket import Ticket
 from asyncbatch.settings import Settings
+
+if TYPE_CHECKING:
+    from asyncbatch.testing import MemoryAws
 
 
 class BatchExecutor(Executor):
@@ -31,6 +34,8 @@ class BatchExecutor(Executor):
         By default from the environment.
     embedded : bool
         Whether to start an emulated AWS with a stack of its own, for this pool alone; see `local`.
+    aws : MemoryAws, optional
+        AWS in memory, in place of the real one; see `in_memory`.
 
     Raises
     ------
@@ -52,11 +57,16 @@ class BatchExecutor(Executor):
         launcher: LauncherName | Launcher = "batch",
         settings: Settings | None = None,
         embedded: bool = False,
+        aws: "MemoryAws | None" = None,
     ) -> None:
         # Here too, so that no endpoint is started in vain.
         check_arguments(workers=workers, launcher=launcher, settings=settings, launchers=get_args(LauncherName))
         self._run = RunThread(
-            workers=workers, launcher=launcher, settings=settings or Settings.from_environment(), embedded=embedded
+            workers=workers,
+            launcher=launcher,
+            settings=settings or Settings.from_environment(),
+            embedded=embedded,
+            aws=aws,
         )
         self._run.open()
         # A pool that is deleted ends as if it were shut down: what was submitted is computed.
@@ -74,6 +84,38 @@ class BatchExecutor(Executor):
             If the endpoint does not start.
         """
         return cls(workers, launcher=launcher, settings=settings, embedded=True)
+
+    @classmethod
+    def in_memory(
+        cls, workers: Workers = 2, *, settings: Settings | None = None, aws: "MemoryAws | None" = None
+    ) -> Self:
+        """Return a pool on AWS in memory, for tests of your functions: it starts no process and opens no socket.
+
+        A function goes through the real pickling, messages and checks, and is computed in a thread of this process,
+        one tile at a time. It sees this process's folder and environment, and what it changes there stays changed.
+
+        Parameters
+        ----------
+        workers : int or "auto"
+            Workers to start.
+        settings : Settings, optional
+            By default from the environment.
+        aws : MemoryAws, optional
+            The account, for instance one on which things go wrong; by default a new one.
+
+        Returns
+        -------
+        BatchExecutor
+            The pool, open.
+
+        Raises
+        ------
+        SettingsError
+            If an argument or a setting is not usable.
+        """
+        from asyncbatch.testing import MemoryAws  # noqa: PLC0415 - the workers' modules, which no other pool needs
+
+        return cls(workers, settings=settings, aws=aws or MemoryAws())
 
     def program(self, fn: Callable[..., Any], /, *shared: object, **named: object) -> Program:
         """Pickle a function with its shared arguments: uploaded once, and then to be used in place of `fn`.

@@ -10,10 +10,11 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AsyncExitStack
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
+from asyncbatch.aws.session import open_session
 from asyncbatch.errors import RunClosed, find_first
 from asyncbatch.local import LocalEndpoint, local_endpoint
 from asyncbatch.main.dispatcher import Dispatcher, LauncherName, Workers
@@ -21,6 +22,9 @@ from asyncbatch.main.launchers import Launcher
 from asyncbatch.main.ticket import Ticket
 from asyncbatch.settings import Settings
 from asyncbatch.signals import LeavingByException
+
+if TYPE_CHECKING:
+    from asyncbatch.testing import MemoryAws
 
 _CLOSED: Final = "the pool has been shut down"
 _FORKED: Final = "the pool belongs to process {owner}, and this one ({pid}) is a fork of it; open another pool here"
@@ -41,10 +45,18 @@ class RunThread:
         As `Dispatcher` has them.
     embedded : bool
         Whether to start an emulated AWS for this run alone.
+    aws : MemoryAws, optional
+        AWS in memory, which is to run in this run's event loop.
     """
 
     def __init__(
-        self, *, workers: Workers, launcher: LauncherName | Launcher, settings: Settings, embedded: bool
+        self,
+        *,
+        workers: Workers,
+        launcher: LauncherName | Launcher,
+        settings: Settings,
+        embedded: bool,
+        aws: "MemoryAws | None" = None,
     ) -> None:
         self.endpoint: LocalEndpoint | None = None
         self.cancelled = False
@@ -58,7 +70,11 @@ class RunThread:
         self._stopping = False
         self._feeders = 0
         self._signals = LeavingByException()
-        self._arguments = (workers, launcher, settings, embedded)
+        self._workers = workers
+        self._launcher = launcher
+        self._settings = settings
+        self._embedded = embedded
+        self._aws = aws
         self._dispatcher: Dispatcher | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._context = contextvars.Context()
@@ -75,7 +91,7 @@ class RunThread:
         opened: Future[None] = Future()
         self._running.acquire()
         # A daemon, since the script's end must reach `_finish_runs`, which then waits for this thread.
-        threading.Thread(target=self._run, args=(opened, *self._arguments), name="asyncbatch", daemon=True).start()
+        threading.Thread(target=self._run, args=(opened,), name="asyncbatch", daemon=True).start()
         self._signals.start()
         _RUNS.add(self)
         try:
@@ -213,33 +229,23 @@ class RunThread:
         if self._stopping and self._stop is not None and (self.cancelled or not self._feeders):
             self._call(self._stop.set)
 
-    def _run(
-        self,
-        opened: Future[None],
-        workers: Workers,
-        launcher: LauncherName | Launcher,
-        settings: Settings,
-        embedded: bool,  # noqa: FBT001 - called by the thread's start alone
-    ) -> None:
+    def _run(self, opened: Future[None]) -> None:
         try:
-            anyio.run(self._serve, opened, workers, launcher, settings, embedded)
+            anyio.run(self._serve, opened)
         finally:
             self._ended = True
             self._running.release()
 
-    async def _serve(
-        self,
-        opened: Future[None],
-        workers: Workers,
-        launcher: LauncherName | Launcher,
-        settings: Settings,
-        embedded: bool,  # noqa: FBT001 - as above
-    ) -> None:
+    async def _serve(self, opened: Future[None]) -> None:
         """Hold the run open until told to stop."""
         try:
             async with AsyncExitStack() as stack:
-                if embedded:
+                settings = self._settings
+                if self._embedded:
                     self.endpoint = await stack.enter_async_context(local_endpoint(settings))
+                    settings = self.endpoint.settings
+                elif self._aws is not None:
+                    settings = await stack.enter_async_context(self._aws.running(settings))
                 # Not anyio's portal: there, each submission would wait for a turn of the loop.
                 # In the run's context: where sniffio is installed, anyio knows a callback's event loop by it.
                 self._context = contextvars.copy_context()
@@ -247,10 +253,11 @@ class RunThread:
                 self._stop = anyio.Event()
                 self._dispatcher = await stack.enter_async_context(
                     Dispatcher(
-                        workers=workers,
-                        launcher=launcher,
-                        settings=self.endpoint.settings if self.endpoint else settings,
+                        workers=self._workers,
+                        launcher=self._launcher,
+                        settings=settings,
                         credentials=self.endpoint.credentials if self.endpoint else None,
+                        open_session=self._aws.open_session if self._aws else open_session,
                     )
                 )
                 opened.set_result(None)

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
 from math import inf
@@ -45,6 +45,13 @@ class Stop(Enum):
     RUN_OVER = "run over"
 
 
+async def watch_signals(terminate: Callable[[], None]) -> None:
+    """Call `terminate` at each signal that ends a process: SIGTERM, and Ctrl-C's SIGINT."""
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            terminate()
+
+
 @dataclass(kw_only=True)
 class Worker:
     """Receives tiles until it is to stop."""
@@ -60,6 +67,8 @@ class Worker:
     lifeline: str
     """Main's process, as `identify` has it, where its end is this worker's too; else empty."""
     requests: Callable[[], dict[str, int]]
+    watch_termination: Callable[[Callable[[], None]], Awaitable[None]] = watch_signals
+    """Runs beside the worker, and calls its argument whenever the worker is to leave at once."""
 
     def __post_init__(self) -> None:
         self._deliveries = Deliveries(
@@ -90,7 +99,7 @@ class Worker:
             for task in (
                 self._deliveries.run,
                 self._watch_run,
-                self._watch_signals,
+                self._watch_termination,
                 self.tiles.results.run,
             ):
                 background.start_soon(task)
@@ -297,10 +306,8 @@ class Worker:
             if age is None or age.seconds > self.manifest.run_lease:
                 self._end(Stop.RUN_OVER)
 
-    async def _watch_signals(self) -> None:
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            async for _ in signals:
-                self._end(Stop.TERMINATED)
+    async def _watch_termination(self) -> None:
+        await self.watch_termination(lambda: self._end(Stop.TERMINATED))
 
     async def _watch_lifeline(self) -> None:
         """Leave when main is gone."""

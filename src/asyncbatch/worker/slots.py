@@ -10,11 +10,11 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 import anyio
 from anyio.abc import Process, TaskGroup, UNIXSocketStream
@@ -51,6 +51,28 @@ class Computed:
     outcome: Outcome
     seconds: float
     content: bytes = field(repr=False)
+
+
+class ComputesTiles(Protocol):
+    """What `Slots` needs of a slot: a child process, or what stands for one in `asyncbatch.testing`."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is there."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether it may compute another tile."""
+
+    async def compute(self, *, program: str, path: Path, payload: bytes) -> Computed:
+        """Run a program, which lies at `path`, on a tile's payload; raise `SlotDiedError` if the slot dies."""
+
+    async def kill(self) -> None:
+        """End it, whatever it is doing."""
+
+
+StartSlot = Callable[[Path, TaskGroup], Awaitable[ComputesTiles]]
+"""Starts a slot, given a folder for its temporary files and a task group for what goes on beside it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -194,13 +216,16 @@ class Slots:
         How many.
     folder : Path
         Where their temporary files go.
+    start : callable
+        Starts one; by default a child process.
     """
 
-    def __init__(self, count: int, folder: Path) -> None:
+    def __init__(self, count: int, folder: Path, *, start: StartSlot = Slot.start) -> None:
         self.count = count
         self._folder = folder
+        self._start = start
         self._limiter = anyio.CapacityLimiter(count)
-        self._idle: list[Slot] = []
+        self._idle: list[ComputesTiles] = []
         self._reserving = anyio.Lock()
         self._reservations = 0
 
@@ -244,7 +269,7 @@ class Slots:
                 self._limiter.release_on_behalf_of(token)
 
     @asynccontextmanager
-    async def claim(self, *, reserved: bool = False) -> AsyncIterator[Slot]:
+    async def claim(self, *, reserved: bool = False) -> AsyncIterator[ComputesTiles]:
         """Wait for a free slot and hold it; if the block leaves it in the middle of a tile, its process is killed.
 
         Parameters
@@ -260,7 +285,7 @@ class Slots:
                 yield slot
 
     @asynccontextmanager
-    async def _hold(self) -> AsyncIterator[Slot]:
+    async def _hold(self) -> AsyncIterator[ComputesTiles]:
         slot = await self._take()
         try:
             yield slot
@@ -270,14 +295,14 @@ class Slots:
             else:
                 await slot.kill()
 
-    async def _take(self) -> Slot:
+    async def _take(self) -> ComputesTiles:
         """Return an idle slot, or a new one; those that have died since their last tile are gone."""
         while self._idle:
             slot = self._idle.pop()
             if slot.alive:
                 return slot
             await slot.kill()
-        return await Slot.start(self._folder, self._watching)
+        return await self._start(self._folder, self._watching)
 
     async def _start_one(self) -> None:
-        self._idle.append(await Slot.start(self._folder, self._watching))
+        self._idle.append(await self._start(self._folder, self._watching))

@@ -17,7 +17,7 @@ from asyncbatch.messages import Body, ProgramDamaged, Result, Task, seal
 from asyncbatch.worker.attempts import Verdict
 from asyncbatch.worker.counts import Counts
 from asyncbatch.worker.programs import Programs, ProgramUnusableError
-from asyncbatch.worker.slots import Computed, Slot, SlotDiedError, Slots
+from asyncbatch.worker.slots import Computed, ComputesTiles, SlotDiedError, Slots
 
 log: Final = logging.getLogger(__name__)
 
@@ -249,7 +249,7 @@ class Tiles:
         raise NackError(reason, delay=delay) from error
 
 
-async def _compute(slot: Slot, task: Task, *, path: Path, payload: bytes) -> Computed:
+async def _compute(slot: ComputesTiles, task: Task, *, path: Path, payload: bytes) -> Computed:
     # Around what the user's function prints: `asyncbatch logs --tile` looks for these two.
     log.info("tile begun", extra={"action": "tile_begun", "tile": task.index})
     computed = await slot.compute(program=task.program, path=path, payload=payload)

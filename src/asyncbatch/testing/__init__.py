@@ -1,0 +1,13 @@
+"""AWS in memory: runs of `asyncbatch` in one process and one event loop, without sockets, for tests.
+
+`MemoryAws` plays S3, SQS and Batch; its jobs are workers that run as tasks of the same event loop. What main and
+workers do is the real thing: pickling, framing, seals, ledger, leases and retries. `Fault` scripts what goes wrong. In
+an event loop of `VIRTUAL` time a run of hours takes milliseconds.
+"""
+
+from asyncbatch.testing.account import MemoryAws
+from asyncbatch.testing.clock import VIRTUAL, VirtualLoop
+from asyncbatch.testing.faults import Fault
+from asyncbatch.testing.jobs import MemoryJob
+
+__all__ = ["VIRTUAL", "Fault", "MemoryAws", "MemoryJob", "VirtualLoop"]

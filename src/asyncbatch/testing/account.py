@@ -1,0 +1,189 @@
+"""An AWS account in memory."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
+
+import anyio
+
+from asyncbatch.aws.credentials import CredentialSource
+from asyncbatch.aws.retries import OUTAGE, Endurance
+from asyncbatch.aws.session import AwsSession, Credentials
+from asyncbatch.emulator.shelf import Shelf
+from asyncbatch.emulator.sqs import Sqs
+from asyncbatch.emulator.stack import ACCOUNT
+from asyncbatch.settings import Settings
+from asyncbatch.testing.client import MemorySession
+from asyncbatch.testing.clock import VirtualLoop
+from asyncbatch.testing.faults import Fault, Faults
+from asyncbatch.testing.jobs import MemoryBatch, MemoryJob
+from asyncbatch.testing.services import MemoryS3, MemoryStacks, Operations
+from asyncbatch.testing.slots import Processor
+
+URL: Final = "http://memory.invalid"
+"""The endpoint that settings name: requests never get to a network."""
+
+_SQS_OPERATIONS: Final = (
+    "ChangeMessageVisibilityBatch",
+    "CreateQueue",
+    "DeleteMessageBatch",
+    "DeleteQueue",
+    "GetQueueAttributes",
+    "ListQueueTags",
+    "ListQueues",
+    "ReceiveMessage",
+    "SendMessageBatch",
+)
+
+
+class MemoryAws:
+    """S3, SQS and Batch in memory, in one event loop.
+
+    Parameters
+    ----------
+    slots : int
+        Tiles that a worker computes at one time.
+    duration : float or callable
+        Seconds that each tile takes by the event loop's clock, on top of what its function takes; or a function that
+        returns them, tile by tile.
+    latency : float or mapping
+        Seconds that each request takes; or by service: ``{"sqs": 0.012, "s3": 0.03}``.
+    start_delay : float
+        Seconds from the submission of a job to its worker's start.
+    faults : iterable of Fault
+        What goes wrong.
+
+    Attributes
+    ----------
+    requests : Counter
+        Requests that were made, by ``service:Operation``.
+
+    Notes
+    -----
+    Tiles are computed in this process, one at a time, so what a function prints, changes in the environment or kills
+    is this process's own. The models are those of the embedded endpoint. A request that takes longer than its
+    client's timeout fails as botocore's would; botocore's own retries, which come before ours, are left out.
+    """
+
+    def __init__(
+        self,
+        *,
+        slots: int = 1,
+        duration: float | Callable[[], float] = 0.0,
+        latency: float | Mapping[str, float] = 0.0,
+        start_delay: float = 0.0,
+        faults: Iterable[Fault] = (),
+    ) -> None:
+        self.requests: Counter[str] = Counter()
+        self.operations: Operations = {}
+        self._faults = Faults(faults)
+        self._latency = latency
+        self._region = ""
+        self._shelf = Shelf(f"{URL}/{ACCOUNT}", "memory", _tell_time)
+        self._s3 = MemoryS3(_tell_time)
+        processor = Processor(faults=self._faults, duration=duration if callable(duration) else lambda: duration)
+        self._batch = MemoryBatch(self._open_job, processor, slots=slots, start_delay=start_delay)
+        sqs = Sqs(self._shelf, _tell_time)
+        self.operations |= {f"sqs:{name}": partial(sqs.call, name) for name in _SQS_OPERATIONS}
+        self.operations |= {**self._s3.operations(), **self._batch.operations()}
+
+    @asynccontextmanager
+    async def running(self, settings: Settings) -> AsyncIterator[Settings]:
+        """Run jobs in this event loop while the block runs, and yield the settings of runs on this account.
+
+        Workers that are left at the block's end are killed.
+        """
+        chosen = replace(settings, endpoint_url=URL)
+        if self._batch.group is not None:
+            yield chosen
+            return
+        loop = asyncio.get_running_loop()
+        if isinstance(loop, VirtualLoop):
+            loop.watch_threads()
+        self.operations |= MemoryStacks(self._shelf, settings.region).operations()
+        self._batch.group = group = await anyio.create_task_group().__aenter__()
+        try:
+            yield chosen
+        finally:
+            self._batch.group = None
+            for job in self.jobs:
+                job.kill()
+            await group.__aexit__(None, None, None)  # so that the block's exception stays what it is, in no group
+
+    @asynccontextmanager
+    async def open_session(
+        self, *, region: str, endpoint_url: str | None, credentials: Credentials | None = None, outage: float = OUTAGE
+    ) -> AsyncIterator[AwsSession]:
+        """Open main's session, as `asyncbatch.aws.session.open_session` does."""
+        del credentials  # nobody asks for them
+        self._region = region
+        async with AsyncExitStack() as stack:
+            yield AwsSession(
+                region=region,
+                endpoint_url=endpoint_url,
+                endurance=Endurance(outage=outage),
+                _source=CredentialSource(_find_none),
+                _session=MemorySession(self),
+                _stack=stack,
+            )
+
+    def fail(self, *faults: Fault) -> None:
+        """Script more faults; their requests count from now."""
+        self._faults.add(*faults)
+
+    def recover(self) -> None:
+        """Let nothing more go wrong."""
+        self._faults.clear()
+
+    @property
+    def jobs(self) -> list[MemoryJob]:
+        """All workers ever submitted, in their order."""
+        return list(self._batch.jobs)
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys of the bucket's objects, in order."""
+        found: list[str] = []
+        page = self._s3.bucket.list_keys()
+        while True:
+            found += page.keys
+            if page.after is None:
+                return found
+            page = self._s3.bucket.list_keys(after=page.after)
+
+    @property
+    def queues(self) -> list[str]:
+        """The names of the queues, in order, but for the stacks' own."""
+        return [name for name in self._shelf.names() if not name.endswith(("-BatchInQueue", "-BatchOutQueue"))]
+
+    def note(self, operation: str) -> None:
+        """Count a request."""
+        self.requests[operation] += 1
+
+    def hit(self, operation: str, about: str) -> Fault | None:
+        """Return the fault that hits a request."""
+        return self._faults.hit(operation, about)
+
+    def latency(self, service: str) -> float:
+        """Return the seconds that a request to a service takes."""
+        return self._latency.get(service, 0.0) if isinstance(self._latency, Mapping) else self._latency
+
+    def _open_job(self) -> tuple[MemorySession, AwsSession]:
+        session: Any = MemorySession(self)
+        source = CredentialSource(_find_none)
+        return session, AwsSession(
+            region=self._region, endpoint_url=URL, _source=source, _session=session, _stack=AsyncExitStack()
+        )
+
+
+async def _find_none() -> None:
+    """Find no credentials: nobody asks for them."""
+
+
+def _tell_time() -> float:
+    """Return the event loop's time: where sniffio is installed, anyio does not know it in callbacks."""
+    return asyncio.get_running_loop().time()

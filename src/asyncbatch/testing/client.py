@@ -1,0 +1,194 @@
+"""What stands for aiobotocore: a session, and clients whose requests are answered in the same event loop."""
+
+import inspect
+import math
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any, Final, Protocol
+
+import anyio
+
+from asyncbatch.aws.errors import make_client_error
+from asyncbatch.emulator.faults import ServiceError
+from asyncbatch.testing.faults import Fault
+from asyncbatch.testing.services import Answer, Fields, Operations
+
+_BATCH: Final = "Batch"
+
+
+class WorkerKilled(BaseException):
+    """A worker that is killed does nothing more: its next request ends the task that makes it."""
+
+
+class Account(Protocol):
+    """What clients need of the account."""
+
+    operations: Operations
+
+    def note(self, operation: str) -> None:
+        """Count a request."""
+
+    def hit(self, operation: str, about: str) -> Fault | None:
+        """Return the fault that hits a request."""
+
+    def latency(self, service: str) -> float:
+        """Return the seconds that a request to a service takes."""
+
+
+class MemorySession:
+    """The session of one process: main's, or a worker's.
+
+    Parameters
+    ----------
+    account : Account
+        Which answers its requests.
+    """
+
+    def __init__(self, account: Account) -> None:
+        self.account = account
+        self._killed = False
+        self._requests: set[anyio.CancelScope] = set()
+
+    @asynccontextmanager
+    async def create_client(self, service: str, *, config: Any, **_: object) -> AsyncIterator["MemoryClient"]:  # noqa: ANN401 - botocore's, without types
+        """Have a client for the time of the block, as aiobotocore's session does."""
+        yield MemoryClient(self, service, connections=config.max_pool_connections, timeout=config.read_timeout)
+
+    def kill(self) -> None:
+        """End the requests that are under way, and let no other begin: their process is gone."""
+        self._killed = True
+        for scope in list(self._requests):
+            scope.cancel()
+
+    async def request(self, operation: str, fields: dict[str, Any], *, timeout: float) -> Answer:  # noqa: ASYNC109 - botocore's
+        """Answer a request, or fail as botocore does.
+
+        Raises
+        ------
+        WorkerKilled
+            If the process is gone.
+        """
+        if self._killed:
+            raise WorkerKilled
+        with anyio.CancelScope() as scope:
+            self._requests.add(scope)
+            try:
+                with anyio.fail_after(timeout):
+                    return await self._answer(operation, fields)
+            except ServiceError as error:
+                raise make_client_error(error.code, error.message, error.status, operation) from error
+            finally:
+                self._requests.discard(scope)
+        raise WorkerKilled
+
+    async def _answer(self, operation: str, fields: dict[str, Any]) -> Answer:
+        account = self.account
+        account.note(operation)
+        fault = account.hit(operation, " ".join(value for value in fields.values() if isinstance(value, str)))
+        way = account.latency(operation.partition(":")[0]) / 2
+        await _sleep(way + (fault.delay if fault else 0.0))
+        answer = await self._do(operation, fields, fault)
+        await _sleep(way)  # a caller that is cancelled here does not know what it has done
+        return answer
+
+    async def _do(self, operation: str, fields: dict[str, Any], fault: Fault | None) -> Answer:
+        account = self.account
+        if fault is None:
+            return await _call(account.operations, operation, fields)
+        if fault.entries is not None:
+            return await _refuse_entries(account.operations, operation, fields, fault)
+        if fault.error is not None and not fault.lost:
+            raise fault.refusal()
+        answer = await _send(account.operations, operation, fields, fault)
+        if fault.lost:
+            raise fault.refusal()
+        return {**answer, "Body": answer["Body"].damaged()} if fault.damage else answer
+
+
+class MemoryClient:
+    """A client of one service. Its operations have the names that botocore gives them.
+
+    Parameters
+    ----------
+    session : MemorySession
+        Whose it is.
+    service : str
+        For instance ``s3``.
+    connections : int
+        Requests under way at one time.
+    timeout : float
+        Seconds after which a request that is not answered fails.
+    """
+
+    def __init__(self, session: MemorySession, service: str, *, connections: int, timeout: float) -> None:
+        self.meta = SimpleNamespace(events=self)
+        self._session = session
+        self._service = service
+        self._timeout = timeout
+        self._connections = anyio.CapacityLimiter(connections)
+        self._handlers: list[Callable[..., None]] = []
+
+    def register(self, event: str, handler: Callable[..., None]) -> None:
+        """Call a handler with each request, as botocore does; there are no other events, for nobody signs requests."""
+        if event == "request-created":
+            self._handlers.append(handler)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return lambda **fields: self._request("".join(part.capitalize() for part in name.split("_")), fields)
+
+    def get_paginator(self, name: str) -> SimpleNamespace:
+        """Return what pages through an operation's answers: there is one page."""
+
+        async def paginate(**fields: object) -> AsyncIterator[Answer]:
+            yield await getattr(self, name)(**fields)
+
+        return SimpleNamespace(paginate=paginate)
+
+    async def _request(self, name: str, fields: dict[str, Any]) -> Answer:
+        async with self._connections:
+            for handler in self._handlers:
+                request = SimpleNamespace(context={})
+                handler(request=request, operation_name=name, event_name=f"request-created.{self._service}.{name}")
+            return await self._session.request(f"{self._service}:{name}", fields, timeout=self._timeout)
+
+
+async def _sleep(seconds: float) -> None:
+    """Sleep, even if for no time: each request lets other tasks go first, on its way and on its way back."""
+    if seconds == math.inf:
+        await anyio.sleep_forever()
+    else:
+        await anyio.sleep(seconds)
+
+
+async def _call(operations: Operations, operation: str, fields: Fields) -> Answer:
+    if operation not in operations:
+        raise ServiceError("UnsupportedOperation", f"AWS in memory has no {operation}.")
+    answer = operations[operation](fields)
+    if inspect.isawaitable(answer):
+        answer = await answer
+    return answer or {}
+
+
+async def _send(operations: Operations, operation: str, fields: Fields, fault: Fault) -> Answer:
+    """Do a request; of one that sends messages, as often and as late as a fault says."""
+    if not operation.startswith("sqs:SendMessage"):
+        return await _call(operations, operation, fields)
+    entries = [{**entry, "DelaySeconds": math.ceil(fault.hidden)} for entry in fields["Entries"]]
+    if not fault.copies:
+        return {"Successful": [{"Id": entry["Id"]} for entry in entries]}
+    answers = [await _call(operations, operation, {**fields, "Entries": entries}) for _ in range(fault.copies)]
+    return answers[0]
+
+
+async def _refuse_entries(operations: Operations, operation: str, fields: Fields, fault: Fault) -> Answer:
+    """Do a batch but for the entries that a fault refuses."""
+    entries = list(enumerate(fields["Entries"]))
+    refused = [entry for place, entry in entries if place in (fault.entries or ())]
+    done = [entry for place, entry in entries if place not in (fault.entries or ())]
+    answer = await _call(operations, operation, {**fields, "Entries": done}) if done else {"Successful": []}
+    code = fault.error if isinstance(fault.error, str) else "InternalError"
+    failed = [{"Id": one["Id"], "Code": code, "Message": "by a Fault", "SenderFault": False} for one in refused]
+    return {**answer, "Failed": [*answer.get("Failed", []), *failed]}

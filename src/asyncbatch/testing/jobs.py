@@ -1,0 +1,202 @@
+"""Batch in memory: jobs are workers that run as tasks of the event loop."""
+
+import logging
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import uuid4
+
+import anyio
+import anyio.abc
+
+from asyncbatch.aws.session import AwsSession
+from asyncbatch.emulator.faults import ServiceError
+from asyncbatch.errors import AsyncBatchError, find_first
+from asyncbatch.testing.client import MemorySession, WorkerKilled
+from asyncbatch.testing.services import Answer, Fields, Operations
+from asyncbatch.testing.slots import Processor
+from asyncbatch.worker.environment import WorkerEnvironment
+from asyncbatch.worker.work import exit_status, work
+
+log: Final = logging.getLogger(__name__)
+
+_KILLED: Final = 128 + signal.SIGKILL
+
+_GRACE: Final = 30.0
+"""Seconds from the termination of a job to its end, as Batch has it."""
+
+_ENDED: Final = frozenset({"SUCCEEDED", "FAILED"})
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class MemoryJob:
+    """A job, or a child of an array job: one worker."""
+
+    id: str
+    name: str
+    status: str = "RUNNABLE"
+    reason: str = ""
+    exit_code: int | None = None
+    session: MemorySession = field(repr=False)
+    environment: WorkerEnvironment = field(repr=False)
+    _scope: anyio.CancelScope = field(default_factory=anyio.CancelScope, repr=False)
+    _terminated: anyio.Event = field(default_factory=anyio.Event, repr=False)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the worker is gone."""
+        return self.status in _ENDED
+
+    def terminate(self, reason: str = "") -> None:
+        """Ask the worker to leave, as SIGTERM does: before the end of its machine, or by ``TerminateJob``."""
+        self.reason = self.reason or reason
+        if self.status == "RUNNABLE":
+            self._scope.cancel()
+        self._terminated.set()
+
+    def kill(self, reason: str = "") -> None:
+        """End the worker at once, in the middle of whatever it does: it says and does nothing more."""
+        self.reason = self.reason or reason
+        self.session.kill()
+        self._scope.cancel()
+
+    def describe(self) -> Answer:
+        """Return what ``DescribeJobs`` says of it."""
+        container = {} if self.exit_code is None else {"exitCode": self.exit_code}
+        attempts = [{"container": container, "statusReason": self.reason}] if self.ended else []
+        return {
+            "jobId": self.id,
+            "jobName": self.name,
+            "status": self.status,
+            "statusReason": self.reason,
+            "container": container,
+            "attempts": attempts,
+        }
+
+    async def run(self, session: AwsSession, processor: Processor, *, delay: float) -> None:
+        """Start the worker after `delay` seconds, and return when it is gone."""
+        code = _KILLED
+        try:
+            with self._scope:
+                await anyio.sleep(delay)
+                self.status = "RUNNING"
+                code = await work(
+                    self.environment, session, start_slot=processor.start, watch_termination=self._watch_termination
+                )
+        except* AsyncBatchError as group:
+            error = find_first(group)
+            log.error("worker failed: %s", error, extra={"action": "worker_failed"})  # noqa: TRY400 - as a worker's own command says it
+            code = exit_status(error)
+        except* WorkerKilled:
+            code = _KILLED
+        except* Exception:
+            log.exception("worker failed unexpectedly", extra={"action": "worker_failed"})
+            code = 1
+        finally:
+            self.exit_code = code
+            self.status = "FAILED" if code else "SUCCEEDED"
+
+    async def _watch_termination(self, terminate: Callable[[], None]) -> None:
+        await self._terminated.wait()
+        terminate()
+        await anyio.sleep(_GRACE)
+        self.kill()
+
+
+class MemoryBatch:
+    """The jobs of an account.
+
+    Parameters
+    ----------
+    open_job : callable
+        Returns the session of a job, and what it is to AWS.
+    processor : Processor
+        What tiles are computed by.
+    slots : int
+        Whole vCPUs of each job.
+    start_delay : float
+        Seconds from the submission of a job to its start.
+    """
+
+    def __init__(
+        self,
+        open_job: Callable[[], tuple[MemorySession, AwsSession]],
+        processor: Processor,
+        *,
+        slots: int,
+        start_delay: float,
+    ) -> None:
+        self.arrays: dict[str, list[MemoryJob]] = {}
+        self.group: anyio.abc.TaskGroup | None = None
+        """Where workers run."""
+        self._open_job = open_job
+        self._processor = processor
+        self._slots = slots
+        self._start_delay = start_delay
+
+    def operations(self) -> Operations:
+        """Return the operations by name."""
+        return {
+            "batch:DescribeJobDefinitions": self._describe_definitions,
+            "batch:DescribeJobs": self._describe,
+            "batch:ListJobs": self._list,
+            "batch:SubmitJob": self._submit,
+            "batch:TerminateJob": self._terminate,
+        }
+
+    @property
+    def jobs(self) -> Iterator[MemoryJob]:
+        """All jobs ever submitted, of arrays the children, in the order of their submission."""
+        return (job for jobs in self.arrays.values() for job in jobs)
+
+    def _submit(self, fields: Fields) -> Answer:
+        if self.group is None:
+            raise ServiceError("ServerException", "AWS in memory is not running: enter MemoryAws.running()", status=500)
+        job, size = str(uuid4()), fields.get("arrayProperties", {}).get("size", 1)
+        given = {entry["name"]: entry["value"] for entry in fields["containerOverrides"]["environment"]}
+        self.arrays[job] = []
+        for name in [f"{job}:{place}" for place in range(size)] if size > 1 else [job]:
+            session, aws = self._open_job()
+            # Such as no machine tells of its end, which would be asked for over the network.
+            variables = {**given, "AWS_BATCH_JOB_ID": name, "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE"}
+            environment = WorkerEnvironment.read({"AWS_BATCH_JOB_ATTEMPT": "1", **variables})
+            child = MemoryJob(id=name, name=fields["jobName"], session=session, environment=environment)
+            self.arrays[job].append(child)
+            self.group.start_soon(self._run, child, aws)
+        return {"jobId": job}
+
+    async def _run(self, job: MemoryJob, aws: AwsSession) -> None:
+        async with aws._stack:  # noqa: SLF001 - what `open_session` does for a process
+            await job.run(aws, self._processor, delay=self._start_delay)
+
+    def _describe(self, fields: Fields) -> Answer:
+        known = {job.id: job.describe() for job in self.jobs}
+        for array, jobs in self.arrays.items():
+            known.setdefault(array, {**jobs[0].describe(), "jobId": array, "arrayProperties": {"size": len(jobs)}})
+        return {"jobs": [known[one] for one in fields["jobs"] if one in known]}
+
+    def _list(self, fields: Fields) -> Answer:
+        wanted = [value for entry in fields.get("filters", ()) for value in entry["values"]]
+        found = [(array, jobs) for array, jobs in self.arrays.items() if not wanted or _fits(jobs[0].name, wanted)]
+        summaries = [
+            {"jobId": array, "jobName": jobs[0].name, "status": jobs[0].status, "createdAt": place}
+            for place, (array, jobs) in enumerate(found)
+        ]
+        return {"jobSummaryList": summaries}
+
+    def _terminate(self, fields: Fields) -> Answer:
+        for job in self.jobs:
+            if job.id.partition(":")[0] == fields["jobId"] and not job.ended:
+                job.terminate(fields["reason"])
+        return {}
+
+    def _describe_definitions(self, fields: Fields) -> Answer:
+        name = fields.get("jobDefinitionName") or fields["jobDefinitions"][0]
+        asked = [{"type": "VCPU", "value": str(self._slots)}, {"type": "MEMORY", "value": "2048"}]
+        container = {"image": "memory", "resourceRequirements": asked}
+        return {"jobDefinitions": [{"jobDefinitionName": name, "revision": 1, "containerProperties": container}]}
+
+
+def _fits(name: str, wanted: list[str]) -> bool:
+    return any(name == one or (one.endswith("*") and name.startswith(one[:-1])) for one in wanted)

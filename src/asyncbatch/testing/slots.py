@@ -1,0 +1,159 @@
+"""Slots without child processes: tiles are computed in this process."""
+
+import asyncio
+import io
+import mmap
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FunctionType
+from typing import Any, Final
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+import cloudpickle
+from anyio.abc import TaskGroup
+
+from asyncbatch import codec
+from asyncbatch.testing.clock import VirtualLoop
+from asyncbatch.testing.faults import Faults
+from asyncbatch.usercode import Names, UserCode, find_object
+from asyncbatch.worker.failures import describe_failure
+from asyncbatch.worker.slots import Computed, SlotDiedError
+
+OPERATION: Final = "slot:Compute"
+"""What an attempt at a tile is called in a `Fault`."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Processor:
+    """What all slots in memory share: tiles are computed one at a time, since their functions expect a process each."""
+
+    faults: Faults
+    duration: Callable[[], float]
+    """Returns the seconds of the event loop's clock that a tile takes, on top of what its function takes."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    async def start(self, _folder: Path, _group: TaskGroup) -> "MemorySlot":
+        """Start a slot."""
+        await anyio.lowlevel.checkpoint()
+        return MemorySlot(processor=self)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class MemorySlot:
+    """Computes tiles: in a thread, or in an event loop of virtual time right there."""
+
+    processor: Processor
+    alive: bool = True
+    usable: bool = True
+    _programs: dict[str, tuple[Callable[..., object], Names]] = field(default_factory=dict)
+
+    async def compute(self, *, program: str, path: Path, payload: bytes) -> Computed:
+        """Run a program on a tile's payload.
+
+        Raises
+        ------
+        SlotDiedError
+            If a fault says so.
+        """
+        fault = self.processor.faults.hit(OPERATION, program)
+        duration = self.processor.duration() + (fault.delay if fault else 0.0)
+        self.usable = False  # a tile that is cancelled leaves a slot that is not used again, as a process is killed
+        await anyio.sleep(duration)
+        if fault is not None and fault.error is not None:
+            self.alive = False
+            raise SlotDiedError(f"the slot died: {fault.error}")
+        if isinstance(asyncio.get_running_loop(), VirtualLoop):
+            outcome, content, _ = self._run(program, path, payload)
+            seconds = duration
+        else:
+            outcome, content, measured = await anyio.to_thread.run_sync(
+                self._run, program, path, payload, abandon_on_cancel=True
+            )
+            seconds = duration + measured
+        self.usable = True
+        return Computed(outcome=outcome, seconds=seconds, content=content)
+
+    async def kill(self) -> None:
+        """End the slot; what a thread computes for it is dropped."""
+        self.alive = False
+        await anyio.lowlevel.checkpoint()
+
+    def _run(self, program: str, path: Path, payload: bytes) -> tuple[Any, bytes, float]:
+        """Return the outcome, the content, and the seconds that the function took."""
+        with self.processor.lock:
+            names: Names = {}
+            started = time.perf_counter()
+            try:
+                function, found = self._load(program, path)
+                names.update(found)
+                arguments: Any = codec.decode(bytearray(payload), replaced=_REPLACED)
+                args, kwargs, more = arguments
+                if more is not None:
+                    names.update(more.names)
+                started = time.perf_counter()
+                value = function(*args, **kwargs)
+                seconds = time.perf_counter() - started
+                return "ok", codec.join(codec.encode(value, dump=_Dump(names))), seconds
+            except BaseException as error:  # noqa: BLE001 - sys.exit in the user's code is a failure of the tile too
+                seconds = time.perf_counter() - started
+                failure = describe_failure(error, skip=__file__, dump=_Dump(names))
+                return "error", codec.join(codec.encode(failure)), seconds
+
+    def _load(self, program: str, path: Path) -> tuple[Callable[..., object], Names]:
+        if program not in self._programs:
+            with path.open("rb") as file:
+                content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
+            loaded: Any = codec.decode(content, replaced=_REPLACED)
+            code: UserCode
+            _, function, code = loaded
+            self._programs[program] = function, code.names
+        return self._programs[program]
+
+
+def _set_class_state(found: type, state: object) -> type:
+    """Fill a class that was unpickled, unless it is one that this process has: that is main's own, and complete."""
+    if find_object(found.__module__, found.__qualname__) is not found:
+        cloudpickle.cloudpickle._class_setstate(found, state)  # noqa: SLF001 - what the pickle asks for
+    return found
+
+
+_REPLACED: Final = {("cloudpickle.cloudpickle", "_class_setstate"): _set_class_state}
+
+
+class _Dump:
+    """Pickles for main what a function returns: main's own functions and classes by name, as a slot's process does.
+
+    Parameters
+    ----------
+    names : mapping
+        What came from main by value.
+    """
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+
+    def __call__(
+        self, obj: object, protocol: int | None = None, buffer_callback: Callable[[Any], object] | None = None
+    ) -> bytes:
+        stream = io.BytesIO()
+        _Pickler(stream, self._names, protocol=protocol, buffer_callback=buffer_callback).dump(obj)
+        return stream.getvalue()
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
+    def __init__(self, stream: io.BytesIO, names: Names, **options: Any) -> None:  # noqa: ANN401 - passed on
+        super().__init__(stream, **options)
+        self._names = names
+
+    def reducer_override(self, obj: Any) -> Any:  # noqa: ANN401 - whatever is pickled
+        """Return the name of what is main's, and how cloudpickle pickles anything else."""
+        if isinstance(obj, type | FunctionType):
+            module, name = obj.__module__, obj.__qualname__
+            if self._names.get(module, {}).get(name) is obj:
+                return find_object, (module, name)
+        return super().reducer_override(obj)

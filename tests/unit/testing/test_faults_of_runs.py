@@ -1,0 +1,215 @@
+"""Main and workers, driven through whole runs in memory on which things go wrong: the results are the same."""
+
+import logging
+import math
+from collections import Counter
+from typing import Any
+
+import anyio
+import numpy as np
+import pytest
+
+from asyncbatch import Dispatcher, Settings, TileLost, WorkersLost
+from asyncbatch.messages import INLINE_LIMIT
+from asyncbatch.testing import VIRTUAL, Fault, MemoryAws, MemoryJob
+from tests.unit.testing.runs import begun, find_records, nothing_left, run_on
+
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", [VIRTUAL], ids=["virtual"])]
+
+LEASE = 30.0
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def double(values: np.ndarray) -> np.ndarray:
+    return 2 * values
+
+
+@pytest.fixture(autouse=True)
+def _logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "asyncbatch")
+
+
+async def check_tiles(dispatcher: Dispatcher, count: int = 6) -> None:
+    """Compute some tiles, half of which are too large for a message."""
+    sizes = [8, INLINE_LIMIT] * (count // 2)
+    values = [np.random.default_rng(place).integers(0, 256, size, dtype=np.uint8) for place, size in enumerate(sizes)]
+    with anyio.fail_after(1000.0):
+        found = [result async for result in dispatcher.map(double, values)]
+    assert all(np.array_equal(result, 2 * value) for result, value in zip(found, values, strict=True))
+
+
+async def begin_tile(aws: MemoryAws, caplog: pytest.LogCaptureFixture) -> MemoryJob:
+    """Wait until a worker computes the first tile, and return the worker."""
+    with anyio.fail_after(100.0):
+        while not begun(caplog):  # noqa: ASYNC110 - in virtual time
+            await anyio.sleep(0.1)
+    return next(job for job in aws.jobs if job.status == "RUNNING")
+
+
+# Requests that fail
+
+OPERATIONS = {
+    "sqs": ["SendMessageBatch", "ReceiveMessage", "DeleteMessageBatch", "ChangeMessageVisibilityBatch", "CreateQueue"],
+    "s3": ["PutObject", "GetObject", "HeadObject", "DeleteObjects"],
+    "batch": ["DescribeJobs", "TerminateJob"],
+}
+
+
+@pytest.mark.parametrize("service", OPERATIONS)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"error": "ThrottlingException", "times": 2},
+        {"error": ConnectionError("reset"), "times": 2},
+        {"lost": True, "times": 2},
+        {"delay": math.inf, "times": 1},
+        {"delay": 5.0, "times": None},
+    ],
+    ids=["refused", "unreachable", "lost answer", "no answer", "slow"],
+)
+async def test_passing_outages_cost_no_tile(service: str, fault: dict[str, Any]) -> None:
+    operations = [f"{service}:{name}" for name in OPERATIONS[service]]
+    aws = MemoryAws(duration=15.0, faults=[Fault(operation=operation, **fault) for operation in operations])
+    async with run_on(aws) as dispatcher:
+        await check_tiles(dispatcher)
+    assert all(aws.requests[operation] for operation in operations), "the faults hit nothing"
+
+
+@pytest.mark.parametrize("operation", ["SendMessageBatch", "DeleteMessageBatch", "ChangeMessageVisibilityBatch"])
+async def test_entries_of_a_batch_that_fail_cost_no_tile(operation: str) -> None:
+    aws = MemoryAws(duration=15.0, faults=[Fault(operation=f"sqs:{operation}", entries=(0, 2), times=3)])
+    async with run_on(aws) as dispatcher:
+        await check_tiles(dispatcher)
+
+
+@pytest.mark.parametrize("about", ["programs/", "/in", "/out"])
+async def test_bodies_that_arrive_damaged_are_fetched_again(about: str) -> None:
+    aws = MemoryAws(faults=[Fault(operation="s3:GetObject", about=about, damage=True, times=2)])
+    async with run_on(aws) as dispatcher:
+        await check_tiles(dispatcher)
+
+
+# Messages
+
+
+async def test_duplicates_change_no_result() -> None:
+    aws = MemoryAws(faults=[Fault(operation="sqs:SendMessageBatch", copies=2, times=None)])
+    async with run_on(aws) as dispatcher:
+        await check_tiles(dispatcher)
+        assert dispatcher.status().tiles_done == 6
+
+
+async def test_late_messages_are_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    aws = MemoryAws(faults=[Fault(operation="sqs:SendMessageBatch", hidden=20.0, times=None)])
+    async with run_on(aws) as dispatcher:
+        await check_tiles(dispatcher)
+    assert find_records(caplog, "tiles_lost") == []
+
+
+@pytest.mark.parametrize("queue", ["-task", "-result"])
+async def test_tiles_whose_messages_are_lost_are_announced_again(queue: str, caplog: pytest.LogCaptureFixture) -> None:
+    aws = MemoryAws()
+    async with run_on(aws) as dispatcher:
+        await anyio.sleep(1.0)  # the hellos
+        aws.fail(Fault(operation="sqs:SendMessageBatch", about=queue, copies=0))
+        await check_tiles(dispatcher)
+    assert len(find_records(caplog, "tiles_lost")) == 1
+
+
+async def test_a_tile_whose_lease_was_lost_is_computed_again_and_counts_once(caplog: pytest.LogCaptureFixture) -> None:
+    aws = MemoryAws(duration=2 * LEASE)
+    async with run_on(aws) as dispatcher:
+        future = dispatcher.submit(square, (3,), {})
+        await begin_tile(aws, caplog)
+        aws.fail(Fault(operation="sqs:ChangeMessageVisibilityBatch", error=ConnectionError(), times=None))
+        await anyio.sleep(LEASE + 5.0)
+        aws.recover()
+        await dispatcher.compute(square, 4)
+        assert future.result(0) == 9
+        assert dispatcher.status().tiles_done == 2
+    assert Counter(begun(caplog))[0] == 2
+
+
+# Workers
+
+
+async def test_a_tile_of_a_killed_worker_is_computed_by_another_after_its_lease(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    aws = MemoryAws(duration=10.0)
+    async with run_on(aws, workers=1) as dispatcher:
+        begin = anyio.current_time()
+        future = dispatcher.submit(square, (3,), {})
+        (await begin_tile(aws, caplog)).kill("Host EC2 (instance i-0) terminated.")
+        assert await dispatcher.compute(square, 4) == 16
+        with anyio.fail_after(2 * LEASE):
+            while not future.done():  # noqa: ASYNC110 - in virtual time
+                await anyio.sleep(1.0)
+        assert future.result() == 9
+        assert anyio.current_time() - begin < LEASE + 3 * 10.0
+    assert [job.exit_code for job in aws.jobs] == [137, 0]
+    assert begun(caplog).count(0) == 2
+
+
+async def test_a_tile_of_a_terminated_worker_is_returned_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    aws = MemoryAws(duration=10.0, slots=2)  # so that it polls while it computes
+    async with run_on(aws, workers=2) as dispatcher:
+        begin = anyio.current_time()
+        future = dispatcher.submit(square, (3,), {})
+        (await begin_tile(aws, caplog)).terminate()
+        with anyio.fail_after(LEASE):
+            while not future.done():  # noqa: ASYNC110 - in virtual time
+                await anyio.sleep(0.5)
+        assert anyio.current_time() - begin < 2 * 10.0
+    assert 143 in {job.exit_code for job in aws.jobs}
+
+
+async def test_a_run_whose_workers_keep_dying_ends_with_an_error() -> None:
+    aws = MemoryAws(duration=10.0)
+    async with nothing_left(aws), anyio.create_task_group() as group:
+
+        async def kill_all() -> None:
+            while True:
+                await anyio.sleep(3.0)
+                for job in aws.jobs:
+                    job.kill()
+
+        group.start_soon(kill_all)
+        with pytest.raises((WorkersLost, TileLost)):
+            async with Dispatcher.in_memory(2, settings=Settings(), aws=aws) as dispatcher:
+                await dispatcher.compute(square, 3)
+        group.cancel_scope.cancel()
+    assert len(aws.jobs) < 100
+
+
+async def test_a_slot_that_dies_costs_an_attempt(caplog: pytest.LogCaptureFixture) -> None:
+    aws = MemoryAws(faults=[Fault(operation="slot:Compute", error="SIGKILL", times=2)])
+    async with run_on(aws, workers=1) as dispatcher:
+        assert await dispatcher.compute(square, 3) == 9
+    assert begun(caplog) == [0, 0, 0]
+    assert len(aws.jobs) == 1
+
+
+async def test_a_tile_that_kills_each_slot_is_lost_and_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    aws = MemoryAws(faults=[Fault(operation="slot:Compute", error="SIGKILL", times=5)])
+    async with run_on(aws, workers=1, max_attempts=5) as dispatcher:
+        with pytest.raises(TileLost) as raised:
+            await dispatcher.compute(square, 3)
+        assert raised.value.attempts == 5
+        assert await dispatcher.compute(square, 4) == 16
+    assert begun(caplog) == [0] * 5 + [1]
+
+
+async def test_workers_leave_when_main_gives_no_heartbeat() -> None:
+    aws = MemoryAws()
+    async with run_on(aws, workers=2) as dispatcher:
+        assert await dispatcher.compute(square, 3) == 9
+        first = list(aws.jobs)
+        aws.fail(Fault(operation="s3:PutObject", about="/alive", error="InternalError", times=None))
+        await anyio.sleep(300.0)
+        assert all(job.ended for job in first)
+        aws.recover()
+        assert await dispatcher.compute(square, 4) == 16

@@ -1,0 +1,129 @@
+"""Main and workers, driven through whole runs in memory: how tiles move, and how a run ends."""
+
+import logging
+from collections import Counter
+
+import anyio
+import numpy as np
+import pytest
+
+from asyncbatch import TileError
+from asyncbatch.messages import INLINE_LIMIT
+from asyncbatch.testing import VIRTUAL, MemoryAws
+from tests.unit.testing.runs import begun, find_records, run_on
+
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", [VIRTUAL], ids=["virtual"])]
+
+LONG = 10 * 30.0
+"""Seconds of a tile that takes ten leases."""
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def fail(number: int) -> int:
+    raise ValueError(number)
+
+
+def double(values: np.ndarray) -> np.ndarray:
+    return 2 * values
+
+
+async def test_results_come_in_order_and_workers_leave_by_themselves(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "asyncbatch")
+    aws = MemoryAws()
+    async with run_on(aws) as dispatcher:
+        assert [value async for value in dispatcher.map(square, range(50))] == [number**2 for number in range(50)]
+    assert [(job.status, job.exit_code) for job in aws.jobs] == [("SUCCEEDED", 0)] * 2
+    assert [(record.reason, record.tiles > 0) for record in find_records(caplog, "worker_left")] == [
+        ("sentinel", True)
+    ] * 2
+
+
+async def test_large_arguments_and_results_go_through_the_bucket() -> None:
+    puts = []
+    for size in (INLINE_LIMIT // 2, INLINE_LIMIT):
+        aws = MemoryAws()
+        values = np.random.default_rng(1).integers(0, 256, size, dtype=np.uint8)
+        async with run_on(aws) as dispatcher:
+            assert np.array_equal(await dispatcher.compute(double, values), 2 * values)
+        puts.append(aws.requests["s3:PutObject"])
+    assert puts[1] == puts[0] + 2
+
+
+async def test_an_error_of_the_function_is_its_tiles_and_the_run_goes_on() -> None:
+    async with run_on(MemoryAws()) as dispatcher:
+        with pytest.raises(TileError) as raised:
+            await dispatcher.compute(fail, 3)
+        assert isinstance(raised.value.__cause__, ValueError)
+        assert raised.value.attempt == 1
+        assert await dispatcher.compute(square, 3) == 9
+
+
+async def test_a_lease_is_renewed_for_as_long_as_a_tile_takes(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "asyncbatch")
+    aws = MemoryAws(duration=LONG)
+    async with run_on(aws, workers=1) as dispatcher:
+        assert await dispatcher.compute(square, 3) == 9
+    assert begun(caplog) == [0]
+    # every third of a lease
+    assert LONG / 10 - 1 <= aws.requests["sqs:ChangeMessageVisibilityBatch"] <= LONG / 10 + 2
+
+
+async def test_long_tiles_are_left_to_idle_workers(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "asyncbatch")
+    aws = MemoryAws(duration=10.0, latency=0.01)
+    async with run_on(aws, workers=4) as dispatcher:
+        begin = anyio.current_time()
+        assert [value async for value in dispatcher.map(square, range(16))] == [number**2 for number in range(16)]
+        took = anyio.current_time() - begin
+    assert len(begun(caplog)) == 16
+    assert took < 1.1 * 4 * 10.0
+
+
+async def test_short_tiles_are_received_several_at_a_time() -> None:
+    aws = MemoryAws(duration=0.01, latency=0.01)
+    async with run_on(aws, workers=2) as dispatcher:
+        assert len([value async for value in dispatcher.map(square, range(200))]) == 200
+    assert sum(aws.requests.values()) < 300
+
+
+async def test_several_slots_compute_at_one_time() -> None:
+    aws = MemoryAws(slots=4, duration=10.0)
+    async with run_on(aws, workers=1) as dispatcher:
+        begin = anyio.current_time()
+        assert len([value async for value in dispatcher.map(square, range(8))]) == 8
+        assert anyio.current_time() - begin < 25.0
+
+
+async def test_workers_without_a_tile_leave_after_the_idle_timeout() -> None:
+    aws = MemoryAws()
+    async with run_on(aws, workers=2, idle_timeout=60.0) as dispatcher:
+        assert await dispatcher.compute(square, 2) == 4
+        await anyio.sleep(100.0)
+        assert Counter(job.status for job in aws.jobs) == {"SUCCEEDED": 2}
+        assert await dispatcher.compute(square, 3) == 9  # by another, which is started for it
+        assert len(aws.jobs) > 2
+
+
+async def test_tiles_that_are_not_done_are_abandoned_at_an_exception_and_workers_terminated() -> None:
+    aws = MemoryAws(duration=LONG)
+
+    async def give_up() -> None:
+        async with run_on(aws) as dispatcher:
+            dispatcher.submit(square, (3,), {})
+            await anyio.sleep(20.0)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await give_up()
+    assert aws.requests["batch:TerminateJob"] == 1
+
+
+async def test_auto_starts_workers_as_the_tiles_are_worth_it() -> None:
+    aws = MemoryAws(duration=10.0)
+    async with run_on(aws, workers="auto") as dispatcher:
+        assert aws.jobs == []
+        assert len([value async for value in dispatcher.map(square, range(12))]) == 12
+        assert 2 <= len(aws.jobs) <= 12
