@@ -2,15 +2,19 @@
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
 
 import anyio
 import numpy as np
 import pytest
+from anyio.abc import TaskGroup
 
-from asyncbatch import TileError
+from asyncbatch import Dispatcher, Settings, TileError
+from asyncbatch.main.crew import WorkerState
+from asyncbatch.main.launchers import Assignment
 from asyncbatch.messages import INLINE_LIMIT
 from asyncbatch.testing import VIRTUAL, MemoryAws
-from tests.unit.testing.runs import begun, find_records, run_on
+from tests.unit.testing.runs import begun, find_records, nothing_left, run_on
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", [VIRTUAL], ids=["virtual"])]
 
@@ -127,3 +131,30 @@ async def test_auto_starts_workers_as_the_tiles_are_worth_it() -> None:
         assert aws.jobs == []
         assert len([value async for value in dispatcher.map(square, range(12))]) == 12
         assert 2 <= len(aws.jobs) <= 12
+
+
+class Stubborn:
+    """A launcher of a user's own, which starts nothing and can't be stopped."""
+
+    start_timeout = 60.0
+    interval = 1.0
+
+    async def slots(self) -> int:
+        return 1
+
+    async def start(self, assignment: Assignment, count: int, group: TaskGroup) -> None:
+        """Start nothing."""
+
+    async def states(self) -> Sequence[WorkerState]:
+        return []
+
+    async def stop(self) -> None:
+        raise RuntimeError("stopped twice")
+
+
+async def test_a_launcher_that_can_not_stop_keeps_nothing_else_from_being_removed() -> None:
+    aws = MemoryAws()
+    async with nothing_left(aws), aws.running(Settings()) as settings:
+        with pytest.raises(RuntimeError, match="stopped twice"):
+            async with Dispatcher(workers=1, launcher=Stubborn(), settings=settings, open_session=aws.open_session):
+                assert aws.queues
