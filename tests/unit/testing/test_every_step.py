@@ -14,8 +14,8 @@ from tests.unit.testing.runs import nothing_left, play
 TILES = 3
 SECONDS = 1.0
 """Of a tile."""
-STRIDE = 20
-"""Of the turns of a run's loop, every twentieth is looked at, from another one in each test."""
+STRIDE = 30
+"""Of the turns of a run's loop, every thirtieth is looked at, from another one in each test."""
 
 
 class SteppedLoop(VirtualLoop):
