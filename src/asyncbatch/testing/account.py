@@ -49,7 +49,7 @@ class MemoryAws:
         Seconds that each tile takes by the event loop's clock, on top of what its function takes; or a function that
         returns them, tile by tile.
     latency : float or mapping
-        Seconds that each request takes; or by service: ``{"sqs": 0.012, "s3": 0.03}``.
+        Seconds that each request takes; or by service or operation: ``{"sqs": 0.012, "s3:PutObject": 0.03}``.
     start_delay : float
         Seconds from the submission of a job to its worker's start.
     faults : iterable of Fault

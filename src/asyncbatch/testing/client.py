@@ -29,14 +29,14 @@ class Services:
     operations: Operations
     faults: Faults
     latency: float | Mapping[str, float]
-    """Seconds that a request takes, or these by service."""
+    """Seconds that a request takes, or these by operation or service."""
     requests: Counter[str] = field(default_factory=Counter)
 
     async def answer(self, operation: str, fields: dict[str, Any]) -> Answer:
         """Answer a request."""
         self.requests[operation] += 1
         fault = self.faults.hit(operation, " ".join(value for value in fields.values() if isinstance(value, str)))
-        way = self._find_latency(operation.partition(":")[0]) / 2
+        way = self._find_latency(operation) / 2
         await _sleep(way + (fault.delay if fault else 0.0))
         if fault is None:
             answer = await _call(self.operations, operation, fields)
@@ -45,8 +45,10 @@ class Services:
         await _sleep(way)  # a caller that is cancelled here does not know what it has done
         return answer
 
-    def _find_latency(self, service: str) -> float:
-        return self.latency.get(service, 0.0) if isinstance(self.latency, Mapping) else self.latency
+    def _find_latency(self, operation: str) -> float:
+        if not isinstance(self.latency, Mapping):
+            return self.latency
+        return self.latency.get(operation, self.latency.get(operation.partition(":")[0], 0.0))
 
 
 class MemorySession:

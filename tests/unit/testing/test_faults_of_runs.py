@@ -133,6 +133,15 @@ async def test_a_tile_whose_lease_was_lost_is_computed_again_and_counts_once(cap
     assert Counter(begun(caplog))[0] == 2
 
 
+@pytest.mark.parametrize("operation", ["DeleteMessageBatch", "ChangeMessageVisibilityBatch"])
+async def test_handles_that_are_called_stale_cost_no_tile(operation: str, caplog: pytest.LogCaptureFixture) -> None:
+    stale = Fault(operation=f"sqs:{operation}", entries=range(10), error="ReceiptHandleIsInvalid")
+    aws = MemoryAws(duration=15.0, faults=[stale])
+    async with run_on(aws) as dispatcher:
+        await check_tiles(dispatcher)
+    assert find_records(caplog, "unexpected_error") == []
+
+
 # Workers
 
 

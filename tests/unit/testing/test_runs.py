@@ -133,6 +133,25 @@ async def test_auto_starts_workers_as_the_tiles_are_worth_it() -> None:
         assert 2 <= len(aws.jobs) <= 12
 
 
+async def test_a_cancelled_tile_is_withdrawn_before_a_worker_has_it(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "asyncbatch")
+    async with run_on(MemoryAws(duration=10.0), workers=1) as dispatcher:
+        futures = [dispatcher.submit(square, (number,), {}) for number in range(5)]
+        await anyio.sleep(5.0)
+        futures[-1].cancel()
+    assert sorted(begun(caplog)) == [0, 1, 2, 3]
+    assert [future.result() for future in futures[:-1]] == [0, 1, 4, 9]
+
+
+async def test_a_run_on_the_stacks_own_queues_leaves_them_empty() -> None:
+    aws = MemoryAws()
+    async with run_on(aws, queues="stack") as dispatcher:
+        assert await dispatcher.compute(square, 3) == 9
+    assert aws.requests["sqs:CreateQueue"] == 0
+    async with run_on(aws, queues="stack") as dispatcher:
+        assert await dispatcher.compute(square, 4) == 16
+
+
 class Stubborn:
     """A launcher of a user's own, which starts nothing and can't be stopped."""
 
