@@ -193,10 +193,12 @@ class Dispatcher:
             if error is None:
                 await self._flow.drained()
         finally:
-            with self._cleanup.bound("worker processes or jobs"):
-                await self._end()
-            self._group.cancel_scope.cancel()
-            await self._stack.__aexit__(None, None, None)
+            try:
+                with self._cleanup.bound("worker processes or jobs"):
+                    await self._end()
+            finally:  # a launcher of the user's own may raise anything
+                self._group.cancel_scope.cancel()
+                await self._stack.__aexit__(None, None, None)
 
     def program(self, fn: Callable[..., Any], /, *shared: object, **named: object) -> Program:
         """Pickle a function with its shared arguments, to be uploaded once and used in place of `fn`.

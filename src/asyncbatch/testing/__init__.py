@@ -6,8 +6,9 @@ an event loop of `VIRTUAL` time a run of hours takes milliseconds.
 """
 
 from asyncbatch.testing.account import MemoryAws
+from asyncbatch.testing.client import ProcessKilled
 from asyncbatch.testing.clock import VIRTUAL, VirtualLoop
 from asyncbatch.testing.faults import Fault
 from asyncbatch.testing.jobs import MemoryJob
 
-__all__ = ["VIRTUAL", "Fault", "MemoryAws", "MemoryJob", "VirtualLoop"]
+__all__ = ["VIRTUAL", "Fault", "MemoryAws", "MemoryJob", "ProcessKilled", "VirtualLoop"]

@@ -3,25 +3,24 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import anyio
 
-from asyncbatch.aws.credentials import CredentialSource
-from asyncbatch.aws.retries import OUTAGE, Endurance
+from asyncbatch.aws.retries import OUTAGE
 from asyncbatch.aws.session import AwsSession, Credentials
 from asyncbatch.emulator.shelf import Shelf
 from asyncbatch.emulator.sqs import Sqs
 from asyncbatch.emulator.stack import ACCOUNT
 from asyncbatch.settings import Settings
-from asyncbatch.testing.client import MemorySession
+from asyncbatch.testing.client import MemorySession, Services
 from asyncbatch.testing.clock import VirtualLoop
 from asyncbatch.testing.faults import Fault, Faults
 from asyncbatch.testing.jobs import MemoryBatch, MemoryJob
-from asyncbatch.testing.services import MemoryS3, MemoryStacks, Operations
+from asyncbatch.testing.services import MemoryS3, MemoryStacks
 from asyncbatch.testing.slots import Processor
 
 URL: Final = "http://memory.invalid"
@@ -51,16 +50,11 @@ class MemoryAws:
         Seconds that each tile takes by the event loop's clock, on top of what its function takes; or a function that
         returns them, tile by tile.
     latency : float or mapping
-        Seconds that each request takes; or by service: ``{"sqs": 0.012, "s3": 0.03}``.
+        Seconds that each request takes; or by service or operation: ``{"sqs": 0.012, "s3:PutObject": 0.03}``.
     start_delay : float
         Seconds from the submission of a job to its worker's start.
     faults : iterable of Fault
         What goes wrong.
-
-    Attributes
-    ----------
-    requests : Counter
-        Requests that were made, by ``service:Operation``.
 
     Notes
     -----
@@ -78,18 +72,23 @@ class MemoryAws:
         start_delay: float = 0.0,
         faults: Iterable[Fault] = (),
     ) -> None:
-        self.requests: Counter[str] = Counter()
-        self.operations: Operations = {}
-        self._faults = Faults(faults)
-        self._latency = latency
-        self._region = ""
+        self._services = Services(operations={}, faults=Faults(faults), latency=latency)
+        self._mains: list[MemorySession] = []
         self._shelf = Shelf(f"{URL}/{ACCOUNT}", "memory", _tell_time)
         self._s3 = MemoryS3(_tell_time)
-        processor = Processor(faults=self._faults, duration=duration if callable(duration) else lambda: duration)
-        self._batch = MemoryBatch(self._open_job, processor, slots=slots, start_delay=start_delay)
+        processor = Processor(
+            faults=self._services.faults, duration=duration if callable(duration) else lambda: duration
+        )
+        self._batch = MemoryBatch(self._services, processor, slots=slots, start_delay=start_delay)
         sqs = Sqs(self._shelf, _tell_time)
-        self.operations |= {f"sqs:{name}": partial(sqs.call, name) for name in _SQS_OPERATIONS}
-        self.operations |= {**self._s3.operations(), **self._batch.operations()}
+        self._services.operations.update(
+            {
+                **{f"sqs:{name}": partial(sqs.call, name) for name in _SQS_OPERATIONS},
+                **self._s3.operations(),
+                **self._batch.operations(),
+                **MemoryStacks(self._shelf).operations(),
+            }
+        )
 
     @asynccontextmanager
     async def running(self, settings: Settings) -> AsyncIterator[Settings]:
@@ -104,7 +103,6 @@ class MemoryAws:
         loop = asyncio.get_running_loop()
         if isinstance(loop, VirtualLoop):
             loop.watch_threads()
-        self.operations |= MemoryStacks(self._shelf, settings.region).operations()
         self._batch.group = group = await anyio.create_task_group().__aenter__()
         try:
             yield chosen
@@ -120,24 +118,28 @@ class MemoryAws:
     ) -> AsyncIterator[AwsSession]:
         """Open main's session, as `asyncbatch.aws.session.open_session` does."""
         del credentials  # nobody asks for them
-        self._region = region
-        async with AsyncExitStack() as stack:
-            yield AwsSession(
-                region=region,
-                endpoint_url=endpoint_url,
-                endurance=Endurance(outage=outage),
-                _source=CredentialSource(_find_none),
-                _session=MemorySession(self),
-                _stack=stack,
-            )
+        main = MemorySession(self._services)
+        self._mains.append(main)
+        async with main.open(region=region, endpoint_url=endpoint_url, outage=outage) as session:
+            yield session
+
+    def kill_main(self) -> None:
+        """Let main do nothing more, as if its process were killed: its next request raises `ProcessKilled`."""
+        for main in self._mains:
+            main.kill()
 
     def fail(self, *faults: Fault) -> None:
         """Script more faults; their requests count from now."""
-        self._faults.add(*faults)
+        self._services.faults.add(*faults)
 
     def recover(self) -> None:
         """Let nothing more go wrong."""
-        self._faults.clear()
+        self._services.faults.clear()
+
+    @property
+    def requests(self) -> Counter[str]:
+        """The requests that were made, by ``service:Operation``."""
+        return self._services.requests
 
     @property
     def jobs(self) -> list[MemoryJob]:
@@ -159,29 +161,6 @@ class MemoryAws:
     def queues(self) -> list[str]:
         """The names of the queues, in order, but for the stacks' own."""
         return [name for name in self._shelf.names() if not name.endswith(("-BatchInQueue", "-BatchOutQueue"))]
-
-    def note(self, operation: str) -> None:
-        """Count a request."""
-        self.requests[operation] += 1
-
-    def hit(self, operation: str, about: str) -> Fault | None:
-        """Return the fault that hits a request."""
-        return self._faults.hit(operation, about)
-
-    def latency(self, service: str) -> float:
-        """Return the seconds that a request to a service takes."""
-        return self._latency.get(service, 0.0) if isinstance(self._latency, Mapping) else self._latency
-
-    def _open_job(self) -> tuple[MemorySession, AwsSession]:
-        session: Any = MemorySession(self)
-        source = CredentialSource(_find_none)
-        return session, AwsSession(
-            region=self._region, endpoint_url=URL, _source=source, _session=session, _stack=AsyncExitStack()
-        )
-
-
-async def _find_none() -> None:
-    """Find no credentials: nobody asks for them."""
 
 
 def _tell_time() -> float:

@@ -2,38 +2,55 @@
 
 import inspect
 import math
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any, Final, Protocol
+from typing import Any
 
 import anyio
 
+from asyncbatch.aws.credentials import CredentialSource
 from asyncbatch.aws.errors import make_client_error
+from asyncbatch.aws.retries import OUTAGE, Endurance
+from asyncbatch.aws.session import AwsSession
 from asyncbatch.emulator.faults import ServiceError
-from asyncbatch.testing.faults import Fault
+from asyncbatch.testing.faults import Fault, Faults
 from asyncbatch.testing.services import Answer, Fields, Operations
 
-_BATCH: Final = "Batch"
+
+class ProcessKilled(BaseException):
+    """A process that is killed, main or a worker, does nothing more: its next request ends the task that makes it."""
 
 
-class WorkerKilled(BaseException):
-    """A worker that is killed does nothing more: its next request ends the task that makes it."""
-
-
-class Account(Protocol):
-    """What clients need of the account."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What answers the requests of all sessions of an account."""
 
     operations: Operations
+    faults: Faults
+    latency: float | Mapping[str, float]
+    """Seconds that a request takes, or these by operation or service."""
+    requests: Counter[str] = field(default_factory=Counter)
 
-    def note(self, operation: str) -> None:
-        """Count a request."""
+    async def answer(self, operation: str, fields: dict[str, Any]) -> Answer:
+        """Answer a request."""
+        self.requests[operation] += 1
+        fault = self.faults.hit(operation, " ".join(value for value in fields.values() if isinstance(value, str)))
+        way = self._find_latency(operation) / 2
+        await _sleep(way + (fault.delay if fault else 0.0))
+        if fault is None:
+            answer = await _call(self.operations, operation, fields)
+        else:
+            answer = await _call_faultily(self.operations, operation, fields, fault)
+        await _sleep(way)  # a caller that is cancelled here does not know what it has done
+        return answer
 
-    def hit(self, operation: str, about: str) -> Fault | None:
-        """Return the fault that hits a request."""
-
-    def latency(self, service: str) -> float:
-        """Return the seconds that a request to a service takes."""
+    def _find_latency(self, operation: str) -> float:
+        if not isinstance(self.latency, Mapping):
+            return self.latency
+        return self.latency.get(operation, self.latency.get(operation.partition(":")[0], 0.0))
 
 
 class MemorySession:
@@ -41,14 +58,27 @@ class MemorySession:
 
     Parameters
     ----------
-    account : Account
-        Which answers its requests.
+    services : Services
+        They answer its requests.
     """
 
-    def __init__(self, account: Account) -> None:
-        self.account = account
+    def __init__(self, services: Services) -> None:
+        self._services = services
         self._killed = False
         self._requests: set[anyio.CancelScope] = set()
+
+    @asynccontextmanager
+    async def open(self, *, region: str, endpoint_url: str | None, outage: float = OUTAGE) -> AsyncIterator[AwsSession]:
+        """Have our session over this one for the time of the block."""
+        async with AsyncExitStack() as stack:
+            yield AwsSession(
+                region=region,
+                endpoint_url=endpoint_url,
+                endurance=Endurance(outage=outage),
+                _source=CredentialSource(_find_none),
+                _session=self,
+                _stack=stack,
+            )
 
     @asynccontextmanager
     async def create_client(self, service: str, *, config: Any, **_: object) -> AsyncIterator["MemoryClient"]:  # noqa: ANN401 - botocore's, without types
@@ -66,44 +96,21 @@ class MemorySession:
 
         Raises
         ------
-        WorkerKilled
+        ProcessKilled
             If the process is gone.
         """
         if self._killed:
-            raise WorkerKilled
+            raise ProcessKilled
         with anyio.CancelScope() as scope:
             self._requests.add(scope)
             try:
                 with anyio.fail_after(timeout):
-                    return await self._answer(operation, fields)
+                    return await self._services.answer(operation, fields)
             except ServiceError as error:
                 raise make_client_error(error.code, error.message, error.status, operation) from error
             finally:
                 self._requests.discard(scope)
-        raise WorkerKilled
-
-    async def _answer(self, operation: str, fields: dict[str, Any]) -> Answer:
-        account = self.account
-        account.note(operation)
-        fault = account.hit(operation, " ".join(value for value in fields.values() if isinstance(value, str)))
-        way = account.latency(operation.partition(":")[0]) / 2
-        await _sleep(way + (fault.delay if fault else 0.0))
-        answer = await self._do(operation, fields, fault)
-        await _sleep(way)  # a caller that is cancelled here does not know what it has done
-        return answer
-
-    async def _do(self, operation: str, fields: dict[str, Any], fault: Fault | None) -> Answer:
-        account = self.account
-        if fault is None:
-            return await _call(account.operations, operation, fields)
-        if fault.entries is not None:
-            return await _refuse_entries(account.operations, operation, fields, fault)
-        if fault.error is not None and not fault.lost:
-            raise fault.refusal()
-        answer = await _send(account.operations, operation, fields, fault)
-        if fault.lost:
-            raise fault.refusal()
-        return {**answer, "Body": answer["Body"].damaged()} if fault.damage else answer
+        raise ProcessKilled
 
 
 class MemoryClient:
@@ -155,6 +162,10 @@ class MemoryClient:
             return await self._session.request(f"{self._service}:{name}", fields, timeout=self._timeout)
 
 
+async def _find_none() -> None:
+    """Find no credentials: nobody asks for them."""
+
+
 async def _sleep(seconds: float) -> None:
     """Sleep, even if for no time: each request lets other tasks go first, on its way and on its way back."""
     if seconds == math.inf:
@@ -170,6 +181,18 @@ async def _call(operations: Operations, operation: str, fields: Fields) -> Answe
     if inspect.isawaitable(answer):
         answer = await answer
     return answer or {}
+
+
+async def _call_faultily(operations: Operations, operation: str, fields: dict[str, Any], fault: Fault) -> Answer:
+    """Do with a request what a fault says."""
+    if fault.entries is not None:
+        return await _refuse_entries(operations, operation, fields, fault)
+    if fault.error is not None and not fault.lost:
+        raise fault.refusal()
+    answer = await _send(operations, operation, fields, fault)
+    if fault.lost:
+        raise fault.refusal()
+    return {**answer, "Body": answer["Body"].damaged()} if fault.damage else answer
 
 
 async def _send(operations: Operations, operation: str, fields: Fields, fault: Fault) -> Answer:

@@ -4,16 +4,16 @@ import logging
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 from uuid import uuid4
 
 import anyio
 import anyio.abc
 
-from asyncbatch.aws.session import AwsSession
 from asyncbatch.emulator.faults import ServiceError
 from asyncbatch.errors import AsyncBatchError, find_first
-from asyncbatch.testing.client import MemorySession, WorkerKilled
+from asyncbatch.testing.client import MemorySession, ProcessKilled, Services
 from asyncbatch.testing.services import Answer, Fields, Operations
 from asyncbatch.testing.slots import Processor
 from asyncbatch.worker.environment import WorkerEnvironment
@@ -74,21 +74,25 @@ class MemoryJob:
             "attempts": attempts,
         }
 
-    async def run(self, session: AwsSession, processor: Processor, *, delay: float) -> None:
+    async def run(self, processor: Processor, *, delay: float) -> None:
         """Start the worker after `delay` seconds, and return when it is gone."""
         code = _KILLED
         try:
             with self._scope:
                 await anyio.sleep(delay)
                 self.status = "RUNNING"
-                code = await work(
-                    self.environment, session, start_slot=processor.start, watch_termination=self._watch_termination
-                )
+                environment = self.environment
+                async with self.session.open(
+                    region=environment.region, endpoint_url=environment.endpoint_url
+                ) as session:
+                    code = await work(
+                        environment, session, start_slot=processor.start, watch_termination=self._watch_termination
+                    )
         except* AsyncBatchError as group:
             error = find_first(group)
             log.error("worker failed: %s", error, extra={"action": "worker_failed"})  # noqa: TRY400 - as a worker's own command says it
             code = exit_status(error)
-        except* WorkerKilled:
+        except* ProcessKilled:
             code = _KILLED
         except* Exception:
             log.exception("worker failed unexpectedly", extra={"action": "worker_failed"})
@@ -109,8 +113,8 @@ class MemoryBatch:
 
     Parameters
     ----------
-    open_job : callable
-        Returns the session of a job, and what it is to AWS.
+    services : Services
+        They answer the workers' requests.
     processor : Processor
         What tiles are computed by.
     slots : int
@@ -121,7 +125,7 @@ class MemoryBatch:
 
     def __init__(
         self,
-        open_job: Callable[[], tuple[MemorySession, AwsSession]],
+        services: Services,
         processor: Processor,
         *,
         slots: int,
@@ -130,7 +134,7 @@ class MemoryBatch:
         self.arrays: dict[str, list[MemoryJob]] = {}
         self.group: anyio.abc.TaskGroup | None = None
         """Where workers run."""
-        self._open_job = open_job
+        self._services = services
         self._processor = processor
         self._slots = slots
         self._start_delay = start_delay
@@ -157,18 +161,14 @@ class MemoryBatch:
         given = {entry["name"]: entry["value"] for entry in fields["containerOverrides"]["environment"]}
         self.arrays[job] = []
         for name in [f"{job}:{place}" for place in range(size)] if size > 1 else [job]:
-            session, aws = self._open_job()
             # Such as no machine tells of its end, which would be asked for over the network.
             variables = {**given, "AWS_BATCH_JOB_ID": name, "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE"}
             environment = WorkerEnvironment.read({"AWS_BATCH_JOB_ATTEMPT": "1", **variables})
+            session = MemorySession(self._services)
             child = MemoryJob(id=name, name=fields["jobName"], session=session, environment=environment)
             self.arrays[job].append(child)
-            self.group.start_soon(self._run, child, aws)
+            self.group.start_soon(partial(child.run, self._processor, delay=self._start_delay))
         return {"jobId": job}
-
-    async def _run(self, job: MemoryJob, aws: AwsSession) -> None:
-        async with aws._stack:  # noqa: SLF001 - what `open_session` does for a process
-            await job.run(aws, self._processor, delay=self._start_delay)
 
     def _describe(self, fields: Fields) -> Answer:
         known = {job.id: job.describe() for job in self.jobs}

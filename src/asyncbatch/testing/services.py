@@ -120,13 +120,10 @@ class MemoryStacks:
     ----------
     shelf : Shelf
         Where the stacks' queues are made.
-    region : str
-        The region of the stacks.
     """
 
-    def __init__(self, shelf: Shelf, region: str) -> None:
+    def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
-        self._region = region
 
     def operations(self) -> Operations:
         """Return the operations by name."""
@@ -137,7 +134,7 @@ class MemoryStacks:
         tasks, results = (
             self._shelf.create(f"{stack}-{name}", QueueAttributes(), {}) for name in ("BatchInQueue", "BatchOutQueue")
         )
-        outputs = make_outputs(stack, self._region, bucket=BUCKET, in_queue=tasks, out_queue=results)
+        outputs = make_outputs(stack, "memory", bucket=BUCKET, in_queue=tasks, out_queue=results)
         found = {
             "StackId": f"memory/{stack}",
             "StackStatus": "CREATE_COMPLETE",

@@ -138,7 +138,7 @@ async def test_faults_hit_as_many_requests_as_they_say_after_those_they_let_thro
 
 
 async def test_requests_take_the_latency_of_their_service() -> None:
-    async with queue_on(MemoryAws(latency={"sqs": 0.5, "s3": 100.0})) as (queues, queue):
+    async with queue_on(MemoryAws(latency={"sqs": 2.0, "s3": 100.0, SEND: 0.5})) as (queues, queue):
         begin = anyio.current_time()
         await queues.send(queue, ["a"])
         assert anyio.current_time() - begin == pytest.approx(0.5)

@@ -2,19 +2,20 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 import anyio
 import pytest
 
 from asyncbatch import Dispatcher, Settings
-from asyncbatch.testing import MemoryAws, VirtualLoop
+from asyncbatch.testing import MemoryAws, ProcessKilled, VirtualLoop
 from tests.unit.testing.runs import nothing_left, play
 
 TILES = 3
 SECONDS = 1.0
 """Of a tile."""
-STRIDE = 20
-"""Of the turns of a run's loop, every twentieth is looked at, from another one in each test."""
+STRIDE = 30
+"""Of the turns of a run's loop, every thirtieth is looked at, from another one in each test."""
 
 
 class SteppedLoop(VirtualLoop):
@@ -79,6 +80,29 @@ def test_a_run_that_is_cancelled_at_any_moment_leaves_nothing() -> None:
                     await compute(aws)
 
         play(cancel, loop=SteppedLoop)
+
+
+def end_main(aws: MemoryAws, scope: anyio.CancelScope) -> None:
+    aws.kill_main()
+    scope.cancel()
+
+
+def test_workers_leave_by_themselves_whenever_main_is_killed() -> None:
+    for step in pick_turns(7):
+
+        async def die(step: int = step) -> None:
+            aws = MemoryAws(duration=SECONDS)
+            async with aws.running(Settings()):
+                try:
+                    with anyio.CancelScope() as scope:
+                        get_loop().plan(step, partial(end_main, aws, scope))
+                        await compute(aws)
+                except* ProcessKilled:
+                    pass
+                await anyio.sleep(2 * Settings().run_lease)
+                assert [job.exit_code for job in aws.jobs] in ([], [0, 0])
+
+        play(die, loop=SteppedLoop)
 
 
 @pytest.mark.parametrize(("end", "first"), [("kill", 13), ("terminate", 18)])

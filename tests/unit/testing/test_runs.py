@@ -2,15 +2,19 @@
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
 
 import anyio
 import numpy as np
 import pytest
+from anyio.abc import TaskGroup
 
-from asyncbatch import TileError
+from asyncbatch import Dispatcher, Settings, TileError
+from asyncbatch.main.crew import WorkerState
+from asyncbatch.main.launchers import Assignment
 from asyncbatch.messages import INLINE_LIMIT
 from asyncbatch.testing import VIRTUAL, MemoryAws
-from tests.unit.testing.runs import begun, find_records, run_on
+from tests.unit.testing.runs import begun, find_records, nothing_left, run_on
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", [VIRTUAL], ids=["virtual"])]
 
@@ -127,3 +131,49 @@ async def test_auto_starts_workers_as_the_tiles_are_worth_it() -> None:
         assert aws.jobs == []
         assert len([value async for value in dispatcher.map(square, range(12))]) == 12
         assert 2 <= len(aws.jobs) <= 12
+
+
+async def test_a_cancelled_tile_is_withdrawn_before_a_worker_has_it(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "asyncbatch")
+    async with run_on(MemoryAws(duration=10.0), workers=1) as dispatcher:
+        futures = [dispatcher.submit(square, (number,), {}) for number in range(5)]
+        await anyio.sleep(5.0)
+        futures[-1].cancel()
+    assert sorted(begun(caplog)) == [0, 1, 2, 3]
+    assert [future.result() for future in futures[:-1]] == [0, 1, 4, 9]
+
+
+async def test_a_run_on_the_stacks_own_queues_leaves_them_empty() -> None:
+    aws = MemoryAws()
+    async with run_on(aws, queues="stack") as dispatcher:
+        assert await dispatcher.compute(square, 3) == 9
+    assert aws.requests["sqs:CreateQueue"] == 0
+    async with run_on(aws, queues="stack") as dispatcher:
+        assert await dispatcher.compute(square, 4) == 16
+
+
+class Stubborn:
+    """A launcher of a user's own, which starts nothing and can't be stopped."""
+
+    start_timeout = 60.0
+    interval = 1.0
+
+    async def slots(self) -> int:
+        return 1
+
+    async def start(self, assignment: Assignment, count: int, group: TaskGroup) -> None:
+        """Start nothing."""
+
+    async def states(self) -> Sequence[WorkerState]:
+        return []
+
+    async def stop(self) -> None:
+        raise RuntimeError("stopped twice")
+
+
+async def test_a_launcher_that_can_not_stop_keeps_nothing_else_from_being_removed() -> None:
+    aws = MemoryAws()
+    async with nothing_left(aws), aws.running(Settings()) as settings:
+        with pytest.raises(RuntimeError, match="stopped twice"):
+            async with Dispatcher(workers=1, launcher=Stubborn(), settings=settings, open_session=aws.open_session):
+                assert aws.queues

@@ -1,0 +1,54 @@
+"""The virtual clock."""
+
+import asyncio
+import math
+import threading
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from asyncbatch.testing import VirtualLoop
+from tests.unit.testing.runs import play
+
+
+def test_sleeping_moves_the_clock_by_just_its_time() -> None:
+    async def sleep() -> None:
+        begin = anyio.current_time()
+        await anyio.sleep(3600.0)
+        assert anyio.current_time() == begin + 3600.0
+
+    play(sleep)
+
+
+def test_time_stands_still_while_a_thread_works() -> None:
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        loop.watch_threads()
+        begin, free = anyio.current_time(), threading.Event()
+        async with anyio.create_task_group() as group:
+            group.start_soon(anyio.sleep, 100.0)
+            threading.Timer(0.1, free.set).start()
+            await anyio.to_thread.run_sync(free.wait)
+            assert anyio.current_time() == begin
+
+    play(work)
+
+
+def test_a_loop_in_which_nothing_can_happen_says_so() -> None:
+    with pytest.raises(RuntimeError, match="wait for each other"):
+        play(wait_for_ever)
+
+
+async def wait_for_ever() -> None:
+    await anyio.Event().wait()
+
+
+def test_whoever_waits_for_less_than_the_clock_can_tell_does_not_wait_for_ever() -> None:
+    async def wait() -> None:
+        end = anyio.current_time() + 1e-6
+        while anyio.current_time() < end:  # noqa: ASYNC110 - the point
+            await anyio.sleep(math.ulp(0.0))
+
+    play(wait)
