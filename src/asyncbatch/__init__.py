@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from asyncbatch.errors import StackNotFound as StackNotFound
     from asyncbatch.errors import TileError as TileError
     from asyncbatch.errors import TileLost as TileLost
+    from asyncbatch.errors import TileTimeout as TileTimeout
     from asyncbatch.errors import VersionMismatch as VersionMismatch
     from asyncbatch.errors import WorkersLost as WorkersLost
     from asyncbatch.errors import WorkersNotStarted as WorkersNotStarted
@@ -69,6 +70,7 @@ _HOME = {
     "RunClosed": "asyncbatch.errors",
     "TileError": "asyncbatch.errors",
     "TileLost": "asyncbatch.errors",
+    "TileTimeout": "asyncbatch.errors",
     "RasterError": "asyncbatch.errors",
     "GridMismatch": "asyncbatch.errors",
     "OutputError": "asyncbatch.errors",
@@ -105,6 +107,7 @@ __all__ = [  # noqa: PLE0604, RUF100 - spelled out for readers and type checkers
     "RunClosed",
     "TileError",
     "TileLost",
+    "TileTimeout",
     "RasterError",
     "GridMismatch",
     "OutputError",

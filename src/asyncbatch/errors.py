@@ -26,6 +26,7 @@
     │   └── RunClosed              the pool has been shut down
     ├── TileError                  the user's function raised
     ├── TileLost                   no worker survived this tile
+    │   └── TileTimeout            every attempt took longer than `tile_timeout`
     └── RasterError                a raster can't be read, written or combined
         ├── GridMismatch           the inputs' grids are not aligned
         └── OutputError            the function's outputs are missing or of the wrong shape
@@ -233,6 +234,27 @@ class TileLost(AsyncBatchError):
         last = f" (last: worker {self.worker})" if self.worker else ""
         where = f", log {self.log_stream}" if self.log_stream else ""
         return f"tile {self.tile}{place} lost after {self.attempts} attempts{last}{where}: {self.reason}"
+
+
+class TileTimeout(TileLost):
+    """A tile took longer than `tile_timeout`, at its last attempt at least.
+
+    Parameters
+    ----------
+    reason : str
+        What the limit was.
+    stack : str
+        Where the last attempt stood when its time was over: the stack of each thread, innermost call first.
+    **more
+        As of `TileLost`.
+    """
+
+    def __init__(self, reason: str, *, stack: str = "", **more: Any) -> None:  # noqa: ANN401 - as TileLost has them
+        super().__init__(reason, **more)
+        self.stack = stack
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}\n{self.stack}".rstrip()
 
 
 class RasterError(AsyncBatchError):

@@ -22,7 +22,7 @@ from typing import Any, Final, Literal, get_args
 from asyncbatch.errors import MessageError
 from asyncbatch.fields import Attempt, Count, Seconds, VersionError, build, quote
 
-VERSION: Final = 3
+VERSION: Final = 4
 
 MESSAGE_LIMIT: Final = 1_048_576
 """Bytes that SQS allows for a message, and for a batch of up to ten together."""
@@ -82,6 +82,8 @@ class Task:
     """The pickled ``(args, kwargs)``."""
     spare: Seconds = 0.0
     """Seconds for which main, busy with others, lets the result wait for company."""
+    timeout: Seconds = 0.0
+    """Seconds that an attempt may take in its slot; 0: no limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +102,7 @@ class Result:
     seconds: Seconds
     """Time the user's function took."""
     body: Body
-    """Pickled: the value; or for ``error`` a `Failure`; or for ``lost`` the reason, a string."""
+    """Pickled: the value; or for ``error`` a `Failure`; or for ``lost`` a `Loss`."""
     log_stream: str = ""
 
 
@@ -113,6 +115,20 @@ class Failure:
     traceback: str
     exception: bytes | None
     """The exception as a `SentException`, pickled on its own: unpickling it runs code of the user's."""
+
+
+Cause = Literal["died", "timeout"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """Why no attempt at a tile succeeded: the content of a ``lost`` result."""
+
+    reason: str
+    """What ended the last attempt."""
+    cause: Cause = "died"
+    stack: str = ""
+    """Where the last attempt stood, if that is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,7 @@ _VARIABLES = {
     "run_lease": "ASYNCBATCH_RUN_LEASE",
     "start_timeout": "ASYNCBATCH_START_TIMEOUT",
     "max_attempts": "ASYNCBATCH_MAX_ATTEMPTS",
+    "tile_timeout": "ASYNCBATCH_TILE_TIMEOUT",
     "max_in_flight": "ASYNCBATCH_MAX_IN_FLIGHT",
     "queues": "ASYNCBATCH_QUEUES",
 }
@@ -32,7 +33,7 @@ _OTHERWISE = {"region": ("AWS_REGION", "AWS_DEFAULT_REGION")}
 """Variables that count where a setting's own is not set."""
 
 _WHOLE = frozenset({"max_attempts", "max_in_flight"})
-_OPTIONAL = frozenset({"start_timeout", "max_in_flight"})
+_OPTIONAL = frozenset({"start_timeout", "tile_timeout", "max_in_flight"})
 
 _RANGES: dict[str, tuple[float, float]] = {
     "lease": (2, 43_200),  # SQS: visibility is at most 12 h; below 2 s no heartbeat is in time
@@ -40,6 +41,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "idle_timeout": (1, 86_400),
     "start_timeout": (1, 86_400),
     "max_attempts": (1, 1_000),
+    "tile_timeout": (0.1, 604_800),
     "max_in_flight": (1, 100_000),  # SQS keeps about 120,000 messages in flight
 }
 
@@ -67,6 +69,8 @@ class Settings:
     """How long to wait for the first worker; by default the launcher's own figure."""
     max_attempts: int = 5
     """Attempts at a tile before it is given up as lost."""
+    tile_timeout: float | None = None
+    """How long an attempt at a tile may take in its slot before the slot is killed; by default as long as it likes."""
     max_in_flight: int | None = None
     """Tiles in flight at one time, which are those sent and not back; by default by the number of slots."""
     queues: Queues = "run"

@@ -46,7 +46,9 @@ inline = st.binary(max_size=50).map(lambda content: Body.of(content, key="runs/r
 bodies = inline | st.just(Body.of(bytes(INLINE_LIMIT + 1), key="runs/r/in/0"))
 
 kinds: dict[type[Message], st.SearchStrategy[Message]] = {
-    Task: st.builds(Task, index=counts, program=names, program_size=counts, body=bodies, spare=seconds),
+    Task: st.builds(
+        Task, index=counts, program=names, program_size=counts, body=bodies, spare=seconds, timeout=seconds
+    ),
     Sentinel: st.builds(Sentinel),
     Result: st.builds(
         Result,
@@ -179,6 +181,7 @@ def test_each_field_is_under_the_seal(name: str) -> None:
         "program_size": 2,
         "body": body,
         "spare": 1.0,
+        "timeout": 1.0,
     }
     with pytest.raises(SealError):
         opened(resealed({name: wanted[name]}))

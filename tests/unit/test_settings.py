@@ -16,6 +16,7 @@ VARIABLES: dict[str, tuple[str, str, object]] = {
     "idle_timeout": ("RIOS_NOMSG_TIMEOUT", "90", 90.0),
     "start_timeout": ("ASYNCBATCH_START_TIMEOUT", "1e3", 1000.0),
     "max_attempts": ("ASYNCBATCH_MAX_ATTEMPTS", "3", 3),
+    "tile_timeout": ("ASYNCBATCH_TILE_TIMEOUT", "90", 90.0),
     "max_in_flight": ("ASYNCBATCH_MAX_IN_FLIGHT", "100", 100),
     "queues": ("ASYNCBATCH_QUEUES", "stack", "stack"),
 }
@@ -26,6 +27,7 @@ RANGES = {
     "idle_timeout": (1, 86_400),
     "start_timeout": (1, 86_400),
     "max_attempts": (1, 1_000),
+    "tile_timeout": (0.1, 604_800),
     "max_in_flight": (1, 100_000),
 }
 

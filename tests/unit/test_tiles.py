@@ -14,12 +14,13 @@ from asyncbatch import codec
 from asyncbatch.aws.outbox import Outbox
 from asyncbatch.errors import AccessDenied, AwsError, BlobCorrupt, BlobMissing
 from asyncbatch.manifest import Manifest, begun_key, program_key
-from asyncbatch.messages import INLINE_LIMIT, Body, Message, ProgramDamaged, Result, Task, unseal
+from asyncbatch.messages import INLINE_LIMIT, Body, Loss, Message, ProgramDamaged, Result, Task, unseal
 from asyncbatch.worker.appetite import Appetite
 from asyncbatch.worker.attempts import MAX_RETURNS
 from asyncbatch.worker.counts import Counts
+from asyncbatch.worker.guard import SlotDiedError
 from asyncbatch.worker.programs import Programs
-from asyncbatch.worker.slots import Computed, SlotDiedError, Slots
+from asyncbatch.worker.slots import Computed, Slots
 from asyncbatch.worker.tiles import NackError, Tiles
 
 pytestmark = pytest.mark.anyio
@@ -74,8 +75,8 @@ class OneSlot:
     failure: Exception | None = None
     computed: int = 0
 
-    async def compute(self, *, program: str, path: Path, payload: bytes) -> Computed:
-        assert (program, path.name) == ("program", "program")
+    async def compute(self, *, task: Task, path: Path, payload: bytes) -> Computed:
+        assert (task.program, path.name) == ("program", "program")
         self.computed += 1
         if self.failure is not None:
             raise self.failure
@@ -145,7 +146,9 @@ async def worker(tmp_path: Path) -> AsyncIterator[Worker]:
 
 def reason(result: Result) -> str:
     assert result.outcome == "lost"
-    return str(codec.decode(result.body.inline or b""))
+    loss = codec.decode(result.body.inline or b"")
+    assert isinstance(loss, Loss)
+    return loss.reason
 
 
 FAILURES = {

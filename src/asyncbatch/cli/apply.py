@@ -110,6 +110,12 @@ def describe_workers(parser: ArgumentParser) -> None:
     )
     where.add_argument("--local", action="store_true", help="on this machine, with an embedded endpoint; needs no AWS")
     where.add_argument("--serial", action="store_true", help="no workers: compute in this process, to try things out")
+    group.add_argument(
+        "--tile-timeout",
+        type=read.seconds,
+        metavar="SECONDS",
+        help="what an attempt at a tile may take (default: $ASYNCBATCH_TILE_TIMEOUT, or no limit)",
+    )
     read.stack_options(parser)
     read.quiet_option(parser, "print neither progress nor a summary; warnings and errors are printed")
 
@@ -124,6 +130,8 @@ def run(arguments: Namespace) -> None:
     """
     if (arguments.local or arguments.serial) and (arguments.stackname or arguments.region):
         arguments.parser.error("--stackname and --region mean nothing with --local or --serial")
+    if arguments.serial and arguments.tile_timeout:
+        arguments.parser.error("--tile-timeout needs workers; --serial has none")
     try:
         other, nodata = read.other(arguments.other), read.nodata(arguments.nodata)
     except ArgumentTypeError as error:
@@ -185,7 +193,14 @@ def compute(
             record.logs = logs_command(arguments, pool.run)
         display.watch(None if pool is None else pool.status)
         try:
-            carry_out(function, prepared, other=other, executor=pool, progress=update)
+            carry_out(
+                function,
+                prepared,
+                other=other,
+                executor=pool,
+                progress=update,
+                tile_timeout=arguments.tile_timeout,
+            )
         finally:
             # What the pool says while it closes is no longer about the work.
             display.watch(None)

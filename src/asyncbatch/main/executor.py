@@ -122,6 +122,7 @@ class BatchExecutor(Executor):
         timeout: float | None = None,
         chunksize: int = 1,  # noqa: ARG002 - as the base class has it; tiles are large enough
         buffersize: int | None = None,
+        tile_timeout: float | None = None,
     ) -> Iterator[Any]:
         """Compute `fn` for the items of the iterables, and return an iterator of the results in their order.
 
@@ -142,6 +143,10 @@ class BatchExecutor(Executor):
         buffersize : int, optional
             Read the iterables lazily, in the thread that reads the results: at most so many tiles are submitted
             whose results have not been read. Use it for endless iterables.
+        tile_timeout : float, optional
+            Seconds that an attempt at a tile may take in its slot. By default the pool's setting, which is also how
+            tiles that are submitted one by one have a limit: there, keywords are the function's. Or submit
+            ``pool.program(fn).with_options(tile_timeout=...)``.
 
         Returns
         -------
@@ -160,7 +165,10 @@ class BatchExecutor(Executor):
         if buffersize is not None and buffersize < 1:
             raise ValueError(f"buffersize is {buffersize}; it must be None or above 0")
         self._run.check_open()
-        submit = partial(self._submit, self._run.dispatcher.programmed(fn), kwargs={})
+        program = self._run.dispatcher.programmed(fn)
+        if tile_timeout is not None:
+            program = program.with_options(tile_timeout=tile_timeout)
+        submit = partial(self._submit, program, kwargs={})
         tiles = zip(*iterables, strict=False)
         if buffersize is not None:
             return map_lazily(submit, tiles, buffersize, timeout)

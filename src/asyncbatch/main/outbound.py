@@ -66,6 +66,7 @@ class Outbound:
             program_size=len(ticket.program.content),
             body=body,
             spare=self._patience(),
+            timeout=ticket.program.options.tile_timeout or self._run.settings.tile_timeout or 0.0,
         )
         ticket.announcement = self._sealed(task)
         await self._announcements.deliver(ticket.announcement)

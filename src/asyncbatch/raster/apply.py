@@ -53,6 +53,7 @@ def apply(
     format: str | None = None,  # noqa: A002 - the word GDAL's users know
     creation_options: Sequence[str] = (),
     progress: Callable[[Progress], None] | None = None,
+    tile_timeout: float | None = None,
 ) -> Applied:
     """Apply a function to rasters, tile by tile, and write what it returns.
 
@@ -88,6 +89,9 @@ def apply(
         INTERLEAVE=BAND BIGTIFF=IF_SAFER``) and HFA (``COMPRESSED=YES``).
     progress : callable, optional
         Called with a `Progress` at the start and after each tile that is written, in this thread.
+    tile_timeout : float, optional
+        Seconds that an attempt at a tile may take in its slot. By default the setting of the pool; only a
+        `BatchExecutor` has one.
 
     Returns
     -------
@@ -135,7 +139,7 @@ def apply(
         format=format,
         creation_options=creation_options,
     )
-    return carry_out(fn, prepared, other=other, executor=executor, progress=progress)
+    return carry_out(fn, prepared, other=other, executor=executor, progress=progress, tile_timeout=tile_timeout)
 
 
 def prepare(
@@ -186,6 +190,7 @@ def carry_out(
     other: object = None,
     executor: Executor | None = None,
     progress: Callable[[Progress], None] | None = None,
+    tile_timeout: float | None = None,
 ) -> Applied:
     """Compute and write what has been prepared: the second half of `apply`, with its arguments and errors."""
     plan = prepared.plan
@@ -196,15 +201,28 @@ def carry_out(
             progress(Progress(done=done, total=total))
 
     pool = Serial() if executor is None else executor
+    program = bind(pool, fn, other, plan, tile_timeout=tile_timeout)
     copies = Copies(sent=other)
     with Writer(prepared.targets, plan.grid, report) as writer, Reader(plan) as reader:
         report(0)
-        process(reader, bound(pool, fn, other, plan), pool, writer, copies.note)
+        process(reader, program, pool, writer, copies.note)
         writer.finish()
     return gather(copies, other)
 
 
-def bound(pool: Executor, fn: UserFunction, other: object, plan: Plan) -> Any:  # noqa: ANN401 - a program or a partial
-    """Bind what all tiles share to the function of one; a pool that can sends it to its workers once."""
-    program = getattr(pool, "program", partial)
-    return program(compute_block, fn=fn, other=other, plan=plan, call=Call())
+def bind(pool: Executor, fn: UserFunction, other: object, plan: Plan, **options: object) -> Any:  # noqa: ANN401 - a program or a partial
+    """Bind what all tiles share to the function of one; a pool that can sends it to its workers once.
+
+    Raises
+    ------
+    RasterError
+        If the pool has no such options.
+    """
+    program = getattr(pool, "program", partial)(compute_block, fn=fn, other=other, plan=plan, call=Call())
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    if not given:
+        return program
+    if not hasattr(program, "with_options"):
+        shown = " and ".join(f"{name}={value!r}" for name, value in given.items())
+        raise RasterError(f"{shown} needs a BatchExecutor; {type(pool).__name__} has no such options")
+    return program.with_options(**given)

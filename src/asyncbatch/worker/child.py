@@ -7,6 +7,7 @@ ends and the process is gone at once, also from the middle of a tile.
 The user's function may fork. A forked process never answers and never listens: it ends as a Python process would.
 """
 
+import faulthandler
 import json
 import mmap
 import os
@@ -40,6 +41,9 @@ HEADER: Final = struct.Struct("<IQ")
 INHERITED: Final = "ASYNCBATCH_INHERITED"
 """Variables that main's script had changed when it started this worker, as JSON; absent on another machine."""
 
+STACKS_SIGNAL: Final = signal.SIGRTMAX
+"""Has this process write its stacks. A real-time signal: SIGUSR1 and SIGUSR2 are left to the user's function."""
+
 _PROGRAMS: Final = 4
 """Programs kept unpickled."""
 
@@ -50,7 +54,7 @@ _Loaded = tuple[ProcessState, Callable[..., object], UserCode]
 def main() -> None:
     """Serve until the worker closes the socket whose descriptor is the first argument.
 
-    The second is the worker's temporary folder.
+    The second is the worker's temporary folder, the third the descriptor of the pipe where stacks go.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches all; the worker decides
     for stream in (sys.stdout, sys.stderr):
@@ -58,6 +62,9 @@ def main() -> None:
         stream.reconfigure(line_buffering=True, write_through=False)  # type: ignore[union-attr]  # text, at start-up
     connection = socket.socket(fileno=int(sys.argv[1]))
     connection.set_inheritable(False)  # a process of the user's must not keep it open
+    stacks = open(int(sys.argv[3]), "wb")  # noqa: PTH123, SIM115 - a descriptor, as long as this process lives
+    os.set_inheritable(stacks.fileno(), False)  # noqa: FBT003 - it takes no keywords
+    faulthandler.register(STACKS_SIGNAL, stacks, all_threads=True)
     inherited = os.environ.pop(INHERITED, None)
     baseline = Baseline(None if inherited is None else json.loads(inherited))
     os.register_at_fork(after_in_child=connection.close)

@@ -12,12 +12,13 @@ from asyncbatch.aws.outbox import Outbox
 from asyncbatch.aws.protocols import GetBlob, PutBlob
 from asyncbatch.errors import AsyncBatchError, BlobMissing, QueueGone
 from asyncbatch.manifest import Manifest, out_key
-from asyncbatch.messages import Body, ProgramDamaged, Result, Task, seal
+from asyncbatch.messages import Body, Loss, ProgramDamaged, Result, Task, seal
 from asyncbatch.worker.appetite import Appetite
 from asyncbatch.worker.attempts import Verdict
 from asyncbatch.worker.counts import Counts
+from asyncbatch.worker.guard import SlotDiedError
 from asyncbatch.worker.programs import Programs, ProgramUnusableError
-from asyncbatch.worker.slots import Computed, Slot, SlotDiedError, Slots
+from asyncbatch.worker.slots import Computed, Slot, Slots
 
 log: Final = logging.getLogger(__name__)
 
@@ -109,14 +110,14 @@ class Tiles:
         if verdict.lost:
             exhausted = verdict.number >= self.manifest.max_attempts
             returned = _RETURNED.format(deliveries=delivery.deliveries, begun=verdict.number)
-            return _lost(_EXHAUSTED if exhausted else returned)
+            return _lost(Loss(reason=_EXHAUSTED if exhausted else returned))
         try:
             computed = await (self._run_suspect(delivery) if verdict.count or verdict.alone else self._run(task))
         except QueueGone:
             raise
         except BlobMissing as error:
             # Mostly a second delivery of a tile that is done, whose payload main has deleted; main knows.
-            return _lost(str(error))
+            return _lost(Loss(reason=str(error)))
         except SlotDiedError as error:
             self._note("slot died", "slot_died", delivery, error)
             return self._lost_if_last(delivery, error, delay=0.0)
@@ -198,7 +199,7 @@ class Tiles:
         async with self.slots.claim(reserved=verdict.alone) as slot:
             counted = not verdict.count or await self.counts.write(task.index, verdict.count)
             if not counted and delivery.deliveries > self.manifest.max_attempts:  # or it would be tried for ever
-                return _lost(_UNCOUNTED)
+                return _lost(Loss(reason=_UNCOUNTED))
             payload = await self._fetch(task)
             async with self.programs.open(task.program, task.program_size) as path:
                 return await _compute(slot, task, path=path, payload=payload)
@@ -223,17 +224,17 @@ class Tiles:
     def _lost_if_last(self, delivery: Delivery, error: Exception, *, delay: float) -> Computed:
         reason = f"{error}" if isinstance(error, AsyncBatchError) else f"{type(error).__name__}: {error}"
         if delivery.verdict.last:
-            return _lost(reason)
+            return _lost(error.loss if isinstance(error, SlotDiedError) else Loss(reason=reason))
         raise NackError(reason, delay=delay) from error
 
 
 async def _compute(slot: Slot, task: Task, *, path: Path, payload: bytes) -> Computed:
     # Around what the user's function prints: `asyncbatch logs --tile` looks for these two.
     log.info("tile begun", extra={"action": "tile_begun", "tile": task.index})
-    computed = await slot.compute(program=task.program, path=path, payload=payload)
+    computed = await slot.compute(task=task, path=path, payload=payload)
     log.info("tile done", extra={"action": "tile_done", "tile": task.index, "outcome": computed.outcome})
     return computed
 
 
-def _lost(reason: str) -> Computed:
-    return Computed(outcome="lost", seconds=0.0, content=codec.join(codec.encode(reason)))
+def _lost(loss: Loss) -> Computed:
+    return Computed(outcome="lost", seconds=0.0, content=codec.join(codec.encode(loss)))

@@ -1,0 +1,46 @@
+"""Limits of tiles, in time and memory, and slots and workers that stand still."""
+
+import signal
+import time
+
+import pytest
+
+from asyncbatch import BatchExecutor, TileTimeout
+from tests.integration.endpoint import Endpoint
+from tests.integration.team import Team
+
+
+def dawdle(tile: int) -> int:
+    if tile == 0:
+        signal.pause()
+    return -tile
+
+
+def hold_the_lock(tile: int) -> int:
+    if tile == 0:
+        sum(iter(int, 1))  # in C, for ever
+    return -tile
+
+
+@pytest.mark.parametrize("function", [dawdle, hold_the_lock])
+def test_a_tile_that_takes_too_long_is_lost_alone_and_says_where_it_stood(
+    endpoint: Endpoint, team: Team, function: object
+) -> None:
+    settings = endpoint.settings(lease=600.0, max_attempts=2)
+    with BatchExecutor(1, launcher=team.launcher(), settings=settings) as pool:
+        program = pool.program(function).with_options(tile_timeout=1.0)  # type: ignore[arg-type]  # one of the above
+        futures = [pool.submit(program, tile) for tile in range(4)]
+        with pytest.raises(TileTimeout) as caught:
+            futures[0].result(timeout=60)
+        assert [future.result(timeout=60) for future in futures[1:]] == [-1, -2, -3]
+    assert (caught.value.tile, caught.value.attempts) == (0, 2)
+    assert f"in {function.__name__}" in caught.value.stack  # type: ignore[attr-defined]  # as above
+    assert "asyncbatch/worker/child" not in caught.value.stack
+
+
+def test_a_map_has_a_time_limit_of_its_own(endpoint: Endpoint, team: Team) -> None:
+    settings = endpoint.settings(lease=600.0, max_attempts=1, tile_timeout=0.5)
+    with BatchExecutor(1, launcher=team.launcher(), settings=settings) as pool:
+        assert list(pool.map(time.sleep, [1.0], tile_timeout=60.0)) == [None]
+        with pytest.raises(TileTimeout):
+            pool.submit(time.sleep, 60).result(timeout=60)
