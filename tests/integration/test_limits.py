@@ -1,5 +1,6 @@
 """Limits of tiles, in time and memory, and slots and workers that stand still."""
 
+import os
 import signal
 import time
 
@@ -7,6 +8,8 @@ import pytest
 
 from asyncbatch import BatchExecutor, TileTimeout
 from tests.integration.endpoint import Endpoint
+from tests.integration.eventually import eventually
+from tests.integration.gate import Gate
 from tests.integration.team import Team
 
 
@@ -44,3 +47,19 @@ def test_a_map_has_a_time_limit_of_its_own(endpoint: Endpoint, team: Team) -> No
         assert list(pool.map(time.sleep, [1.0], tile_timeout=60.0)) == [None]
         with pytest.raises(TileTimeout):
             pool.submit(time.sleep, 60).result(timeout=60)
+
+
+def test_a_slot_that_is_stopped_is_replaced(endpoint: Endpoint, team: Team, gate: Gate) -> None:
+    with BatchExecutor(1, launcher=team.launcher(), settings=endpoint.settings(lease=600.0)) as pool:
+        future = pool.submit(gate, "tile")
+        eventually(gate.started)
+        (stopped,) = team.slots()
+        os.kill(stopped, signal.SIGSTOP)
+        eventually(lambda: gate.started() == 2)
+        assert stopped not in team.slots()
+        gate.open()
+        assert future.result(timeout=60) == "tile"
+        (idle,) = team.slots()
+        os.kill(idle, signal.SIGSTOP)  # between two tiles: the next one gets another slot
+        assert pool.submit(abs, -1).result(timeout=60) == 1
+        assert idle not in team.slots()

@@ -1,16 +1,21 @@
-"""Watches a slot while it computes: what takes too long ends, with the stack of where it stood."""
+"""Watches a slot while it computes: what takes too long, or does not get on, ends."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 
 import anyio
 
 from asyncbatch.errors import AsyncBatchError
-from asyncbatch.messages import Loss
+from asyncbatch.messages import Cause, Loss
 from asyncbatch.worker import child
 from asyncbatch.worker.failures import cut
+from asyncbatch.worker.health import Health, Sample
 from asyncbatch.worker.stacks import read_stacks, trim_stacks
 
-_STACKS = 32_000
+_INTERVAL: Final = 0.5
+"""Seconds between two looks at a process."""
+
+_STACKS: Final = 32_000
 """Characters of the stacks that main gets."""
 
 
@@ -28,7 +33,7 @@ class SlotDiedError(AsyncBatchError):
         super().__init__(self.loss.reason)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Guard:
     """Watches one tile in a slot's process."""
 
@@ -37,12 +42,22 @@ class Guard:
     """Where the process writes its stacks; see `stacks`."""
     timeout: float
     """Seconds that the tile may take; 0: no limit."""
+    health: Health = field(default_factory=Health)
+    _reason: str = ""
+    _cause: Cause = "died"
 
     async def watch(self) -> None:
         """Return when the process must be killed."""
-        if not self.timeout:
-            await anyio.sleep_forever()
-        await anyio.sleep(self.timeout)
+        started = anyio.current_time()
+        ends = started + self.timeout if self.timeout else float("inf")
+        while not self._reason:
+            await anyio.sleep(min(_INTERVAL, ends - anyio.current_time()))
+            now = anyio.current_time()
+            if now >= ends:
+                self._reason = f"it was not done after {self.timeout:g} s, which is its tile_timeout"
+                self._cause = "timeout"
+            else:
+                self._reason = self.health.note(Sample.take(self.pid), now)
 
     async def conclude(self) -> Loss:
         """Return why the process must be killed, and where it stands.
@@ -50,5 +65,4 @@ class Guard:
         To be called when no answer is taken any more: the signal that asks for the stacks interrupts system calls.
         """
         stacks = trim_stacks(await read_stacks(self.pid, self.pipe), own=child.__file__)
-        reason = f"it was not done after {self.timeout:g} s, which is its tile_timeout"
-        return Loss(reason=reason, cause="timeout", stack=cut(stacks, _STACKS))
+        return Loss(reason=self._reason, cause=self._cause, stack=cut(stacks, _STACKS))

@@ -23,6 +23,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from asyncbatch.messages import Outcome, Task
 from asyncbatch.worker.child import HEADER
 from asyncbatch.worker.guard import Guard, SlotDiedError
+from asyncbatch.worker.health import Sample
 
 _START_TIMEOUT: Final = 60.0
 
@@ -115,6 +116,12 @@ class Slot:
     def alive(self) -> bool:
         """Whether the process is there."""
         return self._process.returncode is None
+
+    @property
+    def ready(self) -> bool:
+        """Whether the process is there, and not stopped."""
+        sample = Sample.take(self._process.pid)
+        return self.alive and (sample is None or sample.state != "T")
 
     async def compute(self, *, task: Task, path: Path, payload: bytes) -> Computed:
         """Compute a tile.
@@ -306,7 +313,7 @@ class Slots:
         """Return an idle slot, or a new one; those that have died since their last tile are gone."""
         while self._idle:
             slot = self._idle.pop()
-            if slot.alive:
+            if slot.ready:
                 return slot
             await slot.kill()
         return await Slot.start(self._folder, self._watching)
