@@ -144,6 +144,13 @@ class Hello:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """Worker to main: I am still up. Sent when there is nothing else to say."""
+
+    worker: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Goodbye:
     """Worker to main: I am leaving."""
 
@@ -165,7 +172,7 @@ class ProgramDamaged:
     reason: str
 
 
-Message = Task | Sentinel | Result | Hello | Goodbye | ProgramDamaged
+Message = Task | Sentinel | Result | Hello | Heartbeat | Goodbye | ProgramDamaged
 
 _KINDS: Final[dict[str, type[Message]]] = {kind.__name__: kind for kind in get_args(Message)}
 

@@ -63,3 +63,31 @@ def test_a_slot_that_is_stopped_is_replaced(endpoint: Endpoint, team: Team, gate
         os.kill(idle, signal.SIGSTOP)  # between two tiles: the next one gets another slot
         assert pool.submit(abs, -1).result(timeout=60) == 1
         assert idle not in team.slots()
+
+
+def test_a_worker_that_is_stopped_is_not_up_and_its_tile_goes_to_another(
+    endpoint: Endpoint, team: Team, gate: Gate
+) -> None:
+    settings = endpoint.settings(lease=2.0, run_lease=6.0)
+    with BatchExecutor(1, launcher=team.launcher(), settings=settings) as pool:
+        future = pool.submit(gate, "tile")
+        (stopped,) = eventually(lambda: gate.started() and team.workers())
+        os.kill(stopped, signal.SIGSTOP)
+        eventually(lambda: pool.status().workers_up == 0)
+        eventually(lambda: gate.started() == 2)
+        eventually(lambda: pool.status().workers_up == 1)
+        gate.open()
+        assert future.result(timeout=60) == "tile"
+
+
+def test_a_worker_with_a_long_tile_is_heard_of(endpoint: Endpoint, team: Team, gate: Gate) -> None:
+    settings = endpoint.settings(lease=600.0, run_lease=4.0)
+    with BatchExecutor(1, launcher=team.launcher(), settings=settings) as pool:
+        future = pool.submit(gate, "tile")
+        eventually(gate.started)
+        beats = endpoint.count("sqs:SendMessageBatch")
+        eventually(lambda: endpoint.count("sqs:SendMessageBatch") >= beats + 5)  # far longer than the run lease
+        assert pool.status().workers_up == 1
+        gate.open()
+        assert future.result(timeout=60) == "tile"
+        assert gate.started() == 1

@@ -21,6 +21,7 @@ from asyncbatch.messages import (
     Direction,
     ForeignMessageError,
     Goodbye,
+    Heartbeat,
     Hello,
     Message,
     Outcome,
@@ -68,6 +69,7 @@ kinds: dict[type[Message], st.SearchStrategy[Message]] = {
         log_stream=names,
         refusal=names,
     ),
+    Heartbeat: st.builds(Heartbeat, worker=names),
     Goodbye: st.builds(
         Goodbye,
         worker=names,

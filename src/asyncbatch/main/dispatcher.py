@@ -26,6 +26,7 @@ from asyncbatch.main.arguments import advise, check_arguments
 from asyncbatch.main.batch import BatchLauncher
 from asyncbatch.main.crew import MACHINE_END, Crew, Retries, workers_for
 from asyncbatch.main.flow import Flow
+from asyncbatch.main.hearing import Hearing
 from asyncbatch.main.launchers import Launcher, SubprocessLauncher
 from asyncbatch.main.output import show_warnings
 from asyncbatch.main.program import Program, ProgramCache, encode_arguments
@@ -142,6 +143,7 @@ class Dispatcher:
                 started=anyio.current_time(),
                 advice=advise(self._settings, run.manifest.run, launcher=launcher),
                 vacating=MACHINE_END if self._wanted_launcher == "batch" else 0.0,
+                hearing=Hearing(limit=self._settings.run_lease),
             )
             self._group = await stack.enter_async_context(anyio.create_task_group())
             self._flow = Flow(run, crew=self._crew, group=self._group)

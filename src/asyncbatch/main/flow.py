@@ -31,12 +31,15 @@ from asyncbatch.main.reconcile import Reconciler
 from asyncbatch.main.run import Run
 from asyncbatch.main.ticket import Ticket
 from asyncbatch.main.withdrawal import Withdrawals
-from asyncbatch.messages import BATCH_LIMIT, Goodbye, Hello, Message, ProgramDamaged, Result
+from asyncbatch.messages import BATCH_LIMIT, Goodbye, Heartbeat, Hello, Message, ProgramDamaged, Result
 
 log: Final = logging.getLogger(__name__)
 
 _LONGEST_SPARE: Final = 0.5
 """Seconds that an announcement or a result waits for others at most: progress is to be seen."""
+
+_GLANCES: Final = 8
+"""Looks for silent workers in a run lease's time."""
 
 _MEMORY: Final = 256 * 2**20
 """Bytes of payloads and results that a window holds in main's memory, unless the slots need more tiles."""
@@ -83,6 +86,7 @@ class Flow:
             self._reconcile,
             self._withdrawals.run,
             self._drop_all_cancelled,
+            self._watch_workers,
         ):
             self._group.start_soon(self.guarded, task)
 
@@ -238,7 +242,8 @@ class Flow:
             if not lost or not self._reconciler.is_quiet(anyio.current_time()):
                 continue
             try:
-                count = await sender.count(manifest.task_queue) + await sender.count(manifest.result_queue)
+                # Not of the result queue: main receives what is there at once, heartbeats among it.
+                count = await sender.count(manifest.task_queue)
             except QueueGone:  # no worker can ever say so
                 raise
             except AccessDenied as error:
@@ -255,8 +260,26 @@ class Flow:
                 )
                 await self._outbound.send_again([self._tickets[index] for index in lost if index in self._tickets])
 
+    async def _watch_workers(self) -> None:
+        """Notice workers that are not heard of while something is expected of them."""
+        interval, last = self._run.settings.run_lease / _GLANCES, anyio.current_time()
+        while True:
+            await anyio.sleep(interval)
+            now, before = anyio.current_time(), last
+            last = now
+            if not self._tickets or self._inbound.failing:
+                continue
+            # Bounded: where this process itself was stopped or asleep, it has not listened.
+            for worker in self._crew.listen(min(now - before, 2 * interval)):
+                log.warning("worker %s is not heard of any more", worker, extra={"action": "worker_silent"})
+                self._changed.set()
+
     async def _handle(self, message: Message) -> None:
         """Act on what a worker says."""
+        if isinstance(message, Result | Heartbeat) and self._crew.heard(message.worker):
+            log.warning("worker %s is heard of again", message.worker, extra={"action": "worker_heard"})
+        if isinstance(message, Heartbeat):  # no news of any tile
+            return
         self._reconciler.note_news(anyio.current_time())
         if isinstance(message, Result):
             try:

@@ -76,6 +76,11 @@ class Inbound:
             self._delete, most=DELETE_LIMIT, patience=lambda: _GARBAGE_PATIENCE, urgent=False
         )
 
+    @property
+    def failing(self) -> bool:
+        """Whether the queue could not be asked, when it was last tried."""
+        return self._failing_since is not None
+
     def wake(self) -> None:
         """Look again at once whether anything is expected."""
         self._awake.set()

@@ -110,14 +110,14 @@ class Tiles:
         if verdict.lost:
             exhausted = verdict.number >= self.manifest.max_attempts
             returned = _RETURNED.format(deliveries=delivery.deliveries, begun=verdict.number)
-            return _lost(Loss(reason=_EXHAUSTED if exhausted else returned))
+            return _lost(_EXHAUSTED if exhausted else returned)
         try:
             computed = await (self._run_suspect(delivery) if verdict.count or verdict.alone else self._run(task))
         except QueueGone:
             raise
         except BlobMissing as error:
             # Mostly a second delivery of a tile that is done, whose payload main has deleted; main knows.
-            return _lost(Loss(reason=str(error)))
+            return _lost(str(error))
         except SlotDiedError as error:
             self._note("slot died", "slot_died", delivery, error)
             return self._lost_if_last(delivery, error, delay=0.0)
@@ -199,7 +199,7 @@ class Tiles:
         async with self.slots.claim(reserved=verdict.alone) as slot:
             counted = not verdict.count or await self.counts.write(task.index, verdict.count)
             if not counted and delivery.deliveries > self.manifest.max_attempts:  # or it would be tried for ever
-                return _lost(Loss(reason=_UNCOUNTED))
+                return _lost(_UNCOUNTED)
             payload = await self._fetch(task)
             async with self.programs.open(task.program, task.program_size) as path:
                 return await _compute(slot, task, path=path, payload=payload)
@@ -224,7 +224,7 @@ class Tiles:
     def _lost_if_last(self, delivery: Delivery, error: Exception, *, delay: float) -> Computed:
         reason = f"{error}" if isinstance(error, AsyncBatchError) else f"{type(error).__name__}: {error}"
         if delivery.verdict.last:
-            return _lost(error.loss if isinstance(error, SlotDiedError) else Loss(reason=reason))
+            return _lost(error.loss if isinstance(error, SlotDiedError) else reason)
         raise NackError(reason, delay=delay) from error
 
 
@@ -236,5 +236,6 @@ async def _compute(slot: Slot, task: Task, *, path: Path, payload: bytes) -> Com
     return computed
 
 
-def _lost(loss: Loss) -> Computed:
+def _lost(why: Loss | str) -> Computed:
+    loss = why if isinstance(why, Loss) else Loss(reason=why)
     return Computed(outcome="lost", seconds=0.0, content=codec.join(codec.encode(loss)))
