@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from asyncbatch.errors import StackNotFound as StackNotFound
     from asyncbatch.errors import TileError as TileError
     from asyncbatch.errors import TileLost as TileLost
+    from asyncbatch.errors import TileOutOfMemory as TileOutOfMemory
     from asyncbatch.errors import TileTimeout as TileTimeout
     from asyncbatch.errors import VersionMismatch as VersionMismatch
     from asyncbatch.errors import WorkersLost as WorkersLost
@@ -71,6 +72,7 @@ _HOME = {
     "TileError": "asyncbatch.errors",
     "TileLost": "asyncbatch.errors",
     "TileTimeout": "asyncbatch.errors",
+    "TileOutOfMemory": "asyncbatch.errors",
     "RasterError": "asyncbatch.errors",
     "GridMismatch": "asyncbatch.errors",
     "OutputError": "asyncbatch.errors",
@@ -108,6 +110,7 @@ __all__ = [  # noqa: PLE0604, RUF100 - spelled out for readers and type checkers
     "TileError",
     "TileLost",
     "TileTimeout",
+    "TileOutOfMemory",
     "RasterError",
     "GridMismatch",
     "OutputError",

@@ -26,7 +26,8 @@
     │   └── RunClosed              the pool has been shut down
     ├── TileError                  the user's function raised
     ├── TileLost                   no worker survived this tile
-    │   └── TileTimeout            every attempt took longer than `tile_timeout`
+    │   ├── TileTimeout            it took longer than `tile_timeout`
+    │   └── TileOutOfMemory        the kernel killed its slot for lack of memory
     └── RasterError                a raster can't be read, written or combined
         ├── GridMismatch           the inputs' grids are not aligned
         └── OutputError            the function's outputs are missing or of the wrong shape
@@ -153,6 +154,8 @@ class TileError(AsyncBatchError):
         Where the worker's output is found.
     place : str
         What the tile covers, for instance a window in pixels.
+    peak_memory : int
+        Most bytes of memory that the slot's process had meanwhile; 0: not known.
 
     Notes
     -----
@@ -169,6 +172,7 @@ class TileError(AsyncBatchError):
         remote_traceback: str = "",
         log_stream: str = "",
         place: str = "",
+        peak_memory: int = 0,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
@@ -178,6 +182,7 @@ class TileError(AsyncBatchError):
         self.remote_traceback = remote_traceback
         self.log_stream = log_stream
         self.place = place
+        self.peak_memory = peak_memory
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(type(self), **vars(self)), ()
@@ -206,6 +211,8 @@ class TileLost(AsyncBatchError):
         Where that worker's output is found.
     place : str
         What the tile covers, for instance a window in pixels.
+    peak_memory : int
+        Most bytes of memory that the last attempt's process was seen to have; 0: not known.
     """
 
     def __init__(
@@ -217,6 +224,7 @@ class TileLost(AsyncBatchError):
         worker: str = "",
         log_stream: str = "",
         place: str = "",
+        peak_memory: int = 0,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
@@ -225,6 +233,7 @@ class TileLost(AsyncBatchError):
         self.worker = worker
         self.log_stream = log_stream
         self.place = place
+        self.peak_memory = peak_memory
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(type(self), **vars(self)), ()
@@ -255,6 +264,10 @@ class TileTimeout(TileLost):
 
     def __str__(self) -> str:
         return f"{super().__str__()}\n{self.stack}".rstrip()
+
+
+class TileOutOfMemory(TileLost):
+    """The kernel killed a tile's slot for lack of memory, at its last attempt at least: see `peak_memory`."""
 
 
 class RasterError(AsyncBatchError):

@@ -104,6 +104,8 @@ class Result:
     body: Body
     """Pickled: the value; or for ``error`` a `Failure`; or for ``lost`` a `Loss`."""
     log_stream: str = ""
+    peak: Count = 0
+    """Most bytes of memory that the slot's process had while the tile computed; 0: not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +119,7 @@ class Failure:
     """The exception as a `SentException`, pickled on its own: unpickling it runs code of the user's."""
 
 
-Cause = Literal["died", "timeout"]
+Cause = Literal["died", "timeout", "memory"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +131,8 @@ class Loss:
     cause: Cause = "died"
     stack: str = ""
     """Where the last attempt stood, if that is known."""
+    peak: int = 0
+    """Most bytes of memory that the last attempt's process was seen to have; 0: not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from asyncbatch import BatchExecutor, TileTimeout
+from asyncbatch import BatchExecutor, TileError, TileLost, TileTimeout
 from tests.integration.endpoint import Endpoint
 from tests.integration.eventually import eventually
 from tests.integration.gate import Gate
@@ -91,3 +91,30 @@ def test_a_worker_with_a_long_tile_is_heard_of(endpoint: Endpoint, team: Team, g
         gate.open()
         assert future.result(timeout=60) == "tile"
         assert gate.started() == 1
+
+
+def take(mebibytes: int) -> int:
+    return len(b"1" * (mebibytes * 2**20))
+
+
+def take_and_die(mebibytes: int) -> None:
+    ballast = take(mebibytes), b"1" * (mebibytes * 2**20)
+    os.kill(os.getpid(), signal.SIGKILL)
+    del ballast
+
+
+def test_tiles_say_how_much_memory_they_took(endpoint: Endpoint, team: Team) -> None:
+    settings = endpoint.settings(lease=600.0, max_attempts=1, slot_memory=400)
+    with BatchExecutor(1, launcher=team.launcher(), settings=settings) as pool:
+        big, small = (pool.submit(take, size) for size in (200, 1))
+        assert (big.result(timeout=60), small.result(timeout=60)) == (200 * 2**20, 2**20)
+        peaks = [getattr(future, "peak_memory", 0) for future in (big, small)]
+        assert peaks[0] - peaks[1] > 150 * 2**20
+        assert pool.status().peak_memory == peaks[0]
+        with pytest.raises(TileError) as greedy:
+            pool.submit(take, 500).result(timeout=60)
+        assert isinstance(greedy.value.__cause__, MemoryError)
+        with pytest.raises(TileLost) as killed:
+            pool.submit(take_and_die, 300).result(timeout=60)
+        assert killed.value.peak_memory > 300 * 2**20
+        assert pool.submit(take, 100).result(timeout=60) == 100 * 2**20

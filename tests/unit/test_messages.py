@@ -60,6 +60,7 @@ kinds: dict[type[Message], st.SearchStrategy[Message]] = {
         seconds=seconds,
         body=bodies,
         log_stream=names,
+        peak=counts,
     ),
     Hello: st.builds(
         Hello,

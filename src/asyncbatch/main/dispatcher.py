@@ -63,6 +63,8 @@ class Status:
     """Submitted, and not sent."""
     workers_up: int
     workers_wanted: int
+    peak_memory: int = 0
+    """Most bytes of memory that the slot's process of any tile had; 0: not known."""
 
 
 class Dispatcher:
@@ -260,6 +262,7 @@ class Dispatcher:
             tiles_waiting=self._flow.ledger.waiting,
             workers_up=self._crew.up,
             workers_wanted=self._crew.wanted,
+            peak_memory=self._flow.peak_memory,
         )
 
     async def _made_launcher(self, run: Run, session: AwsSession) -> Launcher:

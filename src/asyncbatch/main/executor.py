@@ -103,7 +103,8 @@ class BatchExecutor(Executor):
         -------
         Future
             Of what `fn` returns. It may be cancelled until the result has come; a worker that has the tile by then
-            computes it in vain.
+            computes it in vain. Its attribute `peak_memory` says, when it is done, the most bytes of memory that the
+            slot's process had meanwhile.
 
         Raises
         ------

@@ -61,6 +61,7 @@ class Flow:
     def __init__(self, run: Run, *, crew: Crew, group: TaskGroup) -> None:
         self.ledger = Ledger(window=run.settings.max_in_flight)
         self.failure: AsyncBatchError | None = None
+        self.peak_memory = 0
         self._crew = crew
         self._group = group
         self._tickets: dict[int, Ticket] = {}
@@ -309,10 +310,11 @@ class Flow:
             return
         self._throughput.add(anyio.current_time())
         self._seconds.add(result.seconds)
+        self.peak_memory = max(self.peak_memory, result.peak)
         self._crew.progressed()
         self._pump()
         ticket = self._tickets[result.index]
-        ticket.out_key = key
+        ticket.out_key, ticket.future.peak_memory = key, result.peak
         try:
             value = await self._inbound.value(result, ticket)
         except AsyncBatchError as error:

@@ -55,7 +55,7 @@ def map_lazily(
     submit: Submit, tiles: Iterator[tuple[Any, ...]], buffersize: int, timeout: float | None
 ) -> Iterator[Any]:
     """Submit `buffersize` tiles, and one more for each result that is read; return the results in order."""
-    pending = deque(submit(args).future for args in islice(tiles, buffersize))
+    pending: deque[Future[Any]] = deque(submit(args).future for args in islice(tiles, buffersize))
     return _read_lazily(submit, tiles, pending, _deadline(timeout))
 
 

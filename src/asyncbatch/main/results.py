@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 import anyio
 
 from asyncbatch import codec
-from asyncbatch.errors import TileError, TileLost, TileTimeout
+from asyncbatch.errors import TileError, TileLost, TileOutOfMemory, TileTimeout
 from asyncbatch.exceptions import SentException, unpack_exception
 from asyncbatch.main.imports import is_own_name
 from asyncbatch.messages import Failure, Loss, Result
@@ -152,10 +152,11 @@ def _make_loss(result: Result, loss: Loss) -> TileLost:
         "attempts": result.attempt,
         "worker": result.worker,
         "log_stream": result.log_stream,
+        "peak_memory": loss.peak,
     }
     if loss.cause == "timeout":
         return TileTimeout(loss.reason, stack=loss.stack, **where)
-    return TileLost(loss.reason, **where)
+    return (TileOutOfMemory if loss.cause == "memory" else TileLost)(loss.reason, **where)
 
 
 def _make_error(result: Result, reason: str, *, remote_traceback: str = "") -> TileError:
@@ -166,4 +167,5 @@ def _make_error(result: Result, reason: str, *, remote_traceback: str = "") -> T
         attempt=result.attempt,
         remote_traceback=remote_traceback,
         log_stream=result.log_stream,
+        peak_memory=result.peak,
     )

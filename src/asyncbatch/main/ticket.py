@@ -17,7 +17,7 @@ class Ticket:
     program: Program
     content: bytes = field(repr=False)
     """The payload as it was at submission; dropped when it lies in S3 or in the announcement."""
-    future: Future[Any] = field(default_factory=TileFuture)
+    future: TileFuture[Any] = field(default_factory=TileFuture)
     in_key: str | None = None
     """Where the payload lies, if not in the message."""
     announcement: str = field(default="", repr=False)

@@ -136,7 +136,7 @@ async def _worker(  # noqa: PLR0917
         worker=environment.worker,
         log_stream=environment.log_stream,
         blobs=objects,
-        slots=Slots(environment.slots, folder),
+        slots=Slots(environment.slots, folder, memory=manifest.slot_memory),
         programs=Programs(blobs=objects, folder=folder),
         results=results,
         appetite=Appetite(slots=environment.slots),

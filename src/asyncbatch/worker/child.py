@@ -33,6 +33,7 @@ from asyncbatch.processstate import ProcessState
 from asyncbatch.usercode import UserCode
 from asyncbatch.worker.baseline import Baseline
 from asyncbatch.worker.failures import describe_failure
+from asyncbatch.worker.memory import limit_memory, prefer_as_victim, read_peak, reset_peak
 from asyncbatch.worker.usermain import Presenter
 
 HEADER: Final = struct.Struct("<IQ")
@@ -54,7 +55,8 @@ _Loaded = tuple[ProcessState, Callable[..., object], UserCode]
 def main() -> None:
     """Serve until the worker closes the socket whose descriptor is the first argument.
 
-    The second is the worker's temporary folder, the third the descriptor of the pipe where stacks go.
+    The second is the worker's temporary folder, the third the descriptor of the pipe where stacks go, the fourth the
+    bytes of memory that tiles may take; 0: no limit.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches all; the worker decides
     for stream in (sys.stdout, sys.stderr):
@@ -65,6 +67,9 @@ def main() -> None:
     stacks = open(int(sys.argv[3]), "wb")  # noqa: PTH123, SIM115 - a descriptor, as long as this process lives
     os.set_inheritable(stacks.fileno(), False)  # noqa: FBT003 - it takes no keywords
     faulthandler.register(STACKS_SIGNAL, stacks, all_threads=True)
+    prefer_as_victim()
+    if limit := int(sys.argv[4]):
+        limit_memory(limit)
     inherited = os.environ.pop(INHERITED, None)
     baseline = Baseline(None if inherited is None else json.loads(inherited))
     os.register_at_fork(after_in_child=connection.close)
@@ -89,8 +94,10 @@ class _Slot:
         self._reply({"number": 0}, [])
         while True:
             head, body = commands.get()
+            reset_peak()
             answer, parts = self._compute(head, body)
-            self._reply({"number": head["number"], "damage": self.baseline.damage, **answer}, parts)
+            about = {"number": head["number"], "damage": self.baseline.damage, "peak": read_peak()}
+            self._reply({**about, **answer}, parts)
 
     def _compute(self, head: dict[str, Any], body: bytearray) -> tuple[dict[str, Any], list[codec.Buffer]]:
         """Return the head and the parts of the answer to one command."""

@@ -6,7 +6,6 @@ the protocol, the child's output is thrown away, and a dead child's signal is no
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -20,9 +19,9 @@ import anyio
 from anyio.abc import Process, TaskGroup, UNIXSocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from asyncbatch.messages import Outcome, Task
+from asyncbatch.messages import Loss, Outcome, Task
 from asyncbatch.worker.child import HEADER
-from asyncbatch.worker.guard import Guard, SlotDiedError
+from asyncbatch.worker.guard import Guard, SlotDiedError, describe_end
 from asyncbatch.worker.health import Sample
 
 _START_TIMEOUT: Final = 60.0
@@ -47,6 +46,8 @@ class Computed:
 
     outcome: Outcome
     seconds: float
+    peak: int = 0
+    """Most bytes of memory that its process had; 0: not known."""
     content: bytes = field(repr=False)
 
 
@@ -69,7 +70,7 @@ class Slot:
     """Whether the guard has ended that exchange."""
 
     @classmethod
-    async def start(cls, folder: Path, group: TaskGroup) -> Self:
+    async def start(cls, folder: Path, group: TaskGroup, *, memory: int = 0) -> Self:
         """Start a child process and return it when it is ready.
 
         Parameters
@@ -78,6 +79,8 @@ class Slot:
             Where its temporary files go: it may end by a signal, and somebody else must remove them.
         group : TaskGroup
             Where its process is watched.
+        memory : int
+            Bytes that its tiles may take; 0: no limit.
 
         Raises
         ------
@@ -88,7 +91,7 @@ class Slot:
         stacks, pipe = os.pipe()
         os.set_blocking(stacks, False)
         command = [sys.executable, "-P", "-m", "asyncbatch.worker.child"]
-        command += [str(theirs.fileno()), str(folder), str(pipe)]
+        command += [str(theirs.fileno()), str(folder), str(pipe), str(memory)]
         with theirs, os.fdopen(pipe, "wb"):
             process = await anyio.open_process(
                 command,
@@ -146,7 +149,7 @@ class Slot:
         guard = Guard(pid=self._process.pid, pipe=self._stacks, timeout=task.timeout)
         answer, content = await self._exchange(HEADER.pack(len(head), len(payload)) + head, payload, guard)
         self.usable = not answer["damage"]
-        return Computed(outcome=answer["outcome"], seconds=answer["seconds"], content=content)
+        return Computed(outcome=answer["outcome"], seconds=answer["seconds"], peak=int(answer["peak"]), content=content)
 
     async def kill(self) -> None:
         """End the process, whatever it is doing."""
@@ -186,7 +189,7 @@ class Slot:
             loss = await guard.conclude()
             await self.kill()
             raise SlotDiedError(loss)
-        raise SlotDiedError(protest or await self._obituary())
+        raise SlotDiedError(protest or await self._obituary(guard))
 
     async def _enforce(self, guard: Guard) -> None:
         """End the exchange under way when its guard says so."""
@@ -209,19 +212,15 @@ class Slot:
         if self._current is not None:
             self._current.cancel()
 
-    async def _obituary(self) -> str:
+    async def _obituary(self, guard: Guard | None) -> Loss:
         """Return how the process ended."""
         with anyio.move_on_after(_END_GRACE):
             await self._process.wait()
         if self._process.returncode is None:
             await self.kill()
-            return "the slot's process closed the socket to its worker"
+            return Loss(reason="the slot's process closed the socket to its worker")
         code = self._process.returncode
-        if code >= 0:
-            return f"the slot's process exited with status {code}"
-        name = signal.Signals(-code).name
-        hint = ", perhaps for lack of memory" if -code == signal.SIGKILL else ""
-        return f"the slot's process was killed by signal {-code} ({name}){hint}"
+        return describe_end(code) if guard is None else guard.describe_end(code)
 
 
 class Slots:
@@ -233,10 +232,13 @@ class Slots:
         How many.
     folder : Path
         Where their temporary files go.
+    memory : int
+        Bytes that the tiles of each may take; 0: no limit.
     """
 
-    def __init__(self, count: int, folder: Path) -> None:
+    def __init__(self, count: int, folder: Path, *, memory: int = 0) -> None:
         self.count = count
+        self._memory = memory
         self._folder = folder
         self._limiter = anyio.CapacityLimiter(count)
         self._idle: list[Slot] = []
@@ -316,7 +318,10 @@ class Slots:
             if slot.ready:
                 return slot
             await slot.kill()
-        return await Slot.start(self._folder, self._watching)
+        return await self._start()
+
+    async def _start(self) -> Slot:
+        return await Slot.start(self._folder, self._watching, memory=self._memory)
 
     async def _start_one(self) -> None:
-        self._idle.append(await Slot.start(self._folder, self._watching))
+        self._idle.append(await self._start())

@@ -183,6 +183,7 @@ class Tiles:
             seconds=computed.seconds,
             body=body,
             log_stream=self.log_stream,
+            peak=computed.peak,
         )
         run, key = self.manifest.run, self.manifest.key
         await self.results.deliver(seal(result, run=run, direction="result", key=key))
@@ -232,7 +233,8 @@ async def _compute(slot: Slot, task: Task, *, path: Path, payload: bytes) -> Com
     # Around what the user's function prints: `asyncbatch logs --tile` looks for these two.
     log.info("tile begun", extra={"action": "tile_begun", "tile": task.index})
     computed = await slot.compute(task=task, path=path, payload=payload)
-    log.info("tile done", extra={"action": "tile_done", "tile": task.index, "outcome": computed.outcome})
+    about = {"tile": task.index, "outcome": computed.outcome, "peak_memory": computed.peak}
+    log.info("tile done", extra={"action": "tile_done", **about})
     return computed
 
 
