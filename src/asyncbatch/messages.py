@@ -84,6 +84,8 @@ class Task:
     """Seconds for which main, busy with others, lets the result wait for company."""
     timeout: Seconds = 0.0
     """Seconds that an attempt may take in its slot; 0: no limit."""
+    retry_on: list[str] = field(default_factory=list)
+    """Names of the exceptions after which it is computed again while it has attempts left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,7 +48,14 @@ bodies = inline | st.just(Body.of(bytes(INLINE_LIMIT + 1), key="runs/r/in/0"))
 
 kinds: dict[type[Message], st.SearchStrategy[Message]] = {
     Task: st.builds(
-        Task, index=counts, program=names, program_size=counts, body=bodies, spare=seconds, timeout=seconds
+        Task,
+        index=counts,
+        program=names,
+        program_size=counts,
+        body=bodies,
+        spare=seconds,
+        timeout=seconds,
+        retry_on=st.lists(names, max_size=3),
     ),
     Sentinel: st.builds(Sentinel),
     Result: st.builds(
@@ -185,6 +192,7 @@ def test_each_field_is_under_the_seal(name: str) -> None:
         "body": body,
         "spare": 1.0,
         "timeout": 1.0,
+        "retry_on": ["builtins.OSError"],
     }
     with pytest.raises(SealError):
         opened(resealed({name: wanted[name]}))

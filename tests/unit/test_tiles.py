@@ -73,6 +73,7 @@ class OneSlot:
 
     content: bytes = b"value"
     failure: Exception | None = None
+    retry: bool = False
     computed: int = 0
 
     async def compute(self, *, task: Task, path: Path, payload: bytes) -> Computed:
@@ -80,7 +81,9 @@ class OneSlot:
         self.computed += 1
         if self.failure is not None:
             raise self.failure
-        return Computed(outcome="ok", seconds=0.1, content=payload + self.content)
+        return Computed(
+            outcome="error" if self.retry else "ok", seconds=0.1, content=payload + self.content, retry=self.retry
+        )
 
 
 class FakeSlots(Slots):
@@ -304,3 +307,16 @@ async def test_where_attempts_can_not_be_written_deliveries_are_limited(worker: 
     worker.bucket.put = refuse  # type: ignore[method-assign]
     assert (await worker.compute(deliveries=3)).outcome == "ok"
     assert (await worker.compute(deliveries=4)).outcome == "lost"
+
+
+async def test_what_is_to_be_retried_waits_longer_each_time_and_is_an_error_at_the_last_attempt(worker: Worker) -> None:
+    worker.slot.retry = True
+    delays = []
+    for deliveries in (1, 2):
+        with pytest.raises(NackError) as caught:
+            await worker.compute(deliveries=deliveries)
+        delays.append(caught.value.delay)
+    assert 0 < delays[0] < delays[1]
+    result = await worker.compute(deliveries=3)
+    assert (result.outcome, result.attempt) == ("error", 3)
+    assert worker.tiles.computed == 1

@@ -67,6 +67,7 @@ class Outbound:
             body=body,
             spare=self._patience(),
             timeout=ticket.program.options.tile_timeout or self._run.settings.tile_timeout or 0.0,
+            retry_on=list(ticket.program.options.retry_on),
         )
         ticket.announcement = self._sealed(task)
         await self._announcements.deliver(ticket.announcement)

@@ -32,7 +32,7 @@ from asyncbatch import codec, folders
 from asyncbatch.processstate import ProcessState
 from asyncbatch.usercode import UserCode
 from asyncbatch.worker.baseline import Baseline
-from asyncbatch.worker.failures import describe_failure
+from asyncbatch.worker.failures import describe_failure, is_named
 from asyncbatch.worker.memory import limit_memory, prefer_as_victim, read_peak, reset_peak
 from asyncbatch.worker.usermain import Presenter
 
@@ -123,10 +123,12 @@ class _Slot:
         except BaseException as error:  # noqa: BLE001 - sys.exit in the user's code is a failure of the tile too
             if os.getpid() != self.process:
                 _end_fork(error)
-            seconds = time.perf_counter() - started
-            return {"outcome": "error", "seconds": seconds}, codec.encode(
-                describe_failure(error, skip=__file__, dump=self.presenter.dumps)
-            )
+            about = {
+                "outcome": "error",
+                "seconds": time.perf_counter() - started,
+                "retry": is_named(error, head["retry_on"]),
+            }
+            return about, codec.encode(describe_failure(error, skip=__file__, dump=self.presenter.dumps))
 
     def _program(self, digest: str, path: str) -> _Loaded:
         """Return a program and the state it expects, unpickled when first asked for.

@@ -48,6 +48,8 @@ class Computed:
     seconds: float
     peak: int = 0
     """Most bytes of memory that its process had; 0: not known."""
+    retry: bool = False
+    """Whether it raised what its tile is to be computed again for."""
     content: bytes = field(repr=False)
 
 
@@ -144,12 +146,19 @@ class Slot:
             If the process ends meanwhile, must be killed, or answers something else.
         """
         self._number += 1
-        head = json.dumps({"number": self._number, "program": task.program, "path": str(path)}).encode()
+        command = {"number": self._number, "program": task.program, "path": str(path), "retry_on": task.retry_on}
+        head = json.dumps(command).encode()
         self.usable = False  # until it has answered
         guard = Guard(pid=self._process.pid, pipe=self._stacks, timeout=task.timeout)
         answer, content = await self._exchange(HEADER.pack(len(head), len(payload)) + head, payload, guard)
         self.usable = not answer["damage"]
-        return Computed(outcome=answer["outcome"], seconds=answer["seconds"], peak=int(answer["peak"]), content=content)
+        return Computed(
+            outcome=answer["outcome"],
+            seconds=answer["seconds"],
+            peak=answer["peak"],
+            retry=answer.get("retry", False),
+            content=content,
+        )
 
     async def kill(self) -> None:
         """End the process, whatever it is doing."""

@@ -25,6 +25,10 @@ log: Final = logging.getLogger(__name__)
 _ELSEWHERE: Final = 1.0
 """Seconds for which a tile is left to other workers that failed here through no fault of a slot."""
 
+_RETRY: Final = 1.0
+_LONGEST_RETRY: Final = 60.0
+"""Seconds before a tile is tried again whose function raised: doubled with each attempt."""
+
 _EXHAUSTED: Final = "every attempt was lost: the worker died or its lease expired"
 _RETURNED: Final = (
     "it was delivered {deliveries} times, and workers began {begun} attempts at it: all others had to leave, or died "
@@ -130,6 +134,10 @@ class Tiles:
             self.disk_failures += isinstance(error, OSError)
             return self._lost_if_last(delivery, error, delay=_ELSEWHERE)
         self.disk_failures = 0
+        if computed.retry and not verdict.last:
+            delay = min(_LONGEST_RETRY, _RETRY * 2.0 ** min(verdict.number - 1, 10))
+            log.warning("tile raised", extra={"action": "tile_retried", "tile": task.index, "attempt": verdict.number})
+            raise NackError("its function raised what it is to be tried again for", delay=delay)
         self.computed += 1
         self.busy_seconds += computed.seconds
         self.appetite.computed(seconds=computed.seconds, size=task.body.size)
