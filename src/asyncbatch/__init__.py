@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from asyncbatch.errors import TileError as TileError
     from asyncbatch.errors import TileLost as TileLost
     from asyncbatch.errors import TileOutOfMemory as TileOutOfMemory
+    from asyncbatch.errors import TilesFailed as TilesFailed
     from asyncbatch.errors import TileTimeout as TileTimeout
     from asyncbatch.errors import VersionMismatch as VersionMismatch
     from asyncbatch.errors import WorkersLost as WorkersLost
@@ -73,6 +74,7 @@ _HOME = {
     "TileLost": "asyncbatch.errors",
     "TileTimeout": "asyncbatch.errors",
     "TileOutOfMemory": "asyncbatch.errors",
+    "TilesFailed": "asyncbatch.errors",
     "RasterError": "asyncbatch.errors",
     "GridMismatch": "asyncbatch.errors",
     "OutputError": "asyncbatch.errors",
@@ -111,6 +113,7 @@ __all__ = [  # noqa: PLE0604, RUF100 - spelled out for readers and type checkers
     "TileLost",
     "TileTimeout",
     "TileOutOfMemory",
+    "TilesFailed",
     "RasterError",
     "GridMismatch",
     "OutputError",

@@ -28,6 +28,7 @@
     ├── TileLost                   no worker survived this tile
     │   ├── TileTimeout            it took longer than `tile_timeout`
     │   └── TileOutOfMemory        the kernel killed its slot for lack of memory
+    ├── TilesFailed                tiles failed, and all others were computed
     └── RasterError                a raster can't be read, written or combined
         ├── GridMismatch           the inputs' grids are not aligned
         └── OutputError            the function's outputs are missing or of the wrong shape
@@ -36,6 +37,8 @@ All of them can be imported from `asyncbatch` too. Errors of `botocore` and `aio
 and never leave it.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -268,6 +271,52 @@ class TileTimeout(TileLost):
 
 class TileOutOfMemory(TileLost):
     """The kernel killed a tile's slot for lack of memory, at its last attempt at least: see `peak_memory`."""
+
+
+class TilesFailed(AsyncBatchError):
+    """Tiles failed, and all others were computed.
+
+    Parameters
+    ----------
+    errors : sequence
+        The error of each tile that failed: a `TileError`, a `TileLost` or an `OutputError`.
+    total : int
+        Tiles in all.
+    outcome : str
+        What has become of the outputs.
+    """
+
+    def __init__(
+        self, errors: Sequence[AsyncBatchError], *, total: int, outcome: str = "no output was written"
+    ) -> None:
+        super().__init__(errors)
+        self.errors = tuple(errors)
+        self.total = total
+        self.outcome = outcome
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), **vars(self)), ()
+
+    def __str__(self) -> str:
+        causes = ", ".join(f"{count} {cause}" for cause, count in count_causes(self.errors).items())
+        first = str(self.errors[0]).splitlines()[0]
+        return f"{len(self.errors)} of {self.total} tiles failed ({causes}); {self.outcome}; the first: {first}"
+
+
+def count_causes(errors: Sequence[BaseException]) -> dict[str, int]:
+    """Return how many tiles failed for each cause, the most frequent first."""
+    return dict(Counter(map(_name_cause, errors)).most_common())
+
+
+def _name_cause(error: BaseException) -> str:
+    """Return why a tile failed, in a word or two: what its function raised, or what ended its attempts."""
+    if isinstance(error, TileTimeout):
+        return "timed out"
+    if isinstance(error, TileOutOfMemory):
+        return "out of memory"
+    if isinstance(error, TileLost):
+        return "lost"
+    return error.reason.partition(":")[0] if isinstance(error, TileError) else type(error).__name__
 
 
 class RasterError(AsyncBatchError):

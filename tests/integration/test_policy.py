@@ -1,8 +1,13 @@
 """What becomes of tiles that fail, as the user has said."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from osgeo import gdal
 
 from asyncbatch import BatchExecutor, Dispatcher, TileError, TileLost
 from tests.integration.endpoint import Endpoint
@@ -79,3 +84,48 @@ def test_errors_that_are_named_are_retried_up_to_the_last_attempt(
         with pytest.raises(TileError):
             list(pool.map(Flaky(other, 1, ValueError()), [1], retry_on=OSError))
     assert [Flaky(folder, 0, FlakyError()).calls(1) for folder in (once, never, other)] == [2, 2, 1]
+
+
+USER_FILE = """
+import os
+import time
+from pathlib import Path
+
+class MoodError(Exception):
+    pass
+
+def moody(info, inputs, outputs):
+    place = info.getBlockCount()
+    outputs.result = inputs.image
+    if place == (0, 0):
+        time.sleep(60)
+    if place == (1, 0):
+        raise ValueError("no good")
+    seen = Path(os.environ["MOODS"], "seen")
+    if place == (0, 1) and not seen.exists():
+        seen.touch()
+        raise MoodError
+"""
+
+
+def test_the_command_says_by_cause_what_failed_and_ends_with_1_unless_all_is_written(tmp_path: Path) -> None:
+    array = np.arange(1, 65, dtype=np.uint8).reshape(8, 8)
+    dataset = gdal.GetDriverByName("GTiff").Create(str(tmp_path / "in.tif"), 8, 8, 1, gdal.GDT_Byte)
+    dataset.WriteArray(array)
+    del dataset
+    (tmp_path / "moods.py").write_text(USER_FILE)
+    command = "apply moods.py:moody --in image=in.tif --out result=out.tif --window 4 --local --workers 1 --nodata 99"
+    options = "--on-error nodata --tile-timeout 1.5 --retry-on MoodError --retry-on OSError"
+    ended = subprocess.run(
+        [sys.executable, "-m", "asyncbatch", *command.split(), *options.split()],
+        env={**os.environ, "MOODS": str(tmp_path), "ASYNCBATCH_MAX_ATTEMPTS": "2"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1, ended.stderr
+    assert "2 failed (1 timed out, 1 ValueError)" in ended.stderr
+    assert "wrote out.tif" in ended.stderr
+    array[:4] = 99
+    np.testing.assert_array_equal(gdal.Open(str(tmp_path / "out.tif")).ReadAsArray(), array)
