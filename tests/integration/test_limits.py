@@ -14,31 +14,26 @@ from tests.integration.team import Team
 
 
 def dawdle(tile: int) -> int:
-    if tile == 0:
+    if tile == 1:
         signal.pause()
+    if tile == 2:
+        sum(iter(int, 1))  # in C, which holds the interpreter's lock, for ever
     return -tile
 
 
-def hold_the_lock(tile: int) -> int:
-    if tile == 0:
-        sum(iter(int, 1))  # in C, for ever
-    return -tile
-
-
-@pytest.mark.parametrize("function", [dawdle, hold_the_lock])
-def test_a_tile_that_takes_too_long_is_lost_alone_and_says_where_it_stood(
-    endpoint: Endpoint, team: Team, function: object
-) -> None:
-    settings = endpoint.settings(lease=600.0, max_attempts=2)
-    with BatchExecutor(1, launcher=team.launcher(), settings=settings) as pool:
-        program = pool.program(function).with_options(tile_timeout=1.0)  # type: ignore[arg-type]  # one of the above
-        futures = [pool.submit(program, tile) for tile in range(4)]
-        with pytest.raises(TileTimeout) as caught:
-            futures[0].result(timeout=60)
-        assert [future.result(timeout=60) for future in futures[1:]] == [-1, -2, -3]
-    assert (caught.value.tile, caught.value.attempts) == (0, 2)
-    assert f"in {function.__name__}" in caught.value.stack  # type: ignore[attr-defined]  # as above
-    assert "asyncbatch/worker/child" not in caught.value.stack
+def test_tiles_that_take_too_long_are_lost_alone_and_say_where_they_stood(endpoint: Endpoint, team: Team) -> None:
+    launcher = team.launcher(environment={"ASYNCBATCH_SLOTS": "2"})
+    with BatchExecutor(1, launcher=launcher, settings=endpoint.settings(lease=600.0, max_attempts=2)) as pool:
+        program = pool.program(dawdle).with_options(tile_timeout=1.0)
+        futures = [pool.submit(program, tile) for tile in range(6)]
+        found = [future.exception(timeout=60) or future.result() for future in futures]
+    assert [found[tile] for tile in (0, 3, 4, 5)] == [0, -3, -4, -5]
+    for tile in (1, 2):
+        error = found[tile]
+        assert isinstance(error, TileTimeout)
+        assert (error.tile, error.attempts) == (tile, 2)
+        assert "in dawdle" in error.stack
+        assert "asyncbatch/worker/child" not in error.stack
 
 
 def test_a_map_has_a_time_limit_of_its_own(endpoint: Endpoint, team: Team) -> None:
@@ -68,29 +63,16 @@ def test_a_slot_that_is_stopped_is_replaced(endpoint: Endpoint, team: Team, gate
 def test_a_worker_that_is_stopped_is_not_up_and_its_tile_goes_to_another(
     endpoint: Endpoint, team: Team, gate: Gate
 ) -> None:
-    settings = endpoint.settings(lease=2.0, run_lease=6.0)
+    settings = endpoint.settings(lease=2.0, run_lease=5.0)
     with BatchExecutor(1, launcher=team.launcher(), settings=settings) as pool:
         future = pool.submit(gate, "tile")
         (stopped,) = eventually(lambda: gate.started() and team.workers())
         os.kill(stopped, signal.SIGSTOP)
         eventually(lambda: pool.status().workers_up == 0)
-        eventually(lambda: gate.started() == 2)
+        eventually(lambda: gate.started() >= 2)  # by a worker that replaces it
         eventually(lambda: pool.status().workers_up == 1)
         gate.open()
         assert future.result(timeout=60) == "tile"
-
-
-def test_a_worker_with_a_long_tile_is_heard_of(endpoint: Endpoint, team: Team, gate: Gate) -> None:
-    settings = endpoint.settings(lease=600.0, run_lease=4.0)
-    with BatchExecutor(1, launcher=team.launcher(), settings=settings) as pool:
-        future = pool.submit(gate, "tile")
-        eventually(gate.started)
-        beats = endpoint.count("sqs:SendMessageBatch")
-        eventually(lambda: endpoint.count("sqs:SendMessageBatch") >= beats + 5)  # far longer than the run lease
-        assert pool.status().workers_up == 1
-        gate.open()
-        assert future.result(timeout=60) == "tile"
-        assert gate.started() == 1
 
 
 def take(mebibytes: int) -> int:

@@ -115,7 +115,7 @@ def test_the_command_says_by_cause_what_failed_and_ends_with_1_unless_all_is_wri
     del dataset
     (tmp_path / "moods.py").write_text(USER_FILE)
     command = "apply moods.py:moody --in image=in.tif --out result=out.tif --window 4 --local --workers 1 --nodata 99"
-    options = "--on-error nodata --tile-timeout 1.5 --retry-on MoodError --retry-on OSError"
+    options = "--on-error nodata --tile-timeout 1 --retry-on MoodError --retry-on OSError"
     ended = subprocess.run(
         [sys.executable, "-m", "asyncbatch", *command.split(), *options.split()],
         env={**os.environ, "MOODS": str(tmp_path), "ASYNCBATCH_MAX_ATTEMPTS": "2"},
