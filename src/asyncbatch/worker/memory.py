@@ -27,7 +27,7 @@ def prefer_as_victim() -> None:
 def limit_memory(size: int) -> None:
     """Let this process take `size` more bytes of private memory than it has now; what goes beyond is a `MemoryError`.
 
-    Counted are data, heap and private mappings, which are those that can bring a machine down, and no shared libraries.
+    Counted are data, heap and private mappings that can be written to, programs among them, and no shared libraries.
     """
     most = _read_status("VmData") + size
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
