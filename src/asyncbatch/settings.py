@@ -64,7 +64,7 @@ class Settings:
     lease: float = 30.0
     """How long a worker holds a tile without renewing it: the delay until a dead worker's tile is given to another."""
     run_lease: float = 120.0
-    """How long workers go on without a heartbeat from main, and how long main counts a worker as up without one of it."""
+    """How long workers go on without a heartbeat from main, and how long main counts a worker as up without its own."""
     idle_timeout: float = 300.0
     """How long a worker waits for a tile before it leaves."""
     start_timeout: float | None = None
