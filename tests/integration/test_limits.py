@@ -54,10 +54,15 @@ def test_a_slot_that_is_stopped_is_replaced(endpoint: Endpoint, team: Team, gate
         assert stopped not in team.slots()
         gate.open()
         assert future.result(timeout=60) == "tile"
-        (idle,) = team.slots()
-        os.kill(idle, signal.SIGSTOP)  # between two tiles: the next one gets another slot
+
+
+def test_a_slot_that_is_stopped_between_two_tiles_costs_no_attempt(endpoint: Endpoint, team: Team) -> None:
+    settings = endpoint.settings(lease=600.0, max_attempts=1)
+    with BatchExecutor(1, launcher=team.launcher(), settings=settings) as pool:
+        (stopped,) = eventually(lambda: pool.status().workers_up and team.slots())
+        os.kill(stopped, signal.SIGSTOP)
         assert pool.submit(abs, -1).result(timeout=60) == 1
-        assert idle not in team.slots()
+        assert stopped not in team.slots()
 
 
 def test_a_worker_that_is_stopped_is_not_up_and_its_tile_goes_to_another(

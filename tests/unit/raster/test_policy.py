@@ -50,14 +50,22 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "out" / "out.tif"
 
 
+@pytest.mark.parametrize("driver", ["GTiff", "ENVI"])  # in the latter, what was never written is 0
 @pytest.mark.parametrize("first", [(0, 0), (1, 0)], ids=["first tile", "second tile"])
 def test_tiles_that_fail_hold_nodata_and_all_others_are_written(
-    first: tuple[int, int], image: Path, out: Path, scene: Array, read: Read
+    first: tuple[int, int], *, driver: str, image: Path, out: Path, scene: Array, read: Read
 ) -> None:
     told: list[Progress] = []
     function = Fails(first, forgets=(3, 2))
     found = apply(
-        function, {"image": image}, {"result": out}, window=WINDOW, nodata=77, on_error="nodata", progress=told.append
+        function,
+        {"image": image},
+        {"result": out},
+        window=WINDOW,
+        nodata=77,
+        format=driver,
+        on_error="nodata",
+        progress=told.append,
     )
     expected = scene.copy()
     for column, row in (first, (3, 2)):
