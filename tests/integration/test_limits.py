@@ -36,7 +36,7 @@ def test_tiles_that_take_too_long_are_lost_alone_and_say_where_they_stood(endpoi
         assert "asyncbatch/worker/child" not in error.stack
 
 
-def test_a_map_has_a_time_limit_of_its_own(endpoint: Endpoint, team: Team) -> None:
+def test_the_time_limit_of_a_map_wins_over_the_setting(endpoint: Endpoint, team: Team) -> None:
     settings = endpoint.settings(lease=600.0, max_attempts=1, tile_timeout=0.5)
     with BatchExecutor(1, launcher=team.launcher(), settings=settings) as pool:
         assert list(pool.map(time.sleep, [1.0], tile_timeout=60.0)) == [None]

@@ -12,7 +12,7 @@ MIB = 2**20
 
 
 def in_slot(code: str) -> list[int]:
-    """Return the numbers that code prints which runs in a process of its own."""
+    """Run code in another process, and return the numbers that it prints."""
     text = f"import mmap, resource\nfrom asyncbatch.worker.memory import *\n{code}"
     found = subprocess.run([sys.executable, "-c", text], check=True, capture_output=True, text=True)
     return [int(word) for word in found.stdout.split()]
