@@ -66,11 +66,13 @@ class Guard:
                 self._reason = self.health.note(Sample.take(self.pid), now)
 
     async def conclude(self) -> Loss:
-        """Return why the process must be killed, and where it stands.
+        """Return why the process must be killed, and where it stands if it can say so.
 
         To be called when no answer is taken any more: the signal that asks for the stacks interrupts system calls.
         """
-        stacks = trim_stacks(await read_stacks(self.pid, self.pipe), own=child.__file__)
+        stacks = ""
+        if self._cause == "timeout":  # any other does not run at all
+            stacks = trim_stacks(await read_stacks(self.pid, self.pipe), own=child.__file__)
         return Loss(reason=self._reason, cause=self._cause, stack=cut(stacks, _STACKS), peak=self.health.peak)
 
     def describe_end(self, code: int) -> Loss:
