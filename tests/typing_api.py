@@ -32,12 +32,15 @@ def tiles(pool: BatchExecutor, red: list[Block], nir: list[Block]) -> None:
         assert_type(pool.submit(ndvi, red[0], nir[0], scale=2.0), Future[Any])
         assert_type(pool.map(ndvi, red, nir), Iterator[Any])
         assert_type(pool.map(ndvi, iter(red), nir, timeout=10.0, chunksize=4), Iterator[Any])
+        assert_type(pool.map(ndvi, red, nir, tile_timeout=60, retry_on=OSError, on_error="collect"), Iterator[Any])
+        pool.map(ndvi, red, nir, on_error="nodata")  # type: ignore[arg-type]  # for rasters only
     pool.shutdown(wait=False, cancel_futures=True)
 
 
 def programs(pool: BatchExecutor, red: list[Block], nir: list[Block]) -> None:
     program = pool.program(ndvi, red[0], scale=2.0)
     assert_type(program, Program)
+    assert_type(program.with_options(tile_timeout=60, retry_on=(OSError, ValueError)), Program)
     assert_type(program.digest, str)
     pool.submit(program, nir[0])
     pool.map(program, nir)

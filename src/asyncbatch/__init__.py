@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from asyncbatch.errors import StackNotFound as StackNotFound
     from asyncbatch.errors import TileError as TileError
     from asyncbatch.errors import TileLost as TileLost
+    from asyncbatch.errors import TileOutOfMemory as TileOutOfMemory
+    from asyncbatch.errors import TilesFailed as TilesFailed
+    from asyncbatch.errors import TileTimeout as TileTimeout
     from asyncbatch.errors import VersionMismatch as VersionMismatch
     from asyncbatch.errors import WorkersLost as WorkersLost
     from asyncbatch.errors import WorkersNotStarted as WorkersNotStarted
@@ -69,6 +72,9 @@ _HOME = {
     "RunClosed": "asyncbatch.errors",
     "TileError": "asyncbatch.errors",
     "TileLost": "asyncbatch.errors",
+    "TileTimeout": "asyncbatch.errors",
+    "TileOutOfMemory": "asyncbatch.errors",
+    "TilesFailed": "asyncbatch.errors",
     "RasterError": "asyncbatch.errors",
     "GridMismatch": "asyncbatch.errors",
     "OutputError": "asyncbatch.errors",
@@ -105,6 +111,9 @@ __all__ = [  # noqa: PLE0604, RUF100 - spelled out for readers and type checkers
     "RunClosed",
     "TileError",
     "TileLost",
+    "TileTimeout",
+    "TileOutOfMemory",
+    "TilesFailed",
     "RasterError",
     "GridMismatch",
     "OutputError",

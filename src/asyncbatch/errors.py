@@ -26,6 +26,9 @@
     │   └── RunClosed              the pool has been shut down
     ├── TileError                  the user's function raised
     ├── TileLost                   no worker survived this tile
+    │   ├── TileTimeout            it took longer than `tile_timeout`
+    │   └── TileOutOfMemory        the kernel killed its slot for lack of memory
+    ├── TilesFailed                tiles failed, and all others were computed
     └── RasterError                a raster can't be read, written or combined
         ├── GridMismatch           the inputs' grids are not aligned
         └── OutputError            the function's outputs are missing or of the wrong shape
@@ -34,6 +37,8 @@ All of them can be imported from `asyncbatch` too. Errors of `botocore` and `aio
 and never leave it.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -152,6 +157,8 @@ class TileError(AsyncBatchError):
         Where the worker's output is found.
     place : str
         What the tile covers, for instance a window in pixels.
+    peak_memory : int
+        Most bytes of memory that the slot's process had meanwhile; 0: not known.
 
     Notes
     -----
@@ -168,6 +175,7 @@ class TileError(AsyncBatchError):
         remote_traceback: str = "",
         log_stream: str = "",
         place: str = "",
+        peak_memory: int = 0,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
@@ -177,6 +185,7 @@ class TileError(AsyncBatchError):
         self.remote_traceback = remote_traceback
         self.log_stream = log_stream
         self.place = place
+        self.peak_memory = peak_memory
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(type(self), **vars(self)), ()
@@ -205,6 +214,8 @@ class TileLost(AsyncBatchError):
         Where that worker's output is found.
     place : str
         What the tile covers, for instance a window in pixels.
+    peak_memory : int
+        Most bytes of memory that the last attempt's process was seen to have; 0: not known.
     """
 
     def __init__(
@@ -216,6 +227,7 @@ class TileLost(AsyncBatchError):
         worker: str = "",
         log_stream: str = "",
         place: str = "",
+        peak_memory: int = 0,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
@@ -224,6 +236,7 @@ class TileLost(AsyncBatchError):
         self.worker = worker
         self.log_stream = log_stream
         self.place = place
+        self.peak_memory = peak_memory
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(type(self), **vars(self)), ()
@@ -233,6 +246,77 @@ class TileLost(AsyncBatchError):
         last = f" (last: worker {self.worker})" if self.worker else ""
         where = f", log {self.log_stream}" if self.log_stream else ""
         return f"tile {self.tile}{place} lost after {self.attempts} attempts{last}{where}: {self.reason}"
+
+
+class TileTimeout(TileLost):
+    """A tile took longer than `tile_timeout`, at its last attempt at least.
+
+    Parameters
+    ----------
+    reason : str
+        What the limit was.
+    stack : str
+        Where the last attempt stood when its time was over: the stack of each thread, innermost call first.
+    **more
+        As of `TileLost`.
+    """
+
+    def __init__(self, reason: str, *, stack: str = "", **more: Any) -> None:  # noqa: ANN401 - as TileLost has them
+        super().__init__(reason, **more)
+        self.stack = stack
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}\n{self.stack}".rstrip()
+
+
+class TileOutOfMemory(TileLost):
+    """The kernel killed a tile's slot for lack of memory, at its last attempt at least: see `peak_memory`."""
+
+
+class TilesFailed(AsyncBatchError):
+    """Tiles failed, and all others were computed.
+
+    Parameters
+    ----------
+    errors : sequence
+        The error of each tile that failed: a `TileError`, a `TileLost` or an `OutputError`.
+    total : int
+        Tiles in all.
+    outcome : str
+        What has become of the outputs.
+    """
+
+    def __init__(
+        self, errors: Sequence[AsyncBatchError], *, total: int, outcome: str = "no output was written"
+    ) -> None:
+        super().__init__(errors)
+        self.errors = tuple(errors)
+        self.total = total
+        self.outcome = outcome
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), **vars(self)), ()
+
+    def __str__(self) -> str:
+        causes = ", ".join(f"{count} {cause}" for cause, count in count_causes(self.errors).items())
+        first = str(self.errors[0]).splitlines()[0]
+        return f"{len(self.errors)} of {self.total} tiles failed ({causes}); {self.outcome}; the first: {first}"
+
+
+def count_causes(errors: Sequence[BaseException]) -> dict[str, int]:
+    """Return how many tiles failed for each cause, the most frequent first."""
+    return dict(Counter(map(_name_cause, errors)).most_common())
+
+
+def _name_cause(error: BaseException) -> str:
+    """Return why a tile failed, in a word or two: what its function raised, or what ended its attempts."""
+    if isinstance(error, TileTimeout):
+        return "timed out"
+    if isinstance(error, TileOutOfMemory):
+        return "out of memory"
+    if isinstance(error, TileLost):
+        return "lost"
+    return error.reason.partition(":")[0] if isinstance(error, TileError) else type(error).__name__
 
 
 class RasterError(AsyncBatchError):

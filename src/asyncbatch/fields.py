@@ -72,6 +72,8 @@ def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401 - a type hint
         return _is_number(value, number) and allowed.least <= value <= allowed.most
     if origin is Literal:
         return value in arguments
+    if origin is list:
+        return isinstance(value, list) and all(_fits(item, arguments[0]) for item in value)
     if origin is dict:
         key, item = arguments
         return isinstance(value, dict) and all(_fits(k, key) and _fits(v, item) for k, v in value.items())

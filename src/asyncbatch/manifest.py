@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 from asyncbatch.errors import MessageError
-from asyncbatch.fields import Attempt, Seconds, VersionError, build, quote
+from asyncbatch.fields import Attempt, Count, Seconds, VersionError, build, quote
 from asyncbatch.messages import VERSION, SealError
 
 JOB_PREFIX: Final = "asyncbatch-"
@@ -53,6 +53,8 @@ class Manifest:
     run_lease: Seconds
     idle_timeout: Seconds
     max_attempts: Attempt
+    slot_memory: Count = 0
+    """Bytes that the tiles of a slot may take; 0: no limit."""
 
     @property
     def key(self) -> bytes:

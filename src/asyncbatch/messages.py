@@ -84,6 +84,10 @@ class Task:
     """Bytes of the program."""
     body: Body
     """The pickled ``(args, kwargs)``."""
+    timeout: Seconds = 0.0
+    """Seconds that an attempt may take in its slot; 0: no limit."""
+    retry_on: list[str] = field(default_factory=list)
+    """Names of the exceptions after which it is computed again while it has attempts left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +106,10 @@ class Result:
     seconds: Seconds
     """Time the user's function took."""
     body: Body
-    """Pickled: the value; or for ``error`` a `Failure`; or for ``lost`` the reason, a string."""
+    """Pickled: the value; or for ``error`` a `Failure`; or for ``lost`` a `Loss`."""
     log_stream: str = ""
+    peak: Count = 0
+    """Most bytes of memory that the slot's process had while the tile computed; 0: not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +123,22 @@ class Failure:
     """The exception as a `SentException`, pickled on its own: unpickling it runs code of the user's."""
 
 
+Cause = Literal["died", "timeout", "memory"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """Why no attempt at a tile succeeded: the content of a ``lost`` result."""
+
+    reason: str
+    """What ended the last attempt."""
+    cause: Cause = "died"
+    stack: str = ""
+    """Where the last attempt stood, if that is known."""
+    peak: int = 0
+    """Most bytes of memory that the last attempt's process was seen to have; 0: not known."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hello:
     """Worker to main: I am up, or: I can't work for you."""
@@ -127,6 +149,13 @@ class Hello:
     log_stream: str = ""
     refusal: str = ""
     """Why the worker does not take part; empty if it does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """Worker to main: I am still up. Sent when there is nothing else to say."""
+
+    worker: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +180,7 @@ class ProgramDamaged:
     reason: str
 
 
-Message = Task | Sentinel | Result | Hello | Goodbye | ProgramDamaged
+Message = Task | Sentinel | Result | Hello | Heartbeat | Goodbye | ProgramDamaged
 
 _KINDS: Final[dict[str, type[Message]]] = {kind.__name__: kind for kind in get_args(Message)}
 

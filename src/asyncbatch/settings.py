@@ -25,6 +25,8 @@ _VARIABLES = {
     "start_timeout": "ASYNCBATCH_START_TIMEOUT",
     "outage": "ASYNCBATCH_OUTAGE",
     "max_attempts": "ASYNCBATCH_MAX_ATTEMPTS",
+    "tile_timeout": "ASYNCBATCH_TILE_TIMEOUT",
+    "slot_memory": "ASYNCBATCH_SLOT_MEMORY",
     "max_in_flight": "ASYNCBATCH_MAX_IN_FLIGHT",
     "queues": "ASYNCBATCH_QUEUES",
 }
@@ -32,8 +34,8 @@ _VARIABLES = {
 _OTHERWISE = {"region": ("AWS_REGION", "AWS_DEFAULT_REGION")}
 """Variables that count where a setting's own is not set."""
 
-_WHOLE = frozenset({"max_attempts", "max_in_flight"})
-_OPTIONAL = frozenset({"start_timeout", "max_in_flight"})
+_WHOLE = frozenset({"max_attempts", "slot_memory", "max_in_flight"})
+_OPTIONAL = frozenset({"start_timeout", "tile_timeout", "slot_memory", "max_in_flight"})
 
 _RANGES: dict[str, tuple[float, float]] = {
     "lease": (2, 43_200),  # SQS: visibility is at most 12 h; below 2 s no heartbeat is in time
@@ -42,6 +44,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "start_timeout": (1, 86_400),
     "outage": (1, 7 * 86_400),
     "max_attempts": (1, 1_000),
+    "tile_timeout": (0.1, 604_800),
+    "slot_memory": (16, 16_777_216),
     "max_in_flight": (1, 100_000),  # SQS keeps about 120,000 messages in flight
 }
 
@@ -62,7 +66,7 @@ class Settings:
     lease: float = 30.0
     """How long a worker holds a tile without renewing it: the delay until a dead worker's tile is given to another."""
     run_lease: float = 120.0
-    """How long workers go on without a heartbeat from main."""
+    """How long workers go on without a heartbeat from main, and how long main counts a worker as up without its own."""
     idle_timeout: float = 300.0
     """How long a worker waits for a tile before it leaves."""
     start_timeout: float | None = None
@@ -71,6 +75,10 @@ class Settings:
     """How long main bears an outage of AWS or of the network, from the first failure, before the run fails."""
     max_attempts: int = 5
     """Attempts at a tile before it is given up as lost."""
+    tile_timeout: float | None = None
+    """How long an attempt at a tile may take in its slot before the slot is killed; by default as long as it likes."""
+    slot_memory: int | None = None
+    """MiB of memory that the tiles of a slot may take before they get a `MemoryError`; by default no limit."""
     max_in_flight: int | None = None
     """Tiles in flight at one time, which are those sent and not back; by default by the number of slots."""
     queues: Queues = "run"

@@ -95,7 +95,9 @@ def test_all_goes_well(folder: Path) -> None:
     run, _, summary = lines[-1].removeprefix("run ").partition(": ")
     assert re.fullmatch(r"\d{8}-\d{6}-[0-9a-f]+", run)
     counts = re.fullmatch(
-        r"6 of 6 tiles done, 0 failed, \d:\d\d elapsed, [\d.]+ tiles/s, (\d+) requests; wrote out/out.tif", summary
+        r"6 of 6 tiles done, 0 failed, \d:\d\d elapsed, [\d.]+ tiles/s, (\d+) requests; wrote out/out.tif; "
+        r"up to \d+ MiB of memory a tile",
+        summary,
     )
     assert counts is not None, summary
     assert int(counts[1]) > 6

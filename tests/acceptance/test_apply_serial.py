@@ -127,7 +127,9 @@ def test_quiet_leaves_errors_in(run: Run) -> None:
 def test_a_failure_is_counted_before_it_is_named(run: Run) -> None:
     lines = run("fails").stderr.splitlines()
     (error,) = [index for index, line in enumerate(lines) if line.startswith("asyncbatch: error: ")]
-    assert re.match(r"[0-5] of 6 tiles done, 1 failed, \d:\d\d elapsed.*; nothing written$", lines[error - 1])
+    assert re.match(
+        r"[0-5] of 6 tiles done, 1 failed \(1 ValueError\), \d:\d\d elapsed.*; nothing written$", lines[error - 1]
+    )
 
 
 def test_other_values_reach_the_function(run: Run, folder: Path) -> None:

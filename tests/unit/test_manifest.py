@@ -39,6 +39,7 @@ manifests = st.builds(
     run_lease=seconds,
     idle_timeout=seconds,
     max_attempts=st.integers(1, 1_000),
+    slot_memory=st.integers(0, 2**40),
 )
 
 OTHER = bytes(range(KEY_SIZE))
@@ -115,6 +116,7 @@ def test_a_manifest_that_was_changed_is_refused_whatever_was_changed(name: str) 
             run_lease=121.0,
             idle_timeout=301.0,
             max_attempts=6,
+            slot_memory=9,
         ).to_json()
     )
     with pytest.raises(SealError):
@@ -203,7 +205,7 @@ def test_a_manifest_with_other_fields_is_of_another_version(changes: dict[str, o
         read(changed(changes))
 
 
-@pytest.mark.parametrize("name", sorted(values_of(MANIFEST).keys() - {"version"}))
+@pytest.mark.parametrize("name", sorted(values_of(MANIFEST).keys() - {"version", "slot_memory"}))
 def test_a_manifest_that_lacks_a_field_is_of_another_version(name: str) -> None:
     values = values_of(MANIFEST)
     del values[name]

@@ -21,6 +21,7 @@ from asyncbatch.messages import (
     Direction,
     ForeignMessageError,
     Goodbye,
+    Heartbeat,
     Hello,
     Message,
     Outcome,
@@ -48,7 +49,15 @@ inline = st.binary(max_size=50).map(lambda content: Body.of(content, key="runs/r
 bodies = inline | st.just(Body.of(bytes(INLINE_LIMIT + 1), key="runs/r/in/0"))
 
 kinds: dict[type[Message], st.SearchStrategy[Message]] = {
-    Task: st.builds(Task, index=counts, program=names, program_size=counts, body=bodies),
+    Task: st.builds(
+        Task,
+        index=counts,
+        program=names,
+        program_size=counts,
+        body=bodies,
+        timeout=seconds,
+        retry_on=st.lists(names, max_size=3),
+    ),
     Sentinel: st.builds(Sentinel),
     Result: st.builds(
         Result,
@@ -59,6 +68,7 @@ kinds: dict[type[Message], st.SearchStrategy[Message]] = {
         seconds=seconds,
         body=bodies,
         log_stream=names,
+        peak=counts,
     ),
     Hello: st.builds(
         Hello,
@@ -68,6 +78,7 @@ kinds: dict[type[Message], st.SearchStrategy[Message]] = {
         log_stream=names,
         refusal=names,
     ),
+    Heartbeat: st.builds(Heartbeat, worker=names),
     Goodbye: st.builds(
         Goodbye,
         worker=names,
@@ -180,6 +191,8 @@ def test_each_field_is_under_the_seal(name: str) -> None:
         "program": "cd" * 32,
         "program_size": 2,
         "body": body,
+        "timeout": 1.0,
+        "retry_on": ["builtins.OSError"],
     }
     with pytest.raises(SealError):
         opened(resealed({name: wanted[name]}))

@@ -1,5 +1,6 @@
 """Results as the user gets them."""
 
+import pickle
 import threading
 from typing import Any
 
@@ -8,10 +9,10 @@ import cloudpickle
 import numpy as np
 import pytest
 
-from asyncbatch import TileError, TileLost, codec
+from asyncbatch import TileError, TileLost, TileTimeout, codec
 from asyncbatch.exceptions import pack_exception
 from asyncbatch.main.results import open_result
-from asyncbatch.messages import Body, Failure, Outcome, Result
+from asyncbatch.messages import Body, Failure, Loss, Outcome, Result
 
 pytestmark = pytest.mark.anyio
 
@@ -77,5 +78,14 @@ async def test_a_failure_brings_the_users_exception() -> None:
 
 async def test_a_lost_tile_tells_its_attempts() -> None:
     with pytest.raises(TileLost) as caught:
-        await open_result(*make("lost", "the worker died"))
+        await open_result(*make("lost", Loss(reason="the worker died")))
+    assert type(caught.value) is TileLost
     assert (caught.value.tile, caught.value.attempts, caught.value.reason) == (3, 2, "the worker died")
+
+
+async def test_a_tile_that_took_too_long_says_where_it_stood() -> None:
+    with pytest.raises(TileTimeout) as caught:
+        await open_result(*make("lost", Loss(reason="too long", cause="timeout", stack="in slow")))
+    copied = pickle.loads(pickle.dumps(caught.value))
+    assert (copied.tile, copied.attempts, copied.reason, copied.stack) == (3, 2, "too long", "in slow")
+    assert "in slow" in str(copied)

@@ -17,6 +17,8 @@ VARIABLES: dict[str, tuple[str, str, object]] = {
     "start_timeout": ("ASYNCBATCH_START_TIMEOUT", "1e3", 1000.0),
     "outage": ("ASYNCBATCH_OUTAGE", "90", 90.0),
     "max_attempts": ("ASYNCBATCH_MAX_ATTEMPTS", "3", 3),
+    "tile_timeout": ("ASYNCBATCH_TILE_TIMEOUT", "90", 90.0),
+    "slot_memory": ("ASYNCBATCH_SLOT_MEMORY", "2000", 2000),
     "max_in_flight": ("ASYNCBATCH_MAX_IN_FLIGHT", "100", 100),
     "queues": ("ASYNCBATCH_QUEUES", "stack", "stack"),
 }
@@ -28,6 +30,8 @@ RANGES = {
     "start_timeout": (1, 86_400),
     "outage": (1, 604_800),
     "max_attempts": (1, 1_000),
+    "tile_timeout": (0.1, 604_800),
+    "slot_memory": (16, 16_777_216),
     "max_in_flight": (1, 100_000),
 }
 
@@ -103,7 +107,7 @@ def test_what_is_no_number_is_told_with_its_variable(name: str, text: str) -> No
         Settings.from_environment({variable: text})
 
 
-@pytest.mark.parametrize("name", ["max_attempts", "max_in_flight"])
+@pytest.mark.parametrize("name", ["max_attempts", "slot_memory", "max_in_flight"])
 def test_a_count_is_a_whole_number(name: str) -> None:
     with pytest.raises(SettingsError, match="must be a number"):
         Settings.from_environment({VARIABLES[name][0]: "2.5"})

@@ -15,11 +15,12 @@ from asyncbatch.batching.batcher import Batcher
 from asyncbatch.batching.prefetch import Prefetch
 from asyncbatch.errors import AccessDenied, AwsError, BlobCorrupt, BlobMissing
 from asyncbatch.manifest import Manifest, begun_key, program_key
-from asyncbatch.messages import INLINE_LIMIT, Body, Message, ProgramDamaged, Result, Task, unseal
+from asyncbatch.messages import INLINE_LIMIT, Body, Loss, Message, ProgramDamaged, Result, Task, unseal
 from asyncbatch.worker.attempts import MAX_RETURNS
 from asyncbatch.worker.counts import Counts
+from asyncbatch.worker.guard import SlotDiedError
 from asyncbatch.worker.programs import Programs
-from asyncbatch.worker.slots import Computed, SlotDiedError, Slots
+from asyncbatch.worker.slots import Computed, Slots
 from asyncbatch.worker.tiles import NackError, Tiles
 
 pytestmark = pytest.mark.anyio
@@ -72,14 +73,17 @@ class OneSlot:
 
     content: bytes = b"value"
     failure: Exception | None = None
+    retry: bool = False
     computed: int = 0
 
-    async def compute(self, *, program: str, path: Path, payload: bytes) -> Computed:
-        assert (program, path.name) == ("program", "program")
+    async def compute(self, *, task: Task, path: Path, payload: bytes) -> Computed:
+        assert (task.program, path.name) == ("program", "program")
         self.computed += 1
         if self.failure is not None:
             raise self.failure
-        return Computed(outcome="ok", seconds=0.1, content=payload + self.content)
+        return Computed(
+            outcome="error" if self.retry else "ok", seconds=0.1, content=payload + self.content, retry=self.retry
+        )
 
 
 class FakeSlots(Slots):
@@ -145,7 +149,9 @@ async def worker(tmp_path: Path) -> AsyncIterator[Worker]:
 
 def reason(result: Result) -> str:
     assert result.outcome == "lost"
-    return str(codec.decode(result.body.inline or b""))
+    loss = codec.decode(result.body.inline or b"")
+    assert isinstance(loss, Loss)
+    return loss.reason
 
 
 FAILURES = {
@@ -316,3 +322,16 @@ async def test_a_result_larger_than_s3_takes_is_refused_before_the_upload(
     result = await worker.compute()
     assert result.outcome == "lost"
     assert not [key for key in worker.bucket.objects if "/out/" in key]
+
+
+async def test_what_is_to_be_retried_waits_longer_each_time_and_is_an_error_at_the_last_attempt(worker: Worker) -> None:
+    worker.slot.retry = True
+    delays = []
+    for deliveries in (1, 2):
+        with pytest.raises(NackError) as caught:
+            await worker.compute(deliveries=deliveries)
+        delays.append(caught.value.delay)
+    assert 0 < delays[0] < delays[1]
+    result = await worker.compute(deliveries=3)
+    assert (result.outcome, result.attempt) == ("error", 3)
+    assert worker.tiles.computed == 1

@@ -14,7 +14,7 @@ from asyncbatch.aws.protocols import BlobAge, Received
 from asyncbatch.batching.prefetch import Prefetch
 from asyncbatch.errors import AwsError, HandleStale
 from asyncbatch.manifest import Manifest
-from asyncbatch.messages import Body, Goodbye, Sentinel, Task, seal, unseal
+from asyncbatch.messages import Body, Goodbye, Heartbeat, Sentinel, Task, seal, unseal
 from asyncbatch.worker.attempts import Verdict
 from asyncbatch.worker.loop import Stop, Worker
 from asyncbatch.worker.tiles import NackError
@@ -253,6 +253,11 @@ def reason_told(queues: Queues) -> str:
     return goodbye.reason
 
 
+def heartbeats(queues: Queues) -> int:
+    said = [unseal(text, run="run", direction="result", key=MANIFEST.key) for text in queues.said]
+    return said.count(Heartbeat(worker="worker"))
+
+
 in_virtual_time = pytest.mark.parametrize("anyio_backend", [VIRTUAL], ids=["virtual"])
 
 
@@ -275,3 +280,34 @@ async def test_tiles_that_come_after_the_termination_are_returned_at_no_charge()
     assert stub.withdrawn == [0, 1]
     assert [handle for handle, _ in queues.nacked] == ["handle-0", "handle-1"]
     assert reason_told(queues) == "terminated"
+
+
+@in_virtual_time
+@pytest.mark.parametrize("tiles", [0, 1], ids=["idle", "busy with a long tile"])
+async def test_a_worker_that_has_nothing_else_to_say_is_heard_of_several_times_in_a_run_lease(tiles: int) -> None:
+    queues = SlowQueues([message(0)] * tiles)
+    worker = start(queues, {})
+    stub: Any = worker.tiles
+
+    async def compute_for_ever(_: object) -> None:
+        await anyio.sleep_forever()
+
+    stub.compute = compute_for_ever
+    async with anyio.create_task_group() as group:
+        group.start_soon(worker.run)
+        await anyio.sleep(MANIFEST.run_lease - 1)
+        group.cancel_scope.cancel()
+    assert heartbeats(queues) == 3
+
+
+@in_virtual_time
+async def test_a_worker_whose_results_say_that_it_is_up_sends_no_heartbeats() -> None:
+    queues = SlowQueues([])
+    worker = start(queues, {})
+    async with anyio.create_task_group() as group:
+        group.start_soon(worker.run)
+        for _ in range(10):
+            await anyio.sleep(MANIFEST.run_lease / 10)
+            worker.tiles.computed += 1
+        group.cancel_scope.cancel()
+    assert heartbeats(queues) == 0

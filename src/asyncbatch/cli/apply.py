@@ -2,13 +2,13 @@
 
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from asyncbatch.cli import arguments as read
 from asyncbatch.cli import functions
+from asyncbatch.errors import TilesFailed
 
 if TYPE_CHECKING:
     from asyncbatch import BatchExecutor
@@ -91,6 +91,13 @@ def describe(parser: ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="creation option of the driver, on top of the defaults",
     )
+    rasters.add_argument(
+        "--on-error",
+        choices=("raise", "collect", "nodata"),
+        default="raise",
+        help="what a tile that fails does: end the command at once, after all others were computed, or leave nodata in "
+        "the outputs; the exit status is 1 in any case (default: %(default)s)",
+    )
     describe_workers(parser)
 
 
@@ -110,6 +117,19 @@ def describe_workers(parser: ArgumentParser) -> None:
     )
     where.add_argument("--local", action="store_true", help="on this machine, with an embedded endpoint; needs no AWS")
     where.add_argument("--serial", action="store_true", help="no workers: compute in this process, to try things out")
+    group.add_argument(
+        "--tile-timeout",
+        type=read.seconds,
+        metavar="SECONDS",
+        help="what an attempt at a tile may take (default: $ASYNCBATCH_TILE_TIMEOUT, or no limit)",
+    )
+    group.add_argument(
+        "--retry-on",
+        action="append",
+        default=[],
+        metavar="EXCEPTION",
+        help="exception of Python's, or of the function's module, after which a tile is tried again; may be repeated",
+    )
     read.stack_options(parser)
     read.quiet_option(parser, "print neither progress nor a summary; warnings and errors are printed")
 
@@ -120,10 +140,13 @@ def run(arguments: Namespace) -> None:
     Raises
     ------
     AsyncBatchError
-        If anything goes wrong; no output has then appeared, and nothing is left behind.
+        If anything goes wrong; no output has then appeared, and nothing is left behind. If tiles failed whose places
+        hold nodata, the outputs have appeared.
     """
     if (arguments.local or arguments.serial) and (arguments.stackname or arguments.region):
         arguments.parser.error("--stackname and --region mean nothing with --local or --serial")
+    if arguments.serial and (arguments.tile_timeout or arguments.retry_on):
+        arguments.parser.error("--tile-timeout and --retry-on need workers; --serial has none")
     try:
         other, nodata = read.other(arguments.other), read.nodata(arguments.nodata)
     except ArgumentTypeError as error:
@@ -133,6 +156,7 @@ def run(arguments: Namespace) -> None:
     from asyncbatch.raster.apply import prepare  # noqa: PLC0415 - as said above
 
     function = functions.load(arguments.function)
+    retry_on = functions.find_exceptions(function, arguments.retry_on)
     with show_on_one_line():
         prepared = prepare(
             read.files(arguments.inputs),
@@ -143,9 +167,13 @@ def run(arguments: Namespace) -> None:
             nodata=nodata,
             format=arguments.format,
             creation_options=arguments.creation_options,
+            on_error=arguments.on_error,
         )
         with recorded(arguments) as record:
-            compute(arguments, function, prepared, other, record)
+            options = {"other": other, "tile_timeout": arguments.tile_timeout, "retry_on": retry_on}
+            compute(arguments, function, prepared, record, options)
+    if record.failures:
+        raise TilesFailed(record.failures, total=len(prepared.plan.tiling), outcome="they hold nodata in the outputs")
 
 
 @contextmanager
@@ -169,8 +197,8 @@ def compute(
     arguments: Namespace,
     function: Callable[..., Any],
     prepared: "Prepared",
-    other: SimpleNamespace | None,
     record: "Record",
+    options: Mapping[str, Any],
 ) -> None:
     """Compute and write all tiles, and show progress."""
     from asyncbatch.raster.apply import carry_out  # noqa: PLC0415 - as in `run`
@@ -185,10 +213,12 @@ def compute(
             record.logs = logs_command(arguments, pool.run)
         display.watch(None if pool is None else pool.status)
         try:
-            carry_out(function, prepared, other=other, executor=pool, progress=update)
+            record.failures = carry_out(function, prepared, executor=pool, progress=update, **options).failures
         finally:
             # What the pool says while it closes is no longer about the work.
             display.watch(None)
+            if pool is not None:
+                record.peak_memory = pool.status().peak_memory
             if pool is not None and arguments.local:
                 with suppress(OSError):  # the endpoint is gone, which is what failed
                     record.requests = sum(pool.requests().values())

@@ -65,6 +65,23 @@ def positive(text: str) -> int:
     return at_least(1, text)
 
 
+def seconds(text: str) -> float:
+    """Read a time above 0, in seconds.
+
+    Raises
+    ------
+    ArgumentTypeError
+        If it is none.
+    """
+    try:
+        found = float(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is not a number of seconds") from None
+    if not 0 < found < float("inf"):
+        raise ArgumentTypeError(f"{text} is not a number of seconds above 0")
+    return found
+
+
 def workers(text: str) -> int | Literal["auto"]:
     """Read a number of workers, or ``auto``."""
     return "auto" if text == "auto" else positive(text)

@@ -1,10 +1,11 @@
 """Finds the user's function in the user's file."""
 
+import builtins
 import importlib.util
 import sys
 import traceback
 from argparse import ArgumentTypeError
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -55,6 +56,24 @@ def load(wanted: Place) -> Callable[..., Any]:
             f"{wanted.name} in {wanted.path} is of type {kind}, and no function; functions there: {there}"
         )
     raise ProgramError(f"there is no function {wanted.name} in {wanted.path}; functions there: {there}")
+
+
+def find_exceptions(function: Callable[..., Any], names: Sequence[str]) -> tuple[type[Exception], ...]:
+    """Return the exceptions of some names: Python's own, or such as the function's module has.
+
+    Raises
+    ------
+    ProgramError
+        If there is no such exception.
+    """
+    module = vars(sys.modules.get(getattr(function, "__module__", ""), builtins))
+    found = []
+    for name in names:
+        kind = module.get(name, getattr(builtins, name, None))
+        if not (isinstance(kind, type) and issubclass(kind, Exception)):
+            raise ProgramError(f"there is no exception {name!r} in Python or in the module of the function")
+        found.append(kind)
+    return tuple(found)
 
 
 def load_module(path: Path) -> ModuleType:

@@ -83,6 +83,8 @@ class Snapshot:
 
     def __str__(self) -> str:
         parts = [f"{self.progress.done}/{self.progress.total} tiles"]
+        if self.progress.failed:
+            parts.append(f"{self.progress.failed} failed")
         if self.status is not None:
             parts.append(f"{self.status.tiles_in_flight} in flight")
             parts.append(f"{self.status.workers_up}/{self.status.workers_wanted} workers up")

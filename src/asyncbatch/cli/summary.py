@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 from asyncbatch.cli.progress import clock, format_rate
-from asyncbatch.errors import TileError, TileLost
+from asyncbatch.errors import AsyncBatchError, OutputError, TileError, TileLost, TilesFailed, count_causes
 from asyncbatch.raster import Progress
 
 
@@ -19,7 +19,8 @@ class Summary:
     """Tiles written."""
     total: int
     """Tiles in all."""
-    failed: int
+    failed: Mapping[str, int]
+    """Tiles that failed, by cause."""
     elapsed: float
     """Seconds, from before the pool was opened until it was closed."""
     requests: int | None
@@ -28,11 +29,13 @@ class Summary:
     """Paths of the outputs; none if the command failed."""
     logs: str
     """The command that shows the workers' logs; empty where they are not kept."""
+    peak_memory: int = 0
+    """Most bytes of memory that a slot had; 0: not known."""
 
     def __str__(self) -> str:
         counts = [
             f"{self.done} of {self.total} tiles done",
-            f"{self.failed} failed",
+            self._count_failed(),
             f"{clock(self.elapsed)} elapsed",
         ]
         if self.done and self.elapsed:
@@ -40,9 +43,15 @@ class Summary:
         if self.requests is not None:
             counts.append(f"{self.requests} requests")
         parts = [", ".join(counts), f"wrote {', '.join(self.written)}" if self.written else "nothing written"]
+        if self.peak_memory:
+            parts.append(f"up to {self.peak_memory / 2**20:.0f} MiB of memory a tile")
         if self.logs:
             parts.append(f"logs: {self.logs}")
         return (f"run {self.run}: " if self.run else "") + "; ".join(parts)
+
+    def _count_failed(self) -> str:
+        causes = ", ".join(f"{count} {cause}" for cause, count in self.failed.items())
+        return f"{sum(self.failed.values())} failed" + (f" ({causes})" if causes else "")
 
 
 class Record:
@@ -60,6 +69,9 @@ class Record:
         self.run = ""
         self.logs = ""
         self.requests: int | None = None
+        self.peak_memory = 0
+        self.failures: Sequence[AsyncBatchError] = ()
+        """The errors of the tiles that failed without ending the command."""
         self._outputs = outputs
         self._now = now
         self._started = now()
@@ -79,14 +91,24 @@ class Record:
         """
         if self._progress is None:
             return None
+        if error is not None:
+            self.failures = _list_failures(error)
         paths = [[each] if isinstance(each, str) else each for each in self._outputs.values()]
         return Summary(
             run=self.run,
             done=self._progress.done,
             total=self._progress.total,
-            failed=int(isinstance(error, TileError | TileLost)),
+            failed=count_causes(self.failures),
             elapsed=self._now() - self._started,
             requests=self.requests,
             written=() if error else tuple(path for some in paths for path in some),
             logs=self.logs,
+            peak_memory=self.peak_memory,
         )
+
+
+def _list_failures(error: BaseException) -> Sequence[AsyncBatchError]:
+    """Return the errors of tiles that an error is about."""
+    if isinstance(error, TilesFailed):
+        return error.errors
+    return [error] if isinstance(error, TileError | TileLost | OutputError) else []

@@ -6,6 +6,7 @@ from math import ceil
 from typing import Final
 
 from asyncbatch.errors import AsyncBatchError, RunError, VersionMismatch, WorkersLost, WorkersNotStarted
+from asyncbatch.main.hearing import Hearing
 from asyncbatch.messages import TERMINATED, Goodbye, Hello
 
 _SPARE: Final = 5
@@ -99,6 +100,7 @@ class Crew:
     """What to do where none comes up: the end of the message."""
     vacating: float = 0.0
     """Seconds before a worker that was terminated is replaced: those until its machine is gone."""
+    hearing: Hearing = field(default_factory=Hearing)
     slots: int = 0
     """Slots of all workers that are up."""
     starts: Retries = field(default_factory=Retries)
@@ -110,6 +112,8 @@ class Crew:
     _up: dict[str, int] = field(default_factory=dict)
     _dismissed: set[str] = field(default_factory=set)
     _ended: set[str] = field(default_factory=set)
+    _silent: dict[str, int] = field(default_factory=dict)
+    """Slots of the workers that were up and are not heard of any more."""
     _terminated: dict[str, float | None] = field(default_factory=dict)
     """When workers that were terminated were first seen to have said goodbye; None: not yet."""
     _each: int = 1
@@ -132,7 +136,8 @@ class Crew:
     @property
     def awaits_workers(self) -> bool:
         """Whether some of the workers that were asked for have not been heard of yet."""
-        return not self._came_up or len(self._up.keys() | self._dismissed | self._ended) < self.wanted
+        known = self._up.keys() | self._silent.keys() | self._dismissed | self._ended
+        return not self._came_up or len(known) < self.wanted
 
     def hello(self, hello: Hello) -> None:
         """Note that a worker is up.
@@ -146,9 +151,33 @@ class Crew:
             raise VersionMismatch(f"worker {hello.worker}: {hello.refusal}")
         self._came_up = True
         if hello.worker not in self._ended | self._dismissed:  # queues keep no order: it may be gone already
-            self._up[hello.worker] = hello.slots
-            self._each = max(self._up.values())
-            self.slots = sum(self._up.values())
+            self._add(hello.worker, hello.slots)
+
+    def heard(self, worker: str) -> bool:
+        """Note that a worker says something; return whether it had been silent."""
+        slots = self._silent.pop(worker, None)
+        if slots is not None:
+            self._losses = max(0, self._losses - 1)
+            self._add(worker, slots)
+        elif worker in self._up:
+            self.hearing.note(worker)
+        return slots is not None
+
+    def listen(self, seconds: float) -> list[str]:
+        """Note that main has listened for some time, and return the workers that fell silent: they are not up.
+
+        Parameters
+        ----------
+        seconds : float
+            Since the last call.
+        """
+        silent = [worker for worker in self.hearing.listen(seconds) if worker in self._up]
+        for worker in silent:
+            slots = self._up[worker]
+            self._gone(worker)
+            self._silent[worker] = slots
+            self._losses += 1
+        return silent
 
     def goodbye(self, goodbye: Goodbye) -> None:
         """Note that a worker leaves of its own accord."""
@@ -233,13 +262,13 @@ class Crew:
             If too many were lost without one tile getting done.
         """
         self.looks.note_success()
-        alive = sum(state.alive for state in states)
+        alive = sum(state.alive and state.worker not in self._silent for state in states)
         self._coming = sum(state.alive and not state.blocked for state in states)
         for state in states:
             if not state.alive and state.worker not in self._ended:
                 self._ended.add(state.worker)
+                self._losses += state.worker not in self._dismissed and state.worker not in self._silent
                 self._gone(state.worker)
-                self._losses += state.worker not in self._dismissed
         if not self._came_up:
             self._check_start(states, now)
             return max(0, self.wanted - len(states)) if self.starts.failures else 0
@@ -275,8 +304,16 @@ class Crew:
         if error:
             raise error
 
+    def _add(self, worker: str, slots: int) -> None:
+        self._up[worker] = slots
+        self._each = max(self._up.values())
+        self.slots = sum(self._up.values())
+        self.hearing.note(worker)
+
     def _gone(self, worker: str) -> None:
         self._up.pop(worker, None)
+        self._silent.pop(worker, None)
+        self.hearing.forget(worker)
         self.slots = sum(self._up.values())
 
 

@@ -26,7 +26,9 @@ from asyncbatch.main.arguments import advise, check_arguments
 from asyncbatch.main.batch import BatchLauncher
 from asyncbatch.main.crew import MACHINE_END, Crew, Retries, workers_for
 from asyncbatch.main.flow import Flow
+from asyncbatch.main.hearing import Hearing
 from asyncbatch.main.launchers import Launcher, SubprocessLauncher
+from asyncbatch.main.options import OnError, RetryOn, check_on_error
 from asyncbatch.main.output import show_warnings
 from asyncbatch.main.program import Program, ProgramCache, encode_arguments
 from asyncbatch.main.run import Cleanup, Run, open_run, user
@@ -67,6 +69,8 @@ class Status:
     """Submitted, and not sent."""
     workers_up: int
     workers_wanted: int
+    peak_memory: int = 0
+    """Most bytes of memory that the slot's process of any tile had; 0: not known."""
 
 
 class Dispatcher:
@@ -177,6 +181,7 @@ class Dispatcher:
                 started=anyio.current_time(),
                 advice=advise(self._settings, run.manifest.run, launcher=launcher),
                 vacating=MACHINE_END if self._wanted_launcher == "batch" else 0.0,
+                hearing=Hearing(limit=self._settings.run_lease),
             )
             self._group = await stack.enter_async_context(anyio.create_task_group())
             self._flow = Flow(run, crew=self._crew, group=self._group)
@@ -224,21 +229,31 @@ class Dispatcher:
         """
         return await wait_for(self.submit(fn, args, kwargs))
 
-    async def map(self, fn: Callable[..., Any] | Program, /, *iterables: Iterable[object]) -> AsyncIterator[Any]:
+    async def map(
+        self,
+        fn: Callable[..., Any] | Program,
+        /,
+        *iterables: Iterable[object],
+        tile_timeout: float | None = None,
+        retry_on: RetryOn = (),
+        on_error: OnError = "raise",
+    ) -> AsyncIterator[Any]:
         """Compute `fn` for the items of the iterables, and yield the results in order.
 
-        The iterables are read only as far ahead as the window reaches.
+        The iterables are read only as far ahead as the window reaches. The options are those of `BatchExecutor.map`.
         """
-        program = self.programmed(fn)
+        collect, program = check_on_error(on_error), self.programmed(fn)
+        if tile_timeout is not None or retry_on:
+            program = program.with_options(tile_timeout=tile_timeout, retry_on=retry_on)
         pending: deque[Future[Any]] = deque()
         try:
             for args in zip(*iterables, strict=False):
                 pending.append(self.submit(program, args, {}))
                 await anyio.lowlevel.checkpoint()  # the input may be slow, and results come meanwhile
                 while pending and (pending[0].done() or len(pending) >= self.window):
-                    yield await wait_for(pending.popleft())
+                    yield await wait_for(pending.popleft(), collect=collect)
             while pending:
-                yield await wait_for(pending.popleft())
+                yield await wait_for(pending.popleft(), collect=collect)
         finally:
             for future in pending:
                 future.cancel()
@@ -295,6 +310,7 @@ class Dispatcher:
             tiles_waiting=self._flow.ledger.waiting,
             workers_up=self._crew.up,
             workers_wanted=self._crew.wanted,
+            peak_memory=self._flow.peak_memory,
         )
 
     async def _made_launcher(self, run: Run, session: AwsSession) -> Launcher:

@@ -12,6 +12,7 @@ from asyncbatch.main.arguments import check_arguments
 from asyncbatch.main.dispatcher import LauncherName, Status, Workers
 from asyncbatch.main.launchers import Launcher
 from asyncbatch.main.mapping import map_eagerly, map_lazily
+from asyncbatch.main.options import OnError, RetryOn, check_on_error
 from asyncbatch.main.program import Program, encode_arguments
 from asyncbatch.main.runthread import RunThread
 from asyncbatch.main.ticket import Ticket
@@ -145,7 +146,8 @@ class BatchExecutor(Executor):
         -------
         Future
             Of what `fn` returns. It may be cancelled until the result has come; a worker that has the tile by then
-            computes it in vain.
+            computes it in vain. Its attribute `peak_memory` says, when it is done, the most bytes of memory that the
+            slot's process had meanwhile.
 
         Raises
         ------
@@ -164,6 +166,9 @@ class BatchExecutor(Executor):
         timeout: float | None = None,
         chunksize: int = 1,  # noqa: ARG002 - as the base class has it; tiles are large enough
         buffersize: int | None = None,
+        tile_timeout: float | None = None,
+        retry_on: RetryOn = (),
+        on_error: OnError = "raise",
     ) -> Iterator[Any]:
         """Compute `fn` for the items of the iterables, and return an iterator of the results in their order.
 
@@ -184,6 +189,16 @@ class BatchExecutor(Executor):
         buffersize : int, optional
             Read the iterables lazily, in the thread that reads the results: at most so many tiles are submitted
             whose results have not been read. Use it for endless iterables.
+        tile_timeout : float, optional
+            Seconds that an attempt at a tile may take in its slot. By default the pool's setting, which is also how
+            tiles that are submitted one by one have a limit: there, keywords are the function's. Or submit
+            ``pool.program(fn).with_options(tile_timeout=...)``.
+        retry_on : exception class, or sequence of them
+            What `fn` may raise for its tile to be computed again, up to `max_attempts`. For tiles that are submitted
+            one by one, use ``pool.program(fn).with_options(retry_on=...)``.
+        on_error : {"raise", "collect"}
+            ``raise``: a tile's error is raised where its result would have been read, and ends the iterator.
+            ``collect``: the iterator has the error, a `TileError` or `TileLost`, in place of the result, and goes on.
 
         Returns
         -------
@@ -194,6 +209,8 @@ class BatchExecutor(Executor):
         ------
         TypeError, ValueError
             If `buffersize` is no integer, or not above 0.
+        SettingsError
+            If `tile_timeout`, `retry_on` or `on_error` is not usable.
         RunClosed
             If the pool has been shut down.
         """
@@ -201,12 +218,16 @@ class BatchExecutor(Executor):
             raise TypeError(f"buffersize is {buffersize!r}; it must be an integer or None")
         if buffersize is not None and buffersize < 1:
             raise ValueError(f"buffersize is {buffersize}; it must be None or above 0")
+        collect = check_on_error(on_error)
         self._run.check_open()
-        submit = partial(self._submit, self._run.dispatcher.programmed(fn), kwargs={})
+        program = self._run.dispatcher.programmed(fn)
+        if tile_timeout is not None or retry_on:
+            program = program.with_options(tile_timeout=tile_timeout, retry_on=retry_on)
+        submit = partial(self._submit, program, kwargs={})
         tiles = zip(*iterables, strict=False)
         if buffersize is not None:
-            return map_lazily(submit, tiles, buffersize, timeout)
-        return map_eagerly(self._run, submit, tiles, timeout)
+            return map_lazily(submit, tiles, buffersize, timeout, collect=collect)
+        return map_eagerly(self._run, submit, tiles, timeout, collect=collect)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as the base class has it
         """Take no more tiles, and end the run when those that were submitted are done.

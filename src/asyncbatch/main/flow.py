@@ -32,9 +32,12 @@ from asyncbatch.main.reconcile import Reconciler
 from asyncbatch.main.run import Run
 from asyncbatch.main.ticket import Ticket
 from asyncbatch.main.withdrawal import Withdrawals
-from asyncbatch.messages import Goodbye, Hello, Message, ProgramDamaged, Result
+from asyncbatch.messages import Goodbye, Heartbeat, Hello, Message, ProgramDamaged, Result
 
 log: Final = logging.getLogger(__name__)
+
+_GLANCES: Final = 8
+"""Looks for silent workers in a run lease's time."""
 
 
 class Flow:
@@ -53,6 +56,7 @@ class Flow:
     def __init__(self, run: Run, *, crew: Crew, group: TaskGroup) -> None:
         self.ledger = Ledger()
         self.failure: AsyncBatchError | None = None
+        self.peak_memory = 0
         self._crew = crew
         self._group = group
         self._tickets: dict[int, Ticket] = {}
@@ -81,6 +85,7 @@ class Flow:
             self._withdrawals.run,
             self._drop_all_cancelled,
             self._keep_programs,
+            self._watch_workers,
         ):
             self._group.start_soon(self.guarded, task)
 
@@ -232,7 +237,8 @@ class Flow:
             if not lost or not self._reconciler.is_quiet(anyio.current_time()):
                 continue
             try:
-                count = await sender.count(manifest.task_queue) + await sender.count(manifest.result_queue)
+                # Not of the result queue: main receives what is there at once, heartbeats among it.
+                count = await sender.count(manifest.task_queue)
             except QueueGone:  # no worker can ever say so
                 raise
             except AccessDenied as error:
@@ -249,8 +255,26 @@ class Flow:
                 )
                 await self._outbound.send_again([self._tickets[index] for index in lost if index in self._tickets])
 
+    async def _watch_workers(self) -> None:
+        """Notice workers that are not heard of while something is expected of them."""
+        interval, last = self._run.settings.run_lease / _GLANCES, anyio.current_time()
+        while True:
+            await anyio.sleep(interval)
+            now, before = anyio.current_time(), last
+            last = now
+            if not self._tickets or self._inbound.failing:
+                continue
+            # Bounded: where this process itself was stopped or asleep, it has not listened.
+            for worker in self._crew.listen(min(now - before, 2 * interval)):
+                log.warning("worker %s is not heard of any more", worker, extra={"action": "worker_silent"})
+                self._changed.set()
+
     async def _handle(self, message: Message) -> None:
         """Act on what a worker says."""
+        if isinstance(message, Result | Heartbeat) and self._crew.heard(message.worker):
+            log.warning("worker %s is heard of again", message.worker, extra={"action": "worker_heard"})
+        if isinstance(message, Heartbeat):  # no news of any tile
+            return
         self._reconciler.note_news(anyio.current_time())
         if isinstance(message, Result):
             try:
@@ -280,10 +304,11 @@ class Flow:
             return
         self._throughput.add(anyio.current_time())
         self._seconds.add(result.seconds)
+        self.peak_memory = max(self.peak_memory, result.peak)
         self._crew.progressed()
         self._pump()
         ticket = self._tickets[result.index]
-        ticket.out_key = key
+        ticket.out_key, ticket.future.peak_memory = key, result.peak
         try:
             value = await self._inbound.value(result, ticket)
         except AsyncBatchError as error:

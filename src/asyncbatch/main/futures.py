@@ -28,6 +28,9 @@ class InterruptibleCondition(threading.Condition):
 class TileFuture(Future[T]):
     """The future of a tile, which the main thread may stop waiting for at any moment."""
 
+    peak_memory: int = 0
+    """Most bytes of memory that its slot's process had while it computed; 0: not known, or not done."""
+
     def __init__(self) -> None:
         super().__init__()
         self._condition = InterruptibleCondition()

@@ -73,6 +73,11 @@ class Inbound:
         )
         self._garbage: Batcher[str] = Batcher(self._delete, most=DELETE_LIMIT, linger=lambda: _DELETION_LINGER)
 
+    @property
+    def failing(self) -> bool:
+        """Whether the queue could not be asked, when it was last tried."""
+        return self._failing_since is not None
+
     def wake(self) -> None:
         """Look again at once whether anything is expected."""
         self._awake.set()

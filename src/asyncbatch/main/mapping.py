@@ -14,7 +14,7 @@ from typing import Any, Final
 from asyncbatch.errors import RunClosed
 from asyncbatch.main.futures import InterruptibleCondition
 from asyncbatch.main.runthread import RunThread
-from asyncbatch.main.ticket import Ticket
+from asyncbatch.main.ticket import Ticket, take
 
 log: Final = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ _GLANCE: Final = 0.5
 
 
 def map_eagerly(
-    run: RunThread, submit: Submit, tiles: Iterator[tuple[Any, ...]], timeout: float | None
+    run: RunThread, submit: Submit, tiles: Iterator[tuple[Any, ...]], timeout: float | None, *, collect: bool
 ) -> Iterator[Any]:
     """Feed all tiles from a thread of their own, as fast as they get done, and return their results in order.
 
@@ -42,9 +42,11 @@ def map_eagerly(
         The tiles' arguments.
     timeout : float or None
         Seconds from now in which each result must have come.
+    collect : bool
+        Whether a tile's error takes the place of its result.
     """
     run.start_feeding()  # here and not in the thread: the pool may be shut down before that has begun
-    feeder = _Feeder(run, submit, tiles)
+    feeder = _Feeder(run, submit, tiles, collect=collect)
     results = feeder.read(_deadline(timeout))
     weakref.finalize(results, feeder.forget).atexit = False
     threading.Thread(target=feeder.feed, name="asyncbatch-map", daemon=True).start()
@@ -52,19 +54,24 @@ def map_eagerly(
 
 
 def map_lazily(
-    submit: Submit, tiles: Iterator[tuple[Any, ...]], buffersize: int, timeout: float | None
+    submit: Submit, tiles: Iterator[tuple[Any, ...]], buffersize: int, timeout: float | None, *, collect: bool
 ) -> Iterator[Any]:
     """Submit `buffersize` tiles, and one more for each result that is read; return the results in order."""
-    pending = deque(submit(args).future for args in islice(tiles, buffersize))
-    return _read_lazily(submit, tiles, pending, _deadline(timeout))
+    pending: deque[Future[Any]] = deque(submit(args).future for args in islice(tiles, buffersize))
+    return _read_lazily(submit, tiles, pending, _deadline(timeout), collect=collect)
 
 
 def _read_lazily(
-    submit: Submit, tiles: Iterator[tuple[Any, ...]], pending: deque[Future[Any]], deadline: float | None
+    submit: Submit,
+    tiles: Iterator[tuple[Any, ...]],
+    pending: deque[Future[Any]],
+    deadline: float | None,
+    *,
+    collect: bool,
 ) -> Iterator[Any]:
     try:
         while pending:
-            result = pending.popleft().result(_seconds_left(deadline))
+            result = take(pending.popleft(), _seconds_left(deadline), collect=collect)
             if (args := next(tiles, None)) is not None:
                 pending.append(submit(args).future)
             yield result
@@ -88,10 +95,11 @@ class _Feeder:
     is seen to be so.
     """
 
-    def __init__(self, run: RunThread, submit: Submit, tiles: Iterator[tuple[Any, ...]]) -> None:
+    def __init__(self, run: RunThread, submit: Submit, tiles: Iterator[tuple[Any, ...]], *, collect: bool) -> None:
         self._run = run
         self._submit = submit
         self._tiles = tiles
+        self._collect = collect
         self._changed = InterruptibleCondition(threading.RLock())  # the garbage collector may call `forget` at any time
         self._entries: deque[Ticket] = deque()
         """Tiles whose results have not been read, in order."""
@@ -180,7 +188,7 @@ class _Feeder:
         with self._changed:
             ticket = self._entries.popleft()
         try:
-            return ticket.future.result(_seconds_left(deadline))
+            return take(ticket.future, _seconds_left(deadline), collect=self._collect)
         finally:
             ticket.future.cancel()  # unless it is done
             with self._changed:

@@ -80,6 +80,8 @@ class Outbound:
             program=ticket.program.digest,
             program_size=len(ticket.program.content),
             body=body,
+            timeout=ticket.program.options.tile_timeout or self._run.settings.tile_timeout or 0.0,
+            retry_on=list(ticket.program.options.retry_on),
         )
         ticket.announcement = self._sealed(task)
         await self._announcements.deliver(ticket.announcement)

@@ -4,7 +4,7 @@ import functools
 import hashlib
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import BuiltinFunctionType, MethodType
 from typing import Any, Self
 
@@ -12,6 +12,7 @@ from asyncbatch import codec
 from asyncbatch.errors import ProgramError
 from asyncbatch.main.culprits import find_culprit
 from asyncbatch.main.fingerprint import Fingerprint
+from asyncbatch.main.options import Options, RetryOn
 from asyncbatch.main.pickling import encode_with_code
 from asyncbatch.main.usermodules import find_module_name
 from asyncbatch.processstate import ProcessState
@@ -30,6 +31,26 @@ class Program:
     digest: str
     """SHA-256 of the content."""
     content: bytes = field(repr=False)
+    options: Options = field(default_factory=Options)
+    """How its tiles are computed."""
+
+    def with_options(self, *, tile_timeout: float | None = None, retry_on: RetryOn = ()) -> Self:
+        """Return the same program for tiles that are computed in another way.
+
+        Parameters
+        ----------
+        tile_timeout : float, optional
+            Seconds that an attempt at a tile may take; by default the pool's setting.
+        retry_on : exception class, or sequence of them
+            What the function may raise for its tile to be computed again, up to the pool's `max_attempts`. By default
+            what it raises is final.
+
+        Raises
+        ------
+        SettingsError
+            If a value is not usable.
+        """
+        return replace(self, options=Options.read(tile_timeout=tile_timeout, retry_on=retry_on))
 
     @classmethod
     def of(

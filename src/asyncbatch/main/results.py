@@ -13,10 +13,10 @@ from typing import Any, Final, TypeVar
 import anyio
 
 from asyncbatch import codec
-from asyncbatch.errors import TileError, TileLost
+from asyncbatch.errors import TileError, TileLost, TileOutOfMemory, TileTimeout
 from asyncbatch.exceptions import SentException, unpack_exception
 from asyncbatch.main.imports import is_own_name
-from asyncbatch.messages import Failure, Result
+from asyncbatch.messages import Failure, Loss, Result
 
 log: Final = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ async def open_result(result: Result, content: bytes, *, limit: float = UNPICKLE
     TileError
         If the function raised, or if its value does not unpickle here.
     TileLost
-        If no attempt at the tile survived.
+        If no attempt at the tile survived; a `TileTimeout` if the last one took too long.
     """
     body = bytearray(content)  # writable, so that the arrays in it are
     try:
@@ -64,13 +64,7 @@ async def open_result(result: Result, content: bytes, *, limit: float = UNPICKLE
         cause = await _find_cause(value, limit)
         reason = value.reason + _advise(value.reason, cause)
         raise _make_error(result, reason, remote_traceback=value.traceback) from cause
-    raise TileLost(
-        str(value),
-        tile=result.index,
-        attempts=result.attempt,
-        worker=result.worker,
-        log_stream=result.log_stream,
-    )
+    raise _make_loss(result, value if isinstance(value, Loss) else Loss(reason=str(value)))
 
 
 async def _unpickle(body: bytearray, limit: float) -> object:
@@ -152,6 +146,19 @@ async def _run_in_thread(work: Callable[[], T], limit: float) -> T:
         raise TimeoutError(f"not done after {limit:.0f} s") from error
 
 
+def _make_loss(result: Result, loss: Loss) -> TileLost:
+    where: dict[str, Any] = {
+        "tile": result.index,
+        "attempts": result.attempt,
+        "worker": result.worker,
+        "log_stream": result.log_stream,
+        "peak_memory": loss.peak,
+    }
+    if loss.cause == "timeout":
+        return TileTimeout(loss.reason, stack=loss.stack, **where)
+    return (TileOutOfMemory if loss.cause == "memory" else TileLost)(loss.reason, **where)
+
+
 def _make_error(result: Result, reason: str, *, remote_traceback: str = "") -> TileError:
     return TileError(
         reason,
@@ -160,4 +167,5 @@ def _make_error(result: Result, reason: str, *, remote_traceback: str = "") -> T
         attempt=result.attempt,
         remote_traceback=remote_traceback,
         log_stream=result.log_stream,
+        peak_memory=result.peak,
     )

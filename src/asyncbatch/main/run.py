@@ -190,6 +190,7 @@ async def open_run(settings: Settings, session: AwsSession, *, on_batch: bool, c
             run_lease=settings.run_lease,
             idle_timeout=settings.idle_timeout,
             max_attempts=settings.max_attempts,
+            slot_memory=(settings.slot_memory or 0) * 2**20,
         )
         await footing.enter_async_context(_prefix(objects, manifest, cleanup))
         log.info("run opened", extra={"action": "run_opened", "run": run, "bucket": bucket})

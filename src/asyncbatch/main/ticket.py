@@ -6,6 +6,7 @@ from typing import Any
 
 import anyio
 
+from asyncbatch.errors import TileError, TileLost
 from asyncbatch.main.futures import TileFuture
 from asyncbatch.main.program import Program
 
@@ -17,7 +18,7 @@ class Ticket:
     program: Program
     content: bytes = field(repr=False)
     """The payload as it was at submission; dropped when it lies in S3 or in the announcement."""
-    future: Future[Any] = field(default_factory=TileFuture)
+    future: TileFuture[Any] = field(default_factory=TileFuture)
     in_key: str | None = None
     """Where the payload lies, if not in the message."""
     announcement: str = field(default="", repr=False)
@@ -28,8 +29,24 @@ class Ticket:
     """Bytes of the result in memory, once it has come."""
 
 
-async def wait_for(future: Future[Any]) -> Any:  # noqa: ANN401 - whatever the user's function returns
-    """Await a future of `concurrent.futures` that is settled by this event loop's thread."""
+def take(future: Future[Any], timeout: float | None = None, *, collect: bool) -> Any:  # noqa: ANN401 - whatever the user's function returns
+    """Return a tile's result; where errors are collected, the tile's own error in its place.
+
+    Raises
+    ------
+    Exception
+        The tile's error, unless it is collected. What ends the whole run always is raised.
+    """
+    try:
+        return future.result(timeout)
+    except (TileError, TileLost) as error:
+        if not collect:
+            raise
+        return error
+
+
+async def wait_for(future: Future[Any], *, collect: bool = False) -> Any:  # noqa: ANN401 - as of `take`
+    """Await a future of `concurrent.futures` that is settled by this event loop's thread; `collect` is as of `take`."""
     settled = anyio.Event()
     future.add_done_callback(lambda _: settled.set())
     try:
@@ -37,4 +54,4 @@ async def wait_for(future: Future[Any]) -> Any:  # noqa: ANN401 - whatever the u
     except anyio.get_cancelled_exc_class():
         future.cancel()
         raise
-    return future.result()
+    return take(future, collect=collect)

@@ -14,6 +14,7 @@ from asyncbatch.raster.grid import Tiling
 from asyncbatch.raster.others import Applied, gather
 from asyncbatch.raster.pipeline import process
 from asyncbatch.raster.plan import Edge, Plan
+from asyncbatch.raster.policy import Failures, OnError, check_on_error
 from asyncbatch.raster.reader import Reader
 from asyncbatch.raster.serial import Serial
 from asyncbatch.raster.sources import Files, common_grid, inspect, labelled
@@ -29,6 +30,8 @@ class Progress:
     """Tiles written."""
     total: int
     """Tiles in all."""
+    failed: int = 0
+    """Tiles that failed, where that does not end the computation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +40,7 @@ class Prepared:
 
     plan: Plan
     targets: tuple[Target, ...]
+    on_error: OnError = "raise"
 
 
 def apply(
@@ -53,6 +57,9 @@ def apply(
     format: str | None = None,  # noqa: A002 - the word GDAL's users know
     creation_options: Sequence[str] = (),
     progress: Callable[[Progress], None] | None = None,
+    tile_timeout: float | None = None,
+    retry_on: type[Exception] | Sequence[type[Exception]] = (),
+    on_error: OnError = "raise",
 ) -> Applied:
     """Apply a function to rasters, tile by tile, and write what it returns.
 
@@ -88,11 +95,24 @@ def apply(
         INTERLEAVE=BAND BIGTIFF=IF_SAFER``) and HFA (``COMPRESSED=YES``).
     progress : callable, optional
         Called with a `Progress` at the start and after each tile that is written, in this thread.
+    tile_timeout : float, optional
+        Seconds that an attempt at a tile may take in its slot. By default the setting of the pool; only a
+        `BatchExecutor` has one.
+    retry_on : exception class, or sequence of them
+        What the function may raise for its tile to be computed again, up to the pool's `max_attempts`; only with a
+        `BatchExecutor`.
+    on_error : {"raise", "collect", "nodata"}
+        What becomes of a tile whose function raises, sets no usable outputs, or that no worker survives. ``raise``: the
+        first such error is raised at once. ``collect``: all other tiles are computed, then one `TilesFailed` has all
+        errors; no output appears, but what the tiles have done besides is done. ``nodata``: the tile has the nodata
+        value in all outputs, which `nodata` must name; the outputs appear, and the returned value's `failures` has the
+        errors. If all tiles fail, that is a `TilesFailed` too.
 
     Returns
     -------
     Applied
-        Its `others` are the copies of `other` as the tiles have left them, to be merged by the caller.
+        Its `others` are the copies of `other` as the tiles have left them, to be merged by the caller; its `failures`
+        are the errors of the tiles that hold nodata.
 
     Raises
     ------
@@ -106,6 +126,8 @@ def apply(
         If the function raised.
     TileLost
         If no worker survived a tile.
+    TilesFailed
+        If tiles failed, and `on_error` had the others computed.
 
     Notes
     -----
@@ -134,8 +156,17 @@ def apply(
         nodata=nodata,
         format=format,
         creation_options=creation_options,
+        on_error=on_error,
     )
-    return carry_out(fn, prepared, other=other, executor=executor, progress=progress)
+    return carry_out(
+        fn,
+        prepared,
+        other=other,
+        executor=executor,
+        progress=progress,
+        tile_timeout=tile_timeout,
+        retry_on=retry_on,
+    )
 
 
 def prepare(
@@ -148,6 +179,7 @@ def prepare(
     nodata: Nodata = None,
     format: str | None = None,  # noqa: A002 - as of `apply`
     creation_options: Sequence[str] = (),
+    on_error: OnError = "raise",
 ) -> Prepared:
     """Check everything that can be checked before any work: the first half of `apply`, with its arguments and errors.
 
@@ -168,6 +200,7 @@ def prepare(
         window=window,
         nodata=nodata,
     )
+    check_on_error(on_error, targets)
     plan = Plan(
         grid=grid,
         tiling=Tiling(columns=grid.columns, rows=grid.rows, window=window),
@@ -176,7 +209,7 @@ def prepare(
         sources=tuple(each.source for each in inspected),
         outputs=tuple(target.label for target in targets),
     )
-    return Prepared(plan=plan, targets=targets)
+    return Prepared(plan=plan, targets=targets, on_error=on_error)
 
 
 def carry_out(
@@ -186,25 +219,41 @@ def carry_out(
     other: object = None,
     executor: Executor | None = None,
     progress: Callable[[Progress], None] | None = None,
+    tile_timeout: float | None = None,
+    retry_on: type[Exception] | Sequence[type[Exception]] = (),
 ) -> Applied:
     """Compute and write what has been prepared: the second half of `apply`, with its arguments and errors."""
     plan = prepared.plan
-    total = len(plan.tiling)
+    failures = Failures(policy=prepared.on_error, total=len(plan.tiling))
 
     def report(done: int) -> None:
         if progress is not None:
-            progress(Progress(done=done, total=total))
+            progress(Progress(done=done, total=failures.total, failed=len(failures.errors)))
 
     pool = Serial() if executor is None else executor
+    program = bind(pool, fn, other, plan, tile_timeout=tile_timeout, retry_on=retry_on)
     copies = Copies(sent=other)
     with Writer(prepared.targets, plan.grid, report) as writer, Reader(plan) as reader:
         report(0)
-        process(reader, bound(pool, fn, other, plan), pool, writer, copies.note)
+        process(reader, program, pool, writer, copies.note, failures=failures)
+        failures.check()
         writer.finish()
-    return gather(copies, other)
+    return gather(copies, other, failures=failures.errors)
 
 
-def bound(pool: Executor, fn: UserFunction, other: object, plan: Plan) -> Any:  # noqa: ANN401 - a program or a partial
-    """Bind what all tiles share to the function of one; a pool that can sends it to its workers once."""
-    program = getattr(pool, "program", partial)
-    return program(compute_block, fn=fn, other=other, plan=plan, call=Call())
+def bind(pool: Executor, fn: UserFunction, other: object, plan: Plan, **options: object) -> Any:  # noqa: ANN401 - a program or a partial
+    """Bind what all tiles share to the function of one; a pool that can sends it to its workers once.
+
+    Raises
+    ------
+    RasterError
+        If the pool has no such options.
+    """
+    program = getattr(pool, "program", partial)(compute_block, fn=fn, other=other, plan=plan, call=Call())
+    given = {name: value for name, value in options.items() if value is not None and value != ()}
+    if not given:
+        return program
+    if not hasattr(program, "with_options"):
+        shown = " and ".join(f"{name}={value!r}" for name, value in given.items())
+        raise RasterError(f"{shown} needs a BatchExecutor; {type(pool).__name__} has no such options")
+    return program.with_options(**given)

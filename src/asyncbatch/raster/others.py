@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from asyncbatch.copies import WHOLE, Copies
+from asyncbatch.errors import OutputError, TileError, TileLost
 
 log: Final = logging.getLogger(__name__)
 
@@ -18,9 +19,19 @@ class Applied:
         What `others` is to be.
     changed : sequence of str
         Attributes in which they are not as the caller's own object is.
+    failures : sequence
+        The error of each tile that failed and holds nodata.
     """
 
-    def __init__(self, others: Sequence[Any], changed: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        others: Sequence[Any],
+        changed: Sequence[str] = (),
+        *,
+        failures: Sequence[TileError | TileLost | OutputError] = (),
+    ) -> None:
+        self.failures = list(failures)
+        """The errors of the tiles that hold nodata in the outputs, in order: with ``on_error="nodata"``."""
         self._others = list(others)
         self._unread = list(changed)
 
@@ -46,7 +57,7 @@ class Applied:
             )
 
 
-def gather(copies: Copies, other: object) -> Applied:
+def gather(copies: Copies, other: object, *, failures: Sequence[TileError | TileLost | OutputError] = ()) -> Applied:
     """Return what has come back, and warn of what could not.
 
     Parameters
@@ -55,10 +66,12 @@ def gather(copies: Copies, other: object) -> Applied:
         As the results have it.
     other : object
         The caller's own.
+    failures : sequence
+        The error of each tile that failed and holds nodata.
     """
     others = copies.all(0)
     if not others:
-        return Applied([] if other is None else [other])
+        return Applied([] if other is None else [other], failures=failures)
     unsent, repeated = copies.list_unsent(), copies.list_repeated()
     if unsent:
         log.warning(
@@ -73,7 +86,7 @@ def gather(copies: Copies, other: object) -> Applied:
             ", ".join(map(str, repeated)),
             extra={"action": "other_counts_twice", "tiles": repeated},
         )
-    return Applied(others, copies.list_changed())
+    return Applied(others, copies.list_changed(), failures=failures)
 
 
 def _join(names: Sequence[str]) -> str:

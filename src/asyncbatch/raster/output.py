@@ -37,6 +37,8 @@ class OutputFile:
         self._dtype = np.dtype(np.uint8)
         self._nodata: Number | None = None
         self._checksums: dict[Window, int] = {}
+        self._unfilled: list[tuple[int, Window]] = []
+        """Tiles of nodata that came before the file."""
 
     def write(self, tile: int, window: Window, array: Array) -> None:
         """Write the result of one tile.
@@ -50,6 +52,8 @@ class OutputFile:
         """
         if self._dataset is None:
             self._create(array)
+            while self._unfilled:
+                self.fill(*self._unfilled.pop())
         self._refuse_unlike(tile, window, array)
         pixels = np.ascontiguousarray(array, self._dtype)
         if self._target.format.driver not in EXACT:
@@ -66,6 +70,19 @@ class OutputFile:
             )
         if status != gdal().CE_None or heard:
             raise self._failure(heard)
+
+    def fill(self, tile: int, window: Window) -> None:
+        """Write the nodata value in a tile's place: at once, or as soon as there is a file. The target must have one.
+
+        Raises
+        ------
+        RasterError
+            With GDAL's reason, if it can't be written.
+        """
+        if self._dataset is None:
+            self._unfilled.append((tile, window))
+        else:
+            self.write(tile, window, np.full((self._bands, window.rows, window.columns), self._nodata, self._dtype))
 
     def close(self) -> None:
         """Write what GDAL still holds back, and make sure that the file is what it should be.

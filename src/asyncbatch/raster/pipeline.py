@@ -7,10 +7,11 @@ from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from dataclasses import dataclass
 
 from asyncbatch.copies import State
-from asyncbatch.errors import OutputError
+from asyncbatch.errors import OutputError, TileError, TileLost
 from asyncbatch.raster.blocks import Block, Computed, Refusal
 from asyncbatch.raster.failures import translated
 from asyncbatch.raster.grid import Window
+from asyncbatch.raster.policy import Failures
 from asyncbatch.raster.writer import Writer
 
 Result = Computed | Refusal
@@ -31,6 +32,8 @@ def process(
     executor: Executor,
     writer: Writer,
     note: Callable[[State], None],
+    *,
+    failures: Failures,
 ) -> None:
     """Compute every block, put its results to the writer and note how its slot's copy of `other` stands, in order.
 
@@ -41,7 +44,8 @@ def process(
     Raises
     ------
     TileError, TileLost
-        If the user's function raised, or no worker survived the tile; the tiles behind it are cancelled.
+        If the user's function raised, or no worker survived the tile, and such failures are to be raised; the tiles
+        behind it are cancelled.
     OutputError, RasterError
         If a result can't be written, or an input not be read.
     """
@@ -50,10 +54,10 @@ def process(
         for block in blocks:
             flights.append(Flight(tile=block.tile, window=block.window, future=submitted(executor, program, block)))
             while flights and (len(flights) >= most_in_flight(executor) or flights[0].future.done()):
-                land(flights[0], executor, writer, note)
+                land(flights[0], executor, writer, note, failures)
                 flights.popleft()
         while flights:
-            land(flights[0], executor, writer, note)
+            land(flights[0], executor, writer, note, failures)
             flights.popleft()
     finally:
         for flight in flights:
@@ -80,8 +84,30 @@ def most_in_flight(executor: Executor) -> int:
     return 2 * (workers if isinstance(workers, int) else os.cpu_count() or 1)
 
 
-def land(flight: Flight, executor: Executor, writer: Writer, note: Callable[[State], None]) -> None:
+def land(flight: Flight, executor: Executor, writer: Writer, note: Callable[[State], None], failures: Failures) -> None:
     """Wait for a tile and pass on what has come back."""
+    try:
+        result = take(flight, executor)
+    except (TileError, TileLost, OutputError) as error:
+        failures.note(error)
+        if failures.policy == "nodata":
+            writer.fill(flight.tile, flight.window)
+        return
+    if result.state is not None:
+        note(result.state)
+    writer.put(flight.tile, flight.window, result.arrays)
+
+
+def take(flight: Flight, executor: Executor) -> Computed:
+    """Wait for a tile and return what it has computed.
+
+    Raises
+    ------
+    TileError, TileLost, OutputError
+        If the tile failed.
+    AsyncBatchError
+        If no tile can be computed any more.
+    """
     try:
         # Asked for, not raised: a SystemExit in here would otherwise be a way for a tile to end main.
         error = flight.future.exception()
@@ -95,6 +121,4 @@ def land(flight: Flight, executor: Executor, writer: Writer, note: Callable[[Sta
     result = flight.future.result()
     if isinstance(result, Refusal):
         raise OutputError(f"tile {flight.tile} ({flight.window}): {result.reason}")
-    if result.state is not None:
-        note(result.state)
-    writer.put(flight.tile, flight.window, result.arrays)
+    return result

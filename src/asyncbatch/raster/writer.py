@@ -64,6 +64,11 @@ class Writer:
         self._waiting.append(self._thread.submit(self._write, tile, window, arrays))
         self._settle(BEHIND)
 
+    def fill(self, tile: int, window: Window) -> None:
+        """Have nodata written in a tile's place, as `put` has its results written."""
+        self._waiting.append(self._thread.submit(self._fill, tile, window))
+        self._settle(BEHIND)
+
     def finish(self) -> None:
         """Write what is waiting, close all files, and only then give them their final names.
 
@@ -85,6 +90,10 @@ class Writer:
     def _write(self, tile: int, window: Window, arrays: Sequence[Array]) -> None:
         for output, array in zip(self._outputs, arrays, strict=True):
             output.write(tile, window, array)
+
+    def _fill(self, tile: int, window: Window) -> None:
+        for output in self._outputs:
+            output.fill(tile, window)
 
     def _publish(self) -> None:
         for output in self._outputs:

@@ -6,7 +6,7 @@ import mmap
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FunctionType
 from typing import Any, Final
@@ -18,11 +18,13 @@ import cloudpickle
 from anyio.abc import TaskGroup
 
 from asyncbatch import codec
+from asyncbatch.messages import Loss, Task
 from asyncbatch.testing.clock import VirtualLoop
 from asyncbatch.testing.faults import Faults
 from asyncbatch.usercode import Names, UserCode, find_object
-from asyncbatch.worker.failures import describe_failure
-from asyncbatch.worker.slots import Computed, SlotDiedError
+from asyncbatch.worker.failures import describe_failure, is_named
+from asyncbatch.worker.guard import SlotDiedError
+from asyncbatch.worker.slots import Computed
 
 OPERATION: Final = "slot:Compute"
 """What an attempt at a tile is called in a `Fault`."""
@@ -52,44 +54,50 @@ class MemorySlot:
     usable: bool = True
     _programs: dict[str, tuple[Callable[..., object], Names]] = field(default_factory=dict)
 
-    async def compute(self, *, program: str, path: Path, payload: bytes) -> Computed:
-        """Run a program on a tile's payload.
+    @property
+    def ready(self) -> bool:
+        """Whether it may compute the next tile."""
+        return self.alive and self.usable
+
+    async def compute(self, *, task: Task, path: Path, payload: bytes) -> Computed:
+        """Run a tile's program on its payload.
 
         Raises
         ------
         SlotDiedError
             If a fault says so.
         """
-        fault = self.processor.faults.hit(OPERATION, program)
+        fault = self.processor.faults.hit(OPERATION, task.program)
         duration = self.processor.duration() + (fault.delay if fault else 0.0)
         self.usable = False  # a tile that is cancelled leaves a slot that is not used again, as a process is killed
+        if task.timeout and duration > task.timeout:
+            await anyio.sleep(task.timeout)
+            self.alive = False
+            reason = f"it was not done after {task.timeout:g} s, which is its tile_timeout"
+            raise SlotDiedError(Loss(reason=reason, cause="timeout"))
         await anyio.sleep(duration)
         if fault is not None and fault.error is not None:
             self.alive = False
             raise SlotDiedError(f"the slot died: {fault.error}")
         if isinstance(asyncio.get_running_loop(), VirtualLoop):
-            outcome, content, _ = self._run(program, path, payload)
-            seconds = duration
+            computed = replace(self._run(task, path, payload), seconds=0.0)
         else:
-            outcome, content, measured = await anyio.to_thread.run_sync(
-                self._run, program, path, payload, abandon_on_cancel=True
-            )
-            seconds = duration + measured
+            computed = await anyio.to_thread.run_sync(self._run, task, path, payload, abandon_on_cancel=True)
         self.usable = True
-        return Computed(outcome=outcome, seconds=seconds, content=content)
+        return replace(computed, seconds=duration + computed.seconds)
 
     async def kill(self) -> None:
         """End the slot; what a thread computes for it is dropped."""
         self.alive = False
         await anyio.lowlevel.checkpoint()
 
-    def _run(self, program: str, path: Path, payload: bytes) -> tuple[Any, bytes, float]:
-        """Return the outcome, the content, and the seconds that the function took."""
+    def _run(self, task: Task, path: Path, payload: bytes) -> Computed:
+        """Return what the function made of a tile, and the seconds that it took alone."""
         with self.processor.lock:
             names: Names = {}
             started = time.perf_counter()
             try:
-                function, found = self._load(program, path)
+                function, found = self._load(task.program, path)
                 names.update(found)
                 arguments: Any = codec.decode(bytearray(payload), replaced=_REPLACED)
                 args, kwargs, more = arguments
@@ -98,11 +106,13 @@ class MemorySlot:
                 started = time.perf_counter()
                 value = function(*args, **kwargs)
                 seconds = time.perf_counter() - started
-                return "ok", codec.join(codec.encode(value, dump=_Dump(names))), seconds
+                content = codec.join(codec.encode(value, dump=_Dump(names)))
+                return Computed(outcome="ok", seconds=seconds, content=content)
             except BaseException as error:  # noqa: BLE001 - sys.exit in the user's code is a failure of the tile too
                 seconds = time.perf_counter() - started
                 failure = describe_failure(error, skip=__file__, dump=_Dump(names))
-                return "error", codec.join(codec.encode(failure)), seconds
+                content = codec.join(codec.encode(failure))
+                return Computed(outcome="error", seconds=seconds, retry=is_named(error, task.retry_on), content=content)
 
     def _load(self, program: str, path: Path) -> tuple[Callable[..., object], Names]:
         if program not in self._programs:

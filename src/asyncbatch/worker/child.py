@@ -7,6 +7,7 @@ ends and the process is gone at once, also from the middle of a tile.
 The user's function may fork. A forked process never answers and never listens: it ends as a Python process would.
 """
 
+import faulthandler
 import json
 import mmap
 import os
@@ -31,7 +32,8 @@ from asyncbatch import codec, folders
 from asyncbatch.processstate import ProcessState
 from asyncbatch.usercode import UserCode
 from asyncbatch.worker.baseline import Baseline
-from asyncbatch.worker.failures import describe_failure
+from asyncbatch.worker.failures import describe_failure, is_named
+from asyncbatch.worker.memory import limit_memory, prefer_as_victim, read_peak, reset_peak
 from asyncbatch.worker.usermain import Presenter
 
 HEADER: Final = struct.Struct("<IQ")
@@ -39,6 +41,9 @@ HEADER: Final = struct.Struct("<IQ")
 
 INHERITED: Final = "ASYNCBATCH_INHERITED"
 """Variables that main's script had changed when it started this worker, as JSON; absent on another machine."""
+
+STACKS_SIGNAL: Final = signal.SIGRTMAX
+"""Has this process write its stacks. A real-time signal: SIGUSR1 and SIGUSR2 are left to the user's function."""
 
 _PROGRAMS: Final = 4
 """Programs kept unpickled."""
@@ -50,7 +55,8 @@ _Loaded = tuple[ProcessState, Callable[..., object], UserCode]
 def main() -> None:
     """Serve until the worker closes the socket whose descriptor is the first argument.
 
-    The second is the worker's temporary folder.
+    The second is the worker's temporary folder, the third the descriptor of the pipe where stacks go, the fourth the
+    bytes of memory that tiles may take; 0: no limit.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches all; the worker decides
     for stream in (sys.stdout, sys.stderr):
@@ -58,6 +64,12 @@ def main() -> None:
         stream.reconfigure(line_buffering=True, write_through=False)  # type: ignore[union-attr]  # text, at start-up
     connection = socket.socket(fileno=int(sys.argv[1]))
     connection.set_inheritable(False)  # a process of the user's must not keep it open
+    stacks = open(int(sys.argv[3]), "wb")  # noqa: PTH123, SIM115 - a descriptor, as long as this process lives
+    os.set_inheritable(stacks.fileno(), False)  # noqa: FBT003 - it takes no keywords
+    faulthandler.register(STACKS_SIGNAL, stacks, all_threads=True)
+    prefer_as_victim()
+    if limit := int(sys.argv[4]):
+        limit_memory(limit)
     inherited = os.environ.pop(INHERITED, None)
     baseline = Baseline(None if inherited is None else json.loads(inherited))
     os.register_at_fork(after_in_child=connection.close)
@@ -82,8 +94,10 @@ class _Slot:
         self._reply({"number": 0}, [])
         while True:
             head, body = commands.get()
+            reset_peak()
             answer, parts = self._compute(head, body)
-            self._reply({"number": head["number"], "damage": self.baseline.damage, **answer}, parts)
+            about = {"number": head["number"], "damage": self.baseline.damage, "peak": read_peak()}
+            self._reply({**about, **answer}, parts)
 
     def _compute(self, head: dict[str, Any], body: bytearray) -> tuple[dict[str, Any], list[codec.Buffer]]:
         """Return the head and the parts of the answer to one command."""
@@ -109,10 +123,12 @@ class _Slot:
         except BaseException as error:  # noqa: BLE001 - sys.exit in the user's code is a failure of the tile too
             if os.getpid() != self.process:
                 _end_fork(error)
-            seconds = time.perf_counter() - started
-            return {"outcome": "error", "seconds": seconds}, codec.encode(
-                describe_failure(error, skip=__file__, dump=self.presenter.dumps)
-            )
+            about = {
+                "outcome": "error",
+                "seconds": time.perf_counter() - started,
+                "retry": is_named(error, head["retry_on"]),
+            }
+            return about, codec.encode(describe_failure(error, skip=__file__, dump=self.presenter.dumps))
 
     def _program(self, digest: str, path: str) -> _Loaded:
         """Return a program and the state it expects, unpickled when first asked for.

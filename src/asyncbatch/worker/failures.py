@@ -1,7 +1,7 @@
 """What main learns of an exception: enough to understand it, and never so much that it is in the way."""
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import Final
 
@@ -55,3 +55,11 @@ def _find_start(trace: TracebackType | None, skip: str) -> TracebackType | None:
     while trace is not None and trace.tb_frame.f_code.co_filename == skip:
         trace = trace.tb_next
     return trace
+
+
+def is_named(error: BaseException, names: Collection[str]) -> bool:
+    """Return whether an exception is of a class, or of a subclass of one, that is among those named.
+
+    By name, since the class itself may be another one here: those of the user's script are pickled by value.
+    """
+    return any(f"{kind.__module__}.{kind.__qualname__}" in names for kind in type(error).__mro__)

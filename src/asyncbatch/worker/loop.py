@@ -16,7 +16,7 @@ from anyio.abc import TaskGroup
 from asyncbatch.aws.protocols import AgeOfBlob, KeepMessages, Received, ReceiveMessages, SendMessages
 from asyncbatch.errors import AwsBusy, AwsError, CredentialsMissing, EndpointUnreachable, MessageError, QueueGone
 from asyncbatch.manifest import Manifest, alive_key
-from asyncbatch.messages import TERMINATED, Goodbye, Message, Sentinel, Task, seal, unseal
+from asyncbatch.messages import TERMINATED, Goodbye, Heartbeat, Message, Sentinel, Task, seal, unseal
 from asyncbatch.worker.deliveries import Deliveries
 from asyncbatch.worker.lifeline import wait_for_main_gone
 from asyncbatch.worker.slots import Computed
@@ -100,6 +100,7 @@ class Worker:
                 self._deliveries.run,
                 self._watch_run,
                 self._watch_termination,
+                self._beat,
                 self.tiles.results.run,
             ):
                 background.start_soon(task)
@@ -278,13 +279,13 @@ class Worker:
             with anyio.move_on_after(_LEAVE_TIMEOUT):
                 await self.tiles.results.aclose()
                 await self._deliveries.aclose()
-            with anyio.move_on_after(_GOODBYE_TIMEOUT):
-                await self._say_goodbye()
-        except AwsError as error:  # leases end by themselves, and main sees workers go that say nothing
-            log.warning("goodbye failed", extra={"action": "goodbye_failed", "why": error})
+        except AwsError as error:
+            log.warning("results not sent", extra={"action": "results_not_sent", "why": error})
+        with anyio.move_on_after(_GOODBYE_TIMEOUT):
+            await self._say_goodbye()
 
     async def _say_goodbye(self) -> None:
-        manifest, tiles = self.manifest, self.tiles
+        tiles = self.tiles
         goodbye = Goodbye(
             worker=tiles.worker,
             reason=(self._stop or Stop.IDLE).value,
@@ -292,8 +293,24 @@ class Worker:
             busy_seconds=tiles.busy_seconds,
             requests=self.requests(),
         )
-        text = seal(goodbye, run=manifest.run, direction="result", key=manifest.key)
-        await self.sender.send(manifest.result_queue, [text])
+        await self._say(goodbye)
+
+    async def _say(self, message: Goodbye | Heartbeat) -> None:
+        """Tell main something that may also get lost."""
+        manifest = self.manifest
+        text = seal(message, run=manifest.run, direction="result", key=manifest.key)
+        try:
+            await self.sender.send(manifest.result_queue, [text])
+        except AwsError as error:  # leases end by themselves, and main sees workers go that say nothing
+            log.warning("message not sent", extra={"action": "message_not_sent", "why": error})
+
+    async def _beat(self) -> None:
+        """Tell main again and again that this worker is up, unless results do."""
+        while True:
+            before = self.tiles.computed
+            await anyio.sleep(self.manifest.run_lease / _CHECKS)
+            if self.tiles.computed == before:
+                await self._say(Heartbeat(worker=self.tiles.worker))
 
     async def _watch_run(self) -> None:
         while True:

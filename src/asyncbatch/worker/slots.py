@@ -6,7 +6,6 @@ the protocol, the child's output is thrown away, and a dead child's signal is no
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -20,9 +19,10 @@ import anyio
 from anyio.abc import Process, TaskGroup, UNIXSocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from asyncbatch.errors import AsyncBatchError
-from asyncbatch.messages import Outcome
+from asyncbatch.messages import Loss, Outcome, Task
 from asyncbatch.worker.child import HEADER
+from asyncbatch.worker.guard import Guard, SlotDiedError, describe_end
+from asyncbatch.worker.health import Sample
 
 _START_TIMEOUT: Final = 60.0
 
@@ -40,16 +40,16 @@ _BROKEN: Final = (
 )
 
 
-class SlotDiedError(AsyncBatchError):
-    """A slot's process ended in the middle of a tile, or did not start."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Computed:
     """What a slot made of a tile."""
 
     outcome: Outcome
     seconds: float
+    peak: int = 0
+    """Most bytes of memory that its process had; 0: not known."""
+    retry: bool = False
+    """Whether it raised what its tile is to be computed again for."""
     content: bytes = field(repr=False)
 
 
@@ -64,8 +64,12 @@ class ComputesTiles(Protocol):
     def usable(self) -> bool:
         """Whether it may compute another tile."""
 
-    async def compute(self, *, program: str, path: Path, payload: bytes) -> Computed:
-        """Run a program, which lies at `path`, on a tile's payload; raise `SlotDiedError` if the slot dies."""
+    @property
+    def ready(self) -> bool:
+        """Whether it may compute the next tile now: it lives and is not stopped."""
+
+    async def compute(self, *, task: Task, path: Path, payload: bytes) -> Computed:
+        """Run a tile's program, which lies at `path`, on its payload; raise `SlotDiedError` if the slot dies."""
 
     async def kill(self) -> None:
         """End it, whatever it is doing."""
@@ -82,15 +86,19 @@ class Slot:
     _process: Process
     _socket: UNIXSocketStream
     _reader: BufferedByteReceiveStream
+    _stacks: int
+    """Descriptor of the pipe to which it writes its stacks."""
     _number: int = 0
     """Of the last command: its answer has the same."""
     usable: bool = True
     """Whether it may compute another tile."""
     _current: anyio.CancelScope | None = None
     """Of the exchange under way."""
+    _doomed: bool = False
+    """Whether the guard has ended that exchange."""
 
     @classmethod
-    async def start(cls, folder: Path, group: TaskGroup) -> Self:
+    async def start(cls, folder: Path, group: TaskGroup, *, memory: int = 0) -> Self:
         """Start a child process and return it when it is ready.
 
         Parameters
@@ -99,6 +107,8 @@ class Slot:
             Where its temporary files go: it may end by a signal, and somebody else must remove them.
         group : TaskGroup
             Where its process is watched.
+        memory : int
+            Bytes that its tiles may take; 0: no limit.
 
         Raises
         ------
@@ -106,18 +116,21 @@ class Slot:
             If it does not come up.
         """
         ours, theirs = socket.socketpair()
-        command = [sys.executable, "-P", "-m", "asyncbatch.worker.child", str(theirs.fileno()), str(folder)]
-        with theirs:
+        stacks, pipe = os.pipe()
+        os.set_blocking(stacks, False)
+        command = [sys.executable, "-P", "-m", "asyncbatch.worker.child"]
+        command += [str(theirs.fileno()), str(folder), str(pipe), str(memory)]
+        with theirs, os.fdopen(pipe, "wb"):
             process = await anyio.open_process(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=None,
                 stderr=None,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), pipe],
                 env={**os.environ, "TMPDIR": str(folder)},
             )
         stream = await UNIXSocketStream.from_socket(ours)
-        slot = cls(_process=process, _socket=stream, _reader=BufferedByteReceiveStream(stream))
+        slot = cls(_process=process, _socket=stream, _reader=BufferedByteReceiveStream(stream), _stacks=stacks)
         group.start_soon(slot._watch)
         try:
             with anyio.fail_after(_START_TIMEOUT):
@@ -135,48 +148,90 @@ class Slot:
         """Whether the process is there."""
         return self._process.returncode is None
 
-    async def compute(self, *, program: str, path: Path, payload: bytes) -> Computed:
-        """Run a program, which lies at `path`, on a tile's payload.
+    @property
+    def ready(self) -> bool:
+        """Whether the process is there, and not stopped."""
+        sample = Sample.take(self._process.pid)
+        return self.alive and (sample is None or sample.state != "T")
+
+    async def compute(self, *, task: Task, path: Path, payload: bytes) -> Computed:
+        """Compute a tile.
+
+        Parameters
+        ----------
+        task : Task
+            The tile. Its time limit includes the loading of its program.
+        path : Path
+            Where its program lies.
+        payload : bytes
+            Its arguments.
 
         Raises
         ------
         SlotDiedError
-            If the process ends meanwhile, or answers something else.
+            If the process ends meanwhile, must be killed, or answers something else.
         """
         self._number += 1
-        head = json.dumps({"number": self._number, "program": program, "path": str(path)}).encode()
+        command = {"number": self._number, "program": task.program, "path": str(path), "retry_on": task.retry_on}
+        head = json.dumps(command).encode()
         self.usable = False  # until it has answered
-        answer, content = await self._exchange(HEADER.pack(len(head), len(payload)) + head, payload)
+        guard = Guard(pid=self._process.pid, pipe=self._stacks, timeout=task.timeout)
+        answer, content = await self._exchange(HEADER.pack(len(head), len(payload)) + head, payload, guard)
         self.usable = not answer["damage"]
-        return Computed(outcome=answer["outcome"], seconds=answer["seconds"], content=content)
+        return Computed(
+            outcome=answer["outcome"],
+            seconds=answer["seconds"],
+            peak=answer["peak"],
+            retry=answer.get("retry", False),
+            content=content,
+        )
 
     async def kill(self) -> None:
         """End the process, whatever it is doing."""
         with anyio.CancelScope(shield=True):
             if self.alive:
                 self._process.kill()
-            await self._process.wait()
+            with anyio.move_on_after(_END_GRACE):  # one that waits for a dead disk ends when that answers
+                await self._process.wait()
             await self._socket.aclose()
+            if self._stacks >= 0:
+                os.close(self._stacks)
+                self._stacks = -1
 
-    async def _exchange(self, head: bytes, payload: bytes) -> tuple[dict[str, Any], bytes]:
+    async def _exchange(self, head: bytes, payload: bytes, guard: Guard | None = None) -> tuple[dict[str, Any], bytes]:
         """Send a command and return its answer.
 
         The process's end ends the exchange: the socket may outlive it, in a process that the tile has forked.
         """
-        found, protest = None, ""
+        found, protest, self._doomed = None, "", False
         with anyio.CancelScope() as self._current:
-            try:
-                await self._socket.send(head)
-                await self._socket.send(payload)
-                found = await self._answer()
-            except _BROKEN:
-                pass  # the process says why
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                protest = f"the slot's process sent a wrong answer: {error}"
+            async with anyio.create_task_group() as group:
+                if guard is not None:
+                    group.start_soon(self._enforce, guard)
+                try:
+                    await self._socket.send(head)
+                    await self._socket.send(payload)
+                    found = await self._answer()
+                except _BROKEN:
+                    pass  # the process says why
+                except (ValueError, KeyError, TypeError, AttributeError) as error:
+                    protest = f"the slot's process sent a wrong answer: {error}"
+                group.cancel_scope.cancel()
         self._current = None
-        if found is None:
-            raise SlotDiedError(protest or await self._obituary())
-        return found
+        if found is not None:
+            return found
+        if guard is not None and self._doomed:
+            loss = await guard.conclude()
+            await self.kill()
+            raise SlotDiedError(loss)
+        raise SlotDiedError(protest or await self._obituary(guard))
+
+    async def _enforce(self, guard: Guard) -> None:
+        """End the exchange under way when its guard says so."""
+        await guard.watch()
+        self._doomed = True
+        if self._current is not None:
+            self._current.cancel()
 
     async def _answer(self) -> tuple[dict[str, Any], bytes]:
         head_length, body_length = HEADER.unpack(await self._reader.receive_exactly(HEADER.size))
@@ -192,19 +247,15 @@ class Slot:
         if self._current is not None:
             self._current.cancel()
 
-    async def _obituary(self) -> str:
+    async def _obituary(self, guard: Guard | None) -> Loss:
         """Return how the process ended."""
         with anyio.move_on_after(_END_GRACE):
             await self._process.wait()
         if self._process.returncode is None:
             await self.kill()
-            return "the slot's process closed the socket to its worker"
+            return Loss(reason="the slot's process closed the socket to its worker")
         code = self._process.returncode
-        if code >= 0:
-            return f"the slot's process exited with status {code}"
-        name = signal.Signals(-code).name
-        hint = ", perhaps for lack of memory" if -code == signal.SIGKILL else ""
-        return f"the slot's process was killed by signal {-code} ({name}){hint}"
+        return describe_end(code) if guard is None else guard.describe_end(code)
 
 
 class Slots:
@@ -299,7 +350,7 @@ class Slots:
         """Return an idle slot, or a new one; those that have died since their last tile are gone."""
         while self._idle:
             slot = self._idle.pop()
-            if slot.alive:
+            if slot.ready:
                 return slot
             await slot.kill()
         return await self._start(self._folder, self._watching)

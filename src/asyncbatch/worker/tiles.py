@@ -13,11 +13,12 @@ from asyncbatch.batching.batcher import Batcher
 from asyncbatch.batching.prefetch import Prefetch
 from asyncbatch.errors import AsyncBatchError, BlobMissing, QueueGone
 from asyncbatch.manifest import OBJECT_LIMIT, Manifest, out_key
-from asyncbatch.messages import Body, ProgramDamaged, Result, Task, seal
+from asyncbatch.messages import Body, Loss, ProgramDamaged, Result, Task, seal
 from asyncbatch.worker.attempts import Verdict
 from asyncbatch.worker.counts import Counts
+from asyncbatch.worker.guard import SlotDiedError
 from asyncbatch.worker.programs import Programs, ProgramUnusableError
-from asyncbatch.worker.slots import Computed, ComputesTiles, SlotDiedError, Slots
+from asyncbatch.worker.slots import Computed, ComputesTiles, Slots
 
 log: Final = logging.getLogger(__name__)
 
@@ -26,6 +27,10 @@ RESULTS_TOGETHER: Final = 64
 
 _ELSEWHERE: Final = 1.0
 """Seconds for which a tile is left to other workers that failed here through no fault of a slot."""
+
+_RETRY: Final = 1.0
+_LONGEST_RETRY: Final = 60.0
+"""Seconds before a tile is tried again whose function raised: doubled with each attempt."""
 
 _EXHAUSTED: Final = "every attempt was lost: the worker died or its lease expired"
 _RETURNED: Final = (
@@ -140,6 +145,10 @@ class Tiles:
             self.disk_failures += isinstance(error, OSError)
             return self._lost_if_last(delivery, error, delay=_ELSEWHERE)
         self.disk_failures = 0
+        if computed.retry and not verdict.last:
+            delay = min(_LONGEST_RETRY, _RETRY * 2.0 ** min(verdict.number - 1, 10))
+            log.warning("tile raised", extra={"action": "tile_retried", "tile": task.index, "attempt": verdict.number})
+            raise NackError("its function raised what it is to be tried again for", delay=delay)
         self.computed += 1
         self.busy_seconds += computed.seconds
         self.prefetch.note_computed(seconds=computed.seconds, size=task.body.size)
@@ -204,6 +213,7 @@ class Tiles:
             seconds=computed.seconds,
             body=body,
             log_stream=self.log_stream,
+            peak=computed.peak,
         )
         run, key = self.manifest.run, self.manifest.key
         await self.results.deliver(seal(result, run=run, direction="result", key=key))
@@ -245,15 +255,16 @@ class Tiles:
     def _lost_if_last(self, delivery: Delivery, error: Exception, *, delay: float) -> Computed:
         reason = f"{error}" if isinstance(error, AsyncBatchError) else f"{type(error).__name__}: {error}"
         if delivery.verdict.last:
-            return _lost(reason)
+            return _lost(error.loss if isinstance(error, SlotDiedError) else reason)
         raise NackError(reason, delay=delay) from error
 
 
 async def _compute(slot: ComputesTiles, task: Task, *, path: Path, payload: bytes) -> Computed:
     # Around what the user's function prints: `asyncbatch logs --tile` looks for these two.
     log.info("tile begun", extra={"action": "tile_begun", "tile": task.index})
-    computed = await slot.compute(program=task.program, path=path, payload=payload)
-    log.info("tile done", extra={"action": "tile_done", "tile": task.index, "outcome": computed.outcome})
+    computed = await slot.compute(task=task, path=path, payload=payload)
+    about = {"tile": task.index, "outcome": computed.outcome, "peak_memory": computed.peak}
+    log.info("tile done", extra={"action": "tile_done", **about})
     return computed
 
 
@@ -261,5 +272,6 @@ def _refuse_result(size: int) -> Computed:
     return _lost(_RESULT_TOO_LARGE.format(size=size, limit=OBJECT_LIMIT))
 
 
-def _lost(reason: str) -> Computed:
-    return Computed(outcome="lost", seconds=0.0, content=codec.join(codec.encode(reason)))
+def _lost(why: Loss | str) -> Computed:
+    loss = why if isinstance(why, Loss) else Loss(reason=why)
+    return Computed(outcome="lost", seconds=0.0, content=codec.join(codec.encode(loss)))

@@ -6,6 +6,7 @@ import signal
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -48,7 +49,7 @@ async def work(
     environment: WorkerEnvironment,
     session: AwsSession,
     *,
-    start_slot: StartSlot = Slot.start,
+    start_slot: StartSlot | None = None,
     watch_termination: Callable[[Callable[[], None]], Awaitable[None]] = watch_signals,
 ) -> int:
     """Run a worker until it has left, and return its exit status.
@@ -59,8 +60,8 @@ async def work(
         Where it belongs.
     session : AwsSession
         Whose clients serve it.
-    start_slot : callable
-        Starts a slot; by default a child process.
+    start_slot : callable, optional
+        Starts a slot; by default a child process, with the run's limit of memory.
     watch_termination : callable
         As `Worker` has it; by default it waits for signals.
 
@@ -89,7 +90,9 @@ async def work(
         await sender.send(manifest.result_queue, [greeting])
         return _REFUSED
     with tempfile.TemporaryDirectory(prefix="asyncbatch-") as folder:
-        slots = Slots(environment.slots, Path(folder), start=start_slot)
+        slots = Slots(
+            environment.slots, Path(folder), start=start_slot or partial(Slot.start, memory=manifest.slot_memory)
+        )
         worker = await _make_worker(environment, manifest, session, objects, sender, slots, Path(folder))
         worker.watch_termination = watch_termination
         async with slots.running():

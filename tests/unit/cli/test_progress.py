@@ -43,6 +43,7 @@ class Clock:
             "9/36 tiles, 4 in flight, 1/2 workers up, 2.0 tiles/s, 0:14 left",
         ),
         (Snapshot(progress=Progress(done=36, total=36), status=None, rate=250.4), "36/36 tiles, 250 tiles/s"),
+        (Snapshot(progress=Progress(done=7, total=36, failed=2), status=None, rate=None), "7/36 tiles, 2 failed"),
     ],
 )
 def test_a_moment_reads_well(snapshot: Snapshot, text: str) -> None:

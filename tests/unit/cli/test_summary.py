@@ -3,14 +3,14 @@
 import pytest
 
 from asyncbatch.cli.summary import Record, Summary
-from asyncbatch.errors import RasterError, TileError, TileLost
+from asyncbatch.errors import OutputError, RasterError, TileError, TileLost, TileOutOfMemory, TilesFailed, TileTimeout
 from asyncbatch.raster import Progress
 
 DONE = Summary(
     run="20260101-000000-abcd",
     done=36,
     total=36,
-    failed=0,
+    failed={},
     elapsed=12.0,
     requests=74,
     written=("ndvi.tif", "mask.tif"),
@@ -26,8 +26,10 @@ def test_a_run_that_is_done_reads_well() -> None:
 
 
 def test_what_is_not_known_is_left_out() -> None:
-    serial = Summary(run="", done=0, total=36, failed=1, elapsed=0.0, requests=None, written=(), logs="")
-    assert str(serial) == "0 of 36 tiles done, 1 failed, 0:00 elapsed; nothing written"
+    serial = Summary(
+        run="", done=0, total=36, failed={"ValueError": 1}, elapsed=0.0, requests=None, written=(), logs=""
+    )
+    assert str(serial) == "0 of 36 tiles done, 1 failed (1 ValueError), 0:00 elapsed; nothing written"
 
 
 class Clock:
@@ -54,23 +56,39 @@ def test_a_record_has_a_summary_once_there_are_tiles() -> None:
     now.time += 6
     summary = kept.summarize(None)
     assert summary is not None
-    assert (summary.done, summary.total, summary.failed, summary.elapsed) == (4, 4, 0, 8.0)
+    assert (summary.done, summary.total, summary.failed, summary.elapsed) == (4, 4, {}, 8.0)
     assert summary.written == ("a.tif", "b1.tif", "b2.tif")
 
 
 @pytest.mark.parametrize(
     ("error", "failed"),
     [
-        (TileError("no", tile=1, worker="w"), 1),
-        (TileLost("no", tile=1, attempts=5), 1),
-        (RasterError("no"), 0),
-        (KeyboardInterrupt(), 0),
+        (TileError("ValueError: no", tile=1, worker="w"), {"ValueError": 1}),
+        (TileLost("no", tile=1, attempts=5), {"lost": 1}),
+        (TileTimeout("no", tile=1, attempts=5), {"timed out": 1}),
+        (
+            TilesFailed([OutputError("no"), TileOutOfMemory("no", tile=1, attempts=5), OutputError("no")], total=9),
+            {"OutputError": 2, "out of memory": 1},
+        ),
+        (RasterError("no"), {}),
+        (KeyboardInterrupt(), {}),
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_after_an_error_nothing_is_written(error: BaseException, failed: int) -> None:
+def test_after_an_error_nothing_is_written(error: BaseException, failed: dict[str, int]) -> None:
     kept, _ = record()
     kept.update(Progress(done=2, total=4))
     summary = kept.summarize(error)
     assert summary is not None
     assert (summary.done, summary.failed, summary.written) == (2, failed, ())
+
+
+def test_tiles_that_failed_beside_a_written_output_are_counted() -> None:
+    kept, _ = record()
+    kept.update(Progress(done=4, total=4, failed=1))
+    kept.failures = [TileError("ValueError: no", tile=1, worker="w")]
+    kept.peak_memory = 300 * 2**20
+    summary = kept.summarize(None)
+    assert summary is not None
+    assert (summary.failed, summary.written) == ({"ValueError": 1}, ("a.tif", "b1.tif", "b2.tif"))
+    assert "300 MiB" in str(summary)

@@ -15,12 +15,13 @@ from asyncbatch import codec
 from asyncbatch.errors import ProgramError, QueueGone, RunError
 from asyncbatch.main.crew import Crew
 from asyncbatch.main.flow import Flow
+from asyncbatch.main.hearing import Hearing
 from asyncbatch.main.outbound import Outbound
 from asyncbatch.main.program import Program, encode_arguments
 from asyncbatch.main.run import RENEWAL
 from asyncbatch.main.ticket import Ticket, wait_for
 from asyncbatch.manifest import alive_key, manifest_key, out_key, program_key
-from asyncbatch.messages import Body, Hello, ProgramDamaged, Result, Sentinel, Task, unseal
+from asyncbatch.messages import Body, Heartbeat, Hello, ProgramDamaged, Result, Sentinel, Task, unseal
 from tests.unit.main.fakes import RESULTS, TASKS, FakeRun, hang
 from tests.unit.virtual import VIRTUAL
 
@@ -40,6 +41,7 @@ class Stage:
     """A flow, and a worker that a test plays."""
 
     run: FakeRun
+    crew: Crew
     flow: Flow
 
     def submit(self, *args: object) -> Ticket:
@@ -69,16 +71,16 @@ class Stage:
         await self.run.queues.send(RESULTS, [self.run.sealed(result)])
         return result
 
-    async def say(self, message: Hello | ProgramDamaged | Result) -> None:
+    async def say(self, message: Hello | Heartbeat | ProgramDamaged | Result) -> None:
         await self.run.queues.send(RESULTS, [self.run.sealed(message)])
 
 
 @asynccontextmanager
 async def staged(run: FakeRun | None = None, *, workers: int = 1) -> AsyncIterator[Stage]:
     run = run or FakeRun()
-    crew = Crew(wanted=workers, start_timeout=60.0)
+    crew = Crew(wanted=workers, start_timeout=60.0, hearing=Hearing(limit=120.0))
     async with anyio.create_task_group() as group:
-        stage = Stage(run=run, flow=Flow(run.open(), crew=crew, group=group))
+        stage = Stage(run=run, crew=crew, flow=Flow(run.open(), crew=crew, group=group))
         stage.flow.start()
         await stage.say(Hello(worker="w", slots=1, versions={}))
         yield stage
@@ -305,3 +307,45 @@ async def test_sentinels_for_many_workers_go_at_the_same_time(monkeypatch: pytes
     await Outbound(run.open(), linger=lambda: 0.0).send_sentinels(1005)
     assert sum(under_way) == 1005
     assert anyio.current_time() - started <= 5.0
+
+
+async def test_heartbeats_do_not_hide_that_messages_are_lost() -> None:
+    async with staged() as stage, anyio.create_task_group() as group:
+
+        async def beat() -> None:
+            while True:
+                await stage.say(Heartbeat(worker="w"))
+                await anyio.sleep(5)
+
+        ticket = stage.submit(1)
+        (task,) = await stage.take(1)  # and nobody holds it
+        group.start_soon(beat)
+        assert await stage.take(1) == [task]
+        await stage.answer(task, 1)
+        assert await wait_for(ticket.future) == 1
+        group.cancel_scope.cancel()
+
+
+async def test_a_worker_is_not_up_when_it_says_nothing_while_tiles_are_out() -> None:
+    async with staged() as stage:
+        stage.submit(1)
+        await stage.take(1)
+        await anyio.sleep(100)
+        assert stage.crew.up == 1
+        await anyio.sleep(100)
+        assert stage.crew.up == 0
+        await stage.say(Heartbeat(worker="w"))
+        await anyio.sleep(1)
+        assert stage.crew.up == 1
+
+
+async def test_a_worker_is_up_while_nothing_is_expected_of_it() -> None:
+    async with staged() as stage:
+        await anyio.sleep(1000)
+        assert stage.crew.up == 1
+        ticket = stage.submit(1)
+        (task,) = await stage.take(1)
+        await stage.answer(task, 1)
+        await wait_for(ticket.future)
+        await anyio.sleep(1000)
+        assert stage.crew.up == 1

@@ -1,0 +1,66 @@
+"""How the tiles of one call are computed, where that differs from the pool's settings."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf, nan
+from numbers import Real
+from typing import Literal, Self, get_args
+
+from asyncbatch.errors import SettingsError
+
+RetryOn = type[Exception] | Sequence[type[Exception]]
+
+OnError = Literal["raise", "collect"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How tiles are computed. By default as the pool's settings say."""
+
+    tile_timeout: float | None = None
+    """Seconds that an attempt may take in its slot."""
+    retry_on: tuple[str, ...] = ()
+    """Names of the exceptions after which a tile is computed again, with their modules."""
+
+    @classmethod
+    def read(cls, *, tile_timeout: float | None = None, retry_on: RetryOn = ()) -> Self:
+        """Return options as the user gives them.
+
+        Raises
+        ------
+        SettingsError
+            If one of them is not usable.
+        """
+        return cls(tile_timeout=_read_timeout(tile_timeout), retry_on=_read_exceptions(retry_on))
+
+
+def check_on_error(on_error: object) -> bool:
+    """Return whether errors of tiles are collected.
+
+    Raises
+    ------
+    SettingsError
+        If there is no such policy.
+    """
+    if on_error not in get_args(OnError):
+        known = " or ".join(map(repr, get_args(OnError)))
+        raise SettingsError(f"on_error is {on_error!r}; it must be {known}")
+    return on_error == "collect"
+
+
+def _read_timeout(value: object) -> float | None:
+    if value is None:
+        return None
+    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else nan
+    if not 0 < number < inf:
+        raise SettingsError(f"tile_timeout is {value!r}; it must be a number of seconds above 0, or None")
+    return number
+
+
+def _read_exceptions(value: RetryOn) -> tuple[str, ...]:
+    names = []
+    for kind in value if isinstance(value, Sequence) else (value,):
+        if not (isinstance(kind, type) and issubclass(kind, Exception)):
+            raise SettingsError(f"retry_on has {kind!r}; it must be classes of exceptions, such as (OSError,)")
+        names.append(f"{kind.__module__}.{kind.__qualname__}")
+    return tuple(names)

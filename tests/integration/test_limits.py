@@ -1,0 +1,107 @@
+"""Limits of tiles, in time and memory, and slots and workers that stand still."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from asyncbatch import BatchExecutor, TileError, TileLost, TileTimeout
+from tests.integration.endpoint import Endpoint
+from tests.integration.eventually import eventually
+from tests.integration.gate import Gate
+from tests.integration.team import Team
+
+
+def dawdle(tile: int) -> int:
+    if tile == 1:
+        signal.pause()
+    if tile == 2:
+        sum(iter(int, 1))  # in C, which holds the interpreter's lock, for ever
+    return -tile
+
+
+def test_tiles_that_take_too_long_are_lost_alone_and_say_where_they_stood(endpoint: Endpoint, team: Team) -> None:
+    launcher = team.launcher(environment={"ASYNCBATCH_SLOTS": "2"})
+    with BatchExecutor(1, launcher=launcher, settings=endpoint.settings(lease=600.0, max_attempts=2)) as pool:
+        program = pool.program(dawdle).with_options(tile_timeout=1.0)
+        futures = [pool.submit(program, tile) for tile in range(6)]
+        found = [future.exception(timeout=60) or future.result() for future in futures]
+    assert [found[tile] for tile in (0, 3, 4, 5)] == [0, -3, -4, -5]
+    for tile in (1, 2):
+        error = found[tile]
+        assert isinstance(error, TileTimeout)
+        assert (error.tile, error.attempts) == (tile, 2)
+        assert "in dawdle" in error.stack
+        assert "asyncbatch/worker/child" not in error.stack
+
+
+def test_the_time_limit_of_a_map_wins_over_the_setting(endpoint: Endpoint, team: Team) -> None:
+    settings = endpoint.settings(lease=600.0, max_attempts=1, tile_timeout=0.5)
+    with BatchExecutor(1, launcher=team.launcher(), settings=settings) as pool:
+        assert list(pool.map(time.sleep, [1.0], tile_timeout=60.0)) == [None]
+        with pytest.raises(TileTimeout):
+            pool.submit(time.sleep, 60).result(timeout=60)
+
+
+def test_a_slot_that_is_stopped_is_replaced(endpoint: Endpoint, team: Team, gate: Gate) -> None:
+    with BatchExecutor(1, launcher=team.launcher(), settings=endpoint.settings(lease=600.0)) as pool:
+        future = pool.submit(gate, "tile")
+        eventually(gate.started)
+        (stopped,) = team.slots()
+        os.kill(stopped, signal.SIGSTOP)
+        eventually(lambda: gate.started() == 2)
+        assert stopped not in team.slots()
+        gate.open()
+        assert future.result(timeout=60) == "tile"
+
+
+def test_a_slot_that_is_stopped_between_two_tiles_costs_no_attempt(endpoint: Endpoint, team: Team) -> None:
+    settings = endpoint.settings(lease=600.0, max_attempts=1)
+    with BatchExecutor(1, launcher=team.launcher(), settings=settings) as pool:
+        (stopped,) = eventually(lambda: pool.status().workers_up and team.slots())
+        os.kill(stopped, signal.SIGSTOP)
+        assert pool.submit(abs, -1).result(timeout=60) == 1
+        assert stopped not in team.slots()
+
+
+def test_a_worker_that_is_stopped_is_not_up_and_its_tile_goes_to_another(
+    endpoint: Endpoint, team: Team, gate: Gate
+) -> None:
+    settings = endpoint.settings(lease=2.0, run_lease=5.0)
+    with BatchExecutor(1, launcher=team.launcher(), settings=settings) as pool:
+        future = pool.submit(gate, "tile")
+        (stopped,) = eventually(lambda: gate.started() and team.workers())
+        os.kill(stopped, signal.SIGSTOP)
+        eventually(lambda: pool.status().workers_up == 0)
+        eventually(lambda: gate.started() >= 2)  # by a worker that replaces it
+        eventually(lambda: pool.status().workers_up == 1)
+        gate.open()
+        assert future.result(timeout=60) == "tile"
+
+
+def take(mebibytes: int) -> int:
+    return len(b"1" * (mebibytes * 2**20))
+
+
+def take_and_die(mebibytes: int) -> None:
+    ballast = take(mebibytes), b"1" * (mebibytes * 2**20)
+    os.kill(os.getpid(), signal.SIGKILL)
+    del ballast
+
+
+def test_tiles_say_how_much_memory_they_took(endpoint: Endpoint, team: Team) -> None:
+    settings = endpoint.settings(lease=600.0, max_attempts=1, slot_memory=400)
+    with BatchExecutor(1, launcher=team.launcher(), settings=settings) as pool:
+        big, small = (pool.submit(take, size) for size in (200, 1))
+        assert (big.result(timeout=60), small.result(timeout=60)) == (200 * 2**20, 2**20)
+        peaks = [getattr(future, "peak_memory", 0) for future in (big, small)]
+        assert peaks[0] - peaks[1] > 150 * 2**20
+        assert pool.status().peak_memory == peaks[0]
+        with pytest.raises(TileError) as greedy:
+            pool.submit(take, 500).result(timeout=60)
+        assert isinstance(greedy.value.__cause__, MemoryError)
+        with pytest.raises(TileLost) as killed:
+            pool.submit(take_and_die, 300).result(timeout=60)
+        assert killed.value.peak_memory > 300 * 2**20
+        assert pool.submit(take, 100).result(timeout=60) == 100 * 2**20

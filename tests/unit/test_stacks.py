@@ -1,0 +1,31 @@
+import re
+
+from asyncbatch.worker.stacks import trim_stacks
+
+TEXT = """\
+Thread 0x1 (most recent call first):
+  File "/lib/child.py", line 9 in _exactly
+  File "/lib/threading.py", line 5 in run
+
+Thread 0x2 (most recent call first):
+  File "/home/me/pool.py", line 1 in help
+  File "/lib/threading.py", line 5 in run
+
+Current thread 0x3 (most recent call first):
+  File "/home/me/tile.py", line 3 in inner
+  File "/home/me/tile.py", line 2 in outer
+  File "/lib/child.py", line 9 in _compute
+  File "/lib/child.py", line 8 in main
+"""
+
+
+def test_stacks_show_the_users_calls_alone() -> None:
+    kept = trim_stacks(TEXT, own="/lib/child.py")
+    assert re.findall(r"Thread 0x\d|thread 0x\d|(?<= in )\w+", kept) == [
+        *("Thread 0x2", "help", "run"),
+        *("thread 0x3", "inner", "outer"),
+    ]
+
+
+def test_stacks_that_were_cut_are_no_error() -> None:
+    assert not trim_stacks("  line of no thread\nThread 0x1", own="/lib/child.py").strip()
