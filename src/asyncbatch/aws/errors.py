@@ -70,6 +70,9 @@ _CODES: Final[dict[str, type[errors.AwsError]]] = {
     "503": errors.AwsBusy,
 }
 
+_FAULTS: Final = frozenset({500, 502, 503, 504})
+"""HTTP statuses of faults that pass."""
+
 _PREFIX: Final = "AWS.SimpleQueueService."
 
 _NOT_IN_FLIGHT: Final = "not available for visibility timeout change"
@@ -129,7 +132,8 @@ def translation(error: BaseException, action: str) -> errors.AwsError:
     """Return our error for a foreign one."""
     if isinstance(error, boto.ClientError):
         detail = error.response.get("Error", {})
-        return by_code(str(detail.get("Code", "?")), str(detail.get("Message", error)), action)
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        return by_code(str(detail.get("Code", "?")), str(detail.get("Message", error)), action, status=status)
     for foreign, ours, text in _CLASSES:
         if isinstance(error, foreign):
             reason = " ".join(str(error).split()) or type(error).__name__
@@ -139,9 +143,11 @@ def translation(error: BaseException, action: str) -> errors.AwsError:
     raise TypeError(message) from error
 
 
-def by_code(code: str, reason: str, action: str) -> errors.AwsError:
-    """Return our error for an error code of an AWS service."""
-    ours = _CODES.get(code) or _CODES.get(code.removeprefix(_PREFIX)) or errors.AwsError
+def by_code(code: str, reason: str, action: str, *, status: int = 0) -> errors.AwsError:
+    """Return our error for an error code of an AWS service, and for the HTTP status of its answer, if that is known."""
+    ours = _CODES.get(code) or _CODES.get(code.removeprefix(_PREFIX))
+    if ours is None:  # services have codes of their own for their own faults: Batch's is ServerException
+        ours = errors.AwsBusy if status in _FAULTS else errors.AwsError
     if code == "InvalidParameterValue" and _NOT_IN_FLIGHT in reason:
         ours = errors.HandleStale
     if ours is errors.CredentialsMissing:

@@ -111,7 +111,7 @@ class Queues:
         names = [f"ApproximateNumberOfMessages{state}" for state in ("", "NotVisible", "Delayed")]
 
         async def call() -> int:
-            with translated(f"sqs:GetQueueAttributes {queue}"):
+            with self._translated(f"sqs:GetQueueAttributes {queue}"):
                 answer = await self._client.get_queue_attributes(QueueUrl=queue, AttributeNames=names)
             return sum(int(number) for number in answer.get("Attributes", {}).values())
 
