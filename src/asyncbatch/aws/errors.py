@@ -133,7 +133,9 @@ def translation(error: BaseException, action: str) -> errors.AwsError:
     if isinstance(error, boto.ClientError):
         detail = error.response.get("Error", {})
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        return by_code(str(detail.get("Code", "?")), str(detail.get("Message", error)), action, status=status)
+        found = by_code(str(detail.get("Code", "?")), str(detail.get("Message", error)), action)
+        # Services have codes of their own for their own faults: Batch's is ServerException.
+        return errors.AwsBusy(str(found)) if status in _FAULTS and type(found) is errors.AwsError else found
     for foreign, ours, text in _CLASSES:
         if isinstance(error, foreign):
             reason = " ".join(str(error).split()) or type(error).__name__
@@ -143,11 +145,9 @@ def translation(error: BaseException, action: str) -> errors.AwsError:
     raise TypeError(message) from error
 
 
-def by_code(code: str, reason: str, action: str, *, status: int = 0) -> errors.AwsError:
-    """Return our error for an error code of an AWS service, and for the HTTP status of its answer, if that is known."""
-    ours = _CODES.get(code) or _CODES.get(code.removeprefix(_PREFIX))
-    if ours is None:  # services have codes of their own for their own faults: Batch's is ServerException
-        ours = errors.AwsBusy if status in _FAULTS else errors.AwsError
+def by_code(code: str, reason: str, action: str) -> errors.AwsError:
+    """Return our error for an error code of an AWS service."""
+    ours = _CODES.get(code) or _CODES.get(code.removeprefix(_PREFIX)) or errors.AwsError
     if code == "InvalidParameterValue" and _NOT_IN_FLIGHT in reason:
         ours = errors.HandleStale
     if ours is errors.CredentialsMissing:
