@@ -205,6 +205,8 @@ class Deployment:
             await anyio.sleep(_INTERVAL)
         if found is not None and not found.ready and found.status != "DELETE_COMPLETE":
             what = f"{failed.resource}: {failed.reason}" if failed else found.reason or "without a reason"
+            if found.status == "DELETE_FAILED":
+                what = f"{what}; `asyncbatch stack delete` goes on from there"
             raise StackFailed(f"stack {self.stack!r} in {self.region} ended in state {found.status}: {what}")
 
     async def events_so_far(self) -> set[str]:

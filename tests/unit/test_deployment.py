@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from asyncbatch.aws.stacks import StackState
+from asyncbatch.aws.stacks import StackEvent, StackState
 from asyncbatch.deployment import Deployment
 from asyncbatch.errors import StackFailed
 from asyncbatch.template import Wish
@@ -56,3 +56,16 @@ async def test_a_stack_that_may_hold_something_is_left_alone(status: str) -> Non
     with pytest.raises(StackFailed, match=status):
         await deploy(stacks).create(Wish())
     assert stacks.done == []
+
+
+async def test_a_deletion_that_aws_ends_in_failure_names_the_resource_and_how_to_go_on() -> None:
+    class Failing(Stacks):
+        async def state(self, _stack: str) -> StackState | None:
+            return StackState(id="stack/1", status="DELETE_FAILED", reason="", parameters={}, outputs={})
+
+        async def events(self, _stack: str) -> list[Any]:
+            reason = "The bucket you tried to delete is not empty"
+            return [StackEvent(id="1", resource="BatchBucket", status="DELETE_FAILED", reason=reason)]
+
+    with pytest.raises(StackFailed, match=r"BatchBucket: .*not empty; `asyncbatch stack delete` goes on"):
+        await deploy(Failing("DELETE_FAILED")).follow(lambda _: None, seen=set(), stack="stack/1")

@@ -91,7 +91,7 @@ class Repositories:
             deleted += len(answer.get("imageIds", []))
             # An image that another refers to goes in the round after that one's.
             if not answer.get("imageIds"):
-                first = next(iter(answer.get("failures", [])), {})
+                first: Mapping[str, Any] = next(iter(answer.get("failures", [])), {})
                 raise AwsError(
                     f"ecr:BatchDeleteImage {name}: {len(images)} images can't be deleted, the first is "
                     f"{_describe(first.get('imageId', {}))}: {first.get('failureReason')} ({first.get('failureCode')})"
