@@ -1,4 +1,4 @@
-"""In which order a stack and all on it are deleted."""
+"""What is asked and done before a stack is changed, and in which order it and all on it are deleted."""
 
 from argparse import Namespace
 from collections.abc import AsyncIterator, Sequence
@@ -9,9 +9,10 @@ import pytest
 
 from asyncbatch import Settings
 from asyncbatch.aws.stacks import StackState
-from asyncbatch.cli.stack import delete
+from asyncbatch.cli.stack import delete, modify
 from asyncbatch.errors import AccessDenied, StackFailed
 from asyncbatch.sweep import RunFound, Sweep
+from asyncbatch.template import Wish
 
 pytestmark = pytest.mark.anyio
 
@@ -33,6 +34,13 @@ class Stack:
 
     async def to_delete(self) -> StackState:
         return StackState(id="stack/1", status=self._status, reason="", parameters={}, outputs={})
+
+    async def to_modify(self) -> StackState:
+        return await self.to_delete()
+
+    async def modify(self, _wish: Wish) -> bool:
+        self.done.append("modify")
+        return True
 
     async def events_so_far(self) -> set[str]:
         return set()
@@ -87,3 +95,24 @@ async def test_a_delete_that_failed_goes_on_without_looking_for_runs(monkeypatch
     stack = Stack("DELETE_FAILED")
     await run_delete(stack, monkeypatch)
     assert stack.done == ["empty and delete"]
+
+
+@pytest.mark.parametrize("agreed", [True, False])
+async def test_a_stack_with_open_runs_is_modified_only_if_that_is_agreed(
+    monkeypatch: pytest.MonkeyPatch,
+    agreed: bool,  # noqa: FBT001 - a table
+) -> None:
+    stack = Stack()
+    questions = []
+
+    async def ask(question: str) -> bool:
+        questions.append(question)
+        return agreed
+
+    monkeypatch.setattr(Sweep, "open", stack.open)
+    monkeypatch.setattr("asyncbatch.cli.stack._agreed", ask)
+    monkeypatch.setattr("asyncbatch.cli.wishes.read_from", lambda _: Wish())
+    deployment: Any = stack
+    await modify(deployment, Namespace(stackname="Trees", region="us-west-2", yes=False, wait=False, quiet=True))
+    assert len(questions) == 1
+    assert stack.done == (["modify"] if agreed else [])
