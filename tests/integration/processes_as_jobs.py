@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -58,6 +59,8 @@ class ProcessesAsJobs:
     url: str = ""
     """Where jobs find AWS."""
     arrays: dict[str, list[_Job]] = field(default_factory=dict)
+    _names: dict[str, str] = field(default_factory=dict)
+    """The names of jobs, by their ids."""
     _looks: Counter[str] = field(default_factory=Counter)
 
     async def __call__(self, call: Call, forward: Forward) -> Answer:
@@ -66,10 +69,13 @@ class ProcessesAsJobs:
             "batch:submitjob": self._submit,
             "batch:describejobs": self._describe,
             "batch:describejobdefinitions": self._define,
+            "batch:listjobs": self._list,
             "batch:terminatejob": self._terminate,
         }
         if call.service != "batch":
             return await forward(call)
+        if call.operation not in answers:
+            raise ServiceError("ClientException", f"There is no {call.operation} here.")
         found = answers[call.operation](call.fields)
         return Answer(body=json.dumps(found).encode(), content_type="application/json")
 
@@ -96,6 +102,7 @@ class ProcessesAsJobs:
             raise ServiceError("ClientException", "Array size must be between 2 and 10000.")
         asked = {entry["name"]: entry["value"] for entry in fields["containerOverrides"]["environment"]}
         names = [f"{job}:{place}" for place in range(size)] if size else [job]
+        self._names[job] = fields["jobName"]
         self.arrays[job] = [_Job(id=name, process=self._start(name, asked)) for name in names]
         return {"jobId": job, "jobName": fields["jobName"]}
 
@@ -134,6 +141,16 @@ class ProcessesAsJobs:
         status = "PENDING" if summary.keys() - _ENDED else "FAILED" if summary["FAILED"] else "SUCCEEDED"
         properties = {"size": len(jobs), "statusSummary": dict(summary)}
         return {"jobId": name, "jobName": "job", "status": status, "arrayProperties": properties}
+
+    def _list(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the jobs of a name, or of names that begin with what is before a star; arrays by themselves."""
+        wanted = {value for one in fields.get("filters", []) for value in one["values"]}
+        summaries = [
+            {"jobId": job, "jobName": name, "status": "RUNNING", "createdAt": place}
+            for place, (job, name) in enumerate(self._names.items())
+            if any(fnmatchcase(name, pattern) for pattern in wanted)
+        ]
+        return {"jobSummaryList": summaries}
 
     def _define(self, _fields: Mapping[str, Any]) -> dict[str, Any]:
         asked = [{"type": "VCPU", "value": str(self.slots)}, {"type": "MEMORY", "value": "2048"}]
