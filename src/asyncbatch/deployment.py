@@ -24,6 +24,13 @@ _OURS: Final = frozenset({"ServiceName", "MaxJobs", "EcrName", "ComputeType"})
 _CLASSIC: Final = frozenset({"ServiceName", "MaxJobs"})
 """Those of them that RIOS 1.4's own template has too."""
 
+_ROOMS: Final = (
+    ("MaxVCPUS", "BatchProcessingJobQueueName", 0),
+    ("OnDemandVCPUS", "BatchProcessingJobQueueName", 1),
+    ("MainMaxVCPUS", "BatchProcessingJobQueueMainName", 0),
+)
+"""Parameters that bound vCPUs, and which environment of which queue they bound."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
@@ -116,15 +123,17 @@ class Deployment:
 
     async def _check_room(self, found: StackState, parameters: Mapping[str, str]) -> None:
         """Refuse fewer vCPUs than Batch has machines for, which it would refuse itself, after minutes."""
-        queue, most = found.outputs.get("BatchProcessingJobQueueName"), int(parameters.get("MaxVCPUS") or 0)
-        if queue is None or most >= int(found.parameters.get("MaxVCPUS") or 0):
-            return
-        workers = (await (await Environments.open(self._session)).behind(queue)).environments[0]
-        if workers.desired_vcpus > most:
-            raise StackFailed(
-                f"stack {self.stack!r} in {self.region} has machines of {workers.desired_vcpus} vCPUs up, and MaxVCPUS "
-                f"is to be {most}: wait until they are gone, some minutes after the last run, or allow as many"
-            )
+        for name, output, place in _ROOMS:
+            queue, most = found.outputs.get(output), int(parameters.get(name) or 0)
+            if queue is None or not 0 < most < int(found.parameters.get(name) or 0):  # 0: no such machines at all
+                continue
+            environments = (await (await Environments.open(self._session)).behind(queue)).environments
+            up = sum(one.desired_vcpus for one in environments[place : place + 1])
+            if up > most:
+                raise StackFailed(
+                    f"stack {self.stack!r} in {self.region} has machines of {up} vCPUs up, and {name} is to be {most}: "
+                    "wait until they are gone, some minutes after the last run, or allow as many"
+                )
 
     async def to_delete(self) -> StackState:
         """Return how a stack stands that is to be deleted.
@@ -205,6 +214,8 @@ class Deployment:
             await anyio.sleep(_INTERVAL)
         if found is not None and not found.ready and found.status != "DELETE_COMPLETE":
             what = f"{failed.resource}: {failed.reason}" if failed else found.reason or "without a reason"
+            if found.status == "DELETE_FAILED":
+                what = f"{what}; `asyncbatch stack delete` goes on from there"
             raise StackFailed(f"stack {self.stack!r} in {self.region} ended in state {found.status}: {what}")
 
     async def events_so_far(self) -> set[str]:

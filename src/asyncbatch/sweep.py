@@ -7,12 +7,14 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final, Self
 
+import anyio
+
 from asyncbatch.aws.jobs import Jobs, TaggedJob
 from asyncbatch.aws.objects import Objects
 from asyncbatch.aws.queues import Queues
 from asyncbatch.aws.session import open_session
 from asyncbatch.aws.stacks import StackOutputs, Stacks
-from asyncbatch.errors import AsyncBatchError
+from asyncbatch.errors import AsyncBatchError, StackFailed
 from asyncbatch.manifest import JOB_PREFIX, alive_key, manifest_key, read_run_lease, run_prefix
 from asyncbatch.settings import Settings
 
@@ -24,6 +26,15 @@ DAY: Final = 24 * 3600.0
 
 _LEASES: Final = 2
 """Run leases without a sign of life after which a run is over: its workers left after the first."""
+
+_ENDING: Final = 180.0
+"""Seconds in which jobs end that are terminated."""
+
+_LOOKS: Final = 5.0
+"""Seconds between looks at whether they have."""
+
+_SHOWN: Final = 3
+"""Jobs named in an error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +149,36 @@ class Sweep:
         for url in found.queues:
             await self._queues.drop(url)
         await self._objects.delete_prefix(run_prefix(found.run))
+
+    async def end_all_jobs(self) -> None:
+        """End all jobs of the stack, those of main scripts too, and return when they have ended.
+
+        Until then they write into the bucket: Batch kills what still runs 30 s after it was told to end.
+
+        Raises
+        ------
+        StackFailed
+            If some do not end in time.
+        """
+        asked: set[str] = set()
+        deadline = anyio.current_time() + _ENDING
+        while working := await self._working():
+            if anyio.current_time() > deadline:
+                raise StackFailed(
+                    f"{len(working)} jobs of stack {self.settings.stack!r} have not ended in {_ENDING:.0f} s, so that "
+                    f"its bucket can't be emptied: {', '.join(sorted(working)[:_SHOWN])}; try again when they have"
+                )
+            for job in working - asked:
+                await self._jobs.terminate(job, "its stack is being deleted")
+            asked |= working
+            await anyio.sleep(_LOOKS)
+
+    async def _working(self) -> set[str]:
+        """Return the ids of the stack's jobs that have not ended, by all its queues."""
+        names = ("BatchProcessingJobQueueName", "BatchProcessingJobQueueMainName")
+        queues = {self._outputs.values[name] for name in names if name in self._outputs.values}
+        jobs = [job for queue in sorted(queues) for job in await self._jobs.tagged(queue, JOB_PREFIX)]
+        return {job.id for job in jobs if not job.ended and job.tags.get("asyncbatch:stack") == self.settings.stack}
 
     async def _found(self, run: str, queues: Sequence[str], jobs: Sequence[TaggedJob], *, objects: bool) -> RunFound:
         sign, run_lease = None, self.settings.run_lease

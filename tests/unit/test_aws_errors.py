@@ -155,6 +155,18 @@ def test_whatever_botocore_repeats_is_busy() -> None:
     assert {code for code in codes if type(by_code(code, "why", "action")) is not errors.AwsBusy} == set()
 
 
+@pytest.mark.parametrize(
+    ("status", "ours"),
+    [
+        *((status, errors.AwsBusy) for status in (500, 502, 503, 504)),
+        *((status, errors.AwsError) for status in (400, 403, 404, 501)),
+    ],
+)
+def test_a_fault_of_the_service_passes_whatever_its_code(status: int, ours: type[errors.AwsError]) -> None:
+    answer = {"Error": {"Code": "ServerException", "Message": "why"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    assert type(translation(boto.ClientError(answer, "DescribeJobs"), "action")) is ours
+
+
 def test_the_older_name_of_an_absent_queue_is_known() -> None:
     assert type(by_code(f"{PREFIX}NonExistentQueue", "why", "action")) is errors.QueueGone
 

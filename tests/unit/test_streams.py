@@ -26,7 +26,10 @@ def refusal(code: str, operation: str) -> ClientError:
 
 
 class Client:
-    """CloudWatch Logs with one group, whose streams have a line for each tile; it throttles what comes too fast."""
+    """CloudWatch Logs with one group, whose streams have a line for each tile; it throttles what comes too fast.
+
+    A group `empty` finds nothing in any stream: not every service says that it does not have one.
+    """
 
     def __init__(self, *, streams: int = MANY, per_second: float = 10.0, faults: Sequence[str] = ()) -> None:
         self.lines = {f"s{place}": [f"action=tile_begun tile={place}", "of it"] for place in range(streams)}
@@ -43,7 +46,7 @@ class Client:
         if sum(now - time < 1.0 for time in self.times) >= self._per_second:
             raise refusal("ThrottlingException", operation)
         self.times.append(now)
-        if group != "group" or not self.lines.keys() >= set(streams):
+        if group not in {"group", "empty"} or not self.lines.keys() >= set(streams):
             raise refusal("ResourceNotFoundException", operation)
 
     async def get_log_events(
@@ -70,6 +73,8 @@ class Client:
         assert len(logStreamNames) <= 100
         if not nextToken:
             return {"events": [], "nextToken": "more"}  # as CloudWatch may answer while it searches
+        if logGroupName == "empty":
+            return {"events": []}
         phrase = filterPattern.strip('"')
         return {
             "events": [
@@ -110,6 +115,17 @@ async def test_a_tile_is_found_without_reading_all_workers() -> None:
 async def test_a_tile_is_found_in_the_second_group() -> None:
     client = Client(streams=50)
     assert await opened(client, "other", "group").find(list(client.lines), "action=tile_begun tile=7") == {"s7"}
+
+
+@pytest.mark.parametrize("groups", [("empty", "group"), ("group", "empty"), ("empty", "other", "group")])
+async def test_a_tile_is_found_whichever_group_has_it_where_others_find_nothing(groups: tuple[str, ...]) -> None:
+    client = Client(streams=50)
+    assert await opened(client, *groups).find(list(client.lines), "action=tile_begun tile=7") == {"s7"}
+
+
+async def test_a_tile_that_no_group_has_is_not_found() -> None:
+    client = Client(streams=50)
+    assert await opened(client, "empty", "group").find(list(client.lines), "action=tile_begun tile=77") == set()
 
 
 @pytest.mark.parametrize("code", ["AccessDeniedException", "ResourceNotFoundException"])

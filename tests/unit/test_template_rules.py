@@ -1,6 +1,7 @@
 """What AWS refuses, or does at the wrong moment, in a template that cfn-lint, checkov and emulators take."""
 
 import email
+import json
 import re
 from typing import Any
 
@@ -137,3 +138,10 @@ def test_what_can_t_be_changed_follows_no_parameter_by_surprise(kind: str) -> No
         ("VpcId", "VpcId"),
         ("Tags", "VpcId"),  # another network, other machines
     }
+
+
+def test_images_with_a_tag_and_those_of_running_jobs_are_kept() -> None:
+    for repository in of_type("AWS::ECR::Repository").values():
+        rules = json.loads(repository["LifecyclePolicy"]["LifecyclePolicyText"])["rules"]
+        assert {rule["selection"]["tagStatus"] for rule in rules} == {"untagged"}
+        assert {rule["selection"]["countType"] for rule in rules} == {"sinceImagePushed"}  # not the number of images

@@ -71,6 +71,9 @@ _CODES: Final[dict[str, type[errors.AwsError]]] = {
     "503": errors.AwsBusy,
 }
 
+_FAULTS: Final = frozenset({500, 502, 503, 504})
+"""HTTP statuses of faults that pass."""
+
 _PREFIX: Final = "AWS.SimpleQueueService."
 
 _STALE: Final = ("not available for visibility timeout change", "receipt handle has expired")
@@ -131,7 +134,10 @@ def translation(error: BaseException, action: str) -> errors.AwsError:
     """Return our error for a foreign one."""
     if isinstance(error, boto.ClientError):
         detail = error.response.get("Error", {})
-        return by_code(str(detail.get("Code", "?")), str(detail.get("Message", error)), action)
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        found = by_code(str(detail.get("Code", "?")), str(detail.get("Message", error)), action)
+        # Services have codes of their own for their own faults: Batch's is ServerException.
+        return errors.AwsBusy(str(found)) if status in _FAULTS and type(found) is errors.AwsError else found
     for foreign, ours, text in _CLASSES:
         if isinstance(error, foreign):
             reason = " ".join(str(error).split()) or type(error).__name__

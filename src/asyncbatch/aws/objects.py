@@ -120,14 +120,16 @@ class Objects:
     async def delete_prefix(self, prefix: str) -> int:
         """Delete all objects whose key starts with `prefix`; return how many there were."""
         deleted = 0
-        while True:
+
+        async def call() -> list[str]:
             with translated(f"s3:ListBucket s3://{self.bucket}/{prefix}"):
                 page = await self._client.list_objects_v2(Bucket=self.bucket, Prefix=prefix, MaxKeys=DELETE_LIMIT)
-            keys = [entry["Key"] for entry in page.get("Contents", [])]
-            if not keys:
-                return deleted
+            return [entry["Key"] for entry in page.get("Contents", [])]
+
+        while keys := await endure(call):
             await self._delete_some(keys)
             deleted += len(keys)
+        return deleted
 
     async def _delete_some(self, keys: Sequence[str]) -> None:
         action = f"s3:DeleteObject s3://{self.bucket}/{keys[0]} and {len(keys) - 1} more"

@@ -1,11 +1,14 @@
 """ECR repositories."""
 
 import base64
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, Self
 
 from asyncbatch.aws.errors import translated
+from asyncbatch.aws.retries import endure
 from asyncbatch.aws.session import AwsSession
 from asyncbatch.errors import AwsError
 
@@ -74,23 +77,47 @@ class Repositories:
         return pushed
 
     async def empty(self, repository: str) -> int:
-        """Delete all images of a repository, and return how many there were; none where there is no repository."""
+        """Delete all images of a repository, and return how many there were; none where there is no repository.
+
+        Raises
+        ------
+        AwsError
+            If ECR keeps some of them.
+        """
         name = named_by(repository)
         deleted = 0
-        while True:
-            try:
-                with translated(f"ecr:ListImages {name}"):
-                    answer = await self._client.list_images(repositoryName=name, maxResults=_DELETE_LIMIT)
-            except AwsError as error:
-                if "RepositoryNotFoundException" in str(error):
-                    return deleted
-                raise
-            images = answer.get("imageIds", [])
-            if not images:
-                return deleted
-            with translated(f"ecr:BatchDeleteImage {name}"):
-                await self._client.batch_delete_image(repositoryName=name, imageIds=images)
-            deleted += len(images)
+        while images := await endure(partial(self._list, name)):
+            answer = await endure(partial(self._delete, name, images))
+            deleted += len(answer.get("imageIds", []))
+            # An image that another refers to goes in the round after that one's.
+            if not answer.get("imageIds"):
+                first: Mapping[str, Any] = next(iter(answer.get("failures", [])), {})
+                raise AwsError(
+                    f"ecr:BatchDeleteImage {name}: {len(images)} images can't be deleted, the first is "
+                    f"{_describe(first.get('imageId', {}))}: {first.get('failureReason')} ({first.get('failureCode')})"
+                )
+        return deleted
+
+    async def _list(self, name: str) -> list[Mapping[str, str]]:
+        """Return the ids of some images, none if there are none."""
+        try:
+            with translated(f"ecr:ListImages {name}"):
+                answer = await self._client.list_images(repositoryName=name, maxResults=_DELETE_LIMIT)
+        except AwsError as error:
+            if "RepositoryNotFoundException" in str(error):
+                return []
+            raise
+        found: list[Mapping[str, str]] = answer.get("imageIds", [])
+        return found
+
+    async def _delete(self, name: str, images: Sequence[Mapping[str, str]]) -> Mapping[str, Any]:
+        with translated(f"ecr:BatchDeleteImage {name}"):
+            answer: Mapping[str, Any] = await self._client.batch_delete_image(repositoryName=name, imageIds=images)
+        return answer
+
+
+def _describe(image: Mapping[str, str]) -> str:
+    return image.get("imageTag") or image.get("imageDigest") or "unknown"
 
 
 def named_by(repository: str) -> str:

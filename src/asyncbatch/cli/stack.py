@@ -2,13 +2,13 @@
 
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from asyncbatch.cli import arguments as read
 from asyncbatch.cli import wishes
-from asyncbatch.errors import AwsError, EngineError, SettingsError
+from asyncbatch.errors import AwsError, EngineError, SettingsError, StackFailed
 from asyncbatch.pages import page
 from asyncbatch.settings import Settings
 from asyncbatch.template import DEFAULTS
@@ -86,7 +86,8 @@ async def create(deployment: "Deployment", arguments: Namespace) -> None:
 async def modify(deployment: "Deployment", arguments: Namespace) -> None:
     """Modify the stack, if that is really wanted while there are open runs: their workers may be ended."""
     await deployment.to_modify()
-    runs = [] if arguments.yes else [run for run in await _open_runs(_read_settings(arguments)) if run.in_use]
+    found = [] if arguments.yes else await _open_runs(_read_settings(arguments)) or []
+    runs = [run for run in found if run.in_use]
     what = f"stack {deployment.stack} in {deployment.region}"
     question = f"modify {what}, which may end the workers of its open runs ({len(runs)})?"
     if runs and not await _agreed(question):
@@ -110,21 +111,16 @@ async def delete(deployment: "Deployment", arguments: Namespace) -> None:
     SettingsError
         If nobody is there to be asked.
     """
-    from asyncbatch.sweep import Sweep  # noqa: PLC0415 - see `run`
-
     found = await deployment.to_delete()
     settings = _read_settings(arguments)
-    runs = await _open_runs(settings) if found.ready else []
-    what = f"its images, its open runs ({len(runs)}), and all in {found.outputs.get('BatchBucket', 'no bucket')}"
+    runs = await _open_runs(settings) if found.ready else None
+    what = f"its images, its open runs ({len(runs or [])}), and all in {found.outputs.get('BatchBucket', 'no bucket')}"
     question = f"delete stack {deployment.stack} in {deployment.region}, with {what}?"
     if not arguments.yes and not await _agreed(question):
         print("nothing is deleted")
         return
-    if runs:  # their jobs would go on to write into the bucket, and nobody would find their queues again
-        async with Sweep.open(settings) as sweep:
-            for run in runs:
-                await sweep.remove(run)
-                print(f"ended run {run.run}")
+    if runs is not None:
+        await _end_runs(settings, runs)
     seen = await deployment.events_so_far()
     stack = await deployment.delete()
     print(f"stack {deployment.stack} is being deleted in {deployment.region}")
@@ -137,8 +133,30 @@ def _read_settings(arguments: Namespace) -> Settings:
     return Settings.from_environment(stack=arguments.stackname, region=arguments.region)
 
 
-async def _open_runs(settings: Settings) -> list["RunFound"]:
-    """Return the runs of which there is more than logs; that they can't be seen is no reason to keep a stack."""
+async def _end_runs(settings: Settings, runs: Sequence["RunFound"]) -> None:
+    """End a stack's runs and all its jobs: they would write into its bucket, and nobody would find their queues again.
+
+    The runs go first, since their mains start other workers for those that end.
+    """
+    from asyncbatch.sweep import Sweep  # noqa: PLC0415 - see `run`
+
+    async with Sweep.open(settings) as sweep:
+        for run in runs:
+            await sweep.remove(run)
+            print(f"ended run {run.run}")
+        try:
+            await sweep.end_all_jobs()
+        except StackFailed:
+            raise
+        except AwsError as error:  # a queue may be gone already: no reason to keep a stack
+            print(f"the stack's jobs can't be seen, so that they are not waited for: {error}", file=sys.stderr)
+
+
+async def _open_runs(settings: Settings) -> list["RunFound"] | None:
+    """Return the runs of which there is more than logs.
+
+    None where they can't be seen, which is no reason to keep a stack.
+    """
     from asyncbatch.sweep import Sweep  # noqa: PLC0415 - see `run`
 
     try:
@@ -146,7 +164,7 @@ async def _open_runs(settings: Settings) -> list["RunFound"]:
             return [run for run in await sweep.runs() if not run.gone]
     except AwsError as error:
         print(f"the stack's runs can't be seen, so that they are not considered: {error}", file=sys.stderr)
-        return []
+        return None
 
 
 async def _agreed(question: str) -> bool:

@@ -1,0 +1,335 @@
+"""AWS as it refuses: an HTTP server before the embedded endpoint, with rules that say what AWS would not do.
+
+The embedded endpoint is kinder than AWS: its queues are there at once, it knows one word for a stale receipt handle,
+it never throttles, and no token expires.
+"""
+
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from itertools import cycle
+from typing import Any, Final, Protocol
+
+import aiohttp
+from aiohttp import hdrs, web
+from yarl import URL
+
+from asyncbatch.emulator import batch, query, s3, sqs
+from asyncbatch.emulator.faults import ServiceError
+from asyncbatch.emulator.requests import Answer, Request, name_operation, read_scope
+
+_CONNECTION: Final = {hdrs.EXPECT, hdrs.TRANSFER_ENCODING, hdrs.CONTENT_LENGTH, hdrs.CONNECTION}
+"""Headers that are not passed on."""
+
+Forward = Callable[["Call"], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A request, as rules see it."""
+
+    operation: str
+    """As ``service:Operation``; those of Batch in lower case."""
+    fields: Mapping[str, Any]
+    """Of a request in JSON: those of SQS and Batch are."""
+    request: Request
+
+    @property
+    def service(self) -> str:
+        """Whom the request is for."""
+        return self.operation.partition(":")[0]
+
+    def with_fields(self, **changes: object) -> "Call":
+        """Return the request with other fields."""
+        fields = {**self.fields, **changes}
+        return replace(self, fields=fields, request=replace(self.request, body=json.dumps(fields).encode()))
+
+
+class Rule(Protocol):
+    """What AWS does with some requests."""
+
+    async def __call__(self, call: Call, forward: Forward) -> Answer:
+        """Return the answer to a request, by `forward` that of the other rules and of the endpoint.
+
+        Raises
+        ------
+        ServiceError
+            To refuse it.
+        """
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Strict:
+    """The server; its rules may change while it runs."""
+
+    target: str
+    """The embedded endpoint's URL."""
+    rules: list[Rule] = field(default_factory=list)
+    """The first meets a request first."""
+    url: str = ""
+    counts: Counter[str] = field(default_factory=Counter)
+    """Requests by operation, those refused included."""
+
+    @asynccontextmanager
+    async def serve(self) -> AsyncIterator[None]:
+        """Serve for the time of the block."""
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(
+            connector=connector, auto_decompress=False, timeout=aiohttp.ClientTimeout()
+        ) as client:
+
+            async def handle(request: web.Request) -> web.Response:
+                return await self._handle(request, client)
+
+            app = web.Application()
+            app.router.add_route("*", "/{path:.*}", handle)
+            runner = web.AppRunner(
+                app, handler_cancellation=True, access_log=None, auto_decompress=False, shutdown_timeout=0.1
+            )
+            await runner.setup()
+            try:
+                await web.TCPSite(runner, "127.0.0.1", 0).start()
+                self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+                yield
+            finally:
+                await runner.cleanup()
+
+    async def _handle(self, request: web.Request, client: aiohttp.ClientSession) -> web.Response:
+        call = await _read_call(request)
+        self.counts[call.operation] += 1
+
+        async def send(call: Call) -> Answer:
+            return await self._send(call, request.raw_path, client)
+
+        forward: Forward = send
+        for rule in reversed(self.rules):
+            forward = _chain(rule, forward)
+        try:
+            answer = await forward(call)
+        except ServiceError as error:
+            answer = _write_error(error, call)
+        headers = {**answer.headers, hdrs.CONTENT_TYPE: answer.content_type}
+        return web.Response(status=answer.status, body=answer.body, headers=headers)
+
+    async def _send(self, call: Call, path: str, client: aiohttp.ClientSession) -> Answer:
+        request = call.request
+        url = URL(f"{self.target}{path}", encoded=True)
+        async with client.request(
+            request.method, url, headers=_passed_on(request.headers), data=request.body
+        ) as response:
+            headers = _passed_on(response.headers)
+            content_type = headers.pop(hdrs.CONTENT_TYPE, "")
+            if request.method == hdrs.METH_HEAD:
+                headers[hdrs.CONTENT_LENGTH] = response.headers.get(hdrs.CONTENT_LENGTH, "0")
+            body = await response.read()
+            return Answer(status=response.status, body=body, headers=headers, content_type=content_type)
+
+
+def _passed_on(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers that are not of one connection."""
+    return {name: value for name, value in headers.items() if name.title() not in _CONNECTION}
+
+
+def _chain(rule: Rule, forward: Forward) -> Forward:
+    async def answer(call: Call) -> Answer:
+        return await rule(call, forward)
+
+    return answer
+
+
+async def _read_call(request: web.Request) -> Call:
+    scope = read_scope(request.headers)
+    assert scope is not None, f"{request.method} {request.path} is not signed"
+    whole = Request(
+        method=request.method,
+        path=request.path,
+        query=dict(request.query),
+        headers=request.headers,
+        scope=scope,
+        body=await request.content.read(),
+    )
+    in_json = scope.service in {"sqs", "batch"} and whole.body
+    return Call(operation=name_operation(whole), fields=json.loads(whole.body) if in_json else {}, request=whole)
+
+
+def _write_error(error: ServiceError, call: Call) -> Answer:
+    """Return an error in the words of its service."""
+    return {"s3": s3.write_error, "sqs": sqs.write_error, "batch": batch.write_error}.get(
+        call.service, query.write_error
+    )(error)
+
+
+class NewQueues:
+    """Queues are not there in their first second, and some connections do not know them for a while longer.
+
+    Parameters
+    ----------
+    seconds : float
+        From a queue's creation to its use.
+    lagging : int
+        Requests for each queue after that which are refused: every second one.
+    """
+
+    def __init__(self, *, seconds: float = 1.0, lagging: int = 1) -> None:
+        self.refused: Counter[str] = Counter()
+        """Requests refused, by operation."""
+        self._seconds = seconds
+        self._lagging = lagging
+        self._created: dict[str, float] = {}
+        self._asked: Counter[str] = Counter()
+
+    async def __call__(self, call: Call, forward: Forward) -> Answer:
+        """Refuse a request for a queue that is new."""
+        name = str(call.fields.get("QueueUrl", "")).rpartition("/")[2]
+        if name in self._created and not self._knows(name):
+            self.refused[call.operation] += 1
+            raise ServiceError("QueueDoesNotExist", "The specified queue does not exist.")
+        answer = await forward(call)
+        if call.operation == "sqs:CreateQueue":
+            self._created[call.fields["QueueName"]] = time.monotonic()
+        return answer
+
+    def _knows(self, name: str) -> bool:
+        if time.monotonic() - self._created[name] < self._seconds:
+            return False
+        self._asked[name] += 1
+        return self._asked[name] % 2 == 0 or self._asked[name] > 2 * self._lagging
+
+
+_INVALID: Final = "Value AQEB for parameter ReceiptHandle is invalid. Reason: "
+
+STALE: Final = (
+    ("ReceiptHandleIsInvalid", "The input receipt handle is invalid."),
+    ("MessageNotInflight", "The specified message isn't in flight."),
+    ("AWS.SimpleQueueService.MessageNotInflight", "The specified message isn't in flight."),
+    (
+        "InvalidParameterValue",
+        f"{_INVALID}Message does not exist or is not available for visibility timeout change.",
+    ),
+    ("InvalidParameterValue", f"{_INVALID}The receipt handle has expired."),
+)
+"""The codes and texts by which SQS says that a receipt handle is stale."""
+
+
+class StaleHandles:
+    """Ends leases when they are to be renewed, one for each spelling by which SQS says so.
+
+    Others get the messages, and nothing can be done with the handles any more.
+    """
+
+    def __init__(self) -> None:
+        self.spelled: dict[str, tuple[str, str]] = {}
+        """The spelling for each handle that is stale."""
+        self.refused: Counter[tuple[str, str]] = Counter()
+        """Entries refused, by operation and code."""
+
+    async def __call__(self, call: Call, forward: Forward) -> Answer:
+        """Refuse the entries of a batch whose handles are stale."""
+        if call.operation not in {"sqs:ChangeMessageVisibilityBatch", "sqs:DeleteMessageBatch"}:
+            return await forward(call)
+        entries = [self._ended(entry) for entry in call.fields["Entries"] if entry["ReceiptHandle"] not in self.spelled]
+        found: dict[str, list[dict[str, Any]]] = {"Successful": [], "Failed": []}
+        if entries:
+            found |= json.loads((await forward(call.with_fields(Entries=entries))).body)
+        stale = {entry["Id"]: entry["ReceiptHandle"] for entry in call.fields["Entries"]}
+        stale = {place: handle for place, handle in stale.items() if handle in self.spelled}
+        failed = [self._failure(call.operation, place, handle) for place, handle in stale.items()]
+        kept = {name: [entry for entry in found[name] if entry["Id"] not in stale] for name in found}
+        body = json.dumps({**kept, "Failed": kept["Failed"] + failed}).encode()
+        return Answer(body=body, content_type="application/x-amz-json-1.0")
+
+    def _ended(self, entry: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return an entry that lets its message be seen, where it is to be stale from now on; others as they are."""
+        if not entry.get("VisibilityTimeout") or len(self.spelled) == len(STALE):
+            return entry
+        self.spelled[entry["ReceiptHandle"]] = STALE[len(self.spelled)]
+        return {**entry, "VisibilityTimeout": 0}
+
+    def _failure(self, operation: str, place: str, handle: str) -> dict[str, Any]:
+        code, message = self.spelled[handle]
+        self.refused[operation, code] += 1
+        return {"Id": place, "Code": code, "Message": message, "SenderFault": True}
+
+
+THROTTLES: Final[Mapping[str, Sequence[tuple[int, str]]]] = {
+    "cloudformation": [(400, "Throttling")],
+    "s3": [(503, "SlowDown"), (503, "ServiceUnavailable"), (500, "InternalError"), (400, "RequestTimeout")],
+    "sqs": [
+        (400, "ThrottlingException"),
+        (403, "OverLimit"),
+        (400, "RequestThrottled"),
+        (403, "AWS.SimpleQueueService.RequestThrottled"),
+        (403, "AWS.SimpleQueueService.OverLimit"),
+        (400, "Throttling"),
+        (400, "RequestThrottledException"),
+        (400, "RequestLimitExceeded"),
+        (503, "ServiceUnavailable"),
+    ],
+    "batch": [
+        (429, "TooManyRequestsException"),
+        (400, "ThrottlingException"),
+        (400, "RequestLimitExceeded"),
+        (500, "ServerException"),
+    ],
+}
+"""How services say that they are asked too much: status and code."""
+
+
+class Throttles:
+    """Refuses the first request of each operation, and SQS's third, in all spellings of the service in turn."""
+
+    def __init__(self) -> None:
+        self.used: set[tuple[str, str]] = set()
+        """The services and codes that were used."""
+        self.refused: Counter[str] = Counter()
+        """Requests refused, by operation."""
+        self._asked: Counter[str] = Counter()
+        self._spellings = {service: cycle(spellings) for service, spellings in THROTTLES.items()}
+
+    async def __call__(self, call: Call, forward: Forward) -> Answer:
+        """Refuse a request if its turn has come."""
+        self._asked[call.operation] += 1
+        if self._asked[call.operation] in ({1, 3} if call.service == "sqs" else {1}):
+            # What answers a HEAD has no body, and so no code: it comes in other words than these only.
+            status, code = (503, "SlowDown") if call.request.method == "HEAD" else next(self._spellings[call.service])
+            self.used.add((call.service, code))
+            self.refused[call.operation] += 1
+            raise ServiceError(code, "Please reduce your request rate.", status=status)
+        return await forward(call)
+
+
+class ExpiredTokens:
+    """Refuses all requests while tokens are to be expired."""
+
+    def __init__(self) -> None:
+        self.expired = True
+
+    async def __call__(self, call: Call, forward: Forward) -> Answer:
+        """Refuse a request, as its service words it."""
+        if not self.expired:
+            return await forward(call)
+        code = "ExpiredTokenException" if call.service in {"sqs", "batch"} else "ExpiredToken"
+        status = 400 if call.service == "s3" else 403
+        raise ServiceError(code, "The security token included in the request is expired", status=status)
+
+
+class Refuses:
+    """Refuses some operations, as long as it is there."""
+
+    def __init__(self, code: str, *operations: str, status: int = 403) -> None:
+        self.refused: Counter[str] = Counter()
+        """Requests refused, by operation."""
+        self._code = code
+        self._operations = operations
+        self._status = status
+
+    async def __call__(self, call: Call, forward: Forward) -> Answer:
+        """Refuse a request for one of the operations."""
+        if call.operation in self._operations:
+            self.refused[call.operation] += 1
+            raise ServiceError(self._code, "not now", status=self._status)
+        return await forward(call)

@@ -1,0 +1,47 @@
+"""Deleting many objects, while S3 is slow."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from asyncbatch.aws.objects import Objects
+from asyncbatch.errors import AccessDenied
+from tests.unit.virtual import VIRTUAL
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return VIRTUAL
+
+
+class Client:
+    """S3 with two objects, which first answers with some errors."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.keys = ["runs/r/alive", "runs/r/manifest"]
+        self._faults = list(faults)
+
+    async def list_objects_v2(self, **_: object) -> dict[str, Any]:
+        if self._faults:
+            raise ClientError({"Error": {"Code": self._faults.pop(0), "Message": "no"}}, "ListObjectsV2")
+        return {"Contents": [{"Key": key} for key in self.keys]}
+
+    async def delete_objects(self, *, Delete: dict[str, Any], **_: object) -> dict[str, Any]:  # noqa: N803 - as boto3 has it
+        for one in Delete["Objects"]:
+            self.keys.remove(one["Key"])
+        return {}
+
+
+async def test_a_prefix_is_deleted_although_s3_is_slow_to_list_it() -> None:
+    client = Client(["SlowDown"] * 5)
+    assert await Objects(bucket="bucket", _client=client).delete_prefix("runs/r/") == 2
+    assert not client.keys
+
+
+async def test_a_prefix_that_may_not_be_listed_is_one_error() -> None:
+    with pytest.raises(AccessDenied):
+        await Objects(bucket="bucket", _client=Client(["AccessDenied"])).delete_prefix("runs/r/")
