@@ -126,7 +126,7 @@ class Objects:
                 page = await self._client.list_objects_v2(Bucket=self.bucket, Prefix=prefix, MaxKeys=DELETE_LIMIT)
             return [entry["Key"] for entry in page.get("Contents", [])]
 
-        while keys := await endure(call):
+        while keys := await endure(call, self._endurance):
             await self._delete_some(keys)
             deleted += len(keys)
         return deleted

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Final, Self
 
 from asyncbatch.aws.errors import translated
-from asyncbatch.aws.retries import endure
+from asyncbatch.aws.retries import Endurance, endure
 from asyncbatch.aws.session import AwsSession
 from asyncbatch.errors import AwsError
 
@@ -34,11 +34,12 @@ class Repositories:
     """ECR repositories, by their URIs or names, through one client."""
 
     _client: Any = field(repr=False)
+    _endurance: Endurance = field(default_factory=Endurance, repr=False)
 
     @classmethod
     async def open(cls, session: AwsSession) -> Self:
         """Return repositories over a client of their own."""
-        return cls(_client=await session.client("ecr"))
+        return cls(_client=await session.client("ecr"), _endurance=session.endurance)
 
     async def registry(self, repository: str) -> Registry:
         """Return where a repository is, and how to log in there.
@@ -86,8 +87,8 @@ class Repositories:
         """
         name = named_by(repository)
         deleted = 0
-        while images := await endure(partial(self._list, name)):
-            answer = await endure(partial(self._delete, name, images))
+        while images := await endure(partial(self._list, name), self._endurance):
+            answer = await endure(partial(self._delete, name, images), self._endurance)
             deleted += len(answer.get("imageIds", []))
             # An image that another refers to goes in the round after that one's.
             if not answer.get("imageIds"):
