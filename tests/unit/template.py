@@ -10,7 +10,7 @@ import yaml
 TEMPLATE: Final = files("asyncbatch") / "infra" / "batch.yaml"
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
     """YAML with CloudFormation's short forms of functions, here as their long ones."""
 
 
