@@ -23,16 +23,29 @@ test-newest *ARGS:
     cp -r .venv/lib/python3*/site-packages/osgeo .venv/lib/python3*/site-packages/*gdal* .venv-newest/lib/python3*/site-packages/
     .venv-newest/bin/python -m pytest --numprocesses 3 --dist loadfile {{ newest_tests }} "$@"
 
+lowest_tests := "tests/unit tests/integration/test_executor.py"
+
+# Tests with the lowest versions that pyproject.toml allows, in an environment of its own; uv knows how to choose them.
+test-lowest *ARGS:
+    test -x .venv-lowest/bin/uv || { python -m venv .venv-lowest && .venv-lowest/bin/python -m pip install --quiet uv; }
+    .venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct --editable . --group dev
+    cp -r .venv/lib/python3*/site-packages/osgeo .venv/lib/python3*/site-packages/*gdal* .venv-lowest/lib/python3*/site-packages/
+    .venv-lowest/bin/python -m pytest --numprocesses 3 --dist loadfile {{ lowest_tests }} "$@"
+
 # The tests against RIOS, with a Python that has it (https://www.rioshome.org) and asyncbatch and pytest.
 test-rios PYTHON *ARGS:
     shift && "{{ PYTHON }}" -m pytest --confcutdir tests/rios tests/rios "$@"
 
-# Style, formatting, types, layers and Dockerfiles.
+# All that needs no test run: what CI checks first.
+check: lint audit
+
+# Style, formatting, types, layers, shell scripts and Dockerfiles.
 lint:
     ruff check
     ruff format --check
     mypy
     lint-imports
+    if command -v shellcheck >/dev/null; then shellcheck dev .ci/run .ci/e2e container/base; fi
     if command -v hadolint >/dev/null; then hadolint container/Dockerfile*; fi
 
 # Security checks of the template, by checkov in an environment of its own: it pins much.

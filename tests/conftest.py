@@ -1,12 +1,17 @@
 """What holds for every test: no settings of this machine reach it, it may not hang, and async tests run on asyncio."""
 
 import os
+import sys
 from collections.abc import Iterator
 
 import hypothesis
 import pytest
 
 from tests.watchdog import Watchdog
+
+# Tests start hundreds of interpreters: each module is compiled once, also where an image of Python says otherwise.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 _SETTINGS = ("AWS_", "RIOS", "ASYNCBATCH_")
 

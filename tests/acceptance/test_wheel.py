@@ -37,9 +37,9 @@ def test_it_has_local_mode_and_finds_its_template(account: Endpoint, tmp_path: P
     constraints = PROJECT / "constraints.txt"
     called(*pip, "wheel", "--no-deps", "--build-constraint", constraints, "--wheel-dir", tmp_path, PROJECT)
     [wheel] = tmp_path.glob("asyncbatch-*.whl")
-    called(sys.executable, "-m", "venv", tmp_path / "clean")
+    called(sys.executable, "-m", "venv", "--without-pip", tmp_path / "clean")
     python = tmp_path / "clean" / "bin" / "python"
-    called(python, *pip[1:], "install", "--constraint", constraints, wheel)
+    called(*pip, "--python", python, "install", "--constraint", constraints, wheel)
 
     variables = {**account.variables(), "RIOS_AWSBATCH_REGION": "us-west-2"}
     asyncbatch = tmp_path / "clean" / "bin" / "asyncbatch"

@@ -1,13 +1,14 @@
 """Unit tests use no network: whoever tries is told so."""
 
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 
-@pytest.fixture(autouse=True)
-def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def _no_network() -> Iterator[None]:
     connect = socket.socket.connect
 
     def refuse(self: socket.socket, address: Any) -> None:  # noqa: ANN401 - as the socket module has it
@@ -15,4 +16,6 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
             pytest.fail(f"a unit test connects to {address}")
         connect(self, address)
 
-    monkeypatch.setattr(socket.socket, "connect", refuse)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", refuse)
+        yield

@@ -4,9 +4,11 @@
 https://docs.aws.amazon.com/service-authorization/latest/reference/, without the types of resources that no stack has.
 """
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from importlib.resources import files
 from typing import Any, Final
 
 from tests.unit.template import listed
@@ -150,6 +152,14 @@ _PSEUDO: Final = {
     "BatchProcessingJobQueue": RESOURCES["batch:job-queue"],
     "ServiceName": STACK,
 }
+
+
+def read_policy(name: str) -> list[dict[str, Any]]:
+    """Return the statements of a policy that ships, with names in place of placeholders."""
+    found: list[dict[str, Any]] = fill(
+        json.loads((files("asyncbatch") / "infra" / "policies" / name).read_text())["Statement"]
+    )
+    return found
 
 
 def fill(value: Any) -> Any:  # noqa: ANN401 - any part of a template, or of a policy that ships

@@ -12,11 +12,10 @@ from typing import Any, Final
 import pytest
 from botocore import xform_name
 from botocore.session import Session
-from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
-from tests.unit.iam import ACCOUNT, ACTIONS, OTHERS, REGION, RESOURCES, STACK, allows, fill
+from tests.unit.iam import ACCOUNT, ACTIONS, OTHERS, REGION, RESOURCES, STACK, allows, fill, read_policy
 from tests.unit.rights import ALL, CALLS, MANIFEST, PAYLOAD, PROGRAM, QUEUE, RESULTS
-from tests.unit.template import find_statements, listed, of_type, read_template
+from tests.unit.template import find_statements, listed, of_type
 
 PACKAGE: Final = files("asyncbatch")
 
@@ -45,12 +44,6 @@ MANAGED: Final = {
 """AWS's own policies that the template attaches, and what they allow."""
 
 
-def read(name: str) -> list[dict[str, Any]]:
-    """Return the statements of a policy that ships, with names in place of placeholders."""
-    found: list[dict[str, Any]] = fill(json.loads((PACKAGE / "infra" / "policies" / name).read_text())["Statement"])
-    return found
-
-
 def read_role(name: str) -> list[dict[str, Any]]:
     """Return the statements of a role of the template."""
     found: list[dict[str, Any]] = fill(find_statements(of_type("AWS::IAM::Role")[name]))
@@ -59,7 +52,7 @@ def read_role(name: str) -> list[dict[str, Any]]:
 
 POLICIES: Final = {
     **{name: read_role(name) for name in ("WorkerRole", "MainRole")},
-    **{name: read(name) for name in ("run.json", "deploy.json", "network.json", "boundary.json")},
+    **{name: read_policy(name) for name in ("run.json", "deploy.json", "network.json", "boundary.json")},
 }
 
 PRINCIPALS: Final = {**POLICIES, "deployer": POLICIES["deploy.json"] + POLICIES["network.json"]}
@@ -67,11 +60,11 @@ PRINCIPALS: Final = {**POLICIES, "deployer": POLICIES["deploy.json"] + POLICIES[
 
 def find_calls() -> set[str]:
     """Return all operations that the code asks SDK clients for."""
-    found = set()
+    found, session = set(), Session()
     for path in Path(str(PACKAGE / "aws")).glob("*.py"):
         tree = ast.parse(path.read_text())
         for service in find_services(tree):
-            model = Session().get_service_model(service)
+            model = session.get_service_model(service)
             operations = {xform_name(name): name for name in model.operation_names}
             found |= {f"{service}:{operations[name]}" for name in find_names(tree) if name in operations}
     return found
@@ -144,7 +137,7 @@ def list_samples(action: str) -> list[str]:
 
 @pytest.mark.parametrize("name", ["run.json", "deploy.json", "network.json", "boundary.json"])
 def test_a_policy_is_no_longer_than_iam_takes(name: str) -> None:
-    text = json.dumps({"Version": "2012-10-17", "Statement": read(name)})
+    text = json.dumps({"Version": "2012-10-17", "Statement": read_policy(name)})
     long = text.replace(STACK, "a-stack-with-a-name").replace(STACK.lower(), "a-stack-with-a-name")
     assert len(re.sub(r"\s", "", long)) <= 6_144
 
@@ -264,42 +257,3 @@ def test_no_other_account_s_tasks_can_assume_a_role(name: str, role: dict[str, A
         "StringEquals": {"aws:SourceAccount": ACCOUNT},
         "ArnLike": {"aws:SourceArn": f"arn:aws:ecs:{REGION}:{ACCOUNT}:*"},
     }
-
-
-UNUSED: Final = {
-    "AWS::Batch::ComputeEnvironment": {"batch:SetCapacityTags", "eks:*"},  # IAM's reference does not know the first
-    "AWS::EC2::SecurityGroup": {"ec2:*SecurityGroupIngress", "ec2:UpdateSecurityGroupRuleDescriptionsIngress"},
-    "AWS::EC2::Subnet": {"ec2:*SubnetCidrBlock"},
-    "AWS::EC2::VPC": {"ec2:CreateVpcEncryptionControl", "ec2:ModifyVpcTenancy"},
-    "AWS::EC2::VPCEndpoint": {"vpc-lattice:*", "vpce:AllowMultiRegion"},
-    "AWS::EC2::VPCGatewayAttachment": {"ec2:*VpnGateway"},
-    "AWS::ECR::Repository": {
-        *("ecr:DeleteLifecyclePolicy", "ecr:*RepositoryPolicy", "ecr:PutImageTagMutability", "kms:*"),
-    },
-    "AWS::IAM::Role": {"iam:DeleteRolePermissionsBoundary", "iam:UpdateRoleDescription"},
-    "AWS::Logs::LogGroup": {
-        *("firehose:*", "logs:*KmsKey", "logs:*ResourcePolic*", "logs:*DataProtectionPolicy", "logs:*IndexPolic*"),
-        *("logs:CreateLogDelivery", "logs:PutBearerTokenAuthentication", "logs:PutLogGroupDeletionProtection"),
-        "s3:REST.PUT.OBJECT",
-    },
-    "AWS::S3::Bucket": {
-        *("s3tables:*", "s3:*MetadataTable*", "s3:UpdateBucketMetadata*", "s3:*Analytics*", "s3:*Cors", "s3:*CORS"),
-        *("s3:DeleteBucketEncryption", "s3:DeleteBucketLifecycle", "s3:*Metrics*", "s3:*Replication*", "s3:*Website"),
-        *("s3:PutAccelerateConfiguration", "s3:PutBucketAbac", "s3:Put*Acl", "s3:PutBucketLogging"),
-        *("s3:PutBucketNotification", "s3:*ObjectLock*", "s3:PutBucketVersioning", "s3:PutIntelligent*"),
-        "s3:PutInventoryConfiguration",
-    },
-}
-"""What CloudFormation asks for properties that the template does not set, or no longer."""
-
-
-@pytest.mark.parametrize("kind", sorted({resource["Type"] for resource in read_template()["Resources"].values()}))
-def test_whoever_deploys_may_all_that_cloudformation_asks_for_it(kind: str) -> None:
-    """CloudFormation's schemas of resources name it."""
-    handlers = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", kind).schema["handlers"]
-    asked = {
-        one for verb in ("create", "read", "update", "delete") for one in handlers.get(verb, {}).get("permissions", ())
-    }
-    allowed = {action for statement in PRINCIPALS["deployer"] for action in listed(statement["Action"])}
-    patterns = [*allowed, *UNUSED.get(kind, ())]
-    assert not [one for one in asked if not any(fnmatchcase(one.lower(), pattern.lower()) for pattern in patterns)]

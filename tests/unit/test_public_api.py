@@ -1,18 +1,10 @@
 import inspect
-import subprocess
-import sys
 
 import pytest
 
 import asyncbatch
 from asyncbatch import errors, settings
 from asyncbatch.main import dispatcher, executor, program
-
-
-def loaded_by(module: str) -> set[str]:
-    """Return the modules that importing one brings along, in an interpreter of its own."""
-    code = f"import {module}, sys; print(*sys.modules)"
-    return set(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split())
 
 
 def test_the_public_names_are_those_of_the_project() -> None:
@@ -45,16 +37,3 @@ def test_the_public_names_are_offered_before_they_are_used() -> None:
 def test_any_other_name_is_refused() -> None:
     with pytest.raises(AttributeError, match="module 'asyncbatch' has no attribute 'Batch'"):
         getattr(asyncbatch, "Batch")  # noqa: B009 - mypy knows that it is not there
-
-
-def test_importing_the_package_is_cheap() -> None:
-    costly = {"aiobotocore", "botocore", "aiohttp", "numpy", "anyio", "asyncio", "cloudpickle"}
-    assert not loaded_by("asyncbatch") & costly
-
-
-def test_the_embedded_endpoint_loads_none_of_the_aws_libraries() -> None:
-    assert not loaded_by("asyncbatch.emulator.server") & {"aiobotocore", "botocore", "anyio", "numpy"}
-
-
-def test_a_slot_loads_none_of_the_aws_libraries() -> None:
-    assert not loaded_by("asyncbatch.worker.child") & {"aiobotocore", "botocore", "aiohttp", "anyio"}

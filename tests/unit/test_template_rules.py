@@ -6,29 +6,11 @@ import re
 from typing import Any
 
 import pytest
-from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
-from tests.unit.template import find_statements, listed, of_type, read_template
+from tests.unit.template import find_references, find_statements, listed, of_type, read_template
 
 RULE_DESCRIPTION = re.compile(r"[a-zA-Z0-9. _\-:/()#,@\[\]+=&;{}!$*]{0,255}")
 """EC2's API reference, AuthorizeSecurityGroupEgress: IpRange.Description."""
-
-
-def find_references(value: Any) -> set[str]:  # noqa: ANN401 - any part of a template
-    """Return the resources on which CloudFormation makes a part of a template depend."""
-    found: set[str] = set()
-    if isinstance(value, dict):
-        for key, part in value.items():
-            if key in {"Ref", "DependsOn", "Condition"} and isinstance(part, str):
-                found.add(part)
-            elif key == "Fn::GetAtt":
-                found.add(listed(part)[0].partition(".")[0])
-            elif key == "Fn::Sub":
-                found |= {name.partition(".")[0] for name in re.findall(r"\$\{([\w.]+)\}", listed(part)[0])}
-            found |= find_references(part)
-    elif isinstance(value, list):
-        found |= {name for part in value for name in find_references(part)}
-    return found
 
 
 def find_all_dependencies(name: str) -> set[str]:
@@ -114,30 +96,6 @@ def test_user_data_has_the_parts_that_batch_takes() -> None:
     [part] = (part for part in message.walk() if not part.is_multipart())
     assert part.get_content_type() == "text/x-shellscript"
     assert "ECS_ENABLE_SPOT_INSTANCE_DRAINING=true >> /etc/ecs/ecs.config" in str(part.get_payload())
-
-
-@pytest.mark.parametrize(
-    "kind", ["AWS::Batch::JobQueue", "AWS::Batch::ComputeEnvironment", "AWS::EC2::Subnet", "AWS::ECR::Repository"]
-)
-def test_what_can_t_be_changed_follows_no_parameter_by_surprise(kind: str) -> None:
-    """A change of a create-only property makes CloudFormation put another resource in its place."""
-    schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", kind).schema
-    parameters = read_template()["Parameters"].keys()
-    found = {
-        (path.rpartition("/")[2], name)
-        for properties in of_type(kind).values()
-        for path in schema["createOnlyProperties"]
-        for name in find_references(properties.get(path.removeprefix("/properties/"), {})) & parameters
-    }
-    assert found <= {
-        ("JobQueueName", "ServiceName"),  # another name, another queue
-        ("RepositoryName", "EcrName"),  # told in docs/stack.md
-        ("AvailabilityZone", "AZ1"),  # refused by `stack modify`
-        ("AvailabilityZone", "AZ2"),
-        ("AvailabilityZone", "AZ3"),
-        ("VpcId", "VpcId"),
-        ("Tags", "VpcId"),  # another network, other machines
-    }
 
 
 def test_images_with_a_tag_and_those_of_running_jobs_are_kept() -> None:

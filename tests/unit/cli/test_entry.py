@@ -1,7 +1,5 @@
 """The command line names its version, suggests what was meant, and starts quickly."""
 
-import subprocess
-import sys
 from argparse import ArgumentTypeError
 from importlib.metadata import version
 
@@ -11,8 +9,6 @@ import asyncbatch
 from asyncbatch.cli import main
 from asyncbatch.cli.entry import parser
 from asyncbatch.cli.parsers import Parser, suggest
-
-HEAVY = {"aioboto3", "aiohttp", "anyio", "asyncio", "botocore", "cloudpickle", "numpy", "osgeo", "rich", "shtab"}
 
 COMMANDS = {"apply", "completion", "doctor", "gc", "logs", "run", "runs", "stack", "submit"}
 
@@ -38,28 +34,9 @@ def test_the_version_is_that_of_the_installed_package(capsys: pytest.CaptureFixt
     assert printed(capsys, "--version") == f"asyncbatch {asyncbatch.__version__}\n"
 
 
-def test_the_package_runs_as_the_command() -> None:
-    done = subprocess.run([sys.executable, "-m", "asyncbatch", "--version"], capture_output=True, text=True, check=True)
-    assert done.stdout == f"asyncbatch {asyncbatch.__version__}\n"
-
-
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     shown = printed(capsys, "--help").split()
     assert set(shown) >= COMMANDS
-
-
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["apply", "--help"], ["stack", "create", "--help"]])
-def test_what_only_informs_loads_no_heavy_library(words: list[str]) -> None:
-    code = f"""
-import sys
-from asyncbatch.cli import main
-try:
-    main({words})
-except SystemExit:
-    print(*sys.modules, file=sys.stderr)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert set(done.stderr.split()) & HEAVY == set()
 
 
 @pytest.mark.parametrize(
@@ -120,32 +97,3 @@ def test_completion_prints_a_script_that_knows_commands_and_options(
     script = capsys.readouterr().out
     for word in (*COMMANDS, "stackname", "overlap", "subprocess"):
         assert word in script
-
-
-COMPLETED = """
-source /dev/stdin
-COMP_WORDS=({words}) COMP_CWORD={last} COMP_TYPE=9
-{function} asyncbatch "{word}" "{before}"
-printf '%s\\n' "${{COMPREPLY[@]}}"
-"""
-
-
-def complete_in_bash(*words: str) -> set[str]:
-    """Return what bash offers for the last of some words."""
-    script = subprocess.run(
-        [sys.executable, "-m", "asyncbatch", "completion", "bash"], capture_output=True, text=True, check=True
-    ).stdout
-    function = next(line.split()[-2] for line in script.splitlines() if line.startswith("complete "))
-    code = COMPLETED.format(
-        words=" ".join(["asyncbatch", *words]), last=len(words), function=function, word=words[-1], before=words[-2]
-    )
-    done = subprocess.run(["bash", "-c", code], input=script, capture_output=True, text=True, check=True)
-    return {word.strip() for word in done.stdout.splitlines()}
-
-
-def test_bash_completes_an_option() -> None:
-    assert complete_in_bash("doctor", "--sta") == {"--stackname"}
-
-
-def test_bash_completes_a_command_of_a_command() -> None:
-    assert complete_in_bash("stack", "cr") == {"create"}

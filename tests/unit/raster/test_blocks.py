@@ -1,8 +1,6 @@
 """One tile on a worker: outputs are checked and trimmed before they travel."""
 
 import dataclasses
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -157,9 +155,3 @@ def test_an_output_that_nobody_writes_is_refused_where_there_are_no_others() -> 
     result = arrays_of(block, lambda _info, inputs, outputs: setattr(outputs, "result", inputs.image), plan)
     assert isinstance(result, Refusal)
     assert result.reason == "the function set 'result', but no output is asked for"
-
-
-def test_workers_need_neither_gdal_nor_the_aws_libraries() -> None:
-    code = "import asyncbatch.raster.blocks, sys; print([m for m in ('osgeo', 'botocore', 'rich') if m in sys.modules])"
-    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert found.stdout.strip() == "[]"
