@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, get_args
+from typing import Any, ParamSpec, Self, TypeVar, get_args, overload
 
 from asyncbatch.errors import SettingsError
 from asyncbatch.main.arguments import check_arguments
@@ -16,6 +16,9 @@ from asyncbatch.main.program import Program, encode_arguments
 from asyncbatch.main.runthread import RunThread
 from asyncbatch.main.ticket import Ticket
 from asyncbatch.settings import Settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class BatchExecutor(Executor):
@@ -87,6 +90,12 @@ class BatchExecutor(Executor):
         """
         return Program.of(fn, shared, named)
 
+    @overload
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
+
+    @overload
+    def submit(self, fn: Program, /, *args: object, **kwargs: object) -> Future[Any]: ...
+
     def submit(self, fn: Callable[..., Any] | Program, /, *args: object, **kwargs: object) -> Future[Any]:
         """Have one tile computed.
 
@@ -114,6 +123,26 @@ class BatchExecutor(Executor):
         """
         self._run.check_open()
         return self._submit(self._run.dispatcher.programmed(fn), args, kwargs).future
+
+    @overload
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[T]: ...
+
+    @overload
+    def map(
+        self,
+        fn: Program,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[Any]: ...
 
     def map(
         self,
