@@ -29,11 +29,13 @@ def ways_to_open() -> None:
 
 def tiles(pool: BatchExecutor, red: list[Block], nir: list[Block]) -> None:
     with pool:
-        assert_type(pool.submit(ndvi, red[0], nir[0], scale=2.0), Future[Any])
-        assert_type(pool.map(ndvi, red, nir), Iterator[Any])
-        assert_type(pool.map(ndvi, iter(red), nir, timeout=10.0, chunksize=4), Iterator[Any])
-        assert_type(pool.map(ndvi, red, nir, tile_timeout=60, retry_on=OSError, on_error="collect"), Iterator[Any])
-        pool.map(ndvi, red, nir, on_error="nodata")  # type: ignore[arg-type]  # for rasters only
+        assert_type(pool.submit(ndvi, red[0], nir[0], scale=2.0), Future[Block])
+        assert_type(pool.map(ndvi, red, nir), Iterator[Block])
+        assert_type(pool.map(ndvi, iter(red), nir, timeout=10.0, chunksize=4), Iterator[Block])
+        pool.submit(ndvi, red[0])  # type: ignore[call-overload]  # nir is missing
+        assert_type(pool.map(ndvi, red, nir, tile_timeout=60, retry_on=OSError), Iterator[Block])
+        assert_type(pool.map(ndvi, red, nir, on_error="collect"), Iterator[Any])
+        pool.map(ndvi, red, nir, on_error="nodata")  # type: ignore[call-overload]  # for rasters only
     pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -42,8 +44,8 @@ def programs(pool: BatchExecutor, red: list[Block], nir: list[Block]) -> None:
     assert_type(program, Program)
     assert_type(program.with_options(tile_timeout=60, retry_on=(OSError, ValueError)), Program)
     assert_type(program.digest, str)
-    pool.submit(program, nir[0])
-    pool.map(program, nir)
+    assert_type(pool.submit(program, nir[0]), Future[Any])
+    assert_type(pool.map(program, nir), Iterator[Any])
 
 
 def stands_in_for_any_executor(pool: BatchExecutor) -> Executor:
@@ -62,7 +64,9 @@ def where_it_stands(pool: BatchExecutor) -> None:
 async def with_asyncio(red: list[Block], nir: list[Block]) -> None:
     async with Dispatcher(workers=8, launcher="subprocess", settings=Settings()) as dispatcher:
         assert_type(dispatcher, Dispatcher)
-        await dispatcher.compute(ndvi, red[0], nir[0], scale=2.0)
+        assert_type(await dispatcher.compute(ndvi, red[0], nir[0], scale=2.0), Block)
+        assert_type(dispatcher.submit(ndvi, red[0], nir[0]), Future[Block])
+        assert_type(dispatcher.map(ndvi, red, nir), AsyncIterator[Block])
         results = dispatcher.map(dispatcher.program(ndvi, scale=2.0), red, nir)
         assert_type(results, AsyncIterator[Any])
         async for result in results:

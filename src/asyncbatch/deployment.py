@@ -8,6 +8,7 @@ from typing import Final, Self
 import anyio
 
 from asyncbatch.aws.environments import Environments
+from asyncbatch.aws.errors import is_cancellation
 from asyncbatch.aws.objects import Objects
 from asyncbatch.aws.repositories import Registry, Repositories
 from asyncbatch.aws.session import AwsSession, open_session
@@ -158,7 +159,7 @@ class Deployment:
             try:
                 await (await Objects.open(self._session, bucket)).delete_prefix("")
             except AwsError as error:
-                if "NoSuchBucket" not in str(error):  # an earlier attempt got so far
+                if error.code != "NoSuchBucket":  # an earlier attempt got so far
                     raise
         repositories = await Repositories.open(self._session)
         for name in ("BatchECR", "BatchECRMain"):
@@ -207,7 +208,7 @@ class Deployment:
                 if event.id not in seen:
                     seen.add(event.id)
                     tell(event)
-                    if failed is None and event.status.endswith("_FAILED") and "cancelled" not in event.reason.lower():
+                    if failed is None and event.status.endswith("_FAILED") and not is_cancellation(event.reason):
                         failed = event
             if found is None or not found.changing:
                 break

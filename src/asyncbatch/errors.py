@@ -63,7 +63,20 @@ class RiosMissing(AsyncBatchError, ImportError):
 
 
 class AwsError(AsyncBatchError):
-    """AWS refused a request, or could not be asked."""
+    """AWS refused a request, or could not be asked.
+
+    Attributes
+    ----------
+    code : str
+        The service's error code, ``AccessDenied`` for one; empty if no service answered with one.
+    operation : str
+        What was asked, as policies name it: ``sqs:SendMessage``; empty if it was not a request to a service.
+    """
+
+    def __init__(self, *args: object, code: str = "", operation: str = "") -> None:
+        super().__init__(*args)
+        self.code = code
+        self.operation = operation
 
 
 class CredentialsMissing(AwsError):

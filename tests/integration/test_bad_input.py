@@ -152,7 +152,7 @@ def test_what_does_not_pickle(endpoint: Endpoint, team: Team) -> None:
         with pytest.raises(ProgramError, match=r"double can't be sent to workers: scale .*does not pickle"):
             pool.program(double, scale=lock)
         with pytest.raises(ProgramError, match=r"a tile can't be sent to workers: argument 0\['lock'\]"):
-            pool.submit(double, {"lock": lock})
+            pool.submit(double, {"lock": lock})  # type: ignore[call-overload]  # wrong on purpose
         with pytest.raises(ProgramError, match="a tile can't be sent"):
             next(pool.map(double, [lock]))
         assert pool.submit(double, 1).result() == 2

@@ -41,7 +41,7 @@ async def test_tiles_are_computed_one_by_one_and_many(endpoint: Endpoint) -> Non
         assert results == [10 - x for x in range(30)]
         assert len(pulled) <= 30 + dispatcher.window
         with pytest.raises(TileError, match="TypeError: unsupported operand"):
-            await dispatcher.compute(difference, "five", 2)
+            await dispatcher.compute(difference, "five", 2)  # type: ignore[call-overload]  # wrong on purpose
     assert endpoint.leftovers() == before
     with pytest.raises(RunClosed):
         await dispatcher.compute(difference, 5, 2)
@@ -67,9 +67,9 @@ def test_tiles_are_sent_and_cancelled_from_other_threads_where_sniffio_is_instal
         async with Dispatcher(
             workers=1, launcher="subprocess", settings=endpoint.settings(max_in_flight=1)
         ) as dispatcher:
-            held = dispatcher.submit(gate, ("held",), {})
+            held = dispatcher.submit(gate, "held")
             await anyio.to_thread.run_sync(eventually, lambda: gate.started("held"))
-            last = dispatcher.submit(difference, (5, 2), {})
+            last = dispatcher.submit(difference, 5, 2)
             await anyio.to_thread.run_sync(held.cancel)
             gate.open()
             assert await asyncio.wrap_future(last) == 3
@@ -96,7 +96,7 @@ async def test_an_exception_in_the_block_comes_out_as_it_is_and_ends_the_run(
     before = endpoint.leftovers()
     with pytest.raises(ZeroDivisionError):  # noqa: PT012 - the block is what is tested
         async with Dispatcher(workers=1, launcher=team.launcher(), settings=endpoint.settings()) as dispatcher:
-            future = dispatcher.submit(gate, ("held",), {})
+            future = dispatcher.submit(gate, "held")
             raise ZeroDivisionError
     assert isinstance(future.exception(), RunClosed)
     assert endpoint.leftovers() == before

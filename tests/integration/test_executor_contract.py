@@ -112,12 +112,12 @@ def test_wait_returns_with_the_first_completed(pool: BatchExecutor, gate: Gate) 
 
 def test_wait_returns_with_the_first_exception(pool: BatchExecutor, gate: Gate) -> None:
     good, bad = pool.submit(pow, 2, 21), pool.submit(divmod, 1, 0)
-    futures.wait([good, bad])
+    futures.wait([good, bad])  # type: ignore[arg-type]  # futures of unlike types
     held = pool.submit(gate, "held")
     done, not_done = futures.wait([bad, held], return_when=futures.FIRST_EXCEPTION)
     assert (done, not_done) == ({bad}, {held})
     gate.open()
-    assert futures.wait([good, bad, held]).not_done == set()
+    assert futures.wait([good, bad, held]).not_done == set()  # type: ignore[arg-type]  # futures of unlike types
 
 
 def test_wait_returns_after_its_timeout(pool: BatchExecutor, gate: Gate) -> None:

@@ -107,12 +107,12 @@ def test_a_refused_result_costs_an_attempt_and_no_more(
             find, put = f"{store}{delivery}-".encode(), f"{elsewhere}{delivery}-".encode()
             proxy.damages += [Damage(find=find, put=put)] * (refusals if delivery == 1 or refusals > 1 else 0)
         futures = [pool.submit(os.urandom, 200_000), *(pool.submit(abs, -tile) for tile in range(1, 6))]
-        assert [future.result(timeout=60) for future in futures[1:]] == [1, 2, 3, 4, 5]
+        assert [future.result(timeout=60) for future in futures[1:]] == [1, 2, 3, 4, 5]  # type: ignore[attr-defined]  # futures of unlike types
         if refusals == 1:
-            assert len(futures[0].result(timeout=60)) == 200_000
+            assert len(futures[0].result(timeout=60)) == 200_000  # type: ignore[attr-defined]  # futures of unlike types
         else:
             with pytest.raises(TileLost, match="NoSuchBucket"):
-                futures[0].result(timeout=60)
+                futures[0].result(timeout=60)  # type: ignore[attr-defined]  # futures of unlike types
         proxy.damages.clear()
 
 

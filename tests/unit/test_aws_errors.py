@@ -1,5 +1,6 @@
 import asyncio
 import inspect
+import pickle
 from collections.abc import Iterator
 from contextlib import suppress
 from string import Formatter
@@ -263,3 +264,22 @@ def test_another_invalid_value_is_no_stale_handle() -> None:
 def test_a_lease_beyond_the_limit_of_sqs_stays_as_it_is() -> None:
     beyond = "Reason: Total VisibilityTimeout for the message is beyond the limit [43200 seconds]."
     assert extend("InvalidParameterValue", f"Value 60 for parameter VisibilityTimeout is invalid. {beyond}") == []
+
+
+def test_an_error_says_its_code_and_operation() -> None:
+    error = translation(client_error("AccessDenied"), "sqs:SendMessage q")
+    assert (error.code, error.operation) == ("AccessDenied", "sqs:SendMessage")
+
+
+@pytest.mark.parametrize(
+    ("action", "operation"),
+    [("sqs:SendMessage https://q", "sqs:SendMessage"), ("reading the machine's metadata", "")],
+)
+def test_an_error_without_an_answer_has_no_code(action: str, operation: str) -> None:
+    error = translation(TimeoutError(), action)
+    assert (error.code, error.operation) == ("", operation)
+
+
+def test_code_and_operation_survive_pickling() -> None:
+    error = pickle.loads(pickle.dumps(by_code("Strange", "so it is", "batch:SubmitJob j")))
+    assert (error.code, error.operation) == ("Strange", "batch:SubmitJob")

@@ -106,7 +106,7 @@ class Streams:
             return [], token
         page = self._pages[stream].pop(0)
         if not page:
-            raise AwsError("ResourceNotFoundException")
+            raise AwsError("no such stream", code="ResourceNotFoundException")
         return list(page), (token or stream) + "+"
 
 

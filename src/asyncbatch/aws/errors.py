@@ -79,6 +79,8 @@ _PREFIX: Final = "AWS.SimpleQueueService."
 _STALE: Final = ("not available for visibility timeout change", "receipt handle has expired")
 """How SQS words a stale handle where its code says only that some parameter is invalid."""
 
+_BEYOND_LIMIT: Final = "Total VisibilityTimeout for the message is beyond the limit"
+
 _CREDENTIALS: Final = (
     "no usable AWS credentials ({reason}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile by "
     "AWS_PROFILE; if they have expired, log in again, for instance by `aws sso login`"
@@ -135,14 +137,15 @@ def translation(error: BaseException, action: str) -> errors.AwsError:
     if isinstance(error, boto.ClientError):
         detail = error.response.get("Error", {})
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        found = by_code(str(detail.get("Code", "?")), str(detail.get("Message", error)), action)
-        # Services have codes of their own for their own faults: Batch's is ServerException.
-        return errors.AwsBusy(str(found)) if status in _FAULTS and type(found) is errors.AwsError else found
+        found = by_code(str(detail.get("Code", "")), str(detail.get("Message", error)), action)
+        if status in _FAULTS and type(found) is errors.AwsError:  # Batch's own faults are of code ServerException
+            return errors.AwsBusy(*found.args, code=found.code, operation=found.operation)
+        return found
     for foreign, ours, text in _CLASSES:
         if isinstance(error, foreign):
             reason = " ".join(str(error).split()) or type(error).__name__
             told = reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]} …"
-            return ours(text.format(action=action, reason=told))
+            return ours(text.format(action=action, reason=told), operation=_operation(action))
     message = f"{type(error).__name__} is not an error of the AWS libraries"
     raise TypeError(message) from error
 
@@ -158,8 +161,35 @@ def by_code(code: str, reason: str, action: str) -> errors.AwsError:
     ours = _CODES.get(code) or _CODES.get(code.removeprefix(_PREFIX)) or errors.AwsError
     if code.endswith("InvalidParameterValue") and any(words in reason.lower() for words in _STALE):
         ours = errors.HandleStale
+    text = f"{action}: {reason} ({code or '?'})"
     if ours is errors.CredentialsMissing:
-        return ours(_CREDENTIALS.format(reason=f"{code}: {reason}"))
-    if ours is errors.AccessDenied:
-        return ours(f"{action}: {reason} ({code}); ask for that right: {page('permissions')} lists what is needed")
-    return ours(f"{action}: {reason} ({code})")
+        text = _CREDENTIALS.format(reason=f"{code}: {reason}")
+    elif ours is errors.AccessDenied:
+        text = f"{text}; ask for that right: {page('permissions')} lists what is needed"
+    return ours(text, code=code, operation=_operation(action))
+
+
+def is_stack_missing(error: errors.AwsError) -> bool:
+    """Whether CloudFormation says that there is no such stack, for which it has no code."""
+    return error.code == "ValidationError" and "does not exist" in str(error)
+
+
+def is_unchanged(error: errors.AwsError) -> bool:
+    """Whether CloudFormation says that an update changes nothing, for which it has no code."""
+    return error.code == "ValidationError" and "No updates are to be performed" in str(error)
+
+
+def is_beyond_limit(code: str, reason: str) -> bool:
+    """Whether SQS says that a lease would reach beyond its limit, for which it has no code."""
+    return code.endswith("InvalidParameterValue") and _BEYOND_LIMIT in reason
+
+
+def is_cancellation(reason: str) -> bool:
+    """Whether a resource of a stack failed only because another did, for which CloudFormation has no status."""
+    return "cancelled" in reason.lower()
+
+
+def _operation(action: str) -> str:
+    """Return the operation with which the text of an action begins, if it does."""
+    first = action.partition(" ")[0]
+    return first if ":" in first else ""

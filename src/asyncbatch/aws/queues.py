@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import anyio
 
-from asyncbatch.aws.errors import by_code, translated
+from asyncbatch.aws.errors import by_code, is_beyond_limit, translated
 from asyncbatch.aws.protocols import Received
 from asyncbatch.aws.retries import Endurance, endure
 from asyncbatch.aws.session import AwsSession
@@ -28,7 +28,6 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_Create
 _RETENTION: Final = 14 * 24 * 3600
 """Seconds that messages are kept, the most there is: SQS counts from the sending, also while a worker has them."""
 
-_BEYOND_LIMIT: Final = "Total VisibilityTimeout for the message is beyond the limit"
 
 _MESSAGE_SIZE: Final = 2**20
 """Bytes of a message, and of a batch of them."""
@@ -224,7 +223,7 @@ def _stale(answer: Mapping[str, Any], handles: Sequence[str], action: str) -> li
     stale = []
     for failure in answer.get("Failed", []):
         code, reason = str(failure.get("Code", "?")), str(failure.get("Message"))
-        if code.endswith("InvalidParameterValue") and _BEYOND_LIMIT in reason:
+        if is_beyond_limit(code, reason):
             continue
         error = by_code(code, reason, action)
         if not isinstance(error, HandleStale):

@@ -71,7 +71,7 @@ class Repositories:
             with translated(f"ecr:DescribeImages {name}:{tag}"):
                 answer = await self._client.describe_images(repositoryName=name, imageIds=[{"imageTag": tag}])
         except AwsError as error:
-            if "ImageNotFoundException" in str(error):
+            if error.code == "ImageNotFoundException":
                 return None
             raise
         pushed: datetime = answer["imageDetails"][0]["imagePushedAt"]
@@ -105,7 +105,7 @@ class Repositories:
             with translated(f"ecr:ListImages {name}"):
                 answer = await self._client.list_images(repositoryName=name, maxResults=_DELETE_LIMIT)
         except AwsError as error:
-            if "RepositoryNotFoundException" in str(error):
+            if error.code == "RepositoryNotFoundException":
                 return []
             raise
         found: list[Mapping[str, str]] = answer.get("imageIds", [])

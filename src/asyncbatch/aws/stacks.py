@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Self
 
-from asyncbatch.aws.errors import translated
+from asyncbatch.aws.errors import is_stack_missing, is_unchanged, translated
 from asyncbatch.aws.session import AwsSession
 from asyncbatch.errors import AwsError, StackNotFound
 
@@ -111,7 +111,7 @@ class Stacks:
             with translated(f"cloudformation:DescribeStacks {stack}"):
                 answer = await self._client.describe_stacks(StackName=stack)
         except AwsError as error:
-            if "does not exist" in str(error):
+            if is_stack_missing(error):
                 return None
             raise
         for found in answer["Stacks"]:
@@ -155,7 +155,7 @@ class Stacks:
             with translated(f"cloudformation:{change.title()}Stack {stack}"):
                 await call(**wanted)
         except AwsError as error:
-            if "No updates are to be performed" in str(error):
+            if is_unchanged(error):
                 return False
             raise
         return True

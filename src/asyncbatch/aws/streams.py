@@ -81,7 +81,7 @@ class LogStreams:
             try:
                 return await self._since(group, stream, token)
             except AwsError as error:
-                if problem is None or "ResourceNotFoundException" not in str(error):
+                if problem is None or error.code != "ResourceNotFoundException":
                     problem = error
         raise problem or AwsError(f"no log group to look for {stream} in")
 

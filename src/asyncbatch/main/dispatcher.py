@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, Self, TypeVar, get_args, overload
 
 import anyio
 import anyio.lowlevel
@@ -37,6 +37,9 @@ from asyncbatch.settings import Settings
 
 if TYPE_CHECKING:
     from asyncbatch.testing import MemoryAws
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 log: Final = logging.getLogger(__name__)
 
@@ -215,7 +218,13 @@ class Dispatcher:
         """
         return Program.of(fn, shared, named)
 
-    async def compute(self, fn: Callable[..., Any] | Program, /, *args: object, **kwargs: object) -> Any:  # noqa: ANN401
+    @overload
+    async def compute(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+
+    @overload
+    async def compute(self, fn: Program, /, *args: object, **kwargs: object) -> Any: ...  # noqa: ANN401 - as below
+
+    async def compute(self, fn: Callable[..., Any] | Program, /, *args: object, **kwargs: object) -> Any:
         """Compute one tile on a worker and return what `fn` returns.
 
         Raises
@@ -227,7 +236,29 @@ class Dispatcher:
         RunError
             If the run can't go on.
         """
-        return await wait_for(self.submit(fn, args, kwargs))
+        return await wait_for(self._submit(fn, args, kwargs))
+
+    @overload
+    def map(
+        self,
+        fn: Callable[..., T],
+        /,
+        *iterables: Iterable[object],
+        tile_timeout: float | None = None,
+        retry_on: RetryOn = (),
+        on_error: Literal["raise"] = "raise",
+    ) -> AsyncIterator[T]: ...
+
+    @overload
+    def map(
+        self,
+        fn: Callable[..., Any] | Program,
+        /,
+        *iterables: Iterable[object],
+        tile_timeout: float | None = None,
+        retry_on: RetryOn = (),
+        on_error: OnError = "raise",
+    ) -> AsyncIterator[Any]: ...
 
     async def map(
         self,
@@ -248,7 +279,7 @@ class Dispatcher:
         pending: deque[Future[Any]] = deque()
         try:
             for args in zip(*iterables, strict=False):
-                pending.append(self.submit(program, args, {}))
+                pending.append(self._submit(program, args, {}))
                 await anyio.lowlevel.checkpoint()  # the input may be slow, and results come meanwhile
                 while pending and (pending[0].done() or len(pending) >= self.window):
                     yield await wait_for(pending.popleft(), collect=collect)
@@ -262,10 +293,19 @@ class Dispatcher:
         """Return the program for `fn`; a plain function is pickled when it is first seen. From any thread."""
         return fn if isinstance(fn, Program) else self._programs.program(fn)
 
-    def submit(
+    @overload
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
+
+    @overload
+    def submit(self, fn: Program, /, *args: object, **kwargs: object) -> Future[Any]: ...
+
+    def submit(self, fn: Callable[..., Any] | Program, /, *args: object, **kwargs: object) -> Future[Any]:
+        """Take in a tile and return its future, which this event loop's thread settles."""
+        return self._submit(fn, args, kwargs)
+
+    def _submit(
         self, fn: Callable[..., Any] | Program, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> Future[Any]:
-        """Take in a tile and return its future, which this event loop's thread settles."""
         ticket = Ticket(program=self.programmed(fn), content=encode_arguments(args, kwargs))
         self.enqueue(ticket)
         return ticket.future

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, get_args, overload
 
 from asyncbatch.errors import SettingsError
 from asyncbatch.main.arguments import check_arguments
@@ -20,6 +20,9 @@ from asyncbatch.settings import Settings
 
 if TYPE_CHECKING:
     from asyncbatch.testing import MemoryAws
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class BatchExecutor(Executor):
@@ -130,6 +133,12 @@ class BatchExecutor(Executor):
         """
         return Program.of(fn, shared, named)
 
+    @overload
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
+
+    @overload
+    def submit(self, fn: Program, /, *args: object, **kwargs: object) -> Future[Any]: ...
+
     def submit(self, fn: Callable[..., Any] | Program, /, *args: object, **kwargs: object) -> Future[Any]:
         """Have one tile computed.
 
@@ -158,6 +167,32 @@ class BatchExecutor(Executor):
         """
         self._run.check_open()
         return self._submit(self._run.dispatcher.programmed(fn), args, kwargs).future
+
+    @overload
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+        tile_timeout: float | None = None,
+        retry_on: RetryOn = (),
+        on_error: Literal["raise"] = "raise",
+    ) -> Iterator[T]: ...
+
+    @overload
+    def map(
+        self,
+        fn: Callable[..., Any] | Program,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+        tile_timeout: float | None = None,
+        retry_on: RetryOn = (),
+        on_error: OnError = "raise",
+    ) -> Iterator[Any]: ...
 
     def map(
         self,

@@ -122,7 +122,7 @@ async def test_tiles_whose_messages_are_lost_are_announced_again(queue: str, cap
 async def test_a_tile_whose_lease_was_lost_is_computed_again_and_counts_once(caplog: pytest.LogCaptureFixture) -> None:
     aws = MemoryAws(duration=2 * LEASE)
     async with run_on(aws) as dispatcher:
-        future = dispatcher.submit(square, (3,), {})
+        future = dispatcher.submit(square, 3)
         await begin_tile(aws, caplog)
         aws.fail(Fault(operation="sqs:ChangeMessageVisibilityBatch", error=ConnectionError(), times=None))
         await anyio.sleep(LEASE + 5.0)
@@ -151,7 +151,7 @@ async def test_a_tile_of_a_killed_worker_is_computed_by_another_after_its_lease(
     aws = MemoryAws(duration=10.0)
     async with run_on(aws, workers=1) as dispatcher:
         begin = anyio.current_time()
-        future = dispatcher.submit(square, (3,), {})
+        future = dispatcher.submit(square, 3)
         (await begin_tile(aws, caplog)).kill("Host EC2 (instance i-0) terminated.")
         assert await dispatcher.compute(square, 4) == 16
         with anyio.fail_after(2 * LEASE):
@@ -167,7 +167,7 @@ async def test_a_tile_of_a_terminated_worker_is_returned_at_once(caplog: pytest.
     aws = MemoryAws(duration=10.0, slots=2)  # so that it polls while it computes
     async with run_on(aws, workers=2) as dispatcher:
         begin = anyio.current_time()
-        future = dispatcher.submit(square, (3,), {})
+        future = dispatcher.submit(square, 3)
         (await begin_tile(aws, caplog)).terminate()
         with anyio.fail_after(LEASE):
             while not future.done():  # noqa: ASYNC110 - in virtual time

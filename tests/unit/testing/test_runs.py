@@ -116,7 +116,7 @@ async def test_tiles_that_are_not_done_are_abandoned_at_an_exception_and_workers
 
     async def give_up() -> None:
         async with run_on(aws) as dispatcher:
-            dispatcher.submit(square, (3,), {})
+            dispatcher.submit(square, 3)
             await anyio.sleep(20.0)
             raise ZeroDivisionError
 
@@ -136,7 +136,7 @@ async def test_auto_starts_workers_as_the_tiles_are_worth_it() -> None:
 async def test_a_cancelled_tile_is_withdrawn_before_a_worker_has_it(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "asyncbatch")
     async with run_on(MemoryAws(duration=10.0), workers=1) as dispatcher:
-        futures = [dispatcher.submit(square, (number,), {}) for number in range(5)]
+        futures = [dispatcher.submit(square, number) for number in range(5)]
         await anyio.sleep(5.0)
         futures[-1].cancel()
     assert sorted(begun(caplog)) == [0, 1, 2, 3]
