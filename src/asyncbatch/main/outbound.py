@@ -10,7 +10,7 @@ import anyio
 
 from asyncbatch.aws.protocols import Received
 from asyncbatch.batching.batcher import Batcher
-from asyncbatch.errors import AwsError, MessageError, ProgramError
+from asyncbatch.errors import AwsError, MessageError, ProgramError, find_first
 from asyncbatch.main.program import Program
 from asyncbatch.main.run import RENEWAL, Run
 from asyncbatch.main.ticket import Ticket
@@ -99,9 +99,12 @@ class Outbound:
             async with flights:
                 await self._announce([self._sealed(Sentinel()) for _ in range(some)])
 
-        async with anyio.create_task_group() as group:
-            for start in range(0, count, BATCH_LIMIT):
-                group.start_soon(send, min(BATCH_LIMIT, count - start))
+        try:
+            async with anyio.create_task_group() as group:
+                for start in range(0, count, BATCH_LIMIT):
+                    group.start_soon(send, min(BATCH_LIMIT, count - start))
+        except ExceptionGroup as errors:
+            raise find_first(errors) from errors
 
     async def withdraw(self, indices: set[int]) -> None:
         """Take tiles that nobody wants out of the task queue, as far as no worker has received them.

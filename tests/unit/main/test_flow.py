@@ -349,3 +349,14 @@ async def test_a_worker_is_up_while_nothing_is_expected_of_it() -> None:
         await wait_for(ticket.future)
         await anyio.sleep(1000)
         assert stage.crew.up == 1
+
+
+async def test_sentinels_that_can_t_be_sent_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = FakeRun()
+
+    async def send(_queue: str, _texts: Sequence[str]) -> None:
+        raise QueueGone("no such queue")
+
+    monkeypatch.setattr(run.queues, "send", send)
+    with pytest.raises(QueueGone):
+        await Outbound(run.open(), linger=lambda: 0.0).send_sentinels(25)
