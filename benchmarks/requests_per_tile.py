@@ -14,7 +14,7 @@ import numpy as np
 
 from asyncbatch import BatchExecutor
 
-LIMITS = {(50_000, 0.0): 1.5, (400_000, 0.0): 5.0, (50_000, 0.2): 3.5, (400_000, 0.2): 7.2}
+LIMITS = {(50_000, 0.0): 0.9, (400_000, 0.0): 5.0, (50_000, 0.2): 2.6, (400_000, 0.2): 6.6}
 
 
 def echo(block: np.ndarray, seconds: float) -> np.ndarray:

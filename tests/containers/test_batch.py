@@ -117,7 +117,7 @@ def test_terminated_it_gives_its_tile_back_and_ends_with_143(endpoint: LocalEndp
             podman("kill", "--signal", "TERM", container)
             status, _ = waiting.communicate(timeout=60)
         assert status.strip() == "143"
-        assert [future.result(timeout=120)[0] for future in futures] == list(range(10))
+        assert [future.result(timeout=300)[0] for future in futures] == list(range(10))
     eventually(lambda: not running(podman), within=60)
 
 

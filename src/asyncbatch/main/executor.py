@@ -7,6 +7,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, get_args, overload
 
+from asyncbatch.chunks import Chunks, compute_chunk
 from asyncbatch.errors import SettingsError
 from asyncbatch.main.arguments import check_arguments
 from asyncbatch.main.dispatcher import LauncherName, Status, Workers
@@ -199,7 +200,7 @@ class BatchExecutor(Executor):
         fn: Callable[..., Any] | Program,
         *iterables: Iterable[Any],
         timeout: float | None = None,
-        chunksize: int = 1,  # noqa: ARG002 - as the base class has it; tiles are large enough
+        chunksize: int = 1,
         buffersize: int | None = None,
         tile_timeout: float | None = None,
         retry_on: RetryOn = (),
@@ -220,7 +221,8 @@ class BatchExecutor(Executor):
         timeout : float, optional
             Seconds from now in which a result must have come.
         chunksize : int
-            Has no effect: each item is a tile.
+            Calls in a tile. Above 1 it saves requests where `fn` is quick; an error ends its whole tile, and
+            `tile_timeout`, `retry_on` and the tiles' numbers are of tiles, not of calls.
         buffersize : int, optional
             Read the iterables lazily, in the thread that reads the results: at most so many tiles are submitted
             whose results have not been read. Use it for endless iterables.
@@ -243,7 +245,7 @@ class BatchExecutor(Executor):
         Raises
         ------
         TypeError, ValueError
-            If `buffersize` is no integer, or not above 0.
+            If `buffersize` or `chunksize` is no integer, or not above 0.
         SettingsError
             If `tile_timeout`, `retry_on` or `on_error` is not usable.
         RunClosed
@@ -253,16 +255,27 @@ class BatchExecutor(Executor):
             raise TypeError(f"buffersize is {buffersize!r}; it must be an integer or None")
         if buffersize is not None and buffersize < 1:
             raise ValueError(f"buffersize is {buffersize}; it must be None or above 0")
+        if chunksize < 1:
+            raise ValueError(f"chunksize is {chunksize}; it must be 1 or more")
+        if chunksize > 1 and isinstance(fn, Program):
+            raise SettingsError(f"chunksize is {chunksize}, but {fn.name} is a Program; pass the function itself")
         collect = check_on_error(on_error)
         self._run.check_open()
-        program = self._run.dispatcher.programmed(fn)
+        calls = zip(*iterables, strict=False)
+        if chunksize > 1:
+            chunks = Chunks(calls, chunksize)
+            program = self._run.dispatcher.program(compute_chunk, fn)
+        else:
+            program = self._run.dispatcher.programmed(fn)
         if tile_timeout is not None or retry_on:
             program = program.with_options(tile_timeout=tile_timeout, retry_on=retry_on)
         submit = partial(self._submit, program, kwargs={})
-        tiles = zip(*iterables, strict=False)
-        if buffersize is not None:
-            return map_lazily(submit, tiles, buffersize, timeout, collect=collect)
-        return map_eagerly(self._run, submit, tiles, timeout, collect=collect)
+        tiles = calls if chunksize == 1 else iter(chunks)
+        if buffersize is None:
+            results = map_eagerly(self._run, submit, tiles, timeout, collect=collect)
+        else:
+            results = map_lazily(submit, tiles, buffersize, timeout, collect=collect)
+        return results if chunksize == 1 else chunks.flatten(results)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as the base class has it
         """Take no more tiles, and end the run when those that were submitted are done.

@@ -4,7 +4,7 @@ import logging
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from functools import partial
 from itertools import islice
@@ -29,7 +29,7 @@ _GLANCE: Final = 0.5
 
 def map_eagerly(
     run: RunThread, submit: Submit, tiles: Iterator[tuple[Any, ...]], timeout: float | None, *, collect: bool
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     """Feed all tiles from a thread of their own, as fast as they get done, and return their results in order.
 
     Parameters
@@ -55,7 +55,7 @@ def map_eagerly(
 
 def map_lazily(
     submit: Submit, tiles: Iterator[tuple[Any, ...]], buffersize: int, timeout: float | None, *, collect: bool
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     """Submit `buffersize` tiles, and one more for each result that is read; return the results in order."""
     pending: deque[Future[Any]] = deque(submit(args).future for args in islice(tiles, buffersize))
     return _read_lazily(submit, tiles, pending, _deadline(timeout), collect=collect)
@@ -68,7 +68,7 @@ def _read_lazily(
     deadline: float | None,
     *,
     collect: bool,
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     try:
         while pending:
             result = take(pending.popleft(), _seconds_left(deadline), collect=collect)
@@ -128,7 +128,7 @@ class _Feeder:
             if self._error is not None and self._forgotten and not self._stopped:
                 log.warning("map ended early: %r", self._error, extra={"action": "map_ended_early"})
 
-    def read(self, deadline: float | None) -> Iterator[Any]:
+    def read(self, deadline: float | None) -> Generator[Any, None, None]:
         """Yield the results; when the iterator is closed before its end, the other tiles are cancelled."""
         try:
             while self._wait_for_tile(deadline):

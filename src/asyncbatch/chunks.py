@@ -1,0 +1,42 @@
+"""Several calls in one tile, for functions that are too quick for a tile each: both ends of `map`'s `chunksize`."""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from itertools import islice
+from typing import Any
+
+
+class Chunks:
+    """Groups the arguments of calls, and takes the tiles' results apart again.
+
+    Parameters
+    ----------
+    calls : iterable of tuple
+        The arguments of each call.
+    size : int
+        Calls in a tile.
+    """
+
+    def __init__(self, calls: Iterable[tuple[Any, ...]], size: int) -> None:
+        self._calls = iter(calls)
+        self._size = size
+        self._lengths: deque[int] = deque()
+
+    def __iter__(self) -> Iterator[tuple[list[tuple[Any, ...]]]]:
+        """Yield the arguments of each tile: one, a list of calls."""
+        while chunk := list(islice(self._calls, self._size)):
+            self._lengths.append(len(chunk))
+            yield (chunk,)
+
+    def flatten(self, results: Generator[Any, None, None]) -> Iterator[Any]:
+        """Yield the result of each call, given those of the tiles; a tile's error stands for all of its calls."""
+        with closing(results):
+            for result in results:
+                length = self._lengths.popleft()
+                yield from result if isinstance(result, list) else [result] * length
+
+
+def compute_chunk(fn: Callable[..., Any], calls: list[tuple[Any, ...]]) -> list[Any]:
+    """Return what a function returns for each call: what a tile computes."""
+    return [fn(*args) for args in calls]
