@@ -37,6 +37,10 @@ INLINE_LIMIT: Final = 72_000
 Ten of them, as base64 and with their heads, still make one batch of 1 MiB.
 """
 
+LONGEST_TILE: Final = 41_400.0
+"""Seconds that an attempt at a tile may take: SQS hides a message for 12 hours in all, and a tile may be held for a
+while before its slot is free. Beyond, another worker would get it too."""
+
 TERMINATED: Final = "terminated"
 """Why a worker leaves that got SIGTERM, or whose machine is to be taken back."""
 

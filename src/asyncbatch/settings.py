@@ -44,7 +44,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "start_timeout": (1, 86_400),
     "outage": (1, 7 * 86_400),
     "max_attempts": (1, 1_000),
-    "tile_timeout": (0.1, 604_800),
+    "tile_timeout": (0.1, 41_400),
     "slot_memory": (16, 16_777_216),
     "max_in_flight": (1, 100_000),  # SQS keeps about 120,000 messages in flight
 }
@@ -76,7 +76,7 @@ class Settings:
     max_attempts: int = 5
     """Attempts at a tile before it is given up as lost."""
     tile_timeout: float | None = None
-    """How long an attempt at a tile may take in its slot before the slot is killed; by default as long as it likes."""
+    """How long an attempt at a tile may take before its slot is killed; by default, and at most, 11.5 hours."""
     slot_memory: int | None = None
     """MiB of memory that the tiles of a slot may take before they get a `MemoryError`; by default no limit."""
     max_in_flight: int | None = None

@@ -30,7 +30,7 @@ RANGES = {
     "start_timeout": (1, 86_400),
     "outage": (1, 604_800),
     "max_attempts": (1, 1_000),
-    "tile_timeout": (0.1, 604_800),
+    "tile_timeout": (0.1, 41_400),
     "slot_memory": (16, 16_777_216),
     "max_in_flight": (1, 100_000),
 }

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf, nan
+from math import nan
 from numbers import Real
 from typing import Literal, Self, get_args
 
 from asyncbatch.errors import SettingsError
+from asyncbatch.messages import LONGEST_TILE
 
 RetryOn = type[Exception] | Sequence[type[Exception]]
 
@@ -52,8 +53,10 @@ def _read_timeout(value: object) -> float | None:
     if value is None:
         return None
     number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else nan
-    if not 0 < number < inf:
-        raise SettingsError(f"tile_timeout is {value!r}; it must be a number of seconds above 0, or None")
+    if not 0 < number <= LONGEST_TILE:
+        raise SettingsError(
+            f"tile_timeout is {value!r}; it must be a number of seconds above 0 and up to {LONGEST_TILE:g}, or None"
+        )
     return number
 
 

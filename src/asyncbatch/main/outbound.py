@@ -15,7 +15,7 @@ from asyncbatch.main.program import Program
 from asyncbatch.main.run import RENEWAL, Run
 from asyncbatch.main.ticket import Ticket
 from asyncbatch.manifest import OBJECT_LIMIT, PROGRAM_LIFE, in_key, program_key
-from asyncbatch.messages import BATCH_LIMIT, MESSAGE_LIMIT, Body, Sentinel, Task, seal, unseal
+from asyncbatch.messages import BATCH_LIMIT, LONGEST_TILE, MESSAGE_LIMIT, Body, Sentinel, Task, seal, unseal
 
 log: Final = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class Outbound:
             program=ticket.program.digest,
             program_size=len(ticket.program.content),
             body=body,
-            timeout=ticket.program.options.tile_timeout or self._run.settings.tile_timeout or 0.0,
+            timeout=ticket.program.options.tile_timeout or self._run.settings.tile_timeout or LONGEST_TILE,
             retry_on=list(ticket.program.options.retry_on),
         )
         ticket.announcement = self._sealed(task)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from anyio.abc import TaskGroup
 
-from asyncbatch import Dispatcher, Settings, TileError
+from asyncbatch import Dispatcher, Settings, TileError, TileTimeout
 from asyncbatch.main.crew import WorkerState
 from asyncbatch.main.launchers import Assignment
 from asyncbatch.messages import INLINE_LIMIT
@@ -177,3 +177,13 @@ async def test_a_launcher_that_can_not_stop_keeps_nothing_else_from_being_remove
         with pytest.raises(RuntimeError, match="stopped twice"):
             async with Dispatcher(workers=1, launcher=Stubborn(), settings=settings, open_session=aws.open_session):
                 assert aws.queues
+
+
+async def test_a_tile_that_takes_longer_than_sqs_hides_a_message_has_a_time_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("asyncbatch.main.outbound.LONGEST_TILE", 100.0)
+    aws = MemoryAws(duration=1000.0)
+    async with run_on(aws, max_attempts=2) as dispatcher:
+        with pytest.raises(TileTimeout):
+            await dispatcher.compute(square, 3)
