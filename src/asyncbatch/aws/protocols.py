@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+Content = bytes | bytearray
+"""What an object holds: whoever gets it has it alone."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
@@ -45,7 +48,7 @@ class PutBlob(Protocol):
 class GetBlob(Protocol):
     """Can fetch an object."""
 
-    async def get(self, key: str, *, sha256: str | None = None, size: int | None = None) -> bytes:
+    async def get(self, key: str, *, sha256: str | None = None, size: int | None = None) -> Content:
         """Return the object under `key`; `sha256` and `size` (bytes) say what it must be."""
 
 

@@ -9,7 +9,7 @@ from anyio.abc import TaskGroup
 
 from asyncbatch.aws.objects import DELETE_LIMIT
 from asyncbatch.aws.outbox import Outbox
-from asyncbatch.aws.protocols import Received
+from asyncbatch.aws.protocols import Content, Received
 from asyncbatch.errors import AwsError, MessageError
 from asyncbatch.main.results import open_result
 from asyncbatch.main.run import RESULT_POLL, Run
@@ -124,7 +124,7 @@ class Inbound:
             If the result can't be fetched.
         """
         body = result.body
-        content = body.inline
+        content: Content | None = body.inline
         if content is None and body.key is not None:
             async with self._downloads:
                 content = await self._run.objects.get(body.key, sha256=body.sha256, size=body.size)

@@ -20,6 +20,7 @@ import anyio
 from anyio.abc import Process, TaskGroup, UNIXSocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
+from asyncbatch.aws.protocols import Content
 from asyncbatch.errors import AsyncBatchError
 from asyncbatch.messages import Outcome
 from asyncbatch.worker.child import HEADER
@@ -113,7 +114,7 @@ class Slot:
         """Whether the process is there."""
         return self._process.returncode is None
 
-    async def compute(self, *, program: str, path: Path, payload: bytes) -> Computed:
+    async def compute(self, *, program: str, path: Path, payload: Content) -> Computed:
         """Run a program, which lies at `path`, on a tile's payload.
 
         Raises
@@ -136,7 +137,7 @@ class Slot:
             await self._process.wait()
             await self._socket.aclose()
 
-    async def _exchange(self, head: bytes, payload: bytes) -> tuple[dict[str, Any], bytes]:
+    async def _exchange(self, head: bytes, payload: Content) -> tuple[dict[str, Any], bytes]:
         """Send a command and return its answer.
 
         The process's end ends the exchange: the socket may outlive it, in a process that the tile has forked.
@@ -145,7 +146,7 @@ class Slot:
         with anyio.CancelScope() as self._current:
             try:
                 await self._socket.send(head)
-                await self._socket.send(payload)
+                await self._socket.send(payload)  # type: ignore[arg-type]  # it takes any buffer
                 found = await self._answer()
             except _BROKEN:
                 pass  # the process says why

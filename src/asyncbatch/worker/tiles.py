@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from asyncbatch import codec
 from asyncbatch.aws.outbox import Outbox
-from asyncbatch.aws.protocols import GetBlob, PutBlob
+from asyncbatch.aws.protocols import Content, GetBlob, PutBlob
 from asyncbatch.errors import AsyncBatchError, BlobMissing, QueueGone
 from asyncbatch.manifest import OBJECT_LIMIT, Manifest, out_key
 from asyncbatch.messages import Body, ProgramDamaged, Result, Task, seal
@@ -222,7 +222,7 @@ class Tiles:
             async with self.programs.open(task.program, task.program_size) as path:
                 return await _compute(slot, task, path=path, payload=payload)
 
-    async def _fetch(self, task: Task) -> bytes:
+    async def _fetch(self, task: Task) -> Content:
         body = task.body
         if body.inline is None and body.key is not None:
             return await self.blobs.get(body.key, sha256=body.sha256, size=body.size)
@@ -246,7 +246,7 @@ class Tiles:
         raise NackError(reason, delay=delay) from error
 
 
-async def _compute(slot: Slot, task: Task, *, path: Path, payload: bytes) -> Computed:
+async def _compute(slot: Slot, task: Task, *, path: Path, payload: Content) -> Computed:
     # Around what the user's function prints: `asyncbatch logs --tile` looks for these two.
     log.info("tile begun", extra={"action": "tile_begun", "tile": task.index})
     computed = await slot.compute(program=task.program, path=path, payload=payload)
