@@ -56,5 +56,9 @@ def test_the_embedded_endpoint_loads_none_of_the_aws_libraries() -> None:
     assert not loaded_by("asyncbatch.emulator.server") & {"aiobotocore", "botocore", "anyio", "numpy"}
 
 
+def test_a_worker_loads_nothing_that_only_its_slots_need() -> None:
+    assert not loaded_by("asyncbatch.worker.__main__") & {"numpy", "boto3", "moto"}
+
+
 def test_a_slot_loads_none_of_the_aws_libraries() -> None:
     assert not loaded_by("asyncbatch.worker.child") & {"aiobotocore", "botocore", "aiohttp", "anyio"}

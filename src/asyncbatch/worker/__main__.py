@@ -68,6 +68,13 @@ def main() -> None:
 
 
 async def _work(environment: WorkerEnvironment) -> int:
+    with tempfile.TemporaryDirectory(prefix="asyncbatch-") as folder:
+        slots = Slots(environment.slots, Path(folder))
+        async with slots.running():  # they start while this process asks AWS
+            return await _serve(environment, slots, Path(folder))
+
+
+async def _serve(environment: WorkerEnvironment, slots: Slots, folder: Path) -> int:
     async with open_session(region=environment.region, endpoint_url=environment.endpoint_url) as session:
         objects = await Objects.open(session, environment.bucket)
         sender = await Queues.open(session)
@@ -88,13 +95,12 @@ async def _work(environment: WorkerEnvironment) -> int:
         if hello.refusal:
             await sender.send(manifest.result_queue, [greeting])
             return _REFUSED
-        with tempfile.TemporaryDirectory(prefix="asyncbatch-") as folder:
-            worker = await _worker(environment, manifest, session, objects, sender, Path(folder))
-            async with worker.tiles.slots.running():
-                await sender.send(manifest.result_queue, [greeting])
-                async with _watched_machine(environment.metadata_url) as leaving:
-                    # Batch may start a worker on a machine that is about to go: it must take no tile there.
-                    stop = await worker.run(stop=Stop.TERMINATED if leaving else None)
+        worker = await _worker(environment, manifest, session, objects, sender, slots, folder)
+        await slots.wait_until_started()
+        await sender.send(manifest.result_queue, [greeting])
+        async with _watched_machine(environment.metadata_url) as leaving:
+            # Batch may start a worker on a machine that is about to go: it must take no tile there.
+            stop = await worker.run(stop=Stop.TERMINATED if leaving else None)
     return {Stop.TERMINATED: _TERMINATED, Stop.BROKEN: _BROKEN}.get(stop, 0)
 
 
@@ -120,6 +126,7 @@ async def _worker(  # noqa: PLR0917
     session: AwsSession,
     objects: Objects,
     sender: Queues,
+    slots: Slots,
     folder: Path,
 ) -> Worker:
     """Put a worker together. All clients are made here: making one blocks the loop, and heartbeats must not wait."""
@@ -136,7 +143,7 @@ async def _worker(  # noqa: PLR0917
         worker=environment.worker,
         log_stream=environment.log_stream,
         blobs=objects,
-        slots=Slots(environment.slots, folder),
+        slots=slots,
         programs=Programs(blobs=objects, folder=folder),
         results=results,
         appetite=Appetite(slots=environment.slots),

@@ -23,7 +23,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from asyncbatch.aws.protocols import Content
 from asyncbatch.errors import AsyncBatchError
 from asyncbatch.messages import Outcome
-from asyncbatch.worker.child import HEADER
+from asyncbatch.worker.frames import HEADER
 
 _START_TIMEOUT: Final = 60.0
 
@@ -204,18 +204,25 @@ class Slots:
         self._idle: list[Slot] = []
         self._reserving = anyio.Lock()
         self._reservations = 0
+        self._started = anyio.Event()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Have all child processes while the block runs; they start together, so that the first tiles need not wait."""
+        """Have all child processes while the block runs; they start together, and `wait_until_started` waits for them.
+
+        The block's failure, or that of one of them to start, ends all.
+        """
         async with anyio.create_task_group() as watching:
             self._watching = watching
-            async with anyio.create_task_group() as starting:
-                for _ in range(self.count):
-                    starting.start_soon(self._start_one)
+            for _ in range(self.count):
+                watching.start_soon(self._start_one)
             yield
             await self.stop()
             watching.cancel_scope.cancel()
+
+    async def wait_until_started(self) -> None:
+        """Wait until all child processes are there, so that the first tiles need not wait."""
+        await self._started.wait()
 
     async def stop(self) -> None:
         """End all idle child processes; those that compute end with their tile's task."""
@@ -282,3 +289,5 @@ class Slots:
 
     async def _start_one(self) -> None:
         self._idle.append(await Slot.start(self._folder, self._watching))
+        if len(self._idle) == self.count:
+            self._started.set()
