@@ -68,7 +68,7 @@ class Manifest:
         return json.dumps(values | {"seal": _seal(values, self.token)}).encode()
 
     @classmethod
-    def from_json(cls, text: bytes, *, token: str) -> Self:
+    def from_json(cls, text: bytes | bytearray, *, token: str) -> Self:
         """Return the manifest that lies in the bucket.
 
         Parameters
@@ -112,7 +112,7 @@ class _RunLease:
     run_lease: Seconds
 
 
-def read_run_lease(text: bytes) -> float:
+def read_run_lease(text: bytes | bytearray) -> float:
     """Return the run lease that a manifest names, in seconds, without knowing its run's key.
 
     Raises
@@ -125,7 +125,7 @@ def read_run_lease(text: bytes) -> float:
     return build(_RunLease, {"run_lease": _read(text).get("run_lease")}).run_lease
 
 
-def _read(text: bytes) -> dict[str, Any]:
+def _read(text: bytes | bytearray) -> dict[str, Any]:
     """Return the values of a manifest of this version, of which nothing is verified."""
     try:
         values = json.loads(text)

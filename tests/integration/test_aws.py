@@ -11,6 +11,7 @@ from asyncbatch.aws.protocols import Received
 from asyncbatch.aws.queues import Queues, on_endpoint
 from asyncbatch.aws.session import AwsSession, open_session
 from asyncbatch.aws.stacks import Stacks
+from asyncbatch.emulator.objects import PART_MINIMUM
 from asyncbatch.errors import AwsBusy, AwsError, BlobCorrupt, BlobMissing, QueueGone, StackNotFound
 from tests.integration.endpoint import Endpoint
 from tests.integration.proxy import Damage, Proxy
@@ -121,6 +122,57 @@ async def test_a_prefix_is_deleted_page_by_page(
     assert await objects.delete_prefix(f"{key}/") == 7
     assert endpoint.keys(key) == [f"{key}-beside"]
     assert await objects.delete_prefix(f"{key}/") == 0
+
+
+async def test_a_large_object_goes_and_comes_in_parts(
+    objects: Objects, session: AwsSession, endpoint: Endpoint, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asyncbatch.aws.transfers.PART", PART_MINIMUM)
+    monkeypatch.setattr("asyncbatch.aws.transfers.WHOLE", PART_MINIMUM)
+    content = hashlib.shake_128().digest(2 * PART_MINIMUM + 1)
+    digest = hashlib.sha256(content).hexdigest()
+    operations = ("CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", "PutObject", "GetObject")
+    before = [endpoint.count(f"s3:{operation}") for operation in operations]
+    await objects.put(key, content, sha256=digest)
+    found = await objects.describe(key)
+    assert found is not None
+    assert (found.size, found.sha256) == (len(content), digest)
+    assert await objects.get(key, sha256=digest, size=len(content)) == content
+    requests = [endpoint.count(f"s3:{operation}") - n for operation, n in zip(operations, before, strict=True)]
+    assert requests == [1, 3, 1, 0, 3]
+    assert [session.requests[f"s3:{operation}"] for operation in operations] == requests
+
+
+async def test_a_large_object_of_another_size_or_content_is_refused(
+    objects: Objects, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asyncbatch.aws.transfers.PART", 10)
+    monkeypatch.setattr("asyncbatch.aws.transfers.WHOLE", 10)
+    await objects.put(key, bytes(10))
+    for size in (11, 25):
+        with pytest.raises(BlobCorrupt):
+            await objects.get(key, size=size)
+
+
+async def test_the_service_checks_and_keeps_the_hash_of_all_that_is_put(objects: Objects, key: str) -> None:
+    await objects.put(key, b"content")
+    found = await objects.describe(key)
+    assert found is not None
+    assert found.sha256 == hashlib.sha256(b"content").hexdigest()
+
+
+async def test_no_proxy_and_no_other_setting_of_the_environment_comes_between(
+    endpoint: Endpoint, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
+    settings = endpoint.settings()
+    async with open_session(region=settings.region, endpoint_url=settings.endpoint_url) as session:
+        objects = await Objects.open(session, endpoint.bucket)
+        await objects.put(key, b"content")
+        assert await objects.get(key) == b"content"
 
 
 async def test_an_absent_bucket_is_an_error_that_names_it(session: AwsSession) -> None:

@@ -124,7 +124,7 @@ _BY_TYPES: Final = {
         s3:PutBucketTagging s3:PutEncryptionConfiguration s3:PutLifecycleConfiguration s3:TagResource
         s3:UntagResource
     """,
-    "s3:object": "s3:DeleteObject s3:GetObject s3:PutObject",
+    "s3:object": "s3:AbortMultipartUpload s3:DeleteObject s3:GetObject s3:PutObject",
     "servicequotas:quota": "servicequotas:GetServiceQuota",
     "sqs:queue": """
         sqs:ChangeMessageVisibility sqs:CreateQueue sqs:DeleteMessage sqs:DeleteQueue sqs:GetQueueAttributes

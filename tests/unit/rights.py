@@ -72,6 +72,9 @@ CALLS: Final[dict[str, list[Need]]] = {
     "s3:PutObject": [
         need(ALL, "s3:PutObject", RESULT),
         *(need(MAIN, "s3:PutObject", key) for key in (MANIFEST, PAYLOAD, PROGRAM)),
+        # What is large goes in parts, which a failure removes.
+        need(ALL, "s3:AbortMultipartUpload", RESULT),
+        *(need(MAIN, "s3:AbortMultipartUpload", key) for key in (PAYLOAD, PROGRAM)),
     ],
     "service-quotas:GetServiceQuota": [need(("run.json",), "servicequotas:GetServiceQuota")],
     "sqs:ChangeMessageVisibilityBatch": [

@@ -1,12 +1,14 @@
 """Deleting many objects, while S3 is slow."""
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 from asyncbatch.aws.objects import Objects
+from asyncbatch.aws.retries import Endurance
 from asyncbatch.errors import AccessDenied
 from tests.unit.virtual import VIRTUAL
 
@@ -36,12 +38,18 @@ class Client:
         return {}
 
 
+def objects_of(client: Client) -> Objects:
+    nothing: Any = None
+    session: Any = SimpleNamespace(endurance=Endurance())
+    return Objects(bucket="bucket", _session=session, _transfers=nothing, _client=client)
+
+
 async def test_a_prefix_is_deleted_although_s3_is_slow_to_list_it() -> None:
     client = Client(["SlowDown"] * 5)
-    assert await Objects(bucket="bucket", _client=client).delete_prefix("runs/r/") == 2
+    assert await objects_of(client).delete_prefix("runs/r/") == 2
     assert not client.keys
 
 
 async def test_a_prefix_that_may_not_be_listed_is_one_error() -> None:
     with pytest.raises(AccessDenied):
-        await Objects(bucket="bucket", _client=Client(["AccessDenied"])).delete_prefix("runs/r/")
+        await objects_of(Client(["AccessDenied"])).delete_prefix("runs/r/")

@@ -58,8 +58,12 @@ POLICIES: Final = {
 PRINCIPALS: Final = {**POLICIES, "deployer": POLICIES["deploy.json"] + POLICIES["network.json"]}
 
 
+OBSTORE: Final = {"get_async": "s3:GetObject", "put_async": "s3:PutObject"}
+"""What obstore's functions ask S3 for."""
+
+
 def find_calls() -> set[str]:
-    """Return all operations that the code asks SDK clients for."""
+    """Return all operations that the code asks SDK clients and obstore for."""
     found, session = set(), Session()
     for path in Path(str(PACKAGE / "aws")).glob("*.py"):
         tree = ast.parse(path.read_text())
@@ -67,7 +71,16 @@ def find_calls() -> set[str]:
             model = session.get_service_model(service)
             operations = {xform_name(name): name for name in model.operation_names}
             found |= {f"{service}:{operations[name]}" for name in find_names(tree) if name in operations}
+        found |= {OBSTORE[name] for name in find_obstore_calls(tree)}
     return found
+
+
+def find_obstore_calls(tree: ast.AST) -> Iterator[str]:
+    """Yield the names of obstore's functions that a module uses."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="obstore"), attr=name)):
+                yield name
 
 
 def find_services(tree: ast.AST) -> Iterator[str]:

@@ -86,6 +86,7 @@ def test_a_worker_may_do_a_worker_s_work_and_no_more() -> None:
     assert actions(of_type("AWS::IAM::Role")["WorkerRole"]) == {
         "s3:GetObject",
         "s3:PutObject",
+        "s3:AbortMultipartUpload",
         "s3:ListBucket",
         "sqs:ReceiveMessage",
         "sqs:DeleteMessage",

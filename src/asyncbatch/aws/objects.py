@@ -1,48 +1,48 @@
 """S3 objects."""
 
 import base64
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any, Final, Self
 
+import anyio
+
 from asyncbatch.aws.errors import by_code, translated
-from asyncbatch.aws.protocols import BlobAge, BlobInfo
-from asyncbatch.aws.retries import Endurance, endure
+from asyncbatch.aws.protocols import BlobAge, BlobInfo, MoveContents
+from asyncbatch.aws.retries import endure
 from asyncbatch.aws.session import AwsSession
-from asyncbatch.errors import BlobCorrupt, BlobMissing
+from asyncbatch.aws.transfers import SHA256, Transfers
+from asyncbatch.errors import BlobMissing
 
 DELETE_LIMIT: Final = 1000
 """Keys that S3 takes in one DeleteObjects."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Objects:
     """The objects of one bucket."""
 
     bucket: str
-    _client: Any = field(repr=False)
-    _endurance: Endurance = field(default_factory=Endurance, repr=False)
+    _session: AwsSession = field(repr=False)
+    _transfers: MoveContents = field(repr=False)
+    _client: Any = field(default=None, repr=False)
+    """For all but contents; made when it is first needed, since it takes long and some workers never need it."""
+    _opening: anyio.Lock = field(default_factory=anyio.Lock, repr=False)
 
     @classmethod
-    async def open(cls, session: AwsSession, bucket: str, *, connections: int = 16) -> Self:
-        """Return the objects of `bucket`, over a client of their own."""
-        client = await session.client("s3", connections=connections)
-        return cls(bucket=bucket, _client=client, _endurance=session.endurance)
+    async def open(cls, session: AwsSession, bucket: str) -> Self:
+        """Return the objects of `bucket`."""
+        transfers = Transfers.of if session.transfers is None else session.transfers
+        return cls(bucket=bucket, _session=session, _transfers=transfers(session, bucket))
 
     async def put(self, key: str, content: bytes, *, sha256: str | None = None) -> None:
-        """Store `content` under `key`, over whatever was there; S3 checks and keeps `sha256` if it is given."""
-        checksum = {"ChecksumSHA256": base64.b64encode(bytes.fromhex(sha256)).decode()} if sha256 else {}
+        """Store `content` under `key`, over whatever was there; S3 checks it, and keeps `sha256` if it is given."""
+        await endure(partial(self._transfers.put, key, content, sha256=sha256), self._session.endurance)
 
-        async def call() -> None:
-            with translated(f"s3:PutObject s3://{self.bucket}/{key} ({len(content)} bytes)"):
-                await self._client.put_object(Bucket=self.bucket, Key=key, Body=content, **checksum)
-
-        await endure(call, self._endurance)
-
-    async def get(self, key: str, *, sha256: str | None = None, size: int | None = None) -> bytes:
+    async def get(self, key: str, *, sha256: str | None = None, size: int | None = None) -> bytearray:
         """Return the object under `key`.
 
         Parameters
@@ -61,20 +61,7 @@ class Objects:
         BlobCorrupt
             If the content is wrong however often it is fetched.
         """
-
-        async def call() -> bytes:
-            with translated(f"s3:GetObject s3://{self.bucket}/{key}"):
-                response = await self._client.get_object(Bucket=self.bucket, Key=key)
-                async with response["Body"] as stream:  # releases the connection, also after a body cut short
-                    found = response["ContentLength"]
-                    if size is not None and found != size:
-                        raise BlobCorrupt(f"s3://{self.bucket}/{key} has {found} bytes, {size} expected")
-                    content: bytes = await stream.read()
-            if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-                raise BlobCorrupt(f"s3://{self.bucket}/{key} ({len(content)} bytes) does not have SHA-256 {sha256}")
-            return content
-
-        return await endure(call, self._endurance)
+        return await endure(partial(self._transfers.get, key, sha256=sha256, size=size), self._session.endurance)
 
     async def age(self, key: str) -> BlobAge | None:
         """Return the age of the object under `key`, or None if there is none."""
@@ -83,30 +70,31 @@ class Objects:
 
     async def describe(self, key: str) -> BlobInfo | None:
         """Return what S3 knows of the object under `key`, or None if there is none."""
+        client = await self._open_client()
 
         async def call() -> BlobInfo:
             with translated(f"s3:HeadObject s3://{self.bucket}/{key}"):
-                head = await self._client.head_object(Bucket=self.bucket, Key=key, ChecksumMode="ENABLED")
+                head = await client.head_object(Bucket=self.bucket, Key=key, ChecksumMode="ENABLED")
             answered = head["ResponseMetadata"]["HTTPHeaders"].get("date")
-            checksum = head.get("ChecksumSHA256")
             return BlobInfo(
                 age=_seconds_between(head["LastModified"], answered),
                 size=head["ContentLength"],
-                sha256=base64.b64decode(checksum).hex() if checksum else None,
+                sha256=_read_sha256(head),
             )
 
         try:
-            return await endure(call, self._endurance)
+            return await endure(call, self._session.endurance)
         except BlobMissing:
             return None
 
     async def folders(self, prefix: str) -> list[str]:
         """Return what the keys that start with `prefix` have between it and the next slash."""
+        client = await self._open_client()
         found: list[str] = []
         token: dict[str, str] = {}
         while True:
             with translated(f"s3:ListBucket s3://{self.bucket}/{prefix}"):
-                page = await self._client.list_objects_v2(Bucket=self.bucket, Prefix=prefix, Delimiter="/", **token)
+                page = await client.list_objects_v2(Bucket=self.bucket, Prefix=prefix, Delimiter="/", **token)
             found += [entry["Prefix"].removeprefix(prefix).rstrip("/") for entry in page.get("CommonPrefixes", [])]
             if not page.get("IsTruncated"):
                 return found
@@ -119,29 +107,46 @@ class Objects:
 
     async def delete_prefix(self, prefix: str) -> int:
         """Delete all objects whose key starts with `prefix`; return how many there were."""
+        client = await self._open_client()
         deleted = 0
 
         async def call() -> list[str]:
             with translated(f"s3:ListBucket s3://{self.bucket}/{prefix}"):
-                page = await self._client.list_objects_v2(Bucket=self.bucket, Prefix=prefix, MaxKeys=DELETE_LIMIT)
+                page = await client.list_objects_v2(Bucket=self.bucket, Prefix=prefix, MaxKeys=DELETE_LIMIT)
             return [entry["Key"] for entry in page.get("Contents", [])]
 
-        while keys := await endure(call, self._endurance):
+        while keys := await endure(call, self._session.endurance):
             await self._delete_some(keys)
             deleted += len(keys)
         return deleted
 
     async def _delete_some(self, keys: Sequence[str]) -> None:
         action = f"s3:DeleteObject s3://{self.bucket}/{keys[0]} and {len(keys) - 1} more"
+        client = await self._open_client()
 
         async def call() -> None:
             wanted = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
             with translated(action):
-                answer = await self._client.delete_objects(Bucket=self.bucket, Delete=wanted)
+                answer = await client.delete_objects(Bucket=self.bucket, Delete=wanted)
             for failure in answer.get("Errors", []):
                 raise by_code(failure.get("Code", "?"), f"{failure.get('Message')} for {failure.get('Key')}", action)
 
-        await endure(call, self._endurance)
+        await endure(call, self._session.endurance)
+
+    async def _open_client(self) -> Any:  # noqa: ANN401 - botocore makes clients at run time
+        async with self._opening:
+            if self._client is None:
+                self._client = await self._session.client("s3")
+        return self._client
+
+
+def _read_sha256(head: Mapping[str, Any]) -> str | None:
+    """Return the hash of an object's content; of one sent in parts, as its writer has noted it."""
+    checksum: str = head.get("ChecksumSHA256", "")
+    if not checksum or "-" in checksum:  # none, or of the parts' hashes
+        noted: str | None = head.get("Metadata", {}).get(SHA256)
+        return noted
+    return base64.b64decode(checksum).hex()
 
 
 def _seconds_between(written: datetime, answered: str | None) -> float:

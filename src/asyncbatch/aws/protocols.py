@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+Content = bytes | bytearray
+"""What an object holds: whoever gets it has it alone."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
@@ -45,8 +48,18 @@ class PutBlob(Protocol):
 class GetBlob(Protocol):
     """Can fetch an object."""
 
-    async def get(self, key: str, *, sha256: str | None = None, size: int | None = None) -> bytes:
+    async def get(self, key: str, *, sha256: str | None = None, size: int | None = None) -> Content:
         """Return the object under `key`; `sha256` and `size` (bytes) say what it must be."""
+
+
+class MoveContents(Protocol):
+    """Moves the contents of a bucket's objects; each call is one attempt."""
+
+    async def put(self, key: str, content: bytes, *, sha256: str | None) -> None:
+        """Store an object."""
+
+    async def get(self, key: str, *, sha256: str | None, size: int | None) -> bytearray:
+        """Return an object; `sha256` and `size` (bytes) say what it must be."""
 
 
 class AgeOfBlob(Protocol):

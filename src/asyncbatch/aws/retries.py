@@ -14,7 +14,7 @@ from tenacity import (
     wait_random,
 )
 
-from asyncbatch.errors import AwsBusy, BlobCorrupt, CredentialsMissing, EndpointUnreachable
+from asyncbatch.errors import AsyncBatchError, AwsBusy, BlobCorrupt, CredentialsMissing, EndpointUnreachable
 
 T = TypeVar("T")
 
@@ -96,6 +96,18 @@ async def endure(call: Callable[[], Awaitable[T]], endurance: Endurance) -> T:
     endurance : Endurance
         What is borne, and for how long.
     """
+    try:
+        return await call()  # mostly that is all, and tenacity takes half a millisecond to find out
+    except AsyncBatchError as error:
+        first: AsyncBatchError | None = error
+
+    async def go_on() -> T:
+        nonlocal first
+        if first is not None:  # counts as the first attempt, which it was
+            failure, first = first, None
+            raise failure
+        return await call()
+
     outages = AsyncRetrying(
         retry=retry_if_exception(lambda error: endurance.limit(error) > 0),
         stop=_StopAfterOutage(endurance),
@@ -108,4 +120,4 @@ async def endure(call: Callable[[], Awaitable[T]], endurance: Endurance) -> T:
         wait=wait_exponential(multiplier=0.05, max=1.0) + wait_random(max=0.1),
         reraise=True,
     )
-    return await outages(damages, call)
+    return await outages(damages, go_on)

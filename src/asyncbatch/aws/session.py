@@ -1,7 +1,7 @@
 """One AWS session: credentials, endpoint, and a client for each purpose."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -12,14 +12,15 @@ from urllib.parse import urlsplit
 from aiobotocore.config import AioConfig
 from aiobotocore.credentials import AioCredentials
 from aiobotocore.session import get_session
+from botocore.exceptions import NoCredentialsError
 
 from asyncbatch.aws.credentials import CredentialSource
 from asyncbatch.aws.errors import by_code, translated
 from asyncbatch.aws.retries import OUTAGE, Endurance
 from asyncbatch.errors import CredentialsMissing, EndpointUnreachable
 
-_CONNECT_TIMEOUT: Final = 5.0
-_READ_TIMEOUT: Final = 15.0
+CONNECT_TIMEOUT: Final = 5.0
+READ_TIMEOUT: Final = 15.0
 """Seconds without a byte: half of the default lease, so that a dead connection costs a retry and no tile."""
 
 _POLL_MARGIN: Final = 5.0
@@ -44,6 +45,16 @@ class Credentials:
         return {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signing:
+    """What a request is signed with."""
+
+    credentials: Any = field(repr=False)
+    """Frozen, as the SDK has them."""
+    refusals: int
+    """How often the session's credentials had been refused by then."""
+
+
 @dataclass(slots=True, kw_only=True)
 class AwsSession:
     """Makes clients that end with the session, and counts their requests.
@@ -58,6 +69,8 @@ class AwsSession:
     """Requests sent, retries included, by ``service:Operation``."""
     endurance: Endurance = field(default_factory=Endurance)
     """Which failures of its clients' calls pass, and for how long they are borne."""
+    transfers: Callable[["AwsSession", str], Any] | None = field(default=None, repr=False)
+    """Opens what moves the contents of a bucket's objects, for `asyncbatch.testing`; None: obstore."""
     _source: CredentialSource = field(repr=False)
     _session: Any = field(repr=False)
     _stack: AsyncExitStack = field(repr=False)
@@ -92,14 +105,14 @@ class AwsSession:
         """
         config = AioConfig(
             max_pool_connections=connections,
-            connect_timeout=_CONNECT_TIMEOUT,
-            read_timeout=longest_wait + (_POLL_MARGIN if longest_wait else _READ_TIMEOUT),
+            connect_timeout=CONNECT_TIMEOUT,
+            read_timeout=longest_wait + (_POLL_MARGIN if longest_wait else READ_TIMEOUT),
             retries={"mode": "standard", "total_max_attempts": _TRIES if repeats and not longest_wait else 1},
             # Bodies carry a SHA-256 of ours; a CRC on top costs time and adds nothing.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
             s3={"addressing_style": "path" if self.endpoint_url else "auto"},
-            proxies={} if _on_this_machine(self.endpoint_url) else None,
+            proxies={} if is_on_this_machine(self.endpoint_url) else None,
         )
         with translated(f"opening {service} in {self.region}"):
             client = await self._stack.enter_async_context(
@@ -111,6 +124,44 @@ class AwsSession:
         client.meta.events.register("after-call", self._note_answer)
         return client
 
+    async def sign(self) -> Signing:
+        """Return what signs the next request of a client that is not the SDK's.
+
+        Raises
+        ------
+        botocore.exceptions.NoCredentialsError
+            If there are no credentials, or whatever the SDK raises where they can't be read.
+        """
+        credentials = await self._session.get_credentials()
+        if credentials is None:
+            raise NoCredentialsError
+        frozen = await credentials.get_frozen_credentials()
+        return Signing(credentials=frozen, refusals=credentials.refusals)
+
+    def note_answer(self, refusals: int, code: str) -> None:
+        """Note whether AWS took the credentials of a request, by the code of its error; empty if there was none."""
+        credentials = self._source.credentials
+        if credentials is None:
+            return
+        if not code:
+            credentials.note_success(refusals)
+        elif isinstance(by_code(code, "", ""), CredentialsMissing):
+            credentials.note_refusal(refusals, code)
+
+    def setting(self, name: str) -> Any:  # noqa: ANN401 - of several kinds
+        """Return what the user has set for the SDK, in its files or in the environment."""
+        return self._session.get_config_variable(name)
+
+    def profile(self) -> Mapping[str, str]:
+        """Return the user's profile as the SDK has read it."""
+        profile: Mapping[str, str] = self._session.get_scoped_config()
+        return profile
+
+    def data(self, name: str) -> Mapping[str, Any]:
+        """Return data that come with the SDK, such as ``endpoints``."""
+        data: Mapping[str, Any] = self._session.get_data(name)
+        return data
+
     def _count(self, *, request: Any, operation_name: str, event_name: str, **_: object) -> None:  # noqa: ANN401 - the SDK's
         service = event_name.split(".")[1]
         self.requests[f"{service}:{operation_name}"] += 1
@@ -118,16 +169,9 @@ class AwsSession:
             request.context[_REFUSALS] = self._source.credentials.refusals
 
     def _note_answer(self, *, parsed: Mapping[str, Any], context: Mapping[str, Any], **_: object) -> None:
-        """Note whether AWS took the credentials."""
-        credentials = self._source.credentials
-        if credentials is None:
-            return
-        refusals = context.get(_REFUSALS, credentials.refusals)
-        code = str(parsed.get("Error", {}).get("Code", ""))
-        if not code:
-            credentials.note_success(refusals)
-        elif isinstance(by_code(code, "", ""), CredentialsMissing):
-            credentials.note_refusal(refusals, code)
+        if self._source.credentials is not None:
+            refusals = context.get(_REFUSALS, self._source.credentials.refusals)
+            self.note_answer(refusals, str(parsed.get("Error", {}).get("Code", "")))
 
 
 @asynccontextmanager
@@ -171,7 +215,7 @@ async def _load(credentials: Credentials | None) -> Any:  # noqa: ANN401 - as th
     return AioCredentials(credentials.access_key, credentials.secret_key, method="explicit")
 
 
-def _on_this_machine(endpoint_url: str | None) -> bool:
+def is_on_this_machine(endpoint_url: str | None) -> bool:
     """Return whether an endpoint is on loopback, where no proxy can reach it."""
     host = urlsplit(endpoint_url).hostname if endpoint_url else None
     return host in {"127.0.0.1", "::1", "localhost"}

@@ -8,7 +8,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from asyncbatch.aws.objects import DELETE_LIMIT
-from asyncbatch.aws.protocols import Received
+from asyncbatch.aws.protocols import Content, Received
 from asyncbatch.batching.batcher import Batcher
 from asyncbatch.errors import AwsError, MessageError
 from asyncbatch.main.results import open_result
@@ -127,7 +127,7 @@ class Inbound:
             If the result can't be fetched.
         """
         body = result.body
-        content = body.inline
+        content: Content | None = body.inline
         if content is None and body.key is not None:
             async with self._downloads:
                 content = await self._run.objects.get(body.key, sha256=body.sha256, size=body.size)

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 import anyio
 
 from asyncbatch import codec
+from asyncbatch.aws.protocols import Content
 from asyncbatch.errors import TileError, TileLost, TileOutOfMemory, TileTimeout
 from asyncbatch.exceptions import SentException, unpack_exception
 from asyncbatch.main.imports import is_own_name
@@ -34,7 +35,7 @@ _OWN: Final = (
 )
 
 
-async def open_result(result: Result, content: bytes, *, limit: float = UNPICKLE_LIMIT) -> Any:  # noqa: ANN401
+async def open_result(result: Result, content: Content, *, limit: float = UNPICKLE_LIMIT) -> Any:  # noqa: ANN401
     """Return what the user's function returned for a tile.
 
     Parameters
@@ -53,7 +54,7 @@ async def open_result(result: Result, content: bytes, *, limit: float = UNPICKLE
     TileLost
         If no attempt at the tile survived; a `TileTimeout` if the last one took too long.
     """
-    body = bytearray(content)  # writable, so that the arrays in it are
+    body = content if isinstance(content, bytearray) else bytearray(content)  # writable, so that the arrays in it are
     try:
         value = await _unpickle(body, limit + len(body) / _RATE)
     except Exception as error:

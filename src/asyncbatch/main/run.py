@@ -164,7 +164,7 @@ async def open_run(settings: Settings, session: AwsSession, *, on_batch: bool, c
         settings = fitted
     bucket = outputs.need("BatchBucket", "to hold the tiles")
     run = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
-    objects = await Objects.open(session, bucket, connections=32)
+    objects = await Objects.open(session, bucket)
     sender = await Queues.open(session, connections=32, new_for=NEW)
     usable = anyio.current_time()
     async with AsyncExitStack() as footing:

@@ -18,6 +18,7 @@ from asyncbatch.aws.session import AwsSession
 from asyncbatch.emulator.faults import ServiceError
 from asyncbatch.testing.faults import Fault, Faults
 from asyncbatch.testing.services import Answer, Fields, Operations
+from asyncbatch.testing.transfers import MemoryTransfers
 
 
 class ProcessKilled(BaseException):
@@ -75,6 +76,7 @@ class MemorySession:
                 region=region,
                 endpoint_url=endpoint_url,
                 endurance=Endurance(outage=outage),
+                transfers=MemoryTransfers.of,
                 _source=CredentialSource(_find_none),
                 _session=self,
                 _stack=stack,

@@ -18,6 +18,7 @@ import cloudpickle
 from anyio.abc import TaskGroup
 
 from asyncbatch import codec
+from asyncbatch.aws.protocols import Content
 from asyncbatch.messages import Loss, Task
 from asyncbatch.testing.clock import VirtualLoop
 from asyncbatch.testing.faults import Faults
@@ -59,7 +60,7 @@ class MemorySlot:
         """Whether it may compute the next tile."""
         return self.alive and self.usable
 
-    async def compute(self, *, task: Task, path: Path, payload: bytes) -> Computed:
+    async def compute(self, *, task: Task, path: Path, payload: Content) -> Computed:
         """Run a tile's program on its payload.
 
         Raises
@@ -91,7 +92,7 @@ class MemorySlot:
         self.alive = False
         await anyio.lowlevel.checkpoint()
 
-    def _run(self, task: Task, path: Path, payload: bytes) -> Computed:
+    def _run(self, task: Task, path: Path, payload: Content) -> Computed:
         """Return what the function made of a tile, and the seconds that it took alone."""
         with self.processor.lock:
             names: Names = {}

@@ -15,7 +15,6 @@ import queue
 import shutil
 import signal
 import socket
-import struct
 import sys
 import threading
 import time
@@ -33,11 +32,9 @@ from asyncbatch.processstate import ProcessState
 from asyncbatch.usercode import UserCode
 from asyncbatch.worker.baseline import Baseline
 from asyncbatch.worker.failures import describe_failure, is_named
+from asyncbatch.worker.frames import HEADER
 from asyncbatch.worker.memory import limit_memory, prefer_as_victim, read_peak, reset_peak
 from asyncbatch.worker.usermain import Presenter
-
-HEADER: Final = struct.Struct("<IQ")
-"""Lengths of a frame's head (JSON) and of its body."""
 
 INHERITED: Final = "ASYNCBATCH_INHERITED"
 """Variables that main's script had changed when it started this worker, as JSON; absent on another machine."""

@@ -10,7 +10,7 @@ from typing import Final
 import anyio
 import anyio.to_thread
 
-from asyncbatch.aws.protocols import GetBlob
+from asyncbatch.aws.protocols import Content, GetBlob
 from asyncbatch.errors import AsyncBatchError, BlobCorrupt, BlobMissing
 from asyncbatch.manifest import program_key
 
@@ -77,7 +77,7 @@ class Programs:
                 self._files.pop(digest).path.unlink(missing_ok=True)
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write(path: Path, content: Content) -> None:
     try:
         path.write_bytes(content)
     except OSError:

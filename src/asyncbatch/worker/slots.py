@@ -19,8 +19,9 @@ import anyio
 from anyio.abc import Process, TaskGroup, UNIXSocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
+from asyncbatch.aws.protocols import Content
 from asyncbatch.messages import Loss, Outcome, Task
-from asyncbatch.worker.child import HEADER
+from asyncbatch.worker.frames import HEADER
 from asyncbatch.worker.guard import Guard, SlotDiedError, describe_end
 from asyncbatch.worker.health import Sample
 
@@ -68,7 +69,7 @@ class ComputesTiles(Protocol):
     def ready(self) -> bool:
         """Whether it may compute the next tile now: it lives and is not stopped."""
 
-    async def compute(self, *, task: Task, path: Path, payload: bytes) -> Computed:
+    async def compute(self, *, task: Task, path: Path, payload: Content) -> Computed:
         """Run a tile's program, which lies at `path`, on its payload; raise `SlotDiedError` if the slot dies."""
 
     async def kill(self) -> None:
@@ -154,7 +155,7 @@ class Slot:
         sample = Sample.take(self._process.pid)
         return self.alive and (sample is None or sample.state != "T")
 
-    async def compute(self, *, task: Task, path: Path, payload: bytes) -> Computed:
+    async def compute(self, *, task: Task, path: Path, payload: Content) -> Computed:
         """Compute a tile.
 
         Parameters
@@ -198,7 +199,9 @@ class Slot:
                 os.close(self._stacks)
                 self._stacks = -1
 
-    async def _exchange(self, head: bytes, payload: bytes, guard: Guard | None = None) -> tuple[dict[str, Any], bytes]:
+    async def _exchange(
+        self, head: bytes, payload: Content, guard: Guard | None = None
+    ) -> tuple[dict[str, Any], bytes]:
         """Send a command and return its answer.
 
         The process's end ends the exchange: the socket may outlive it, in a process that the tile has forked.
@@ -210,7 +213,7 @@ class Slot:
                     group.start_soon(self._enforce, guard)
                 try:
                     await self._socket.send(head)
-                    await self._socket.send(payload)
+                    await self._socket.send(payload)  # type: ignore[arg-type]  # it takes any buffer
                     found = await self._answer()
                 except _BROKEN:
                     pass  # the process says why
@@ -279,18 +282,25 @@ class Slots:
         self._idle: list[ComputesTiles] = []
         self._reserving = anyio.Lock()
         self._reservations = 0
+        self._started = anyio.Event()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Have all child processes while the block runs; they start together, so that the first tiles need not wait."""
+        """Have all child processes while the block runs; they start together, and `wait_until_started` waits for them.
+
+        The block's failure, or that of one of them to start, ends all.
+        """
         async with anyio.create_task_group() as watching:
             self._watching = watching
-            async with anyio.create_task_group() as starting:
-                for _ in range(self.count):
-                    starting.start_soon(self._start_one)
+            for _ in range(self.count):
+                watching.start_soon(self._start_one)
             yield
             await self.stop()
             watching.cancel_scope.cancel()
+
+    async def wait_until_started(self) -> None:
+        """Wait until all child processes are there, so that the first tiles need not wait."""
+        await self._started.wait()
 
     async def stop(self) -> None:
         """End all idle child processes; those that compute end with their tile's task."""
@@ -357,3 +367,5 @@ class Slots:
 
     async def _start_one(self) -> None:
         self._idle.append(await self._start(self._folder, self._watching))
+        if len(self._idle) == self.count:
+            self._started.set()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from asyncbatch import codec
-from asyncbatch.aws.protocols import GetBlob, PutBlob
+from asyncbatch.aws.protocols import Content, GetBlob, PutBlob
 from asyncbatch.batching.batcher import Batcher
 from asyncbatch.batching.prefetch import Prefetch
 from asyncbatch.errors import AsyncBatchError, BlobMissing, QueueGone
@@ -235,7 +235,7 @@ class Tiles:
             async with self.programs.open(task.program, task.program_size) as path:
                 return await _compute(slot, task, path=path, payload=payload)
 
-    async def _fetch(self, task: Task) -> bytes:
+    async def _fetch(self, task: Task) -> Content:
         body = task.body
         if body.inline is None and body.key is not None:
             return await self.blobs.get(body.key, sha256=body.sha256, size=body.size)
@@ -259,7 +259,7 @@ class Tiles:
         raise NackError(reason, delay=delay) from error
 
 
-async def _compute(slot: ComputesTiles, task: Task, *, path: Path, payload: bytes) -> Computed:
+async def _compute(slot: ComputesTiles, task: Task, *, path: Path, payload: Content) -> Computed:
     # Around what the user's function prints: `asyncbatch logs --tile` looks for these two.
     log.info("tile begun", extra={"action": "tile_begun", "tile": task.index})
     computed = await slot.compute(task=task, path=path, payload=payload)

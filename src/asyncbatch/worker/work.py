@@ -90,12 +90,12 @@ async def work(
         await sender.send(manifest.result_queue, [greeting])
         return _REFUSED
     with tempfile.TemporaryDirectory(prefix="asyncbatch-") as folder:
-        slots = Slots(
-            environment.slots, Path(folder), start=start_slot or partial(Slot.start, memory=manifest.slot_memory)
-        )
-        worker = await _make_worker(environment, manifest, session, objects, sender, slots, Path(folder))
-        worker.watch_termination = watch_termination
-        async with slots.running():
+        start = start_slot or partial(Slot.start, memory=manifest.slot_memory)
+        slots = Slots(environment.slots, Path(folder), start=start)
+        async with slots.running():  # they start while clients are made
+            worker = await _make_worker(environment, manifest, session, objects, sender, slots, Path(folder))
+            worker.watch_termination = watch_termination
+            await slots.wait_until_started()
             await sender.send(manifest.result_queue, [greeting])
             async with _watched_machine(environment.metadata_url) as leaving:
                 # Batch may start a worker on a machine that is about to go: it must take no tile there.
