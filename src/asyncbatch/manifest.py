@@ -53,7 +53,7 @@ class Manifest:
     run_lease: Seconds
     idle_timeout: Seconds
     max_attempts: Attempt
-    slot_memory: Count = 0
+    slot_memory: Count
     """Bytes that the tiles of a slot may take; 0: no limit."""
 
     @property

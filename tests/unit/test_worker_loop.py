@@ -33,6 +33,7 @@ MANIFEST = Manifest(
     run_lease=60.0,
     idle_timeout=60.0,
     max_attempts=3,
+    slot_memory=0,
 )
 
 _MANY = 300

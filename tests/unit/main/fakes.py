@@ -128,6 +128,7 @@ class FakeRun:
             run_lease=self.settings.run_lease,
             idle_timeout=self.settings.idle_timeout,
             max_attempts=self.settings.max_attempts,
+            slot_memory=0,
         )
 
     def open(self) -> Run:
