@@ -27,7 +27,7 @@ from rios import applier
 
 import asyncbatch.rios
 from asyncbatch import Settings
-from asyncbatch.rios.choice import Choice
+from asyncbatch.rios.options import Choice
 from asyncbatch.rios.pools import POOLS
 
 IDEAL = 64 * 0.2 / 8

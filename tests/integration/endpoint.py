@@ -14,9 +14,9 @@ import boto3
 from asyncbatch import Settings
 from asyncbatch.aws.session import Credentials
 from asyncbatch.local import LocalEndpoint
-from asyncbatch.main.launchers import Assignment
-from asyncbatch.manifest import Manifest, manifest_key
-from asyncbatch.template import template
+from asyncbatch.stack.template import template
+from asyncbatch.wire.environment import Assignment
+from asyncbatch.wire.manifest import Manifest, manifest_key
 
 KEY: Final = Credentials(access_key="tests", secret_key="tests")
 

@@ -72,10 +72,10 @@ class Proxy:
                 self._sockets.append(client)
                 server = socket.create_connection(self.target)
                 self._sockets.append(server)
-                self._start(self._flow, client, server, self.rewrites)
-                self._start(self._flow, server, client, {})
+                self._start(self._scheduler, client, server, self.rewrites)
+                self._start(self._scheduler, server, client, {})
 
-    def _flow(self, source: socket.socket, sink: socket.socket, rewrites: dict[bytes, bytes]) -> None:
+    def _scheduler(self, source: socket.socket, sink: socket.socket, rewrites: dict[bytes, bytes]) -> None:
         with contextlib.suppress(OSError):  # ended
             while chunk := source.recv(2**16):
                 for find, put in dict(rewrites).items():

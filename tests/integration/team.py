@@ -12,8 +12,9 @@ from uuid import uuid4
 
 from anyio.abc import TaskGroup
 
-from asyncbatch.main.crew import WorkerState
-from asyncbatch.main.launchers import Assignment, SubprocessLauncher, WorkerOutput
+from asyncbatch.launchers.base import WorkerState
+from asyncbatch.launchers.subprocess import SubprocessLauncher, WorkerOutput
+from asyncbatch.wire.environment import Assignment
 from tests import watchdog
 from tests.integration.endpoint import Endpoint
 from tests.integration.eventually import eventually

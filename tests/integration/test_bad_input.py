@@ -20,7 +20,7 @@ from asyncbatch.errors import (
     VersionMismatch,
     WorkersNotStarted,
 )
-from asyncbatch.versions import versions_here
+from asyncbatch.wire.versions import versions_here
 from tests.integration.endpoint import Endpoint
 from tests.integration.team import Team
 

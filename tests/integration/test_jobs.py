@@ -14,8 +14,8 @@ from asyncbatch.aws.jobs import Jobs, name_members
 from asyncbatch.aws.protocols import JobDefinition
 from asyncbatch.aws.session import open_session
 from asyncbatch.errors import AwsError, StackNotFound
-from asyncbatch.main.batch import BatchLauncher
-from asyncbatch.main.launchers import Assignment
+from asyncbatch.launchers.batch import BatchLauncher
+from asyncbatch.wire.environment import Assignment
 
 pytestmark = pytest.mark.anyio
 

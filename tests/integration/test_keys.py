@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from asyncbatch import BatchExecutor
-from asyncbatch.manifest import KEY_VARIABLE, manifest_key
+from asyncbatch.wire.manifest import KEY_VARIABLE, manifest_key
 from tests import watchdog
 from tests.integration.endpoint import Endpoint
 from tests.integration.eventually import eventually

@@ -7,7 +7,7 @@ import pytest
 
 from asyncbatch import BatchExecutor
 from asyncbatch.aws.queues import on_endpoint
-from asyncbatch.messages import Body, Goodbye, Hello, Message, Result, Sentinel, Task, seal
+from asyncbatch.wire.messages import Body, Goodbye, Hello, Message, Result, Sentinel, Task, seal
 from tests.integration.endpoint import Endpoint
 from tests.integration.eventually import eventually
 from tests.integration.gate import Gate

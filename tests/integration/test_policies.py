@@ -12,8 +12,8 @@ import pytest
 from cfnlint.decode import decode
 
 from asyncbatch import BatchExecutor
-from asyncbatch.main import inbound
-from asyncbatch.messages import Goodbye, Message, unseal
+from asyncbatch.main import receiver
+from asyncbatch.wire.messages import Goodbye, Message, unseal
 from tests.acceptance.test_runs import ran
 from tests.integration.emulated import clients, own_network, remove_for_moto
 from tests.integration.endpoint import Endpoint
@@ -108,7 +108,7 @@ def test_a_worker_asks_for_no_more_than_its_role_allows(endpoint: Endpoint, monk
         said.append(unseal(*arguments, **named))
         return said[-1]
 
-    monkeypatch.setattr(inbound, "unseal", unseal_and_keep)
+    monkeypatch.setattr(receiver, "unseal", unseal_and_keep)
     with BatchExecutor(1, launcher="subprocess", settings=endpoint.settings()) as pool:
         assert len(pool.submit(os.urandom, 200_000).result()) == 200_000
         assert pool.submit(len, os.urandom(200_000)).result() == 200_000

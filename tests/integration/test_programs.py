@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncbatch import BatchExecutor
-from asyncbatch.manifest import program_key
+from asyncbatch.wire.manifest import program_key
 from tests.integration.endpoint import Endpoint
 
 SIZE = 100_000_000

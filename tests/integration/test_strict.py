@@ -16,7 +16,7 @@ from asyncbatch.aws.queues import Queues
 from asyncbatch.aws.session import open_session
 from asyncbatch.aws.stacks import Stacks
 from asyncbatch.errors import CredentialsMissing
-from asyncbatch.main.batch import BatchLauncher
+from asyncbatch.launchers.batch import BatchLauncher
 from tests.integration.endpoint import Endpoint
 from tests.integration.eventually import eventually
 from tests.integration.gate import Gate

@@ -13,7 +13,8 @@ import anyio.lowlevel
 import pytest
 from anyio.abc import TaskGroup
 
-from asyncbatch.main.launchers import Assignment, SubprocessLauncher, WorkerOutput
+from asyncbatch.launchers.subprocess import SubprocessLauncher, WorkerOutput
+from asyncbatch.wire.environment import Assignment
 from tests.integration.eventually import soon
 from tests.integration.team import MARK, Team, processes
 

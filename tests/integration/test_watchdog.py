@@ -54,7 +54,7 @@ def test_the_stacks_say_where_the_test_is(stacks: dict[str, str]) -> None:
 
 
 def test_the_stacks_say_where_the_tasks_of_main_wait(stacks: dict[str, str]) -> None:
-    assert re.search(r"^Task .*(\n  File .*)*asyncbatch/main/inbound.py", of(stacks, "pytest "), flags=re.MULTILINE)
+    assert re.search(r"^Task .*(\n  File .*)*asyncbatch/main/receiver.py", of(stacks, "pytest "), flags=re.MULTILINE)
 
 
 def test_the_stacks_say_where_the_worker_is(stacks: dict[str, str]) -> None:

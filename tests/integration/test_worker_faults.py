@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from asyncbatch import BatchExecutor, TileLost
-from asyncbatch.manifest import in_key
+from asyncbatch.wire.manifest import in_key
 from tests.integration.endpoint import Endpoint
 from tests.integration.eventually import eventually
 from tests.integration.gate import Gate

@@ -11,7 +11,7 @@ import pytest
 
 from asyncbatch import BatchExecutor, TileLost
 from asyncbatch.errors import WorkersLost
-from asyncbatch.main.launchers import SubprocessLauncher
+from asyncbatch.launchers.subprocess import SubprocessLauncher
 from tests.integration.endpoint import Endpoint
 from tests.integration.eventually import eventually
 from tests.integration.gate import Gate

@@ -214,7 +214,7 @@ def test_an_output_that_is_not_set_is_told(endpoint: Endpoint, start: Start) -> 
 
 def test_workers_of_another_rios_are_refused_before_the_first_tile(start: Start, tmp_path: Path) -> None:
     text = """
-from asyncbatch import versions
+from asyncbatch.wire import versions
 installed = versions._version
 versions._version = lambda package: "9.9.9" if package == "rios" else installed(package)
 apply(doubled)
@@ -248,7 +248,7 @@ class Opened:
     outputs = {"BatchMaxJobs": "1"}
     def __init__(self, *_, **__): pass
 pools.BatchExecutor = Opened
-from asyncbatch.rios.choice import Choice
+from asyncbatch.rios.options import Choice
 pools.opened(Choice.read(workers=2))
 """
     status, _, err = ended(start(text))

@@ -1,7 +1,7 @@
 """A spot market, AWS Batch on it and a run's workers, in time that passes in steps: what a supervisor's decisions cost.
 
-The supervisor is main's own (`Crew`), and so is what charges attempts (`judge`). Machines, jobs, workers and queues are
-a model of what AWS documents; its seconds are those that users report.
+The supervisor is main's own (`Supervisor`), and so is what charges attempts (`judge`). Machines, jobs, workers and
+queues are a model of what AWS documents; its seconds are those that users report.
 """
 
 from collections import Counter, deque
@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from asyncbatch.main.crew import MACHINE_END, Crew, WorkerState
-from asyncbatch.messages import TERMINATED, Goodbye, Hello
+from asyncbatch.launchers.base import WorkerState
+from asyncbatch.main.supervisor import MACHINE_END, Supervisor
+from asyncbatch.wire.messages import TERMINATED, Goodbye, Hello
 from asyncbatch.worker.attempts import Verdict, judge
 
 STEP: Final = 5.0
@@ -98,7 +99,7 @@ class Market:
     _counts: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.crew = Crew(wanted=self.wanted, start_timeout=900.0, vacating=self.vacating)
+        self.supervisor = Supervisor(wanted=self.wanted, start_timeout=900.0, vacating=self.vacating)
         self._seconds = dict(self.tiles)
         self._submit(self.wanted)
 
@@ -150,12 +151,12 @@ class Market:
             self.jobs[job.id] = job
             self.live.append(job)
         self.submissions += bool(count)
-        self.crew.note_started(count)
+        self.supervisor.note_started(count)
 
     def _look(self) -> int:
         states = [*self._news, *(WorkerState(worker=job.worker, alive=True) for job in self.live)]
         self._news.clear()
-        return self.crew.missing(states, self.now, backlog=self.backlog)
+        return self.supervisor.missing(states, self.now, backlog=self.backlog)
 
     def _place(self) -> None:
         """Start waiting jobs: where machines have room, first, since a new one takes its time."""
@@ -194,7 +195,7 @@ class Market:
             self._end(job)
         elif self.now >= job.up_at:
             job.up, job.due = True, self.now + IDLE
-            self.crew.hello(Hello(worker=job.worker, slots=1, versions={}))
+            self.supervisor.hello(Hello(worker=job.worker, slots=1, versions={}))
             self._begin(job, machine)
 
     def _begin(self, job: Job, machine: Machine) -> None:
@@ -227,7 +228,7 @@ class Market:
 
     def _end_tile(self, job: Job) -> None:
         self.done += 1
-        self.crew.progressed()
+        self.supervisor.progressed()
         job.tile, job.due = None, self.now + IDLE
         self._take(job)
 
@@ -237,7 +238,7 @@ class Market:
             self._withdraw(job.tile, job.verdict)
             self.tiles.append((job.tile, self._seconds[job.tile]))
             job.tile = None
-        self.crew.goodbye(Goodbye(worker=job.worker, reason=reason, tiles=0, busy_seconds=0.0, requests={}))
+        self.supervisor.goodbye(Goodbye(worker=job.worker, reason=reason, tiles=0, busy_seconds=0.0, requests={}))
         self._end(job, again=self.restarts and reason == TERMINATED)
 
     def _withdraw(self, tile: int, verdict: Verdict) -> None:

@@ -3,7 +3,7 @@
 from collections import deque
 from itertools import count
 
-from asyncbatch.main.crew import MACHINE_END
+from asyncbatch.main.supervisor import MACHINE_END
 from tests.simulation.market import Machine, Market
 
 HOUR = 3600.0
@@ -82,7 +82,7 @@ def test_workers_that_batch_starts_again_count_once_and_have_their_slots() -> No
         reclaim=lambda _machine, now: now + 900.0 if next(starts) < 100 else None,
     )
     market.wait(HOUR)
-    assert (market.up, market.crew.up, market.crew.slots) == (100, 100, 100)
+    assert (market.up, market.supervisor.up, market.supervisor.slots) == (100, 100, 100)
     market.finish()
     assert (len(market.jobs), market.lost) == (100, [])
 

@@ -5,7 +5,7 @@ import pytest
 
 from asyncbatch import Settings
 from asyncbatch.errors import SettingsError
-from asyncbatch.worker.environment import WorkerEnvironment
+from asyncbatch.wire.environment import WorkerEnvironment
 
 VARIABLES: dict[str, tuple[str, str, object]] = {
     "stack": ("RIOS_AWSBATCH_STACK", "mine", "mine"),

@@ -8,7 +8,6 @@ import aiohttp
 
 from asyncbatch.aws.errors import translated
 
-DEFAULT_URL: Final = "http://169.254.169.254"
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=2.0)
 _TOKEN_LIFE: Final = 21_600
 """Seconds, the longest that the service allows."""
@@ -23,7 +22,7 @@ class MachineMetadata:
     _token: str = field(default="", repr=False)
 
     @classmethod
-    def over(cls, http: aiohttp.ClientSession, url: str = DEFAULT_URL) -> Self:
+    def over(cls, http: aiohttp.ClientSession, url: str) -> Self:
         """Return the service at a URL."""
         return cls(url=url.rstrip("/"), _http=http)
 

@@ -236,9 +236,9 @@ def chosen_display(*, quiet: bool) -> "Display":
     """Return a bar where someone is looking, and lines where a file or a pipe is being filled."""
     from rich.console import Console  # noqa: PLC0415 - as in `run`
 
-    from asyncbatch.cli.bar import Bar  # noqa: PLC0415
-    from asyncbatch.cli.lines import Lines  # noqa: PLC0415
     from asyncbatch.cli.progress import Silence  # noqa: PLC0415
+    from asyncbatch.cli.progress_bar import Bar  # noqa: PLC0415
+    from asyncbatch.cli.progress_lines import Lines  # noqa: PLC0415
 
     if quiet:
         return Silence()

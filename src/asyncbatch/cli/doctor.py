@@ -29,13 +29,18 @@ def run(arguments: Namespace) -> None:
     # Imported here: the AWS libraries take half a second, which neither an error nor --help should wait for.
     import anyio  # noqa: PLC0415 - as said above
 
-    from asyncbatch.doctor import Doctor  # noqa: PLC0415
+    from asyncbatch.main.dispatcher import Dispatcher  # noqa: PLC0415
+    from asyncbatch.stack.doctor import Doctor, installed  # noqa: PLC0415
 
     settings = Settings.from_environment(stack=arguments.stackname, region=arguments.region)
 
+    async def try_tile(settings: Settings) -> dict[str, str]:
+        async with Dispatcher(workers=1, launcher="batch", settings=settings) as pool:
+            return await pool.compute(installed)
+
     async def act() -> int:
         failures = 0
-        async for finding in Doctor(settings=settings, tries_a_tile=arguments.tile).look():
+        async for finding in Doctor(settings=settings, try_tile=try_tile if arguments.tile else None).look():
             print(f"{finding.level:<8} {finding.subject}: {finding.text}", flush=True)
             if finding.mend:
                 print(f"{'':<8} -> {finding.mend}", flush=True)

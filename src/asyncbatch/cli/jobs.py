@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from asyncbatch.aws.protocols import Job
-    from asyncbatch.joblogs import JobLogs, WorkerLog
+    from asyncbatch.stack.joblogs import JobLogs, WorkerLog
 
 LOGS_HELP = "show what a run's workers wrote, or a job"
 SUBMIT_HELP = "run the stack's image of a main script as a job, and follow its log"
@@ -50,7 +50,7 @@ def logs(arguments: Namespace) -> None:
     # Imported here: the AWS libraries take half a second, which neither an error nor --help should wait for.
     import anyio  # noqa: PLC0415 - as said above
 
-    from asyncbatch.joblogs import JobLogs  # noqa: PLC0415
+    from asyncbatch.stack.joblogs import JobLogs  # noqa: PLC0415
 
     settings = Settings.from_environment(stack=arguments.stackname, region=arguments.region)
 
@@ -69,7 +69,7 @@ async def show(logs: "JobLogs", arguments: Namespace) -> None:
     AsyncBatchError
         If there is no such worker, or nothing was written of such a tile.
     """
-    from asyncbatch.joblogs import of_tile  # noqa: PLC0415 - see `logs`
+    from asyncbatch.stack.joblogs import of_tile  # noqa: PLC0415 - see `logs`
 
     workers = await logs.workers(arguments.run)
     chosen = choose(workers, arguments)
@@ -144,8 +144,8 @@ def submit(arguments: Namespace) -> None:
     """
     import anyio  # noqa: PLC0415 - see `logs`
 
-    from asyncbatch.joblogs import JobLogs  # noqa: PLC0415
     from asyncbatch.main.run import user  # noqa: PLC0415
+    from asyncbatch.stack.joblogs import JobLogs  # noqa: PLC0415
 
     settings = Settings.from_environment(stack=arguments.stackname, region=arguments.region)
 

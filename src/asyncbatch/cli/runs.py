@@ -9,7 +9,7 @@ from asyncbatch.cli import arguments as read
 from asyncbatch.settings import Settings
 
 if TYPE_CHECKING:
-    from asyncbatch.sweep import RunFound, Sweep
+    from asyncbatch.stack.runs import RunFound, Sweep
 
 RUNS_HELP = "list the runs of a stack, those that have ended lately among them"
 GC_HELP = "remove what runs that died have left"
@@ -43,7 +43,7 @@ def run(arguments: Namespace) -> None:
     # Imported here: the AWS libraries take half a second, which neither an error nor --help should wait for.
     import anyio  # noqa: PLC0415 - as said above
 
-    from asyncbatch.sweep import Sweep  # noqa: PLC0415
+    from asyncbatch.stack.runs import Sweep  # noqa: PLC0415
 
     settings = Settings.from_environment(stack=arguments.stackname, region=arguments.region)
 

@@ -7,16 +7,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from asyncbatch.cli import arguments as read
-from asyncbatch.cli import wishes
+from asyncbatch.cli import stack_options
 from asyncbatch.errors import AwsError, EngineError, SettingsError, StackFailed
 from asyncbatch.pages import page
 from asyncbatch.settings import Settings
-from asyncbatch.template import DEFAULTS
+from asyncbatch.stack.template import DEFAULTS
 
 if TYPE_CHECKING:
     from asyncbatch.aws.stacks import StackEvent
-    from asyncbatch.deployment import Deployment
-    from asyncbatch.sweep import RunFound
+    from asyncbatch.stack.deployment import Deployment
+    from asyncbatch.stack.runs import RunFound
 
 HELP = "create, modify, delete and look at the stack in AWS"
 
@@ -39,7 +39,7 @@ def describe(parser: ArgumentParser) -> None:
         command.set_defaults(command=run, action=action)
         read.stack_options(command)
         if name in {"create", "modify"}:
-            wishes.describe(command)
+            stack_options.describe(command)
         if name in {"create", "modify", "delete"}:
             command.add_argument("--wait", action="store_true", help="print what happens, and wait for the end")
             read.quiet_option(command, "with --wait: print no progress")
@@ -63,7 +63,7 @@ def run(arguments: Namespace) -> None:
     # Imported here: the AWS libraries take half a second, which neither an error nor --help should wait for.
     import anyio  # noqa: PLC0415 - as said above
 
-    from asyncbatch.deployment import Deployment  # noqa: PLC0415
+    from asyncbatch.stack.deployment import Deployment  # noqa: PLC0415
 
     settings = _read_settings(arguments)
 
@@ -76,7 +76,7 @@ def run(arguments: Namespace) -> None:
 
 async def create(deployment: "Deployment", arguments: Namespace) -> None:
     """Create the stack."""
-    await deployment.create(wishes.read_from(arguments))
+    await deployment.create(stack_options.read_from(arguments))
     print(f"stack {deployment.stack} is being created in {deployment.region}")
     if arguments.wait:
         await deployment.follow(ignore if arguments.quiet else tell, seen=set())
@@ -94,7 +94,7 @@ async def modify(deployment: "Deployment", arguments: Namespace) -> None:
         print("nothing is modified")
         return
     seen = await deployment.events_so_far()
-    if not await deployment.modify(wishes.read_from(arguments)):
+    if not await deployment.modify(stack_options.read_from(arguments)):
         print(f"stack {deployment.stack} is as wished already")
         return
     print(f"stack {deployment.stack} is being modified in {deployment.region}")
@@ -138,7 +138,7 @@ async def _end_runs(settings: Settings, runs: Sequence["RunFound"]) -> None:
 
     The runs go first, since their mains start other workers for those that end.
     """
-    from asyncbatch.sweep import Sweep  # noqa: PLC0415 - see `run`
+    from asyncbatch.stack.runs import Sweep  # noqa: PLC0415 - see `run`
 
     async with Sweep.open(settings) as sweep:
         for run in runs:
@@ -157,7 +157,7 @@ async def _open_runs(settings: Settings) -> list["RunFound"] | None:
 
     None where they can't be seen, which is no reason to keep a stack.
     """
-    from asyncbatch.sweep import Sweep  # noqa: PLC0415 - see `run`
+    from asyncbatch.stack.runs import Sweep  # noqa: PLC0415 - see `run`
 
     try:
         async with Sweep.open(settings) as sweep:
@@ -185,11 +185,11 @@ async def push(deployment: "Deployment", arguments: Namespace) -> None:
     EngineError
         If there is no container engine, or it fails; or the image is for other machines than the stack's.
     """
-    from asyncbatch.cli import engines  # noqa: PLC0415 - see `run`
+    from asyncbatch.cli import container_engine  # noqa: PLC0415 - see `run`
 
-    engine = engines.found()
+    engine = container_engine.found()
     wanted = (await deployment.state()).parameters.get("Architecture")
-    built = await engines.architecture(engine, arguments.image)
+    built = await container_engine.architecture(engine, arguments.image)
     if wanted and built != wanted:
         raise EngineError(
             f"{arguments.image} is for {built}, and the machines of stack {deployment.stack} are {wanted}: "
@@ -198,7 +198,7 @@ async def push(deployment: "Deployment", arguments: Namespace) -> None:
     registry = await deployment.registry("BatchECRMain" if arguments.main else "BatchECR")
     tagged = f"{registry.uri}:latest"
     mend = f"the engine must reach {registry.host}, and you need the right to push there: {page('permissions')}"
-    call = partial(engines.call, engine, mend=mend)
+    call = partial(container_engine.call, engine, mend=mend)
     await call("tag", arguments.image, tagged)
     await call("login", "--username", registry.user, "--password-stdin", registry.host, words=registry.password)
     await call("push", tagged)
@@ -219,7 +219,7 @@ async def outputs(deployment: "Deployment", _arguments: Namespace) -> None:
 
 async def costs(deployment: "Deployment", arguments: Namespace) -> None:
     """Tell what workers cost: of the stack, or, where there is none yet, of one by the template's defaults."""
-    from asyncbatch.prices import AS_OF, cost  # noqa: PLC0415 - nothing else needs it
+    from asyncbatch.stack.prices import AS_OF, cost  # noqa: PLC0415 - nothing else needs it
 
     found = await deployment.parameters()
     known = {**DEFAULTS, **found}

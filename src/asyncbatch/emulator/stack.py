@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from asyncbatch.template import DEFAULTS, template
+from asyncbatch.stack.template import DEFAULTS, template
 
 ACCOUNT: Final = "123456789012"
 """The number of the account that the endpoint plays."""

@@ -5,8 +5,8 @@ from operator import index
 from typing import Final, Literal, SupportsIndex
 
 from asyncbatch.errors import SettingsError
-from asyncbatch.main.batch import BatchLauncher
-from asyncbatch.main.launchers import SubprocessLauncher
+from asyncbatch.launchers.batch import BatchLauncher
+from asyncbatch.launchers.subprocess import SubprocessLauncher
 from asyncbatch.settings import Settings
 
 _METHODS: Final = ("start", "states", "stop")
@@ -79,4 +79,4 @@ def _check_launcher(launcher: object, names: Sequence[str], methods: Sequence[st
             raise SettingsError(f"launcher is {launcher!r}; {known}")
     elif missing := [name for name in methods if not callable(getattr(launcher, name, None))]:
         lacking = ", ".join(missing)
-        raise SettingsError(f"launcher is {launcher!r}; it must have {lacking}, as asyncbatch.main.launchers.Launcher")
+        raise SettingsError(f"launcher is {launcher!r}; it must have {lacking}, as asyncbatch.Launcher")

@@ -1,6 +1,6 @@
 """The dispatcher: many tiles under way at once, over one event loop.
 
-Here a run is opened, staffed and ended; what moves its tiles is the flow.
+Here a run is opened, staffed and ended; what moves its tiles is the scheduler.
 """
 
 import logging
@@ -19,21 +19,22 @@ import anyio.lowlevel
 from asyncbatch.aws.jobs import Jobs
 from asyncbatch.aws.session import AwsSession, Credentials, open_session
 from asyncbatch.aws.streams import BATCH_GROUP, LogStreams
-from asyncbatch.capacity import Capacity
 from asyncbatch.errors import AsyncBatchError
+from asyncbatch.launchers.base import Launcher
+from asyncbatch.launchers.batch import BatchLauncher
+from asyncbatch.launchers.output import show_warnings
+from asyncbatch.launchers.subprocess import SubprocessLauncher
 from asyncbatch.local import local_endpoint
 from asyncbatch.main.arguments import advise, check_arguments
-from asyncbatch.main.batch import BatchLauncher
-from asyncbatch.main.crew import MACHINE_END, Crew, Retries, workers_for
-from asyncbatch.main.flow import Flow
-from asyncbatch.main.hearing import Hearing
-from asyncbatch.main.launchers import Launcher, SubprocessLauncher
+from asyncbatch.main.liveness import Liveness
 from asyncbatch.main.options import OnError, RetryOn, check_on_error
-from asyncbatch.main.output import show_warnings
 from asyncbatch.main.program import Program, ProgramCache, encode_arguments
 from asyncbatch.main.run import Cleanup, Run, open_run, user
+from asyncbatch.main.scheduler import Scheduler
+from asyncbatch.main.supervisor import MACHINE_END, Retries, Supervisor, workers_for
 from asyncbatch.main.ticket import Ticket, wait_for
 from asyncbatch.settings import Settings
+from asyncbatch.stack.capacity import Capacity
 
 if TYPE_CHECKING:
     from asyncbatch.testing import MemoryAws
@@ -178,19 +179,19 @@ class Dispatcher:
             )
             self._launcher = launcher = await self._made_launcher(run, session)
             timeout = self._settings.start_timeout or launcher.start_timeout
-            self._crew = Crew(
+            self._supervisor = Supervisor(
                 wanted=0 if self._workers == "auto" else self._workers,
                 start_timeout=timeout,
                 started=anyio.current_time(),
                 advice=advise(self._settings, run.manifest.run, launcher=launcher),
                 vacating=MACHINE_END if self._wanted_launcher == "batch" else 0.0,
-                hearing=Hearing(limit=self._settings.run_lease),
+                hearing=Liveness(limit=self._settings.run_lease),
             )
             self._group = await stack.enter_async_context(anyio.create_task_group())
-            self._flow = Flow(run, crew=self._crew, group=self._group)
-            self._flow.start()
+            self._scheduler = Scheduler(run, supervisor=self._supervisor, group=self._group)
+            self._scheduler.start()
             for task in (run.keep_alive, self._supervise):
-                self._group.start_soon(self._flow.guarded, task)
+                self._group.start_soon(self._scheduler.guarded, task)
             self._stack = stack.pop_all()
         return self
 
@@ -199,7 +200,7 @@ class Dispatcher:
     ) -> None:
         try:
             if error is None:
-                await self._flow.drained()
+                await self._scheduler.drained()
         finally:
             try:
                 with self._cleanup.bound("worker processes or jobs"):
@@ -312,11 +313,11 @@ class Dispatcher:
 
     def enqueue(self, ticket: Ticket) -> None:
         """Take in a tile."""
-        self._flow.enqueue(ticket)
+        self._scheduler.enqueue(ticket)
 
     def cancel_all(self) -> None:
         """Cancel all tiles that are not done."""
-        self._flow.cancel_all()
+        self._scheduler.cancel_all()
 
     def hasten(self) -> None:
         """Shorten the end of the run, at the price of what is left behind then."""
@@ -335,22 +336,22 @@ class Dispatcher:
     @property
     def window(self) -> int:
         """Tiles that may be under way at one time."""
-        return self._flow.window
+        return self._scheduler.window
 
     @property
     def failure(self) -> AsyncBatchError | None:
         """What ended the run for good, if anything did."""
-        return self._flow.failure
+        return self._scheduler.failure
 
     def status(self) -> Status:
         """Return where the run stands."""
         return Status(
-            tiles_done=self._flow.ledger.settled,
-            tiles_in_flight=self._flow.ledger.under_way,
-            tiles_waiting=self._flow.ledger.waiting,
-            workers_up=self._crew.up,
-            workers_wanted=self._crew.wanted,
-            peak_memory=self._flow.peak_memory,
+            tiles_done=self._scheduler.ledger.settled,
+            tiles_in_flight=self._scheduler.ledger.under_way,
+            tiles_waiting=self._scheduler.ledger.waiting,
+            workers_up=self._supervisor.up,
+            workers_wanted=self._supervisor.wanted,
+            peak_memory=self._scheduler.peak_memory,
         )
 
     async def _made_launcher(self, run: Run, session: AwsSession) -> Launcher:
@@ -374,7 +375,7 @@ class Dispatcher:
 
     async def _supervise(self) -> None:
         """Start the workers, and others in place of those that are lost while there is work."""
-        await self._start(self._crew.wanted)
+        await self._start(self._supervisor.wanted)
         slots = 0
         while not self._ending:
             if self._workers == "auto" and not slots:
@@ -387,27 +388,31 @@ class Dispatcher:
 
     async def _ask_slots(self) -> int:
         """Return how many slots a worker has; 0 if the launcher can't tell now."""
-        if self._crew.starts.due > anyio.current_time():
+        if self._supervisor.starts.due > anyio.current_time():
             return 0
         try:
             return await self._launcher.slots()
         except Exception as error:  # noqa: BLE001 - as below
-            self._note_failure(self._crew.starts, error)
+            self._note_failure(self._supervisor.starts, error)
             return 0
 
     async def _look(self) -> None:
         """See how the workers are, and start others where some are missing."""
-        crew = self._crew
-        if crew.looks.due > anyio.current_time() or self._run.endurance.paused:  # others would fare no better now
+        supervisor = self._supervisor
+        if supervisor.looks.due > anyio.current_time() or self._run.endurance.paused:  # others would fare no better now
             return
         try:
             states = await self._launcher.states()
         except Exception as error:  # noqa: BLE001 - a launcher may be the user's, and raise anything
-            self._note_failure(crew.looks, error)
+            self._note_failure(supervisor.looks, error)
             return
-        missing = crew.missing(states, anyio.current_time(), backlog=self._backlog)
-        if missing > 0 and (self._flow.busy or not crew.came_up) and crew.starts.due <= anyio.current_time():
-            came_up = crew.came_up
+        missing = supervisor.missing(states, anyio.current_time(), backlog=self._backlog)
+        if (
+            missing > 0
+            and (self._scheduler.busy or not supervisor.came_up)
+            and supervisor.starts.due <= anyio.current_time()
+        ):
+            came_up = supervisor.came_up
             if await self._start(missing) and came_up:
                 log.warning("workers replaced", extra={"action": "workers_replaced", "count": missing})
 
@@ -418,14 +423,14 @@ class Dispatcher:
         try:
             await self._launcher.start(self._run.assignment, count, self._group)
         except Exception as error:  # noqa: BLE001 - as above
-            self._note_failure(self._crew.starts, error)
+            self._note_failure(self._supervisor.starts, error)
             return False
-        self._crew.note_started(count)
+        self._supervisor.note_started(count)
         return True
 
     def _note_failure(self, attempts: Retries, error: Exception) -> None:
         borne = self._run.endurance.limit(error)
-        pause = self._crew.note_failure(attempts, error, anyio.current_time(), borne=borne)
+        pause = self._supervisor.note_failure(attempts, error, anyio.current_time(), borne=borne)
         log.warning(
             "launcher failed; next attempt in %.1f s: %s",
             pause,
@@ -434,27 +439,29 @@ class Dispatcher:
         )
 
     def _resized(self, slots: int) -> int:
-        """Let the crew follow the tiles at hand, and return how many workers to start for it at once."""
+        """Let the supervisor follow the tiles at hand, and return how many workers to start for it at once."""
         most = self._run.outputs.max_jobs or _MOST
         if self._wanted_launcher == "subprocess":
             most = min(most, os.cpu_count() or 1)
-        if not self._crew.wanted:  # the time that workers have to come up starts with the first that are asked for
-            self._crew.started = anyio.current_time()
-        return self._crew.resize(workers_for(self._backlog, slots=slots, most=most))
+        if (
+            not self._supervisor.wanted
+        ):  # the time that workers have to come up starts with the first that are asked for
+            self._supervisor.started = anyio.current_time()
+        return self._supervisor.resize(workers_for(self._backlog, slots=slots, most=most))
 
     @property
     def _backlog(self) -> int:
         """Tiles submitted and not done."""
-        return self._flow.ledger.under_way + self._flow.ledger.waiting
+        return self._scheduler.ledger.under_way + self._scheduler.ledger.waiting
 
     async def _end(self) -> None:
         """Stop the workers: idle ones leave by themselves, others are ended."""
-        unfinished = self._flow.busy or self._flow.failure is not None
+        unfinished = self._scheduler.busy or self._scheduler.failure is not None
         self._ending = True
-        self._flow.end()
+        self._scheduler.end()
         try:
             with anyio.move_on_after(_HURRIED_GRACE if unfinished else _GRACE):
-                await self._flow.dismissed()
+                await self._scheduler.dismissed()
         except AsyncBatchError as error:
             log.warning("workers were not told to stop: %s", error, extra={"action": "sentinels_failed"})
         finally:

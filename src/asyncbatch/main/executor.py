@@ -7,17 +7,17 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, get_args, overload
 
-from asyncbatch.chunks import Chunks, compute_chunk
 from asyncbatch.errors import SettingsError
+from asyncbatch.launchers.base import Launcher
 from asyncbatch.main.arguments import check_arguments
 from asyncbatch.main.dispatcher import LauncherName, Status, Workers
-from asyncbatch.main.launchers import Launcher
 from asyncbatch.main.mapping import map_eagerly, map_lazily
 from asyncbatch.main.options import OnError, RetryOn, check_on_error
 from asyncbatch.main.program import Program, encode_arguments
 from asyncbatch.main.runthread import RunThread
 from asyncbatch.main.ticket import Ticket
 from asyncbatch.settings import Settings
+from asyncbatch.wire.chunks import Chunks, compute_chunk
 
 if TYPE_CHECKING:
     from asyncbatch.testing import MemoryAws

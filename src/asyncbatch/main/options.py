@@ -7,7 +7,7 @@ from numbers import Real
 from typing import Literal, Self, get_args
 
 from asyncbatch.errors import SettingsError
-from asyncbatch.messages import LONGEST_TILE
+from asyncbatch.wire.messages import LONGEST_TILE
 
 RetryOn = type[Exception] | Sequence[type[Exception]]
 

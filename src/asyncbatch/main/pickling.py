@@ -14,10 +14,10 @@ from weakref import WeakKeyDictionary
 
 import cloudpickle
 
-from asyncbatch import codec
 from asyncbatch.main.imports import find_imported
 from asyncbatch.main.usermodules import find_own, is_own_file
-from asyncbatch.usercode import (
+from asyncbatch.wire import codec
+from asyncbatch.wire.usercode import (
     MAIN,
     UserCode,
     cache_property,

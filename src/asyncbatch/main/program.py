@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 from types import BuiltinFunctionType, MethodType
 from typing import Any, Self
 
-from asyncbatch import codec
 from asyncbatch.errors import ProgramError
 from asyncbatch.main.culprits import find_culprit
 from asyncbatch.main.fingerprint import Fingerprint
 from asyncbatch.main.options import Options, RetryOn
 from asyncbatch.main.pickling import encode_with_code
 from asyncbatch.main.usermodules import find_module_name
-from asyncbatch.processstate import ProcessState
+from asyncbatch.wire import codec
+from asyncbatch.wire.processstate import ProcessState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,12 +12,12 @@ from typing import Any, Final, TypeVar
 
 import anyio
 
-from asyncbatch import codec
 from asyncbatch.aws.protocols import Content
 from asyncbatch.errors import TileError, TileLost, TileOutOfMemory, TileTimeout
-from asyncbatch.exceptions import SentException, unpack_exception
 from asyncbatch.main.imports import is_own_name
-from asyncbatch.messages import Failure, Loss, Result
+from asyncbatch.wire import codec
+from asyncbatch.wire.exceptions import SentException, unpack_exception
+from asyncbatch.wire.messages import Failure, Loss, Result
 
 log: Final = logging.getLogger(__name__)
 

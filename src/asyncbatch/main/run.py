@@ -18,11 +18,11 @@ from asyncbatch.aws.retries import Endurance
 from asyncbatch.aws.session import AwsSession
 from asyncbatch.aws.stacks import StackOutputs, Stacks
 from asyncbatch.errors import AwsError
-from asyncbatch.main.launchers import Assignment
-from asyncbatch.manifest import KEY_SIZE, Manifest, alive_key, manifest_key, run_prefix
 from asyncbatch.pages import page
 from asyncbatch.settings import Settings
-from asyncbatch.versions import versions_here
+from asyncbatch.wire.environment import Assignment
+from asyncbatch.wire.manifest import KEY_SIZE, Manifest, alive_key, manifest_key, run_prefix
+from asyncbatch.wire.versions import versions_here
 
 log: Final = logging.getLogger(__name__)
 

@@ -16,9 +16,9 @@ import anyio
 
 from asyncbatch.aws.session import open_session
 from asyncbatch.errors import RunClosed, find_first
+from asyncbatch.launchers.base import Launcher
 from asyncbatch.local import LocalEndpoint, local_endpoint
 from asyncbatch.main.dispatcher import Dispatcher, LauncherName, Workers
-from asyncbatch.main.launchers import Launcher
 from asyncbatch.main.ticket import Ticket
 from asyncbatch.settings import Settings
 from asyncbatch.signals import LeavingByException

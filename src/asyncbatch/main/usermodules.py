@@ -6,7 +6,7 @@ import sysconfig
 from pathlib import Path
 from types import ModuleType
 
-from asyncbatch.versions import COMMON
+from asyncbatch.wire.versions import COMMON
 
 
 def find_module_name(obj: object) -> str:

@@ -26,7 +26,7 @@ if not _has("rios"):
         "for instance by `conda install -c conda-forge rios`"
     )
 
-from asyncbatch.rios.outputs import AWSBatchException, getStackOutputs  # noqa: E402 - after the check for RIOS
+from asyncbatch.rios.stackoutputs import AWSBatchException, getStackOutputs  # noqa: E402 - after the check for RIOS
 
 if _has("rios.parallel.jobmanager"):
     # Its own manager first, so that a script that imports it later does not put it before ours.

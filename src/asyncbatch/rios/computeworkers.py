@@ -13,13 +13,13 @@ from rios.structures import CW_AWSBATCH, BlockAssociations, Timers, WorkerErrorR
 from asyncbatch.copies import Copies
 from asyncbatch.errors import SettingsError, TileError, TileLost
 from asyncbatch.main.program import Program
-from asyncbatch.processstate import ProcessState
 from asyncbatch.rios import blocks, places, references
-from asyncbatch.rios.blockflow import BlockFlow
 from asyncbatch.rios.calls import Call, unwrap
-from asyncbatch.rios.choice import Choice
+from asyncbatch.rios.feeder import BlockFlow
 from asyncbatch.rios.gdaloptions import capture_options
+from asyncbatch.rios.options import Choice
 from asyncbatch.rios.pools import POOLS
+from asyncbatch.wire.processstate import ProcessState
 
 _GLANCE: Final = 1.0
 """Seconds between two looks at whether RIOS's readers have failed: nobody wakes those who wait for their blocks."""

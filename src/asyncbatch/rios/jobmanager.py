@@ -12,14 +12,14 @@ from typing import Any, Final
 from rios.parallel.jobmanager import JobManager
 
 from asyncbatch.main.program import Program
-from asyncbatch.processstate import ProcessState
 from asyncbatch.rios import lookups, places, references
 from asyncbatch.rios.calls import Call, unwrap
-from asyncbatch.rios.choice import Choice
 from asyncbatch.rios.gdaloptions import capture_options
+from asyncbatch.rios.options import Choice
 from asyncbatch.rios.ownprocess import restore_state
 from asyncbatch.rios.pools import POOLS
 from asyncbatch.rios.tiles import Arguments, Computed, compute
+from asyncbatch.wire.processstate import ProcessState
 
 log: Final = logging.getLogger(__name__)
 

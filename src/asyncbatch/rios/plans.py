@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from asyncbatch.rios.calls import Call
-from asyncbatch.rios.choice import Choice
+from asyncbatch.rios.options import Choice
 
 WORKERS: Final = 2
 """Workers for a script that does not say how many."""

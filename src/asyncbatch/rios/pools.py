@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from asyncbatch.main.executor import BatchExecutor
-from asyncbatch.rios.choice import Choice
+from asyncbatch.rios.options import Choice
 from asyncbatch.signals import leave_by_exception
 
 log: Final = logging.getLogger(__name__)

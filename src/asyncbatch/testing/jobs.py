@@ -16,7 +16,7 @@ from asyncbatch.errors import AsyncBatchError, find_first
 from asyncbatch.testing.client import MemorySession, ProcessKilled, Services
 from asyncbatch.testing.services import Answer, Fields, Operations
 from asyncbatch.testing.slots import Processor
-from asyncbatch.worker.environment import WorkerEnvironment
+from asyncbatch.wire.environment import WorkerEnvironment
 from asyncbatch.worker.work import exit_status, work
 
 log: Final = logging.getLogger(__name__)

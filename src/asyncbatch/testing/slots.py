@@ -17,12 +17,12 @@ import anyio.to_thread
 import cloudpickle
 from anyio.abc import TaskGroup
 
-from asyncbatch import codec
 from asyncbatch.aws.protocols import Content
-from asyncbatch.messages import Loss, Task
 from asyncbatch.testing.clock import VirtualLoop
 from asyncbatch.testing.faults import Faults
-from asyncbatch.usercode import Names, UserCode, find_object
+from asyncbatch.wire import codec
+from asyncbatch.wire.messages import Loss, Task
+from asyncbatch.wire.usercode import Names, UserCode, find_object
 from asyncbatch.worker.failures import describe_failure, is_named
 from asyncbatch.worker.guard import SlotDiedError
 from asyncbatch.worker.slots import Computed

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import anyio
 
-from asyncbatch import folders, logs
+from asyncbatch import folders, logformat
 from asyncbatch.aws.session import open_session
 from asyncbatch.errors import AsyncBatchError, find_first
-from asyncbatch.manifest import KEY_VARIABLE
-from asyncbatch.worker.environment import WorkerEnvironment
+from asyncbatch.wire.environment import WorkerEnvironment
+from asyncbatch.wire.manifest import KEY_VARIABLE
 from asyncbatch.worker.shares import choose_variables, read_memory_limit
 from asyncbatch.worker.work import exit_status, work
 
@@ -29,7 +29,7 @@ def main() -> None:
             os.dup2(sys.stdout.fileno(), sys.stderr.fileno())  # one pipe into the log keeps all lines in their order
             # Slots inherit them. Not on main's own machine, where a pool's process has what any process has.
             os.environ.update(choose_variables(os.environ, slots=environment.slots, memory=read_memory_limit()))
-        logs.configure(os.environ.get("ASYNCBATCH_LOG", "INFO" if environment.log_stream else "WARNING"))
+        logformat.configure(os.environ.get("ASYNCBATCH_LOG", "INFO" if environment.log_stream else "WARNING"))
         try:
             status = anyio.run(_work, environment)
         finally:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import IO, Any, Final
 
-from asyncbatch.processstate import ProcessState
+from asyncbatch.wire.processstate import ProcessState
 
 _STREAMS: Final = ("stdin", "stdout", "stderr")
 _TIMERS: Final = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)

@@ -27,9 +27,10 @@ from typing import Any, Final, NoReturn
 
 import numpy as np  # noqa: F401 - nearly every tile needs it, so it is loaded before the first one comes
 
-from asyncbatch import codec, folders
-from asyncbatch.processstate import ProcessState
-from asyncbatch.usercode import UserCode
+from asyncbatch import folders
+from asyncbatch.wire import codec
+from asyncbatch.wire.processstate import ProcessState
+from asyncbatch.wire.usercode import UserCode
 from asyncbatch.worker.baseline import Baseline
 from asyncbatch.worker.failures import describe_failure, is_named
 from asyncbatch.worker.frames import HEADER

@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 from asyncbatch.aws.protocols import GetBlob, PutBlob
 from asyncbatch.errors import AwsError, BlobMissing
-from asyncbatch.manifest import Manifest, begun_key
+from asyncbatch.wire.manifest import Manifest, begun_key
 from asyncbatch.worker.attempts import Verdict, judge, needs_count
 
 log: Final = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from anyio.abc import TaskGroup
 from asyncbatch.aws.protocols import KeepMessages
 from asyncbatch.batching.batcher import Batcher
 from asyncbatch.errors import AwsError, QueueGone
-from asyncbatch.messages import BATCH_LIMIT
+from asyncbatch.wire.messages import BATCH_LIMIT
 from asyncbatch.worker.leases import DEADLINE, RENEWALS, Leases
 
 log: Final = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ from typing import Final
 
 import cloudpickle
 
-from asyncbatch.exceptions import pack_exception
-from asyncbatch.messages import Failure
+from asyncbatch.wire.exceptions import pack_exception
+from asyncbatch.wire.messages import Failure
 
 _REASON: Final = 2_000
 """Characters of an exception's own line."""

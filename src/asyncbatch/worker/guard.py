@@ -7,7 +7,7 @@ from typing import Final
 import anyio
 
 from asyncbatch.errors import AsyncBatchError
-from asyncbatch.messages import Cause, Loss
+from asyncbatch.wire.messages import Cause, Loss
 from asyncbatch.worker import child
 from asyncbatch.worker.failures import cut
 from asyncbatch.worker.health import Health, Sample

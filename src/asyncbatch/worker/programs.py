@@ -12,7 +12,7 @@ import anyio.to_thread
 
 from asyncbatch.aws.protocols import Content, GetBlob
 from asyncbatch.errors import AsyncBatchError, BlobCorrupt, BlobMissing
-from asyncbatch.manifest import program_key
+from asyncbatch.wire.manifest import program_key
 
 _KEPT: Final = 16
 """Unused programs kept on disk."""

@@ -20,7 +20,7 @@ from anyio.abc import Process, TaskGroup, UNIXSocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from asyncbatch.aws.protocols import Content
-from asyncbatch.messages import Loss, Outcome, Task
+from asyncbatch.wire.messages import Loss, Outcome, Task
 from asyncbatch.worker.frames import HEADER
 from asyncbatch.worker.guard import Guard, SlotDiedError, describe_end
 from asyncbatch.worker.health import Sample

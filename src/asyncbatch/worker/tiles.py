@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from asyncbatch import codec
 from asyncbatch.aws.protocols import Content, GetBlob, PutBlob
 from asyncbatch.batching.batcher import Batcher
 from asyncbatch.batching.prefetch import Prefetch
 from asyncbatch.errors import AsyncBatchError, BlobMissing, QueueGone
-from asyncbatch.manifest import OBJECT_LIMIT, Manifest, out_key
-from asyncbatch.messages import Body, Loss, ProgramDamaged, Result, Task, seal
+from asyncbatch.wire import codec
+from asyncbatch.wire.manifest import OBJECT_LIMIT, Manifest, out_key
+from asyncbatch.wire.messages import Body, Loss, ProgramDamaged, Result, Task, seal
 from asyncbatch.worker.attempts import Verdict
 from asyncbatch.worker.counts import Counts
 from asyncbatch.worker.guard import SlotDiedError

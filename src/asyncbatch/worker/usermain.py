@@ -17,8 +17,8 @@ from typing import Any, Final
 
 import cloudpickle
 
-from asyncbatch import codec
-from asyncbatch.usercode import MAIN, UserCode, make_module
+from asyncbatch.wire import codec
+from asyncbatch.wire.usercode import MAIN, UserCode, make_module
 
 _PREFIX: Final = "asyncbatch_main_"
 

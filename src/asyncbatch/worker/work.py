@@ -20,13 +20,13 @@ from asyncbatch.aws.session import AwsSession
 from asyncbatch.batching.batcher import Batcher
 from asyncbatch.batching.prefetch import Prefetch
 from asyncbatch.errors import BlobMissing
-from asyncbatch.manifest import Manifest, manifest_key
-from asyncbatch.messages import MESSAGE_LIMIT, Hello, SealError, pack, seal
-from asyncbatch.versions import mismatch, versions_here
+from asyncbatch.wire.environment import WorkerEnvironment
+from asyncbatch.wire.manifest import Manifest, manifest_key
+from asyncbatch.wire.messages import MESSAGE_LIMIT, Hello, SealError, pack, seal
+from asyncbatch.wire.versions import mismatch, versions_here
 from asyncbatch.worker import reclaim
+from asyncbatch.worker.consumer import Stop, Worker, watch_signals
 from asyncbatch.worker.counts import Counts
-from asyncbatch.worker.environment import WorkerEnvironment
-from asyncbatch.worker.loop import Stop, Worker, watch_signals
 from asyncbatch.worker.programs import Programs
 from asyncbatch.worker.shares import read_memory_limit
 from asyncbatch.worker.slots import Slot, Slots, StartSlot

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 import pytest
 from rich.console import Console
 
-from asyncbatch.cli.bar import Bar
-from asyncbatch.cli.lines import Lines
 from asyncbatch.cli.progress import MEMORY, Pace, Snapshot, Watch, clock
+from asyncbatch.cli.progress_bar import Bar
+from asyncbatch.cli.progress_lines import Lines
 from asyncbatch.raster import Progress
 
 

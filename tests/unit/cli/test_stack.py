@@ -11,8 +11,8 @@ from asyncbatch import Settings
 from asyncbatch.aws.stacks import StackState
 from asyncbatch.cli.stack import delete, modify
 from asyncbatch.errors import AccessDenied, StackFailed
-from asyncbatch.sweep import RunFound, Sweep
-from asyncbatch.template import Wish
+from asyncbatch.stack.runs import RunFound, Sweep
+from asyncbatch.stack.template import Wish
 
 pytestmark = pytest.mark.anyio
 
@@ -111,7 +111,7 @@ async def test_a_stack_with_open_runs_is_modified_only_if_that_is_agreed(
 
     monkeypatch.setattr(Sweep, "open", stack.open)
     monkeypatch.setattr("asyncbatch.cli.stack._agreed", ask)
-    monkeypatch.setattr("asyncbatch.cli.wishes.read_from", lambda _: Wish())
+    monkeypatch.setattr("asyncbatch.cli.stack_options.read_from", lambda _: Wish())
     deployment: Any = stack
     await modify(deployment, Namespace(stackname="Trees", region="us-west-2", yes=False, wait=False, quiet=True))
     assert len(questions) == 1

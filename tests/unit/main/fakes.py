@@ -12,8 +12,8 @@ from asyncbatch.aws.protocols import BlobInfo, Received
 from asyncbatch.aws.retries import Endurance
 from asyncbatch.errors import BlobMissing, QueueGone
 from asyncbatch.main.run import Run
-from asyncbatch.manifest import Manifest
-from asyncbatch.messages import Direction, Message, seal
+from asyncbatch.wire.manifest import Manifest
+from asyncbatch.wire.messages import Direction, Message, seal
 
 TASKS: Final = "https://queue/task"
 RESULTS: Final = "https://queue/result"

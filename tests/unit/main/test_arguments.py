@@ -7,9 +7,9 @@ import pytest
 from asyncbatch import BatchExecutor, Dispatcher, Settings
 from asyncbatch.cli.entry import parser
 from asyncbatch.errors import SettingsError
+from asyncbatch.launchers.batch import BatchLauncher
+from asyncbatch.launchers.subprocess import SubprocessLauncher
 from asyncbatch.main.arguments import advise, check_arguments
-from asyncbatch.main.batch import BatchLauncher
-from asyncbatch.main.launchers import SubprocessLauncher
 
 NAMES = ("batch", "subprocess")
 

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.rios.standins import Pool, modules_of_rios_1
 
 if TYPE_CHECKING:
-    from asyncbatch.rios.choice import Choice
+    from asyncbatch.rios.options import Choice
 
 
 @pytest.fixture(autouse=True)

@@ -8,12 +8,12 @@ from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from asyncbatch import codec
 from asyncbatch.main.program import Program
+from asyncbatch.wire import codec
 
 if TYPE_CHECKING:
-    from asyncbatch.processstate import ProcessState
-    from asyncbatch.rios.choice import Choice
+    from asyncbatch.rios.options import Choice
+    from asyncbatch.wire.processstate import ProcessState
 
 
 class JobManager:

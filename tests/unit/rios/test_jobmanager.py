@@ -222,7 +222,7 @@ def test_what_is_set_on_workers_and_does_not_come_back_is_said_once(
 
 
 def test_a_call_pickles_as_the_users_function() -> None:
-    from asyncbatch import codec
+    from asyncbatch.wire import codec
 
     call, _ = call_of(scaled)
     assert codec.decode(codec.join(codec.encode(call))) is scaled

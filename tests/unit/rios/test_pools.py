@@ -9,7 +9,7 @@ from tests.unit.rios.standins import Pool
 
 
 def choice(**wanted: Any) -> Any:
-    from asyncbatch.rios.choice import Choice
+    from asyncbatch.rios.options import Choice
 
     return replace(Choice(workers=2, launcher="subprocess", local=True, settings=Settings()), **wanted)
 

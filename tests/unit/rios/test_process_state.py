@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from asyncbatch.processstate import ProcessState
+from asyncbatch.wire.processstate import ProcessState
 from tests.unit.rios.standins import OutBuffer, Pool, modules_of_rios_2
 
 if TYPE_CHECKING:
-    from asyncbatch.rios.choice import Choice
+    from asyncbatch.rios.options import Choice
 
 rios_2 = pytest.mark.parametrize("stand_in", [modules_of_rios_2], indirect=True, ids=["RIOS 2"])
 

@@ -16,8 +16,8 @@ from asyncbatch.aws.queues import Queues
 from asyncbatch.aws.session import AwsSession
 from asyncbatch.aws.stacks import Stacks
 from asyncbatch.errors import AwsBusy, AwsError, BlobCorrupt, BlobMissing, EndpointUnreachable, QueueGone
-from asyncbatch.messages import MESSAGE_LIMIT
 from asyncbatch.testing import VIRTUAL, Fault, MemoryAws
+from asyncbatch.wire.messages import MESSAGE_LIMIT
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", [VIRTUAL], ids=["virtual"])]
 

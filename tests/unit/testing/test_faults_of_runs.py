@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from asyncbatch import Dispatcher, Settings, TileLost, WorkersLost
-from asyncbatch.messages import INLINE_LIMIT
 from asyncbatch.testing import VIRTUAL, Fault, MemoryAws, MemoryJob
+from asyncbatch.wire.messages import INLINE_LIMIT
 from tests.unit.testing.runs import begun, find_records, nothing_left, run_on
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", [VIRTUAL], ids=["virtual"])]

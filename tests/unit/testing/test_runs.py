@@ -10,10 +10,10 @@ import pytest
 from anyio.abc import TaskGroup
 
 from asyncbatch import Dispatcher, Settings, TileError, TileTimeout
-from asyncbatch.main.crew import WorkerState
-from asyncbatch.main.launchers import Assignment
-from asyncbatch.messages import INLINE_LIMIT
+from asyncbatch.launchers.base import WorkerState
 from asyncbatch.testing import VIRTUAL, MemoryAws
+from asyncbatch.wire.environment import Assignment
+from asyncbatch.wire.messages import INLINE_LIMIT
 from tests.unit.testing.runs import begun, find_records, nothing_left, run_on
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", [VIRTUAL], ids=["virtual"])]
@@ -182,7 +182,7 @@ async def test_a_launcher_that_can_not_stop_keeps_nothing_else_from_being_remove
 async def test_a_tile_that_takes_longer_than_sqs_hides_a_message_has_a_time_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("asyncbatch.main.outbound.LONGEST_TILE", 100.0)
+    monkeypatch.setattr("asyncbatch.main.sender.LONGEST_TILE", 100.0)
     aws = MemoryAws(duration=1000.0)
     async with run_on(aws, max_attempts=2) as dispatcher:
         with pytest.raises(TileTimeout):

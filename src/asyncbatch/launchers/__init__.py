@@ -1,0 +1,1 @@
+"""What starts workers: AWS Batch, or processes of this machine."""

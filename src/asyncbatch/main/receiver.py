@@ -1,0 +1,198 @@
+"""The way in: what the workers say, checked, and the results' bodies."""
+
+import logging
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, Final
+
+import anyio
+from anyio.abc import TaskGroup
+
+from asyncbatch.aws.objects import DELETE_LIMIT
+from asyncbatch.aws.protocols import Content, Received
+from asyncbatch.batching.batcher import Batcher
+from asyncbatch.errors import AwsError, MessageError
+from asyncbatch.main.results import open_result
+from asyncbatch.main.run import RESULT_POLL, Run
+from asyncbatch.main.ticket import Ticket
+from asyncbatch.wire.messages import BATCH_LIMIT, Message, Result, unpack, unseal
+
+log: Final = logging.getLogger(__name__)
+
+_ACK_LINGER: Final = 5.0
+_DELETION_LINGER: Final = 10.0
+_BACKLOG: Final = 2  # full receives running that say that the queue holds more
+_AFTER_FULL: Final = 4  # of the linger, this part
+_DOWNLOADS: Final = 16
+
+_POLLS: Final = 2
+"""Polls under way at one time: the second starts when the first has not answered for a while."""
+
+_HUNG: Final = 2.0
+"""Seconds without an answer after which another poll is sent: a dead connection must not hold results up."""
+
+_LONGEST_LEASE: Final = 20.0
+"""Seconds for which a received result stays hidden: so long it waits if the answer to its receive is lost."""
+
+
+class Receiver:
+    """Receives from the workers.
+
+    Parameters
+    ----------
+    run : Run
+        The opened run.
+    expecting : callable
+        Whether anything is to come; while nothing is, the queue is not asked.
+    linger : callable
+        For how many seconds, at this moment, results may wait in the queue for others.
+    handle : callable
+        Takes each message, and may take its time.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        *,
+        expecting: Callable[[], bool],
+        linger: Callable[[], float],
+        handle: Callable[[Message], Coroutine[Any, Any, None]],
+    ) -> None:
+        self._run = run
+        self._expecting = expecting
+        self._linger = linger
+        self._handle = handle
+        self._awake = anyio.Event()
+        self._hurried = anyio.Event()
+        self._downloads = anyio.CapacityLimiter(_DOWNLOADS)
+        self._lease = min(_LONGEST_LEASE, run.settings.lease)
+        self._polls = anyio.Semaphore(_POLLS)
+        self._full = 0  # receives running that brought all they could
+        self._failing_since: float | None = None
+        self._removals: Batcher[str] = Batcher(
+            self._remove, most=BATCH_LIMIT, linger=lambda: min(_ACK_LINGER, self._lease / 2)
+        )
+        self._garbage: Batcher[str] = Batcher(self._delete, most=DELETE_LIMIT, linger=lambda: _DELETION_LINGER)
+
+    @property
+    def failing(self) -> bool:
+        """Whether the queue could not be asked, when it was last tried."""
+        return self._failing_since is not None
+
+    def wake(self) -> None:
+        """Look again at once whether anything is expected."""
+        self._awake.set()
+
+    def hurry(self) -> None:
+        """Ask the queue without a pause from now on."""
+        self._hurried.set()
+        self.wake()
+
+    def discard(self, *keys: str | None) -> None:
+        """Delete objects some time soon."""
+        for key in keys:
+            if key is not None:
+                self._garbage.add(key)
+
+    async def run(self) -> None:
+        """Receive until cancelled.
+
+        Raises
+        ------
+        AwsError
+            If AWS refuses, or does not answer for as long as a run endures an outage.
+        """
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._removals.run)
+            group.start_soon(self._garbage.run)
+            while True:
+                await self._expect()
+                if self._full < _BACKLOG:
+                    await self._pause()
+                await self._polls.acquire()
+                answered = anyio.Event()
+                group.start_soon(self._poll, answered, group)
+                with anyio.move_on_after(_HUNG):
+                    await answered.wait()
+
+    async def value(self, result: Result, ticket: Ticket) -> Any:  # noqa: ANN401 - whatever the user's function returned
+        """Return what the user's function returned for a tile.
+
+        Raises
+        ------
+        TileError
+            If it raised.
+        TileLost
+            If no attempt at the tile survived.
+        AwsError
+            If the result can't be fetched.
+        """
+        body = result.body
+        content: Content | None = body.inline
+        if content is None and body.key is not None:
+            async with self._downloads:
+                content = await self._run.objects.get(body.key, sha256=body.sha256, size=body.size)
+        ticket.result_size = len(content or b"")
+        return await open_result(result, content or b"")
+
+    async def _expect(self) -> None:
+        """Wait until something is expected."""
+        while not self._expecting():
+            self._awake = anyio.Event()
+            await self._awake.wait()
+
+    async def _pause(self) -> None:
+        """Wait while results may wait: after a full receive not as long, for some may have been left."""
+        with anyio.move_on_after(self._linger() / (_AFTER_FULL if self._full else 1)):
+            await self._hurried.wait()
+
+    async def _poll(self, answered: anyio.Event, group: TaskGroup) -> None:
+        """Receive once, and hand over what came."""
+        try:
+            found = await self._run.receiver.receive(
+                self._run.manifest.result_queue, most=BATCH_LIMIT, wait=RESULT_POLL, lease=self._lease
+            )
+        except AwsError as error:
+            await self._endure(error)
+        else:
+            self._failing_since = None
+            self._full = self._full + 1 if len(found) == BATCH_LIMIT else 0
+            for received in found:
+                for message in self._open(received):
+                    group.start_soon(self._handle, message)
+        finally:
+            self._polls.release()
+            answered.set()
+
+    async def _endure(self, error: AwsError) -> None:
+        """Wait a little after a failed receive, unless what failed does not pass, or has been failing for too long."""
+        limit, now = self._run.endurance.limit(error), anyio.current_time()
+        first = self._failing_since is None
+        if self._failing_since is None:
+            self._failing_since = now
+        if not limit or now - self._failing_since > limit:
+            raise error
+        if first:
+            log.warning("receive failed: %s; going on for %.0f s", error, limit, extra={"action": "receive_failed"})
+        await anyio.sleep(1.0)
+
+    def _open(self, received: Received) -> Iterator[Message]:
+        """Yield the messages that bear this run's seal; any other is refused."""
+        manifest = self._run.manifest
+        self._removals.add(received.handle)
+        for text in unpack(received.text):
+            try:
+                yield unseal(text, run=manifest.run, direction="result", key=manifest.key)
+            except MessageError as error:
+                log.warning("message refused: %s", error, extra={"action": "message_refused"})
+
+    async def _remove(self, handles: list[str]) -> None:
+        try:
+            await self._run.sender.remove(self._run.manifest.result_queue, handles)
+        except AwsError as error:
+            log.warning("messages not deleted: %s", error, extra={"action": "deletion_failed"})
+
+    async def _delete(self, keys: list[str]) -> None:
+        try:
+            await self._run.objects.delete(keys)
+        except AwsError as error:
+            log.warning("objects not deleted: %s", error, extra={"action": "deletion_failed"})

@@ -1,0 +1,197 @@
+"""The runs of a stack, and what those that died have left."""
+
+import time
+from calendar import timegm
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Final, Self
+
+import anyio
+
+from asyncbatch.aws.jobs import Jobs, TaggedJob
+from asyncbatch.aws.objects import Objects
+from asyncbatch.aws.queues import Queues
+from asyncbatch.aws.session import open_session
+from asyncbatch.aws.stacks import StackOutputs, Stacks
+from asyncbatch.errors import AsyncBatchError, StackFailed
+from asyncbatch.settings import Settings
+from asyncbatch.wire.manifest import JOB_PREFIX, alive_key, manifest_key, read_run_lease, run_prefix
+
+_OPENING: Final = 600.0
+"""Seconds in which a run that is being opened may not have given a sign of life yet."""
+
+DAY: Final = 24 * 3600.0
+"""Seconds of silence after which a run's queues and objects may go: a laptop may sleep, and go on with its run."""
+
+_LEASES: Final = 2
+"""Run leases without a sign of life after which a run is over: its workers left after the first."""
+
+_ENDING: Final = 180.0
+"""Seconds in which jobs end that are terminated."""
+
+_LOOKS: Final = 5.0
+"""Seconds between looks at whether they have."""
+
+_SHOWN: Final = 3
+"""Jobs named in an error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFound:
+    """A run, by what there is of it."""
+
+    run: str
+    age: float | None
+    """Seconds since it was opened, as its id says; None if that is no run's id."""
+    silence: float | None
+    """Seconds since its last sign of life; None if there never was one, or it is deleted."""
+    run_lease: float
+    """Seconds of silence after which its workers leave."""
+    queues: tuple[str, ...] = field(repr=False)
+    objects: bool
+    """Whether there is anything of it in the bucket."""
+    jobs: tuple[TaggedJob, ...] = field(repr=False)
+    """Its workers' jobs of the last days, those that have ended among them."""
+
+    @property
+    def working(self) -> list[str]:
+        """The ids of its jobs that have not ended."""
+        return [job.id for job in self.jobs if not job.ended]
+
+    @property
+    def gone(self) -> bool:
+        """Whether nothing of it is left but its logs."""
+        return not (self.queues or self.objects or self.working)
+
+    @property
+    def in_use(self) -> bool:
+        """Whether its main is there. The jobs of a run that has just ended may go on for some seconds."""
+        return bool(self.queues or self.objects) and not self.over
+
+    @property
+    def over(self) -> bool:
+        """Whether nobody uses what is left of it any more."""
+        if self.gone:
+            return False
+        if self.silence is not None:
+            return self.silence > _LEASES * self.run_lease
+        return self.age is not None and self.age > _OPENING
+
+    def abandoned(self, after: float = DAY) -> bool:
+        """Return whether its main will not come back: silent for `after` seconds, or its end was cut short."""
+        return self.over and (self.silence is None or self.silence > after)
+
+
+def age_of(run: str, now: float) -> float | None:
+    """Return the seconds from a run's opening, which its id tells, to `now` (seconds since 1970)."""
+    try:
+        return now - timegm(time.strptime(run[:15], "%Y%m%d-%H%M%S"))
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """The runs of one stack."""
+
+    settings: Settings
+    _outputs: StackOutputs
+    _objects: Objects
+    _queues: Queues
+    _jobs: Jobs
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: Settings) -> AsyncIterator[Self]:
+        """Yield the runs of the stack that the settings name.
+
+        Raises
+        ------
+        StackNotFound
+            If there is no such stack.
+        """
+        async with open_session(region=settings.region, endpoint_url=settings.endpoint_url) as session:
+            outputs = await (await Stacks.open(session)).outputs(settings.stack)
+            yield cls(
+                settings=settings,
+                _outputs=outputs,
+                _objects=await Objects.open(session, outputs.need("BatchBucket", "to find runs")),
+                _queues=await Queues.open(session),
+                _jobs=await Jobs.open(session),
+            )
+
+    async def runs(self) -> list[RunFound]:
+        """Return all runs of which there is anything, be it their jobs in Batch's memory, the oldest first."""
+        queues: dict[str, list[str]] = {}
+        for url, tags in (await self._queues.named("asyncbatch-")).items():
+            if tags.get("asyncbatch:stack") == self.settings.stack and (run := tags.get("asyncbatch:run")):
+                queues.setdefault(run, []).append(url)
+        jobs: dict[str, list[TaggedJob]] = {}
+        if queue := self._outputs.values.get("BatchProcessingJobQueueName"):
+            for job in await self._jobs.tagged(queue, JOB_PREFIX):
+                if job.tags.get("asyncbatch:stack") == self.settings.stack and (run := job.tags.get("asyncbatch:run")):
+                    jobs.setdefault(run, []).append(job)
+        folders = set(await self._objects.folders("runs/"))
+        return [
+            await self._found(run, queues.get(run, ()), jobs.get(run, ()), objects=run in folders)
+            for run in sorted({*queues, *jobs, *folders})
+        ]
+
+    async def end_jobs(self, found: RunFound) -> None:
+        """End a run's jobs. Should its main come back, it starts others."""
+        for job in found.working:
+            await self._jobs.terminate(job, "its run is over")
+
+    async def remove(self, found: RunFound) -> None:
+        """Remove all that there is of a run, its logs and Batch's memory of it excepted."""
+        await self.end_jobs(found)
+        for url in found.queues:
+            await self._queues.drop(url)
+        await self._objects.delete_prefix(run_prefix(found.run))
+
+    async def end_all_jobs(self) -> None:
+        """End all jobs of the stack, those of main scripts too, and return when they have ended.
+
+        Until then they write into the bucket: Batch kills what still runs 30 s after it was told to end.
+
+        Raises
+        ------
+        StackFailed
+            If some do not end in time.
+        """
+        asked: set[str] = set()
+        deadline = anyio.current_time() + _ENDING
+        while working := await self._working():
+            if anyio.current_time() > deadline:
+                raise StackFailed(
+                    f"{len(working)} jobs of stack {self.settings.stack!r} have not ended in {_ENDING:.0f} s, so that "
+                    f"its bucket can't be emptied: {', '.join(sorted(working)[:_SHOWN])}; try again when they have"
+                )
+            for job in working - asked:
+                await self._jobs.terminate(job, "its stack is being deleted")
+            asked |= working
+            await anyio.sleep(_LOOKS)
+
+    async def _working(self) -> set[str]:
+        """Return the ids of the stack's jobs that have not ended, by all its queues."""
+        names = ("BatchProcessingJobQueueName", "BatchProcessingJobQueueMainName")
+        queues = {self._outputs.values[name] for name in names if name in self._outputs.values}
+        jobs = [job for queue in sorted(queues) for job in await self._jobs.tagged(queue, JOB_PREFIX)]
+        return {job.id for job in jobs if not job.ended and job.tags.get("asyncbatch:stack") == self.settings.stack}
+
+    async def _found(self, run: str, queues: Sequence[str], jobs: Sequence[TaggedJob], *, objects: bool) -> RunFound:
+        sign, run_lease = None, self.settings.run_lease
+        if objects:
+            sign = await self._objects.age(alive_key(run))
+            with suppress(AsyncBatchError):  # no manifest, or one of another version
+                run_lease = read_run_lease(await self._objects.get(manifest_key(run)))
+        return RunFound(
+            run=run,
+            age=age_of(run, time.time()),
+            silence=None if sign is None else sign.seconds,
+            run_lease=run_lease,
+            queues=tuple(queues),
+            objects=objects,
+            jobs=tuple(jobs),
+        )

@@ -1,0 +1,105 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncbatch.batching.prefetch import Poll, Prefetch
+from asyncbatch.wire.messages import BATCH_LIMIT
+
+MIB = 2**20
+
+
+def fed(slots: int, seconds: float, size: int) -> Prefetch:
+    prefetch = Prefetch(slots=slots)
+    prefetch.note_computed(seconds=seconds, size=size)
+    return prefetch
+
+
+def sizes(prefetch: Prefetch, *held: int) -> list[int]:
+    return [prefetch.next_poll(held=tiles, age=0.0).size for tiles in held]
+
+
+def test_until_a_tile_is_computed_a_worker_takes_one_for_each_slot_and_no_second() -> None:
+    assert sizes(Prefetch(slots=4), 0, 1, 3) == [4, 4, 4]
+    assert Prefetch(slots=4).next_poll(held=4, age=100.0) == Poll(size=0, delay=math.inf)
+
+
+@pytest.mark.parametrize(
+    ("slots", "seconds", "size", "ahead"),
+    [
+        (2, 5.0, MIB, 2),  # long tiles: one ahead for each slot
+        (2, 0.02, 1_000, 10),  # a tenth of a second ahead
+        (2, 0.0, 1_000, 40),  # no time at all: twenty for each slot
+        (2, 0.0, 16 * MIB, 4),  # 64 MiB ahead
+        (2, 0.0, 500 * MIB, 2),  # but never less than one for each slot
+        (8, 0.0, 0, 160),
+    ],
+)
+def test_tiles_held_ahead_follow_their_time_and_size(slots: int, seconds: float, size: int, ahead: int) -> None:
+    assert fed(slots, seconds, size).target() == ahead
+
+
+def test_one_request_brings_several_short_tiles() -> None:
+    prefetch = fed(2, 0.0, 1_000)
+    assert sizes(prefetch, 0, 32, 33) == [BATCH_LIMIT, BATCH_LIMIT, 0], "worth a request when ten can be had"
+
+
+def test_long_tiles_are_left_to_workers_that_have_none() -> None:
+    prefetch = fed(2, 10.0, MIB)
+    assert sizes(prefetch, 0, 1, 2, 3, 4) == [2, 2, 2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "held", "age", "delay"),
+    [
+        (10.0, 1, 0.0, 0.0),  # a slot is idle
+        (10.0, 2, 0.0, 9.9),  # the next tile is wanted in 10 s, and takes 0.1 s to come
+        (10.0, 2, 4.0, 5.9),
+        (10.0, 2, 60.0, 0.0),  # later than expected
+        (0.05, 2, 0.0, 0.0),  # of short tiles several are held
+    ],
+)
+def test_the_next_long_tile_is_asked_for_just_in_time(seconds: float, held: int, age: float, delay: float) -> None:
+    assert fed(2, seconds, MIB).next_poll(held=held, age=age).delay == pytest.approx(delay)
+
+
+def test_the_newest_tiles_count_most() -> None:
+    prefetch = fed(1, 10.0, MIB)
+    for _ in range(40):
+        prefetch.note_computed(seconds=0.01, size=1_000)
+    assert prefetch.target() == 10
+
+
+@pytest.mark.parametrize(
+    ("slots", "seconds", "linger"),
+    [(1, 0.0, 0.5), (1, 0.1, 0.5), (1, 0.2, 0.0), (4, 0.2, 0.5), (1, 60.0, 0.0)],
+)
+def test_results_that_come_often_wait_for_others(slots: int, seconds: float, linger: float) -> None:
+    assert fed(slots, seconds, MIB).linger(held=1) == linger
+
+
+def test_with_nothing_left_to_compute_a_result_waits_for_nothing() -> None:
+    assert fed(4, 0.001, MIB).linger(held=0) == 0.0
+
+
+def test_the_first_results_wait_for_nothing() -> None:
+    assert Prefetch(slots=4).linger(held=1) == 0.0
+
+
+@given(
+    st.integers(1, 96),
+    st.none() | st.tuples(st.floats(0, 1e5), st.integers(0, 2**40)),
+    st.integers(0, 100) | st.integers(0, 2_500),
+)
+def test_a_worker_never_asks_for_more_than_it_may_and_never_starves(
+    slots: int, computed: tuple[float, int] | None, held: int
+) -> None:
+    prefetch = Prefetch(slots=slots)
+    if computed:
+        prefetch.note_computed(seconds=computed[0], size=computed[1])
+    assert slots <= prefetch.target() <= 2 * BATCH_LIMIT * slots
+    poll = prefetch.next_poll(held=held, age=0.0)
+    assert 0 <= poll.size <= BATCH_LIMIT
+    assert poll.size == 0 or held + poll.size <= slots + prefetch.target()
+    assert held >= slots or (poll.size > 0 and poll.delay == 0.0), "with a slot idle, it asks"

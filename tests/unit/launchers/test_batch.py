@@ -1,0 +1,354 @@
+"""What the Batch launcher says of jobs, whatever Batch says to it."""
+
+import logging
+from collections.abc import Mapping, Sequence
+
+import anyio
+import pytest
+
+from asyncbatch.aws.protocols import ArraySummary, Job, JobDefinition
+from asyncbatch.errors import AccessDenied, AwsBusy, EndpointUnreachable
+from asyncbatch.launchers.batch import BatchLauncher
+from asyncbatch.wire.environment import Assignment
+
+pytestmark = pytest.mark.anyio
+
+DEFINITION = JobDefinition(name="worker", revision=1, image="image", vcpus=2.0, memory=4096)
+ASSIGNMENT = Assignment(run="r1", token=bytes(32), bucket="bucket", region="region", endpoint_url=None)
+
+
+class Batch:
+    """Says what it is told to say of two jobs, and their logs."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+        self.described: list[list[str]] = []
+        self.asked = 0
+        self.verdict = ""
+        self.summaries: dict[str, ArraySummary] = {}
+        self.listed: list[str] = []
+        self.others = 0
+        self.terminated: list[str] = []
+
+    async def submit(
+        self,
+        *,
+        name: str,
+        queue: str,
+        definition: str,
+        size: int,
+        environment: Mapping[str, str],
+        tags: Mapping[str, str],
+    ) -> str:
+        assert (name, queue, definition, size, environment["ASYNCBATCH_SLOTS"]) == (
+            "asyncbatch-r1",
+            "queue",
+            "worker",
+            2,
+            "2",
+        )
+        assert tags["asyncbatch:run"] == "r1"
+        return "array"
+
+    async def describe(self, ids: Sequence[str]) -> list[Job]:
+        assert set(ids) <= {"array:0", "array:1"}
+        self.described.append(list(ids))
+        return [job for job in self.jobs if job.id in ids]
+
+    async def summarise(self, arrays: Sequence[str]) -> dict[str, ArraySummary]:
+        return {array: self.summaries[array] for array in arrays if array in self.summaries}
+
+    async def named(self, queue: str, name: str) -> list[str]:
+        assert (queue, name) == ("queue", "asyncbatch-r1")
+        return self.listed
+
+    async def count_others(self, queue: str, name: str) -> int:
+        assert (queue, name) == ("queue", "asyncbatch-r1")
+        return self.others
+
+    async def terminate(self, job: str, reason: str) -> None:  # noqa: ARG002 - as the protocol has it
+        self.terminated.append(job)
+
+    async def definition(self, definition: str) -> JobDefinition:
+        assert definition == "worker"
+        return DEFINITION
+
+    async def tail(self, stream: str, lines: int) -> list[str]:
+        return [f"last of {stream}"][:lines]
+
+    async def blocked(self, definition: JobDefinition) -> str:
+        assert definition is DEFINITION
+        return self.verdict
+
+    async def reasons(self, definition: JobDefinition) -> str:
+        assert definition is DEFINITION
+        self.asked += 1
+        return "subnet: has no route out; add one"
+
+
+def states(*states: str, reason: str = "") -> list[Job]:
+    return [
+        Job(id=f"array:{place}", status=state, reason=reason, log_streams=("before", f"log{place}"))
+        for place, state in enumerate(states)
+    ]
+
+
+def make_launcher(
+    batch: Batch, *, long_wait: float = 60.0, soon: float = 0.0, most: int | None = None
+) -> BatchLauncher:
+    return BatchLauncher(
+        batch,
+        batch,
+        batch,
+        queue="queue",
+        definition="worker",
+        user="me",
+        stack="RIOS",
+        most=most,
+        soon=soon,
+        long_wait=long_wait,
+    )
+
+
+async def started(
+    batch: Batch, long_wait: float, soon: float = 0.0, most: int | None = None, count: int = 2
+) -> BatchLauncher:
+    launcher = make_launcher(batch, long_wait=long_wait, soon=soon, most=most)
+    async with anyio.create_task_group() as group:
+        await launcher.start(ASSIGNMENT, count, group)
+    return launcher
+
+
+async def details(launcher: BatchLauncher) -> Sequence[str]:
+    return [state.detail for state in await launcher.states()]
+
+
+async def test_a_job_that_waits_for_long_is_told_of_once_with_the_reasons(caplog: pytest.LogCaptureFixture) -> None:
+    batch = Batch()
+    launcher = await started(batch, long_wait=0.0)
+    batch.jobs = states("RUNNABLE", "STARTING")
+    with caplog.at_level(logging.WARNING, logger="asyncbatch"):
+        first, second = await details(launcher)
+        await details(launcher)
+    assert first == "is job array:0 in state RUNNABLE: subnet: has no route out; add one"
+    assert second == "is job array:1 in state STARTING"
+    [record] = caplog.records
+    assert record.getMessage() == "1 workers have waited 0 s for machines: subnet: has no route out; add one"
+    assert batch.asked == 1
+
+
+async def test_a_job_that_has_just_begun_to_wait_is_left_alone() -> None:
+    batch = Batch()
+    launcher = await started(batch, long_wait=60.0)
+    batch.jobs = states("RUNNABLE", "RUNNABLE")
+    assert await details(launcher) == ["is job array:0 in state RUNNABLE", "is job array:1 in state RUNNABLE"]
+    assert batch.asked == 0
+
+
+@pytest.mark.parametrize(("soon", "blocked"), [(0.0, True), (60.0, False)])
+async def test_jobs_that_batch_can_never_start_are_told_as_such_though_not_at_their_first_sight(
+    soon: float,
+    blocked: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    batch = Batch()
+    batch.verdict = "compute environment spot: is INVALID no such role; mend what it says"
+    launcher = await started(batch, long_wait=60.0, soon=soon)
+    batch.jobs = states("RUNNABLE", "STARTING")
+    waiting, starting = await launcher.states()
+    assert (waiting.alive, waiting.blocked, starting.blocked) == (True, blocked, False)
+    assert ("is job array:0 in state RUNNABLE: compute environment spot" in waiting.detail) is blocked
+
+
+async def test_an_image_for_another_architecture_is_told_with_the_mend() -> None:
+    batch = Batch()
+    launcher = await started(batch, long_wait=60.0)
+    batch.jobs = states("FAILED", "RUNNING", reason="CannotPullContainerError: no such tag")
+    first, second = await details(launcher)
+    assert "its last lines: last of log0; the image can't be pulled: `asyncbatch stack push IMAGE`" in first
+    assert "stack push IMAGE" in second
+
+
+@pytest.mark.parametrize(("most", "warnings"), [(1, 1), (2, 0), (None, 0)])
+async def test_that_the_stack_does_not_run_as_many_at_one_time_is_told(
+    caplog: pytest.LogCaptureFixture, most: int | None, warnings: int
+) -> None:
+    with caplog.at_level(logging.WARNING, logger="asyncbatch"):
+        await started(Batch(), long_wait=0.0, most=most)
+    assert len(caplog.records) == warnings
+    assert all(record.action == "workers_exceed_stack" for record in caplog.records)  # type: ignore[attr-defined]
+
+
+async def test_children_that_batch_does_not_list_yet_are_alive() -> None:
+    batch = Batch()
+    launcher = await started(batch, long_wait=60.0)
+    assert [state.alive for state in await launcher.states()] == [True, True]
+    batch.jobs = states("RUNNING")
+    assert [(state.worker, state.alive) for state in await launcher.states()] == [("array:0", True), ("array:1", True)]
+
+
+async def test_a_job_that_batch_starts_again_is_another_worker() -> None:
+    batch = Batch()
+    launcher = await started(batch, long_wait=60.0)
+    batch.jobs = [
+        Job(id="array:0", status="RUNNABLE", reason="Host EC2 terminated", attempt=2),
+        Job(id="array:1", status="FAILED", attempt=3),
+    ]
+    for _ in range(2):
+        found = {state.worker: state.alive for state in await launcher.states()}
+        assert found == {
+            "array:0": False,
+            "array:0.2": True,
+            "array:1": False,
+            "array:1.2": False,
+            "array:1.3": False,
+        }
+
+
+async def test_jobs_that_have_ended_are_not_asked_for_again() -> None:
+    batch = Batch()
+    launcher = await started(batch, long_wait=60.0)
+    batch.jobs = states("SUCCEEDED", "RUNNING")
+    first = await launcher.states()
+    batch.jobs = states("RUNNING", "RUNNING")[1:]  # Batch forgets jobs after a week
+    assert await launcher.states() == first
+    assert batch.described == [["array:0", "array:1"], ["array:1"]]
+
+
+async def test_more_workers_than_an_array_holds_are_several_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = Batch()
+    sizes: list[int] = []
+
+    async def submit(*, size: int, **_others: object) -> str:
+        sizes.append(size)
+        return f"array{len(sizes)}"
+
+    monkeypatch.setattr(batch, "submit", submit)
+    await started(batch, long_wait=60.0, count=20_001)
+    assert sizes == [10_000, 10_000, 1]
+
+
+def array_of(size: int, **counts: int) -> ArraySummary:
+    return ArraySummary(size=size, states=counts)
+
+
+async def many(monkeypatch: pytest.MonkeyPatch, batch: Batch, count: int) -> BatchLauncher:
+    """Return a launcher of so many workers, whose children Batch describes as `batch.jobs` has them."""
+
+    async def submit(**_: object) -> str:
+        return "array"
+
+    async def describe(ids: Sequence[str]) -> list[Job]:
+        batch.described.append(list(ids))
+        return [job for job in batch.jobs if job.id in ids]
+
+    monkeypatch.setattr(batch, "submit", submit)
+    monkeypatch.setattr(batch, "describe", describe)
+    return await started(batch, long_wait=60.0, count=count)
+
+
+async def test_children_of_a_large_array_are_described_only_when_more_have_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    batch = Batch()
+    launcher = await many(monkeypatch, batch, 300)
+    batch.summaries["array"] = array_of(300, RUNNING=200, RUNNABLE=100)
+    alive = [state.alive for state in await launcher.states()]
+    assert (len(alive), all(alive), batch.described) == (300, True, [])
+    batch.summaries["array"] = array_of(300, RUNNING=199, RUNNABLE=100, FAILED=1)
+    batch.jobs = [Job(id=f"array:{place}", status="FAILED" if place == 7 else "RUNNING") for place in range(300)]
+    assert [state.worker for state in await launcher.states() if not state.alive] == ["array:7"]
+    assert [len(ids) for ids in batch.described] == [300]
+    assert sum(state.alive for state in await launcher.states()) == 299
+    assert len(batch.described) == 1
+
+
+async def test_a_large_array_that_batch_has_not_counted_yet_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = Batch()
+    launcher = await many(monkeypatch, batch, 300)
+    assert all(state.alive for state in await launcher.states())
+    batch.summaries["array"] = array_of(300)
+    assert all(state.alive for state in await launcher.states())
+
+
+@pytest.mark.parametrize("error", [AwsBusy("throttled"), EndpointUnreachable("no answer")])
+async def test_a_job_whose_submission_was_not_answered_is_found_and_not_submitted_again(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    batch = Batch()
+    submitted: list[int] = []
+
+    async def submit(*, size: int, **_: object) -> str:
+        submitted.append(size)
+        raise error
+
+    monkeypatch.setattr(batch, "submit", submit)
+    launcher = make_launcher(batch)
+    async with anyio.create_task_group() as group:
+        with pytest.raises(type(error)):
+            await launcher.start(ASSIGNMENT, 2, group)
+        batch.listed = ["array"]
+        batch.summaries["array"] = array_of(2, SUBMITTED=2)
+        await launcher.start(ASSIGNMENT, 2, group)
+    assert submitted == [2]
+    assert len(await launcher.states()) == 2
+
+
+async def test_a_job_whose_submission_was_not_answered_ends_with_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = Batch()
+
+    async def submit(**_: object) -> str:
+        raise EndpointUnreachable("no answer")
+
+    monkeypatch.setattr(batch, "submit", submit)
+    launcher = make_launcher(batch)
+    async with anyio.create_task_group() as group:
+        with pytest.raises(EndpointUnreachable):
+            await launcher.start(ASSIGNMENT, 2, group)
+    batch.listed = ["array"]
+    await launcher.stop()
+    assert batch.terminated == ["array"]
+
+
+async def test_a_submission_that_batch_refused_is_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = Batch()
+    batch.listed = ["of an earlier run"]
+
+    async def submit(**_: object) -> str:
+        raise AccessDenied("no")
+
+    monkeypatch.setattr(batch, "submit", submit)
+    launcher = make_launcher(batch)
+    async with anyio.create_task_group() as group:
+        with pytest.raises(AccessDenied):
+            await launcher.start(ASSIGNMENT, 2, group)
+    await launcher.stop()
+    assert batch.terminated == []
+
+
+async def test_workers_behind_the_jobs_of_others_are_queued(caplog: pytest.LogCaptureFixture) -> None:
+    batch = Batch()
+    batch.others = 12
+    launcher = await started(batch, long_wait=0.0)
+    batch.jobs = states("RUNNABLE", "RUNNING")
+    with caplog.at_level(logging.WARNING, logger="asyncbatch"):
+        for _ in range(2):
+            waiting, running = await launcher.states()
+    assert (waiting.queued, running.queued) == (True, False)
+    assert [record.action for record in caplog.records] == ["workers_queued"]  # type: ignore[attr-defined]
+
+
+async def test_what_can_t_be_seen_of_waiting_workers_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    batch = Batch()
+
+    async def refuse(*_: object) -> int:
+        raise AccessDenied("batch:ListJobs")
+
+    monkeypatch.setattr(batch, "count_others", refuse)
+    launcher = await started(batch, long_wait=60.0)
+    batch.jobs = states("RUNNABLE", "RUNNABLE")
+    with caplog.at_level(logging.WARNING, logger="asyncbatch"):
+        for _ in range(2):
+            assert all(state.alive for state in await launcher.states())
+    assert [record.action for record in caplog.records] == ["waiting_unexplained"]  # type: ignore[attr-defined]

@@ -1,0 +1,456 @@
+import functools
+import gc
+import json
+import operator
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import cloudpickle
+import numpy as np
+import pytest
+
+from asyncbatch.errors import ProgramError
+from asyncbatch.main import pickling
+from asyncbatch.main.program import Program, ProgramCache, encode_arguments
+from asyncbatch.wire import codec
+from asyncbatch.wire.processstate import ProcessState
+
+LOCK = threading.Lock()
+
+FILES = {
+    "tiling/__init__.py": "from .steps import halve\n",
+    "tiling/steps.py": """
+import json
+from . import scales
+from .scales import offset
+
+def halve(value):
+    return json.loads("0.5") * value * scales.FACTOR + offset(value)
+
+class Half:
+    def __init__(self, value):
+        self.value = value
+    def __call__(self, other):
+        return halve(self.value) + other
+    def bound(self, other):
+        return self.value * other
+""",
+    "tiling/scales.py": "FACTOR = 10\n\ndef offset(value):\n    return 0.25\n",
+    "beside.py": "def twice(value):\n    return 2 * value\n\nclass Half:\n    share = 0.5\n",
+}
+
+CHANGING = """
+OFFSET, TABLE = 1, {"factor": [1, 2]}
+
+class Config:
+    scale = 1
+    def __init__(self):
+        self.bias = 1
+
+config = Config()
+
+def helper(value, default=1):
+    return value + default
+
+def fn():
+    inner = lambda: OFFSET
+    return (inner(), TABLE["factor"][1], config.bias, Config.scale, helper(1))
+"""
+
+CHANGES = [
+    "OFFSET = 2",
+    "TABLE['factor'][1] = 3",
+    "TABLE = {'factor': [0, 9]}",
+    "config.bias = 2",
+    "Config.scale = 2",
+    "helper.__defaults__ = (2,)",
+    "helper = lambda value: -value",
+]
+
+COMPUTE = """
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from asyncbatch.wire import codec
+state, program, _ = codec.decode(Path(sys.argv[1]).read_bytes())
+args, kwargs, _ = codec.decode(Path(sys.argv[2]).read_bytes())
+print(program(*args, **kwargs), *[name for name in sys.modules if name in ("tiling", "beside")])
+"""
+
+Compute = Callable[..., str]
+
+
+class Slotted:
+    """A callable without room for weak references."""
+
+    __slots__ = ()
+
+    def __call__(self) -> int:
+        return 1
+
+
+class Holder:
+    def __init__(self) -> None:
+        self.items = [1]
+
+    def count(self, item: int) -> int:
+        return self.items.count(item)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return a folder of the user's modules, which this process can import and no other."""
+    for name, text in FILES.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    for name in [name for name in sys.modules if name.partition(".")[0] in {"tiling", "beside"}]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def tiling(folder: Path) -> Any:  # noqa: ANN401 - a module that mypy does not see
+    assert folder
+    return __import__("tiling.steps").steps
+
+
+@pytest.fixture
+def compute(tmp_path: Path) -> Compute:
+    """Return a function that computes a tile as a worker does: in another process, which has none of the modules."""
+
+    def call(program: Program, *args: object) -> str:
+        (tmp_path / "program").write_bytes(program.content)
+        (tmp_path / "arguments").write_bytes(encode_arguments(args, {}))
+        command = [sys.executable, "-c", COMPUTE, str(tmp_path / "program"), str(tmp_path / "arguments")]
+        return subprocess.run(command, check=True, capture_output=True, text=True, cwd="/").stdout.strip()
+
+    return call
+
+
+def loaded(program: Program) -> Any:  # noqa: ANN401 - whatever was pickled
+    return unpickled(program)[1]
+
+
+def state(program: Program) -> ProcessState:
+    found: ProcessState = unpickled(program)[0]
+    return found
+
+
+def unpickled(program: Program) -> Any:  # noqa: ANN401 - what was pickled
+    return codec.decode(bytearray(program.content))
+
+
+def test_shared_arguments_come_first() -> None:
+    program = Program.of(lambda *args, **kwargs: (args, kwargs), (1, 2), {"a": 3, "b": 4})
+    assert loaded(program)(5, b=6) == ((1, 2, 5), {"a": 3, "b": 6})
+
+
+def test_a_program_is_named_after_its_function() -> None:
+    assert Program.of(json.dumps, (), {}).name == "dumps"
+    assert Program.of(functools.partial(json.dumps), (), {}).name.startswith("functools.partial(<function dumps")
+    for args, kwargs in (((json.dumps, 1), {}), ((), {"other": 1, "fn": json.dumps})):
+        assert Program.of(codec.encode, args, kwargs).name == "dumps", "ours is to call it"
+
+
+def test_the_digest_tells_programs_apart() -> None:
+    array = np.arange(10_000)
+    one, again, other = (Program.of(np.add, (shared,), {}) for shared in (array, array.copy(), array + 1))
+    assert one.digest == again.digest != other.digest
+    assert len(one.digest) == 64
+
+
+def test_modules_beside_the_function_travel_with_it(tiling: Any, compute: Compute) -> None:  # noqa: ANN401
+    """Its package, what it imports of it by name or as a module; but not what is installed."""
+    assert compute(Program.of(tiling.halve, (), {}), 3) == "15.25"
+
+
+@pytest.fixture
+def script(folder: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Return the module of a script in the folder, which counts as the one that is running."""
+    module = ModuleType("__main__")
+    module.__file__ = str(folder / "script.py")
+    monkeypatch.setitem(sys.modules, "__main__", module)
+    return module
+
+
+def test_modules_beside_the_script_travel_with_its_functions(script: ModuleType, compute: Compute) -> None:
+    code = "import beside\nfrom tiling import halve\n\ndef fn(value):\n    return beside.twice(halve(value))\n"
+    exec(code, vars(script))  # noqa: S102 - as Python runs a script
+    assert compute(Program.of(script.fn, (), {}), 3) == "30.5"
+
+
+def test_modules_beside_the_script_travel_with_shared_arguments(script: ModuleType, compute: Compute) -> None:
+    exec("import beside", vars(script))  # noqa: S102 - as Python runs a script
+    assert compute(Program.of(max, (), {"key": script.beside.twice}), [1, 3, 2]) == "3"
+
+
+def test_a_partial_of_the_user_s_function_travels_by_value(tiling: Any, compute: Compute) -> None:  # noqa: ANN401
+    assert compute(Program.of(functools.partial(tiling.halve, 3), (), {})) == "15.25"
+
+
+def test_an_object_of_the_user_s_class_travels_by_value(tiling: Any, compute: Compute) -> None:  # noqa: ANN401
+    assert compute(Program.of(tiling.Half(3), (), {}), 1) == "16.25"
+    assert compute(Program.of(tiling.Half(3).bound, (), {}), 2) == "6"
+
+
+def test_installed_modules_travel_by_name() -> None:
+    assert loaded(Program.of(json.dumps, (), {})) is json.dumps
+    assert loaded(Program.of(pytest.approx, (), {})) is pytest.approx
+    assert loaded(Program.of(codec.join, (), {})) is codec.join
+
+
+@pytest.mark.parametrize("place", ["site-packages", "dist-packages"])
+def test_what_is_installed_for_the_user_alone_travels_by_name(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / place).mkdir()
+    (tmp_path / place / "others.py").write_text("def fn():\n    return 1\n")
+    monkeypatch.syspath_prepend(tmp_path / place)
+    monkeypatch.delitem(sys.modules, "others", raising=False)
+    others: Any = __import__("others")
+    assert loaded(Program.of(others.fn, (), {})) is others.fn
+
+
+def test_cloudpickle_is_left_as_it_was(tiling: Any) -> None:  # noqa: ANN401
+    kept = sys.modules["tiling.scales"]
+    cloudpickle.register_pickle_by_value(kept)
+    try:
+        Program.of(tiling.halve, (), {})
+        with pytest.raises(ProgramError):
+            Program.of(tiling.halve, (LOCK,), {})
+        assert cloudpickle.list_registry_pickle_by_value() == {"tiling.scales"}
+    finally:
+        cloudpickle.unregister_pickle_by_value(kept)
+    assert cloudpickle.list_registry_pickle_by_value() == set()
+
+
+def test_threads_that_pickle_at_once_do_not_disturb_each_other(
+    tiling: Any,  # noqa: ANN401
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A second thread comes while the first pickles, and pickles after the first has put cloudpickle back."""
+    second_came, first_left = threading.Event(), threading.Event()
+    lock, encode = pickling._registry, codec.encode  # noqa: SLF001 - to see who comes to it
+    second: list[Future[Program]] = []
+
+    class Door:
+        def __enter__(self) -> None:
+            if second:
+                second_came.set()
+            lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            lock.release()
+
+    def encode_slowly(obj: object, **options: Any) -> list[codec.Buffer]:  # noqa: ANN401 - passed on
+        if second:
+            second_came.set()
+            assert first_left.wait(10)
+        else:
+            second.append(Future())
+            second[0] = pool.submit(Program.of, tiling.halve, (), {})
+            assert second_came.wait(10)
+        return encode(obj, **options)
+
+    monkeypatch.setattr(pickling, "_registry", Door())
+    monkeypatch.setattr(codec, "encode", encode_slowly)
+    with ThreadPoolExecutor(1) as pool:
+        first = Program.of(tiling.halve, (), {})
+        first_left.set()
+    for program in (first, second[0].result()):
+        assert loaded(program) is not tiling.halve, "by value"
+
+
+def closing_over(part: object) -> Callable[[], object]:
+    return lambda: part
+
+
+def closing_over_less_than_it_names(part: object) -> Callable[[], object]:
+    if part is None:
+        absent = part
+    return lambda: (absent, part)
+
+
+@dataclass(slots=True, kw_only=True)
+class LockHolder:
+    lock: object
+
+
+def uses_global() -> object:
+    return LOCK
+
+
+@pytest.mark.parametrize(
+    ("fn", "args", "kwargs", "told"),
+    [
+        (closing_over(LOCK), (), {}, "function closes over 'part', which (a lock) does not pickle"),
+        (closing_over({"a": [0, LOCK]}), (), {}, "function closes over 'part', which['a'][1] (a lock) does not"),
+        (closing_over_less_than_it_names(LOCK), (), {}, "function closes over 'part', which (a lock) does not"),
+        (uses_global, (), {}, "function uses the global 'LOCK', which (a lock) does not pickle"),
+        (len, (1, LOCK), {}, "argument 1 (a lock) does not pickle"),
+        (len, ({"a": (0, LOCK)},), {}, "argument 0['a'][1] (a lock) does not pickle"),
+        (len, (SimpleNamespace(x=1, inner=SimpleNamespace(lock=LOCK)),), {}, "argument 0.inner.lock (a lock) does not"),
+        (len, (functools.partial(print, 7, LOCK),), {}, "argument 0[2] (a lock) does not pickle"),
+        (len, (functools.partial(sorted, key=LOCK),), {}, "argument 0[1]['key'] (a lock) does not pickle"),
+        (len, (LockHolder(lock=LOCK),), {}, "argument 0.lock (a lock) does not pickle"),
+        (len, (1,), {"lock": LOCK}, "lock (a lock) does not pickle"),
+        (functools.partial(closing_over(LOCK)), (), {}, "function[0] closes over 'part', which (a lock) does not"),
+    ],
+)
+def test_what_does_not_pickle_is_named(
+    fn: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object], told: str
+) -> None:
+    with pytest.raises(ProgramError) as caught:
+        Program.of(fn, args, kwargs)
+    assert f"can't be sent to workers: {told}" in str(caught.value)
+    assert "cannot pickle '_thread.lock' object" in str(caught.value)
+    assert caught.value.__cause__ is not None
+
+
+def test_the_search_goes_only_so_deep() -> None:
+    nested: object = LOCK
+    for _ in range(50):
+        nested = [nested]
+    with pytest.raises(ProgramError, match=r"argument 0(\[0\]){6} \(a list\) does not pickle"):
+        Program.of(len, (nested,), {})
+
+
+def test_a_tile_s_arguments_travel() -> None:
+    assert codec.decode(encode_arguments((1, "a"), {"b": [2]})) == ((1, "a"), {"b": [2]}, None)
+
+
+def test_a_tile_s_argument_of_the_user_s_class_travels_by_value(folder: Path, compute: Compute) -> None:
+    assert folder
+    assert compute(Program.of(operator.attrgetter("share"), (), {}), __import__("beside").Half()) == "0.5"
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "told"),
+    [((0, [LOCK]), {}, "argument 1[0] (a lock)"), ((0,), {"block": {"x": LOCK}}, "block['x'] (a lock)")],
+)
+def test_a_tile_s_argument_that_does_not_pickle_is_named(
+    args: tuple[object, ...], kwargs: dict[str, object], told: str
+) -> None:
+    with pytest.raises(ProgramError) as caught:
+        encode_arguments(args, kwargs)
+    assert str(caught.value).startswith(f"a tile can't be sent to workers: {told} does not pickle")
+
+
+def test_a_function_passed_again_is_not_pickled_again() -> None:
+    cache = ProgramCache()
+    fn = closing_over({"value": 1})
+    assert cache.program(fn) is cache.program(fn)
+
+
+def test_a_function_that_refers_to_something_else_now_is_pickled_again() -> None:
+    """Its globals, closures and defaults, also those of the user's functions and in small objects of the user's."""
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    exec(CHANGING, namespace)  # noqa: S102 - as a script runs
+    cache = ProgramCache()
+    fn = namespace["fn"]
+    for change in CHANGES:
+        before = loaded(cache.program(fn))()
+        exec(change, namespace)  # noqa: S102 - as a script runs
+        after = loaded(cache.program(fn))()
+        assert after == fn() != before, change
+        assert cache.program(fn) is cache.program(fn)
+
+
+def test_a_large_object_that_is_changed_in_place_is_sent_as_it_was() -> None:
+    cache = ProgramCache()
+    table = np.zeros(1000)
+    fn = closing_over(table)
+    program = cache.program(fn)
+    table[:] = 1
+    assert cache.program(fn) is program
+
+
+def test_a_function_that_refers_to_itself_is_not_kept_alive() -> None:
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    exec("def fn(n):\n    return n and fn(n - 1)\n", namespace)  # noqa: S102 - as a script runs
+    cache = ProgramCache()
+    cache.program(namespace["fn"])
+    gone = weakref.ref(namespace.pop("fn"))
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_program_has_the_state_of_its_making(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SCENE", "one")
+    kept = state(Program.of(json.dumps, (), {}))
+    assert kept == ProcessState.capture()
+    assert (kept.folder, dict(kept.environment)["SCENE"]) == (str(tmp_path), "one")
+
+
+def test_a_function_passed_again_gets_the_state_of_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = ProgramCache()
+    fn = closing_over(1)
+    before = cache.program(fn)
+    monkeypatch.chdir(tmp_path)
+    moved = cache.program(fn)
+    monkeypatch.setenv("SCENE", "two")
+    changed = cache.program(fn)
+    assert len({before.digest, moved.digest, changed.digest}) == 3
+    assert state(moved).folder == state(changed).folder == str(tmp_path)
+    assert cache.program(fn) is changed
+
+
+def test_functions_are_told_apart_by_identity() -> None:
+    cache = ProgramCache()
+    one, other = closing_over(1), closing_over(2)
+    assert loaded(cache.program(one))() == 1
+    assert loaded(cache.program(other))() == 2
+    assert loaded(cache.program(one))() == 1
+
+
+def test_methods_are_pickled_each_time() -> None:
+    cache = ProgramCache()
+    holder = Holder()
+    for method in (holder.items.count, holder.count):
+        before = loaded(cache.program(method))(1)
+        holder.items.append(1)
+        assert loaded(cache.program(method))(1) == before + 1
+
+
+def test_the_cache_keeps_no_function_alive() -> None:
+    cache = ProgramCache()
+    fn = closing_over(1)
+    cache.program(fn)
+    gone = weakref.ref(fn)
+    del fn
+    gc.collect()
+    assert gone() is None
+
+
+def test_an_address_used_again_is_no_old_acquaintance() -> None:
+    cache = ProgramCache()
+    for value in range(5):
+        assert loaded(cache.program(closing_over(value)))() == value
+
+
+def test_what_takes_no_weak_reference_is_sent_all_the_same() -> None:
+    cache = ProgramCache()
+    fn = Slotted()
+    assert loaded(cache.program(fn))() == 1
+    assert cache.program(fn) == cache.program(fn)
+
+
+def test_what_does_not_pickle_is_not_remembered() -> None:
+    cache = ProgramCache()
+    held: list[object] = [LOCK]
+    fn = closing_over(held)
+    with pytest.raises(ProgramError):
+        cache.program(fn)
+    held.clear()
+    assert loaded(cache.program(fn))() == []

@@ -1,0 +1,364 @@
+"""The scheduler of tiles through main, on queues and a bucket in memory, in virtual time."""
+
+import os
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from asyncbatch.errors import ProgramError, QueueGone, RunError
+from asyncbatch.main.liveness import Liveness
+from asyncbatch.main.program import Program, encode_arguments
+from asyncbatch.main.run import RENEWAL
+from asyncbatch.main.scheduler import Scheduler
+from asyncbatch.main.sender import Sender
+from asyncbatch.main.supervisor import Supervisor
+from asyncbatch.main.ticket import Ticket, wait_for
+from asyncbatch.wire import codec
+from asyncbatch.wire.manifest import alive_key, manifest_key, out_key, program_key
+from asyncbatch.wire.messages import Body, Heartbeat, Hello, ProgramDamaged, Result, Sentinel, Task, unseal
+from tests.unit.main.fakes import RESULTS, TASKS, FakeRun, hang
+from tests.unit.virtual import VIRTUAL
+
+pytestmark = pytest.mark.anyio
+
+PROGRAM = Program.of(abs, (), {})
+LARGE = b"0123456789" * 20_000
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return VIRTUAL
+
+
+@dataclass(kw_only=True)
+class Stage:
+    """A scheduler, and a worker that a test plays."""
+
+    run: FakeRun
+    supervisor: Supervisor
+    scheduler: Scheduler
+
+    def submit(self, *args: object) -> Ticket:
+        ticket = Ticket(program=PROGRAM, content=encode_arguments(args, {}))
+        self.scheduler.enqueue(ticket)
+        return ticket
+
+    async def take(self, count: int) -> list[Task]:
+        """Receive tiles as a worker does, and delete their messages."""
+        tasks: list[Task] = []
+        while len(tasks) < count:
+            for received in await self.run.queues.receive(TASKS, most=1, wait=60, lease=30):
+                task = unseal(received.text, run=self.run.manifest.run, direction="task", key=self.run.manifest.key)
+                assert isinstance(task, Task)
+                tasks.append(task)
+                await self.run.queues.remove(TASKS, [received.handle])
+        return tasks
+
+    async def answer(self, task: Task, value: object, *, attempt: int = 1) -> Result:
+        """Send a tile's result."""
+        key = out_key(self.run.manifest.run, task.index, "w", attempt)
+        content = codec.join(codec.encode(value))
+        body = Body.of(content, key=key)
+        if body.key:
+            await self.run.objects.put(key, content)
+        result = Result(index=task.index, worker="w", attempt=attempt, outcome="ok", seconds=0.1, body=body)
+        await self.run.queues.send(RESULTS, [self.run.sealed(result)])
+        return result
+
+    async def say(self, message: Hello | Heartbeat | ProgramDamaged | Result) -> None:
+        await self.run.queues.send(RESULTS, [self.run.sealed(message)])
+
+
+@asynccontextmanager
+async def staged(run: FakeRun | None = None, *, workers: int = 1) -> AsyncIterator[Stage]:
+    run = run or FakeRun()
+    supervisor = Supervisor(wanted=workers, start_timeout=60.0, hearing=Liveness(limit=120.0))
+    async with anyio.create_task_group() as group:
+        stage = Stage(
+            run=run, supervisor=supervisor, scheduler=Scheduler(run.open(), supervisor=supervisor, group=group)
+        )
+        stage.scheduler.start()
+        await stage.say(Hello(worker="w", slots=1, versions={}))
+        yield stage
+        group.cancel_scope.cancel()
+
+
+async def test_a_copy_of_a_result_does_not_delete_the_body_that_is_being_fetched() -> None:
+    run = FakeRun()
+    run.objects.before_get = [lambda: anyio.sleep(60)]
+    async with staged(run) as stage:
+        ticket = stage.submit(1)
+        (task,) = await stage.take(1)
+        result = await stage.answer(task, LARGE)
+        await anyio.sleep(1)
+        await stage.say(result)  # the answer to its sending was lost, so the worker sent it again
+        assert await wait_for(ticket.future) == LARGE
+        await anyio.sleep(60)
+        assert result.body.key not in run.objects.stored
+
+
+async def test_a_second_attempts_result_is_deleted_and_dropped() -> None:
+    async with staged() as stage:
+        ticket, _ = stage.submit(1), stage.submit(2)  # while the other is outstanding, main listens
+        task, _ = sorted(await stage.take(2), key=lambda task: task.index)
+        await stage.answer(task, LARGE)
+        assert await wait_for(ticket.future) == LARGE
+        second = await stage.answer(task, b"other" * 50_000, attempt=2)
+        await anyio.sleep(60)
+        assert second.body.key not in stage.run.objects.stored
+        assert stage.scheduler.ledger.duplicates == 1
+
+
+async def test_tiles_that_vanish_from_the_queue_are_announced_again() -> None:
+    async with staged() as stage:
+        tickets = [stage.submit(LARGE), stage.submit(2)]
+        await stage.take(2)
+        tasks = await stage.take(2)
+        for task in tasks:
+            await stage.answer(task, task.index)
+        assert [await wait_for(ticket.future) for ticket in tickets] == [0, 1]
+
+
+async def test_a_task_queue_that_is_gone_ends_the_run_with_that_error() -> None:
+    async with staged() as stage:
+        ticket = stage.submit(1)
+        await stage.take(1)
+        stage.run.queues.gone = True
+        await anyio.sleep(120)
+        assert isinstance(ticket.future.exception(timeout=0), QueueGone)
+
+
+async def test_a_slow_tile_is_not_announced_again() -> None:
+    async with staged() as stage:
+        ticket = stage.submit(1)
+        (received,) = await stage.run.queues.receive(TASKS, most=1, wait=60, lease=30)
+        await anyio.sleep(600)
+        assert await stage.run.queues.count(TASKS) == 1  # it is held by its worker
+        task = unseal(received.text, run=stage.run.manifest.run, direction="task", key=stage.run.manifest.key)
+        assert isinstance(task, Task)
+        await stage.answer(task, "late")
+        assert await wait_for(ticket.future) == "late"
+
+
+async def test_cancelled_tiles_leave_the_queue_and_others_stay() -> None:
+    async with staged() as stage:
+        tickets = [stage.submit(x) for x in range(40)]
+        await anyio.sleep(5)
+        for ticket in tickets[::2]:
+            assert ticket.future.cancel()
+        await anyio.sleep(5)
+        assert await stage.run.queues.count(TASKS) == 20
+        for task in await stage.take(20):
+            await stage.answer(task, task.index)
+        assert [await wait_for(ticket.future) for ticket in tickets[1::2]] == list(range(1, 40, 2))
+        for ticket in tickets[::2]:
+            with pytest.raises(CancelledError):
+                ticket.future.result(timeout=0)
+
+
+async def test_a_search_for_cancelled_tiles_counts_as_no_delivery() -> None:
+    async with staged() as stage:
+        kept, *others = [stage.submit(x) for x in range(5)]
+        await anyio.sleep(5)
+        for ticket in others:
+            ticket.future.cancel()
+        await anyio.sleep(5)
+        (received,) = await stage.run.queues.receive(TASKS, most=10, wait=0, lease=30)
+        assert received.deliveries == 1
+        assert not kept.future.done()
+
+
+async def test_a_tile_cancelled_while_it_is_sent_is_withdrawn() -> None:
+    run = FakeRun()
+    run.objects.before_put = [
+        anyio.lowlevel.checkpoint,
+        lambda: anyio.sleep(10),
+    ]  # the program's, the payload's
+    async with staged(run) as stage:
+        ticket = stage.submit(LARGE)
+        await anyio.sleep(5)
+        assert ticket.future.cancel()
+        await anyio.sleep(30)
+        assert await run.queues.count(TASKS) == 0
+        assert set(run.objects.stored) == {program_key(PROGRAM.digest)}
+
+
+async def test_a_damaged_program_is_uploaded_again() -> None:
+    run = FakeRun()
+    key = program_key(PROGRAM.digest)
+    run.objects.stored[key], run.objects.checksums[key] = b"", None
+    async with staged(run) as stage:
+        ticket = stage.submit(1)
+        (task,) = await stage.take(1)
+        assert run.objects.stored[key] == PROGRAM.content
+        run.objects.stored[key], run.objects.checksums[key] = b"damaged", None
+        await stage.say(ProgramDamaged(worker="w", program=PROGRAM.digest, reason="7 bytes"))
+        await anyio.sleep(5)
+        assert run.objects.stored[key] == PROGRAM.content
+        await stage.answer(task, 1)
+        assert await wait_for(ticket.future) == 1
+
+
+async def test_an_intact_program_is_not_uploaded_again() -> None:
+    run = FakeRun()
+    key = program_key(PROGRAM.digest)
+    run.objects.stored[key], run.objects.checksums[key] = PROGRAM.content, PROGRAM.digest
+    async with staged(run) as stage:
+        stage.submit(1)
+        await stage.take(1)
+        await stage.say(ProgramDamaged(worker="w", program=PROGRAM.digest, reason="the network"))
+        await anyio.sleep(5)
+    assert key not in run.objects.puts
+
+
+async def test_a_result_for_a_tile_that_never_was_is_refused(caplog: pytest.LogCaptureFixture) -> None:
+    async with staged() as stage:
+        ticket = stage.submit(1)
+        (task,) = await stage.take(1)
+        await stage.answer(replace(task, index=7), "nobody asked")
+        await stage.answer(task, "asked")
+        assert await wait_for(ticket.future) == "asked"
+    assert any(getattr(record, "action", "") == "result_refused" for record in caplog.records)
+
+
+async def test_an_unforeseen_error_reaches_every_tile() -> None:
+    async with staged() as stage:
+        ticket = stage.submit(1)
+
+        async def fail() -> None:
+            async with anyio.create_task_group():
+                raise ZeroDivisionError("a bug of ours")
+
+        await stage.scheduler.guarded(fail)
+        error = ticket.future.exception(timeout=0)
+        assert isinstance(error, RunError)
+        assert isinstance(error.__cause__, ZeroDivisionError)
+
+
+async def test_a_worker_that_comes_up_late_is_heard_though_nothing_is_to_be_done() -> None:
+    async with staged(workers=2) as stage:
+        await anyio.sleep(60)
+        await stage.say(Hello(worker="late", slots=100, versions={}))
+        await anyio.sleep(15)
+        assert stage.scheduler.window > 64
+
+
+async def test_large_tiles_narrow_the_window() -> None:
+    async with staged() as stage:
+        assert stage.scheduler.window == 64
+        stage.submit(os.urandom(2**26))
+        assert 2 <= stage.scheduler.window <= 4
+
+
+async def test_a_heartbeat_that_hangs_is_given_up_for_the_next() -> None:
+    run = FakeRun()
+    run.objects.before_put = [hang, hang]
+    with anyio.move_on_after(run.settings.run_lease):
+        await run.open().keep_alive()
+    assert len(run.objects.puts) >= 4
+    assert len(run.objects.stored) == 1
+
+
+async def test_sentinels_stay_in_the_queue_when_tiles_are_withdrawn() -> None:
+    async with staged() as stage:
+        ticket = stage.submit(1)
+        await anyio.sleep(5)
+        await stage.run.queues.send(TASKS, [stage.run.sealed(Sentinel(), "task")])
+        ticket.future.cancel()
+        await anyio.sleep(5)
+        assert await stage.run.queues.count(TASKS) == 1
+
+
+async def test_the_manifest_and_the_programs_of_a_run_of_weeks_are_renewed() -> None:
+    async with staged() as stage, anyio.create_task_group() as group:
+        group.start_soon(stage.run.open().keep_alive)
+        stage.submit(1)
+        await anyio.sleep(60)
+        stage.run.objects.stored.clear()  # as the bucket's life cycle does
+        await anyio.sleep(RENEWAL * 1.1)
+        run = stage.run.manifest.run
+        assert {manifest_key(run), alive_key(run), program_key(PROGRAM.digest)} <= stage.run.objects.stored.keys()
+        group.cancel_scope.cancel()
+
+
+async def test_arguments_larger_than_s3_takes_are_refused_before_the_upload(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asyncbatch.main.sender.OBJECT_LIMIT", 1000)
+    async with staged() as stage:
+        ticket = stage.submit(LARGE)
+        with pytest.raises(ProgramError, match=str(len(ticket.content))):
+            await wait_for(ticket.future)
+        assert not [key for key in stage.run.objects.puts if "/in/" in key]
+
+
+async def test_sentinels_for_many_workers_go_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = FakeRun()
+    under_way: list[int] = []
+
+    async def send(_queue: str, texts: Sequence[str]) -> None:
+        under_way.append(len(texts))
+        await anyio.sleep(1.0)
+
+    monkeypatch.setattr(run.queues, "send", send)
+    started = anyio.current_time()
+    await Sender(run.open(), linger=lambda: 0.0).send_sentinels(1005)
+    assert sum(under_way) == 1005
+    assert anyio.current_time() - started <= 5.0
+
+
+async def test_heartbeats_do_not_hide_that_messages_are_lost() -> None:
+    async with staged() as stage, anyio.create_task_group() as group:
+
+        async def beat() -> None:
+            while True:
+                await stage.say(Heartbeat(worker="w"))
+                await anyio.sleep(5)
+
+        ticket = stage.submit(1)
+        (task,) = await stage.take(1)  # and nobody holds it
+        group.start_soon(beat)
+        assert await stage.take(1) == [task]
+        await stage.answer(task, 1)
+        assert await wait_for(ticket.future) == 1
+        group.cancel_scope.cancel()
+
+
+async def test_a_worker_is_not_up_when_it_says_nothing_while_tiles_are_out() -> None:
+    async with staged() as stage:
+        stage.submit(1)
+        await stage.take(1)
+        await anyio.sleep(100)
+        assert stage.supervisor.up == 1
+        await anyio.sleep(100)
+        assert stage.supervisor.up == 0
+        await stage.say(Heartbeat(worker="w"))
+        await anyio.sleep(1)
+        assert stage.supervisor.up == 1
+
+
+async def test_a_worker_is_up_while_nothing_is_expected_of_it() -> None:
+    async with staged() as stage:
+        await anyio.sleep(1000)
+        assert stage.supervisor.up == 1
+        ticket = stage.submit(1)
+        (task,) = await stage.take(1)
+        await stage.answer(task, 1)
+        await wait_for(ticket.future)
+        await anyio.sleep(1000)
+        assert stage.supervisor.up == 1
+
+
+async def test_sentinels_that_can_t_be_sent_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = FakeRun()
+
+    async def send(_queue: str, _texts: Sequence[str]) -> None:
+        raise QueueGone("no such queue")
+
+    monkeypatch.setattr(run.queues, "send", send)
+    with pytest.raises(QueueGone):
+        await Sender(run.open(), linger=lambda: 0.0).send_sentinels(25)

@@ -1,0 +1,44 @@
+from typing import Any
+
+import pytest
+
+from asyncbatch.errors import SettingsError
+
+
+def read(**environment: str) -> Any:
+    from asyncbatch.rios.options import Choice
+
+    return Choice.read(workers=5, environment=environment)
+
+
+def test_by_default_the_script_decides_and_batch_starts_the_workers() -> None:
+    chosen = read()
+    assert (chosen.workers, chosen.launcher, chosen.local) == (5, "batch", False)
+
+
+def test_the_environment_decides_where_it_says_something() -> None:
+    assert read(ASYNCBATCH_WORKERS="8").workers == 8
+    assert read(ASYNCBATCH_LAUNCHER="subprocess").launcher == "subprocess"
+    local = read(ASYNCBATCH_LOCAL="1", RIOS_AWSBATCH_STACK="mine")
+    assert (local.launcher, local.local, local.settings.stack) == ("subprocess", True, "mine")
+    assert not read(ASYNCBATCH_LOCAL="0").local
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"ASYNCBATCH_WORKERS": "0"},
+        {"ASYNCBATCH_WORKERS": "many"},
+        {"ASYNCBATCH_WORKERS": "2.5"},
+        {"ASYNCBATCH_LAUNCHER": "slurm"},
+        {"ASYNCBATCH_LOCAL": "yes"},
+        {"ASYNCBATCH_LOCAL": "1", "ASYNCBATCH_LAUNCHER": "batch"},
+        {"RIOS_NOMSG_TIMEOUT": "soon"},
+    ],
+)
+def test_what_is_not_usable_is_refused_by_name_and_value(environment: dict[str, str]) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read(**environment)
+    for name, value in environment.items():
+        assert name in str(caught.value)
+        assert value in str(caught.value)

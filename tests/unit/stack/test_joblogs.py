@@ -1,0 +1,101 @@
+from argparse import ArgumentParser
+from typing import cast
+
+import pytest
+
+from asyncbatch.aws.protocols import Job
+from asyncbatch.cli.jobs import describe_logs, exit_status, is_asked_for, show
+from asyncbatch.errors import AsyncBatchError, AwsBusy
+from asyncbatch.stack.joblogs import JobLogs, WorkerLog, of_tile
+
+LOG = [
+    "INFO tile begun action=tile_begun tile=1",
+    "of the first",
+    "INFO tile done action=tile_done tile=1 outcome=ok",
+    "between",
+    "INFO tile begun action=tile_begun tile=11",
+    "of the eleventh",
+    "INFO tile done action=tile_done tile=11 outcome=ok",
+    "INFO tile begun action=tile_begun tile=1",
+    "of the first, again",
+]
+
+
+def test_a_tile_s_lines_are_those_between_its_begin_and_its_end() -> None:
+    assert of_tile(LOG, 11) == LOG[4:7]
+    assert of_tile(LOG, 2) == []
+
+
+def test_a_second_attempt_counts_and_so_does_one_that_never_ended() -> None:
+    assert of_tile(LOG, 1) == [*LOG[:3], *LOG[7:]]
+
+
+@pytest.mark.parametrize(
+    ("asked", "there"), [(None, True), ("3", True), ("0a1b2c3d:3", True), ("0", False), ("0a1b2c3d", False)]
+)
+def test_a_worker_is_named_by_its_place_or_its_id(asked: str | None, there: bool) -> None:  # noqa: FBT001 - a parameter
+    job = Job(id="0a1b2c3d-4e5f:3", status="RUNNING")
+    assert is_asked_for(WorkerLog(worker="0a1b2c3d:3", job=job), asked) is there
+
+
+def test_a_job_ends_with_its_script_s_status() -> None:
+    assert exit_status(Job(id="j", status="SUCCEEDED", exit_code=0)) == 0
+    assert exit_status(Job(id="j", status="FAILED", exit_code=7)) == 7
+    with pytest.raises(AsyncBatchError, match="job j failed: Host EC2 terminated"):
+        exit_status(Job(id="j", status="FAILED", reason="Host EC2 terminated"))
+
+
+class Logs:
+    """The logs of a run's workers, of which one can't be read for now."""
+
+    def __init__(self, *, unreadable: str = "") -> None:
+        self.read: list[str] = []
+        self._unreadable = unreadable
+        jobs = [Job(id=f"j:{place}", status="SUCCEEDED", log_streams=(f"s{place}",)) for place in range(5)]
+        self._workers = [WorkerLog(worker=f"0a1b2c3d:{job.id[2:]}", job=job) for job in jobs]
+
+    async def workers(self, _run: str) -> list[WorkerLog]:
+        return self._workers
+
+    async def find_tile(self, workers: list[WorkerLog], tile: int) -> list[WorkerLog]:
+        return [one for one in workers if one.worker.endswith(f":{tile}")]
+
+    async def lines(self, job: Job) -> list[str]:
+        if job.id == self._unreadable:
+            raise AwsBusy("logs:GetLogEvents: throttled")
+        self.read.append(job.id)
+        return [f"INFO tile begun action=tile_begun tile={job.id[2:]}", f"line of {job.id}"]
+
+
+async def shown(logs: Logs, *arguments: str) -> None:
+    parser = ArgumentParser()
+    describe_logs(parser)
+    await show(cast("JobLogs", logs), parser.parse_args(["r1", *arguments]))
+
+
+@pytest.mark.anyio
+async def test_what_ends_early_says_how_to_go_on_and_goes_on_there(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(AwsBusy):
+        await shown(Logs(unreadable="j:3"))
+    first, told = capsys.readouterr()
+    assert "3 of 5 workers shown; go on with: asyncbatch logs r1 --from 0a1b2c3d:3" in told
+    rest = Logs()
+    await shown(rest, "--from", "0a1b2c3d:3")
+    assert rest.read == ["j:3", "j:4"]
+    second, _ = capsys.readouterr()
+    await shown(Logs())
+    assert first + second == capsys.readouterr().out
+
+
+@pytest.mark.anyio
+async def test_only_workers_that_may_have_had_the_tile_are_read(capsys: pytest.CaptureFixture[str]) -> None:
+    logs = Logs()
+    await shown(logs, "--tile", "2")
+    assert logs.read == ["j:2"]
+    assert "0a1b2c3d:2 | line of j:2" in capsys.readouterr().out
+
+
+@pytest.mark.anyio
+async def test_a_worker_that_never_was_can_t_be_the_first() -> None:
+    with pytest.raises(AsyncBatchError, match="no worker '9'"):
+        await shown(Logs(), "--from", "9")

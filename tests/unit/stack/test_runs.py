@@ -1,0 +1,119 @@
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any
+
+import anyio
+import pytest
+
+from asyncbatch import Settings
+from asyncbatch.aws.jobs import TaggedJob
+from asyncbatch.aws.stacks import StackOutputs
+from asyncbatch.errors import StackFailed
+from asyncbatch.stack.runs import RunFound, Sweep, age_of
+from tests.unit.virtual import VIRTUAL
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return VIRTUAL
+
+
+@pytest.mark.parametrize(
+    ("age", "silence", "over"),
+    [
+        (10.0, None, False),  # is being opened
+        (3_600.0, None, True),  # its end was cut short
+        (3_600.0, 30.0, False),
+        (3_600.0, 200.0, False),  # a sign may be late
+        (3_600.0, 241.0, True),
+        (None, None, False),  # not ours to judge
+    ],
+)
+def test_a_run_is_over_when_it_has_been_silent_for_long(age: float | None, silence: float | None, over: bool) -> None:  # noqa: FBT001 - a table
+    found = RunFound(run="r", age=age, silence=silence, run_lease=120.0, queues=("q",), objects=True, jobs=())
+    assert (found.over, found.gone) == (over, False)
+
+
+@pytest.mark.parametrize(("ended", "over", "gone"), [(True, False, True), (False, True, False)])
+def test_of_a_run_that_has_nothing_but_jobs_those_that_go_on_are_left_over(ended: bool, over: bool, gone: bool) -> None:  # noqa: FBT001 - a table
+    job = TaggedJob(id="j", ended=ended, tags={})
+    found = RunFound(run="r", age=3_600.0, silence=None, run_lease=120.0, queues=(), objects=False, jobs=(job,))
+    assert (found.over, found.gone, found.working) == (over, gone, [] if ended else ["j"])
+
+
+def test_a_run_s_id_tells_when_it_was_opened() -> None:
+    assert age_of("19700102-000001-abcd", 86_401.0) == 0.0
+    assert age_of("20260101-000000-abcd", 1_767_225_610.0) == 10.0
+    assert age_of("something else", 0.0) is None
+
+
+@pytest.mark.parametrize(
+    ("queues", "silence", "in_use"), [(("q",), 30.0, True), ((), 30.0, False), (("q",), 3_000.0, False)]
+)
+def test_a_run_is_in_use_as_long_as_its_main_is_there(queues: tuple[str, ...], silence: float, *, in_use: bool) -> None:
+    job = TaggedJob(id="j", ended=False, tags={})
+    found = RunFound(
+        run="r", age=3_600.0, silence=silence, run_lease=120.0, queues=queues, objects=bool(queues), jobs=(job,)
+    )
+    assert found.in_use is in_use
+
+
+@dataclass
+class Batch:
+    """Jobs that end some seconds after they were told to, on two queues."""
+
+    seconds: float
+    """From a job's termination to its end."""
+    jobs: dict[str, dict[str, str]] = field(
+        default_factory=lambda: {"workers": {"w": "Trees", "foreign": "Other"}, "mains": {"m": "Trees"}}
+    )
+    """By queue: the stack of each job."""
+    ends: dict[str, float] = field(default_factory=dict)
+    late: str = ""
+    """A job that a main starts when its first one is terminated."""
+
+    def ended(self, job: str) -> bool:
+        return anyio.current_time() >= self.ends.get(job, inf)
+
+    async def tagged(self, queue: str, _prefix: str) -> list[TaggedJob]:
+        return [
+            TaggedJob(id=job, ended=self.ended(job), tags={"asyncbatch:stack": stack})
+            for job, stack in self.jobs[queue].items()
+        ]
+
+    async def terminate(self, job: str, _reason: str) -> None:
+        assert job not in self.ends, "was told before"
+        self.ends[job] = anyio.current_time() + self.seconds
+        if self.late:
+            self.jobs["workers"][self.late], self.late = "Trees", ""
+
+
+QUEUES = {"BatchProcessingJobQueueName": "workers", "BatchProcessingJobQueueMainName": "mains"}
+
+
+def sweep(jobs: Batch, outputs: dict[str, str]) -> Sweep:
+    found = StackOutputs(stack="Trees", region="us-west-2", values=outputs)
+    settings = Settings(stack="Trees")
+    return Sweep(settings=settings, _outputs=found, _objects=None, _queues=None, _jobs=jobs)  # type: ignore[arg-type]
+
+
+@pytest.mark.anyio
+async def test_all_jobs_of_a_stack_are_ended_and_waited_for() -> None:
+    jobs = Batch(seconds=40.0, late="other")
+    await sweep(jobs, QUEUES).end_all_jobs()
+    assert jobs.ends.keys() == {"w", "m", "other"}
+    assert all(map(jobs.ended, jobs.ends))
+
+
+@pytest.mark.anyio
+async def test_jobs_that_do_not_end_are_told() -> None:
+    with pytest.raises(StackFailed, match="2 jobs of stack 'Trees'"):
+        await sweep(Batch(seconds=3_600.0), QUEUES).end_all_jobs()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("outputs", [{}, {"BatchProcessingJobQueueName": "workers"}])
+async def test_a_stack_may_have_no_queue_for_main_scripts_or_none_at_all(outputs: dict[str, str]) -> None:
+    jobs = Batch(seconds=0.0)
+    await sweep(jobs, outputs).end_all_jobs()
+    assert jobs.ends.keys() == ({"w"} if outputs else set())

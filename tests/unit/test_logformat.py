@@ -1,0 +1,67 @@
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from asyncbatch import logformat
+from asyncbatch.errors import SettingsError
+
+
+@pytest.fixture
+def logger() -> Iterator[logging.Logger]:
+    """Return the project's logger, which is as it was when the test is over."""
+    found = logging.getLogger("asyncbatch")
+    handlers, level = list(found.handlers), found.level
+    yield found
+    found.handlers, found.level = handlers, level
+    found.manager._clear_cache()  # type: ignore[attr-defined]  # noqa: SLF001 - as `setLevel` does
+
+
+def line(message: str, *args: object, **extra: object) -> str:
+    record = logging.getLogger("x").makeRecord("x", logging.INFO, "file", 1, message, args, None, extra=extra)
+    return logformat.KeyValueFormatter("%(levelname)s %(message)s").format(record)
+
+
+def test_what_a_call_adds_follows_its_sentence() -> None:
+    assert line("run opened", action="run_opened", run="r1", tiles=3) == (
+        "INFO run opened action=run_opened run=r1 tiles=3"
+    )
+
+
+def test_a_call_that_adds_nothing_is_a_sentence() -> None:
+    assert line("%s of %s", 1, 2) == "INFO 1 of 2"
+
+
+def test_the_time_is_no_key() -> None:
+    record = logging.getLogger("x").makeRecord("x", logging.INFO, "file", 1, "hello", (), None)
+    text = logformat.KeyValueFormatter("%(asctime)s %(message)s").format(record)
+    assert text.endswith(" hello")
+    assert "=" not in text
+
+
+def test_a_record_reads_the_same_through_a_second_handler() -> None:
+    record = logging.getLogger("x").makeRecord("x", logging.INFO, "file", 1, "hello", (), None, extra={"action": "a"})
+    formatters = [logformat.KeyValueFormatter("%(asctime)s %(message)s") for _ in range(2)]
+    first, second = (formatter.format(record) for formatter in formatters)
+    assert first == second
+
+
+def test_the_project_s_records_go_to_stderr(
+    logger: logging.Logger, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logger, "propagate", False)
+    logformat.configure("info")
+    below = logging.getLogger("asyncbatch.main.run")
+    below.info("heard", extra={"action": "heard"})
+    below.debug("not heard", extra={"action": "not_heard"})
+    captured = capsys.readouterr()
+    assert captured.err.rstrip().endswith("INFO heard action=heard")
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+def test_an_unknown_level_is_told_with_those_there_are(logger: logging.Logger) -> None:
+    before = list(logger.handlers)
+    with pytest.raises(SettingsError, match=r"ASYNCBATCH_LOG is 'loud'; it must be one of .*DEBUG"):
+        logformat.configure("loud")
+    assert logger.handlers == before

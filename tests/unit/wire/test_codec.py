@@ -1,0 +1,325 @@
+import pickle
+import re
+import tracemalloc
+import zlib
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+import hypothesis.extra.numpy as hnp
+import numpy as np
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from asyncbatch.errors import MessageError
+from asyncbatch.wire import codec
+
+Array = NDArray[Any]
+
+MEBIBYTE = 2**20
+
+_HEAD = 16
+_ROW = 16
+"""Sizes of a body's head and of a row in its table of frames."""
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary() | st.dates(),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.tuples(inner, inner)
+        | st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+
+dtypes = hnp.scalar_dtypes() | hnp.array_dtypes(max_size=3) | st.sampled_from([np.dtype("g"), np.dtype("G")])
+
+arrays = hnp.arrays(dtypes, hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=6), fill=st.nothing())
+
+_LAYOUTS: dict[str, Callable[[Array], Array]] = {
+    "as it is": lambda array: array,
+    "Fortran order": np.asfortranarray,
+    "transposed": np.transpose,
+    "every other": lambda array: array[..., ::2] if array.ndim else array,
+    "backwards": lambda array: array[::-1] if array.ndim else array,
+    "broadcast": lambda array: np.broadcast_to(array, (2, *array.shape)),
+}
+
+
+def body_of(obj: object) -> bytearray:
+    return bytearray(codec.join(codec.encode(obj)))
+
+
+def same(found: object, wanted: Array) -> bool:
+    """Say whether an array is another's equal down to its bits.
+
+    Dates and times of the other byte order come back in this machine's: so numpy pickles them.
+    """
+    assert isinstance(found, np.ndarray)
+    if found.dtype != wanted.dtype and found.dtype == wanted.dtype.newbyteorder("="):
+        wanted = wanted.astype(found.dtype)
+    return found.dtype == wanted.dtype and found.shape == wanted.shape and found.tobytes() == wanted.tobytes()
+
+
+def noise(count: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(count).integers(0, 256, count).astype(np.uint8)
+
+
+@given(plain)
+def test_any_plain_object_comes_back_equal(obj: object) -> None:
+    assert codec.decode(body_of(obj)) == obj
+
+
+@given(arrays, st.sampled_from(sorted(_LAYOUTS)))
+def test_an_array_of_any_type_and_layout_comes_back_bit_by_bit(array: Array, layout: str) -> None:
+    laid = _LAYOUTS[layout](array)
+    assert same(codec.decode(body_of(laid)), laid)
+
+
+@settings(max_examples=20)
+@given(st.dictionaries(st.text(max_size=5), arrays, max_size=3), plain)
+def test_arrays_amid_other_objects_come_back(blocks: dict[str, Array], other: object) -> None:
+    found: Any = codec.decode(body_of(((other, blocks), {"info": other})))
+    (args, kwargs) = found
+    assert args[0] == other
+    assert kwargs == {"info": other}
+    assert args[1].keys() == blocks.keys()
+    assert all(same(args[1][name], block) for name, block in blocks.items())
+
+
+@settings(max_examples=25)
+@given(st.lists(st.integers(0, 40_000), min_size=1, max_size=4), st.data())
+def test_large_arrays_come_back_whether_they_compress_or_not(lengths: list[int], data: st.DataObject) -> None:
+    wanted = [noise(length) for length in lengths]
+    for array in wanted:
+        array[data.draw(st.integers(0, len(array))) :] = data.draw(st.sampled_from([0, 255]))
+    found: Any = codec.decode(body_of(wanted))
+    assert [same(one, other) for one, other in zip(found, wanted, strict=True)] == [True] * len(wanted)
+
+
+def test_fortran_order_is_kept() -> None:
+    array = np.asfortranarray(noise(600).reshape(20, 30))
+    found: Any = codec.decode(body_of(array))
+    assert found.flags.f_contiguous
+    assert not found.flags.c_contiguous
+
+
+@pytest.mark.parametrize("content", [np.zeros(50_000, "u1"), noise(50_000), noise(5)], ids=["packed", "raw", "small"])
+def test_arrays_from_a_bytearray_can_be_written_to(content: Array) -> None:
+    found: Any = codec.decode(body_of({"block": content}))
+    found["block"][0] = 77
+    assert found["block"][0] == 77
+
+
+def test_arrays_are_aligned_for_any_type() -> None:
+    found: Any = codec.decode(body_of([noise(5), noise(1_600).view("g")]))
+    assert found[1].flags.aligned
+    assert found[1].ctypes.data % 16 == 0
+
+
+def test_what_main_holds_is_not_copied_on_the_way_out() -> None:
+    array = noise(50_000)
+    parts = codec.encode(array)
+    assert any(np.shares_memory(np.frombuffer(part, "u1"), array) for part in parts)
+
+
+@pytest.mark.parametrize("length", [100, 2_000, 50_000])
+def test_arrays_that_do_not_compress_are_views_of_the_body(length: int) -> None:
+    body = body_of(noise(length))
+    found: Any = codec.decode(body)
+    assert np.shares_memory(found, np.frombuffer(body, "u1"))
+
+
+def test_nodata_is_packed_and_noise_is_not() -> None:
+    assert len(body_of(np.zeros(1_000_000, "f4"))) < 40_000
+    assert 1_000_000 < len(body_of(noise(1_000_000))) < 1_001_000
+
+
+def test_what_shrinks_by_less_than_half_is_sent_as_it_is() -> None:
+    array = noise(60_000)
+    array[: len(array) * 2 // 5] = 0  # two of the four samples say nothing; together they shrink to about 0.6
+    assert len(body_of(array)) > len(array)
+
+
+def test_size_is_that_of_the_joined_body() -> None:
+    parts = codec.encode({"a": noise(50_000), "b": np.zeros(50_000), "c": [1, 2]})
+    assert codec.size(parts) == len(codec.join(parts))
+
+
+@given(st.integers(0, 3_000))
+def test_a_body_cut_short_is_refused(length: int) -> None:
+    wanted = (np.arange(300), np.zeros(2_000, "u1"), "text")
+    body = body_of(wanted)
+    cut = body[: min(length, len(body) - 16)]  # what is behind the last frame is padding only
+    with pytest.raises(MessageError):
+        codec.decode(cut)
+
+
+@pytest.mark.parametrize("more", [1, 16])
+def test_a_body_with_more_behind_it_is_refused(more: int) -> None:
+    with pytest.raises(MessageError):
+        codec.decode(body_of(np.arange(300)) + bytes(more))
+
+
+def test_any_flipped_bit_in_the_head_is_refused() -> None:
+    wanted = [np.arange(300), np.zeros(2_000, "u1"), noise(40)]
+    body = body_of(wanted)
+    frames = 1 + len(wanted)
+    used = [*range(8), *range(_HEAD, _HEAD + frames * _ROW)]
+    for place, bit in product(used, range(8)):
+        body[place] ^= 1 << bit
+        with pytest.raises(MessageError):
+            codec.decode(body)
+        body[place] ^= 1 << bit
+
+
+def test_a_length_that_is_off_by_one_does_not_shift_the_next_array() -> None:
+    """Where it matters: a length just above a multiple of 16, so that one less takes less room."""
+    tried = (body_of((np.arange(count) // 30, noise(64))) for count in range(1_000, 9_000, 7))
+    body = next(body for body in tried if body[_HEAD + _ROW] % 16 == 1)
+    body[_HEAD + _ROW] -= 1
+    with pytest.raises(MessageError):
+        codec.decode(body)
+
+
+@given(st.data())
+def test_a_flipped_bit_in_a_packed_frame_is_refused_or_changes_nothing(data: st.DataObject) -> None:
+    wanted = np.arange(5_000, dtype="u2") // 100
+    body = body_of(wanted)
+    pickled = int.from_bytes(body[_HEAD : _HEAD + 8], "little")
+    packed = int.from_bytes(body[_HEAD + _ROW : _HEAD + _ROW + 8], "little")
+    assert packed < 5_000
+    start = len(body) - packed - -packed % 16
+    assert start >= _HEAD + 2 * _ROW + pickled
+    bit = data.draw(st.integers(8 * start, 8 * (start + packed) - 1))
+    body[bit // 8] ^= 1 << bit % 8
+    try:
+        found = codec.decode(body)
+    except MessageError:
+        return
+    assert same(found, wanted)
+
+
+@given(st.binary(max_size=200))
+@example(b"")
+@example(b"AB1\0\0\0\0\0")
+@example(b"AB1\0\xff\xff\xff\xff" + bytes(100))
+@example(b"AB1\0\xff\xff\xff\xff" + bytes(96))
+@example(pickle.dumps([1]))
+def test_bytes_of_other_origin_are_refused(content: bytes) -> None:
+    with pytest.raises(MessageError):
+        codec.decode(content)
+
+
+def test_a_body_of_another_version_is_refused_and_shown() -> None:
+    body = body_of([1])
+    body[2] += 1
+    with pytest.raises(MessageError) as caught:
+        codec.decode(body)
+    assert "AB2" in str(caught.value)
+
+
+def test_the_refusal_tells_the_lengths() -> None:
+    body = body_of(np.arange(300))
+    with pytest.raises(MessageError) as caught:
+        codec.decode(body[:-500])
+    found, wanted = map(int, re.findall(r"\d+", str(caught.value)))
+    assert found == len(body) - 500
+    assert found < wanted <= len(body)
+
+
+@pytest.mark.parametrize("length", [3_999, 4_001, 2**63, 2**64 - 1])
+def test_a_packed_frame_must_hold_what_it_says(length: int) -> None:
+    body = body_of(np.zeros(4_000, "u1"))
+    body[_HEAD + _ROW + 8 : _HEAD + 2 * _ROW] = length.to_bytes(8, "little")
+    with pytest.raises(MessageError):
+        codec.decode(body)
+
+
+_LARGE = [0, 1, 15, 16, 2**31, 2**32 - 1, 2**32, 2**40, 2**63 - 1, 2**63, 2**64 - 16, 2**64 - 1]
+
+
+@given(st.data())
+def test_any_other_number_in_the_head_or_the_table_is_refused(data: st.DataObject) -> None:
+    body = body_of([np.arange(300), np.zeros(2_000, "u1"), noise(40)])
+    row = data.draw(st.integers(0, 8))
+    place, size = (4, 4) if row == 8 else (_HEAD + 8 * row, 8)
+    number = data.draw(st.sampled_from(_LARGE) | st.integers(0, 2**64 - 1) | st.integers(0, 5_000)) % 2 ** (8 * size)
+    before = int.from_bytes(body[place : place + size], "little")
+    assume(number != before)
+    body[place : place + size] = number.to_bytes(size, "little")
+    with pytest.raises(MessageError):
+        codec.decode(body)
+
+
+def body_with(*frames: tuple[bytes, int]) -> bytearray:
+    """Return a body of frames as they are stored, with the lengths that they should have raw."""
+    body = bytearray(b"AB1\0" + len(frames).to_bytes(4, "little") + bytes(8))
+    for stored, raw in frames:
+        body += len(stored).to_bytes(8, "little") + raw.to_bytes(8, "little")
+    for stored, _ in frames:
+        body += stored + bytes(-len(stored) % 16)
+    return body
+
+
+def peak_of_refusing(body: bytearray) -> int:
+    """Return how many bytes are allocated, at most, to refuse a body."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(MessageError):
+            codec.decode(body)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.fixture(scope="module")
+def bomb() -> bytes:
+    """Return 32 MiB in 32 KiB."""
+    return zlib.compress(bytes(32 * MEBIBYTE), 9)
+
+
+@pytest.mark.parametrize("raw", [0, 1_000, MEBIBYTE, 2**25 - 1, 2**25 + 1, 2**40, 2**62, 2**63, 2**64 - 1])
+def test_a_bomb_is_refused_without_inflating_it(bomb: bytes, raw: int) -> None:
+    """At most the bytes that it should hold are made, if it can hold as many, and those of a step."""
+    possible = raw if raw <= 1032 * len(bomb) else 0
+    step = min(4 * MEBIBYTE, possible)
+    # Three: the one before, and this one in zlib's blocks and joined.
+    assert peak_of_refusing(body_with((bomb, raw))) < possible + 3 * step + 2 * MEBIBYTE
+
+
+@pytest.mark.parametrize("more", [b"\0", b"more", bytes(100_000)])
+def test_a_packed_frame_ends_where_its_content_ends(more: bytes) -> None:
+    packed = zlib.compress(pickle.dumps(bytes(100_000)), 1)
+    raw = len(pickle.dumps(bytes(100_000)))
+    assert codec.decode(body_with((packed, raw))) == bytes(100_000)
+    assert peak_of_refusing(body_with((packed + more, raw))) < MEBIBYTE
+
+
+@pytest.mark.parametrize("cut", [1, 4, 1_000])
+def test_a_packed_frame_cut_short_is_refused(cut: int) -> None:
+    raw = pickle.dumps(noise(100_000) & 3)
+    with pytest.raises(MessageError):
+        codec.decode(body_with((zlib.compress(raw, 1)[:-cut], len(raw))))
+
+
+@pytest.mark.parametrize("size", [4_095, 4_096, 4_097, 8_191, 8_192, 8_193, 50_000])
+def test_a_packed_frame_of_any_length_comes_back(size: int) -> None:
+    """Around the length that is decompressed at a time."""
+    raw = pickle.dumps("found").ljust(size - 11, b"\0")  # what is behind a pickle's end is not looked at
+    packed = zlib.compress(raw, 0)
+    assert len(packed) == size
+    assert codec.decode(body_with((packed, len(raw)))) == "found"
+
+
+def test_functions_travel_by_value() -> None:
+    factor = 3
+    found: Any = codec.decode(body_of(lambda value: factor * value))
+    assert found(2) == 6
+
+
+def test_a_plain_pickle_is_loaded() -> None:
+    error = codec.loads(pickle.dumps(ValueError("no")))
+    assert repr(error) == "ValueError('no')"

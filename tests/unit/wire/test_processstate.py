@@ -1,0 +1,99 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from asyncbatch.wire.processstate import ProcessState, list_inherited_changes
+
+SECRETS: Final = [
+    "ASYNCBATCH_RUN",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_PROFILE",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "RIOSBucket",
+    "RIOS_AWSBATCH_STACK",
+    "TMPDIR",
+]
+
+SCRIPT: Final = """
+import os
+os.environ["SET"] = "1"
+os.environ["CHANGED"] = "new"
+del os.environ["REMOVED"]
+from asyncbatch.wire.processstate import ProcessState
+print(ProcessState.capture().environment)
+"""
+
+
+def captured() -> dict[str, str | None]:
+    return dict(ProcessState.capture().environment)
+
+
+def test_the_variables_that_the_script_changed_are_captured_also_before_the_first_import() -> None:
+    environment = {**os.environ, "KEPT": "1", "CHANGED": "old", "REMOVED": "1"}
+    command = [sys.executable, "-c", SCRIPT]
+    text = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+    assert text.strip() == "(('CHANGED', 'new'), ('REMOVED', None), ('SET', '1'))"
+
+
+def test_a_variable_that_is_removed_is_captured_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PATH")
+    assert captured()["PATH"] is None
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_what_is_a_workers_matter_is_not_captured(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "secret")
+    assert name not in captured()
+    assert name not in list_inherited_changes()
+
+
+@pytest.mark.parametrize("name", ["GDAL_CACHEMAX", "AWS_NO_SIGN_REQUEST", "AWS_REGION", "SCENE"])
+def test_what_is_the_functions_matter_is_captured_and_applied_anywhere(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "x")
+    state = ProcessState.capture()
+    assert state.variables(same_machine=True)[name] == state.variables(same_machine=False)[name] == "x"
+
+
+@pytest.mark.parametrize("name", ["PATH", "HOME", "PYTHONPATH", "LD_LIBRARY_PATH", "CONDA_PREFIX", "PROJ_LIB"])
+def test_what_describes_a_machine_is_applied_on_that_machine_only(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "x")
+    state = ProcessState.capture()
+    assert state.variables(same_machine=True)[name] == "x"
+    assert name not in state.variables(same_machine=False)
+
+
+def test_a_folder_that_was_removed_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert ProcessState.capture().folder is None
+
+
+def test_states_are_equal_while_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = ProcessState.capture()
+    assert ProcessState.capture() == before
+    monkeypatch.setenv("SCENE", "1")
+    assert ProcessState.capture() != before
+    monkeypatch.delenv("SCENE")
+    assert ProcessState.capture() == before
+
+
+def test_a_worker_learns_what_it_inherits(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = os.environ["PATH"]
+    monkeypatch.setenv("SCENE", "1")
+    monkeypatch.setenv("PATH", "elsewhere")
+    changes = list_inherited_changes()
+    assert changes["SCENE"] is None
+    assert changes["PATH"] == path

@@ -1,0 +1,314 @@
+import os
+import signal
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from asyncbatch.aws.protocols import BlobAge, Received
+from asyncbatch.batching.prefetch import Prefetch
+from asyncbatch.errors import AwsError, HandleStale
+from asyncbatch.wire.manifest import Manifest
+from asyncbatch.wire.messages import Body, Goodbye, Heartbeat, Sentinel, Task, seal, unseal
+from asyncbatch.worker.attempts import Verdict
+from asyncbatch.worker.consumer import Stop, Worker
+from asyncbatch.worker.tiles import NackError
+from tests.unit.virtual import VIRTUAL
+
+pytestmark = pytest.mark.anyio
+
+MANIFEST = Manifest(
+    run="run",
+    task_queue="tasks",
+    result_queue="results",
+    token=b"key",
+    salt=bytes(32),
+    versions={},
+    lease=30.0,
+    run_lease=60.0,
+    idle_timeout=60.0,
+    max_attempts=3,
+    slot_memory=0,
+)
+
+_MANY = 300
+"""Polls of an empty queue."""
+
+
+def message(number: int | None) -> Received:
+    body = Body.of(b"", key="")
+    content = Sentinel() if number is None else Task(index=number, program="p", program_size=1, body=body)
+    text = seal(content, run="run", direction="task", key=MANIFEST.key)
+    return Received(text=text, handle=f"handle-{number}", deliveries=1)
+
+
+@dataclass
+class Queues:
+    """The task queue, and the result queue where a goodbye goes."""
+
+    waiting: list[Received]
+    failure: Exception | None = None
+    polled: anyio.Event = field(default_factory=anyio.Event)
+    empty: int = 0
+    nacked: list[tuple[str, float]] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+
+    async def receive(self, queue: str, *, most: int, wait: float, lease: float) -> list[Received]:
+        assert (queue, lease) == ("tasks", 30.0)
+        self.polled.set()
+        if not self.waiting:
+            await anyio.sleep(min(wait, 0.01))
+            self.empty += 1
+            assert self.empty < _MANY, "nobody ends the worker"
+            return []
+        found, self.waiting = self.waiting[:most], self.waiting[most:]
+        return found
+
+    async def extend(self, queue: str, handles: Sequence[str], seconds: float) -> list[str]:
+        assert queue == "tasks"
+        self.nacked += [(handle, seconds) for handle in handles]
+        if self.failure is not None:
+            raise self.failure
+        return []
+
+    async def remove(self, queue: str, handles: Sequence[str]) -> None:
+        assert queue == "tasks"
+        self.removed += handles
+
+    async def send(self, queue: str, texts: Sequence[str]) -> None:
+        assert queue == "results"
+        self.said += texts
+
+
+class Tiles:
+    """Stands for what computes: each tile may fail in its own way."""
+
+    def __init__(self, failures: dict[int, Exception]) -> None:
+        self.failures = failures
+        self.worker = "worker"
+        self.prefetch = Prefetch(slots=2)
+        self.slots = SimpleNamespace(reserved=False, stop=anyio.lowlevel.checkpoint)
+        self.results = SimpleNamespace(
+            run=anyio.sleep_forever, aclose=anyio.lowlevel.checkpoint, reconsider=lambda: None
+        )
+        self.computed = 0
+        self.busy_seconds = 0.0
+        self.disk_failures = 0
+        self.withdrawn: list[int] = []
+
+    async def judge(self, task: Task, deliveries: int) -> Any:  # noqa: ANN401 - stands for a delivery
+        await anyio.lowlevel.checkpoint()
+        return SimpleNamespace(task=task, deliveries=deliveries, verdict=Verdict(number=1))
+
+    @asynccontextmanager
+    async def reserve(self, _: object) -> AsyncIterator[None]:
+        yield
+
+    async def compute(self, delivery: Any) -> str:  # noqa: ANN401 - as `judge` returns it
+        await anyio.lowlevel.checkpoint()
+        failure = self.failures.get(delivery.task.index)
+        if isinstance(failure, OSError):
+            self.disk_failures += 1
+            raise NackError("disk", delay=1.0)
+        if failure is not None:
+            raise failure
+        self.computed += 1
+        return "computed"
+
+    async def announce(self, delivery: Any, computed: str) -> None:  # noqa: ANN401 - as `judge` returns it
+        assert (delivery.deliveries, computed) == (1, "computed")
+        await anyio.lowlevel.checkpoint()
+
+    async def withdraw(self, delivery: Any) -> None:  # noqa: ANN401 - as `judge` returns it
+        self.withdrawn.append(delivery.task.index)
+
+    async def withdraw_unbegun(self, task: Task, deliveries: int) -> None:
+        assert deliveries == 1
+        self.withdrawn.append(task.index)
+
+
+class Alive:
+    async def age(self, key: str) -> BlobAge:
+        assert key
+        return BlobAge(seconds=0.0)
+
+
+async def work(
+    tiles: int, failures: dict[int, Exception], *, sentinel: bool = True, failure: Exception | None = None
+) -> tuple[Stop, Queues]:
+    """Let a worker compute some tiles, and return why it left."""
+    queues = Queues([message(tile) for tile in range(tiles)] + [message(None)] * sentinel, failure=failure)
+    with anyio.fail_after(10):
+        return await start(queues, failures).run(), queues
+
+
+def start(queues: Queues, failures: dict[int, Exception]) -> Worker:
+    """Return a worker of stand-ins."""
+    stub: Any = Tiles(failures)
+    return Worker(
+        manifest=MANIFEST,
+        tiles=stub,
+        receiver=queues,
+        keeper=queues,
+        sender=queues,
+        blobs=Alive(),
+        idle_timeout=60.0,
+        lifeline="",
+        requests=dict,
+    )
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("unforeseen"), ExceptionGroup("two", [ValueError(1)]), KeyError(0)])
+async def test_an_unforeseen_error_returns_its_tile_and_computes_the_others(failure: Exception) -> None:
+    stop, queues = await work(6, {2: failure})
+    assert stop is Stop.SENTINEL
+    assert [handle for handle, _ in queues.nacked] == ["handle-2"]
+    assert queues.nacked[0][1] > 0
+    assert set(queues.removed) == {f"handle-{tile}" for tile in (0, 1, 3, 4, 5, None)}
+
+
+async def test_a_tile_that_is_nacked_waits_as_long_as_it_should() -> None:
+    _, queues = await work(1, {0: NackError("elsewhere", delay=1.0)})
+    assert queues.nacked == [("handle-0", 1.0)]
+
+
+@pytest.mark.parametrize("failure", [HandleStale("old"), AwsError("no")])
+async def test_a_nack_that_fails_does_not_end_the_worker(failure: Exception) -> None:
+    stop, queues = await work(4, {1: NackError("elsewhere", delay=1.0)}, failure=failure)
+    assert stop is Stop.SENTINEL
+    assert len(queues.removed) == 4
+
+
+async def test_a_worker_whose_disk_fails_again_and_again_leaves() -> None:
+    stop, queues = await work(8, dict.fromkeys(range(8), OSError("no room")), sentinel=False)
+    assert stop is Stop.BROKEN
+    goodbye = unseal(queues.said[-1], run="run", direction="result", key=MANIFEST.key)
+    assert isinstance(goodbye, Goodbye)
+    assert goodbye.reason == "broken"
+
+
+async def test_a_worker_that_is_cancelled_leaves_although_polls_are_shielded() -> None:
+    queues = Queues([])
+    worker = start(queues, {})
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(worker.run)
+            await queues.polled.wait()
+            group.cancel_scope.cancel()
+
+
+async def test_a_worker_on_a_machine_that_is_about_to_go_takes_no_tile() -> None:
+    queues = Queues([message(0)])
+    with anyio.fail_after(10):
+        assert await start(queues, {}).run(stop=Stop.TERMINATED) is Stop.TERMINATED
+    assert not queues.polled.is_set()
+    assert reason_told(queues) == "terminated"
+
+
+KILL = 30.0
+"""Seconds from SIGTERM to SIGKILL."""
+
+
+@dataclass
+class SlowQueues(Queues):
+    """A task queue on which each poll lasts for its whole time, and then brings what there is."""
+
+    late: list[Received] = field(default_factory=list)
+    at: float = 0.0
+    """Seconds after the first poll's begin at which `late` comes."""
+
+    async def receive(self, queue: str, *, most: int, wait: float, lease: float) -> list[Received]:
+        assert (queue, lease) == ("tasks", 30.0)
+        assert most
+        self.polled.set()
+        await anyio.sleep(min(self.at, wait) if self.late else wait)
+        return self.late
+
+
+async def terminate(queues: SlowQueues, worker: Worker) -> float:
+    """Run a worker that gets SIGTERM in its first poll, and return the seconds from then until it has left."""
+    async with anyio.create_task_group() as group:
+        stops: list[Stop] = []
+
+        async def run() -> None:
+            stops.append(await worker.run())
+
+        group.start_soon(run)
+        await queues.polled.wait()
+        await anyio.sleep(1.0)
+        begun = anyio.current_time()
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert stops == [Stop.TERMINATED]
+    return anyio.current_time() - begun
+
+
+def reason_told(queues: Queues) -> str:
+    goodbye = unseal(queues.said[-1], run="run", direction="result", key=MANIFEST.key)
+    assert isinstance(goodbye, Goodbye)
+    return goodbye.reason
+
+
+def heartbeats(queues: Queues) -> int:
+    said = [unseal(text, run="run", direction="result", key=MANIFEST.key) for text in queues.said]
+    return said.count(Heartbeat(worker="worker"))
+
+
+in_virtual_time = pytest.mark.parametrize("anyio_backend", [VIRTUAL], ids=["virtual"])
+
+
+@in_virtual_time
+async def test_a_terminated_worker_says_goodbye_before_it_is_killed_whatever_hangs() -> None:
+    queues = SlowQueues([])
+    worker = start(queues, {})
+    stub: Any = worker.tiles
+    stub.results.aclose = anyio.sleep_forever
+    assert await terminate(queues, worker) < KILL
+    assert reason_told(queues) == "terminated"
+
+
+@in_virtual_time
+async def test_tiles_that_come_after_the_termination_are_returned_at_no_charge() -> None:
+    queues = SlowQueues([], late=[message(0), message(1)], at=5.0)
+    worker = start(queues, {})
+    assert await terminate(queues, worker) < KILL
+    stub: Any = worker.tiles
+    assert stub.withdrawn == [0, 1]
+    assert [handle for handle, _ in queues.nacked] == ["handle-0", "handle-1"]
+    assert reason_told(queues) == "terminated"
+
+
+@in_virtual_time
+@pytest.mark.parametrize("tiles", [0, 1], ids=["idle", "busy with a long tile"])
+async def test_a_worker_that_has_nothing_else_to_say_is_heard_of_several_times_in_a_run_lease(tiles: int) -> None:
+    queues = SlowQueues([message(0)] * tiles)
+    worker = start(queues, {})
+    stub: Any = worker.tiles
+
+    async def compute_for_ever(_: object) -> None:
+        await anyio.sleep_forever()
+
+    stub.compute = compute_for_ever
+    async with anyio.create_task_group() as group:
+        group.start_soon(worker.run)
+        await anyio.sleep(MANIFEST.run_lease - 1)
+        group.cancel_scope.cancel()
+    assert heartbeats(queues) == 3
+
+
+@in_virtual_time
+async def test_a_worker_whose_results_say_that_it_is_up_sends_no_heartbeats() -> None:
+    queues = SlowQueues([])
+    worker = start(queues, {})
+    async with anyio.create_task_group() as group:
+        group.start_soon(worker.run)
+        for _ in range(10):
+            await anyio.sleep(MANIFEST.run_lease / 10)
+            worker.tiles.computed += 1
+        group.cancel_scope.cancel()
+    assert heartbeats(queues) == 0
