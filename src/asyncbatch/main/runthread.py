@@ -8,7 +8,10 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import (
+    Future,
+    thread,  # noqa: F401 - see `_finish_runs`
+)
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
@@ -288,5 +291,7 @@ def _finish_runs() -> None:
         os._exit(error.code if isinstance(error.code, int) else 1)
 
 
-# As `concurrent.futures` does: here threads can still be started and names be looked up, at `atexit` no longer.
+# As `concurrent.futures` does: here threads can still be started and names be looked up, at `atexit` no longer. What
+# registers last is called first, and runs need the event loop's executor until they end, to look up names and open
+# connections. So its module, which Python imports when an executor is first used, is imported above.
 threading._register_atexit(_finish_runs)  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public one

@@ -101,6 +101,8 @@ class Manifest:
                 "that is another run's, or the manifest in the bucket was replaced"
             )
         del values["version"]
+        if "token" in values:
+            raise VersionError("the manifest has a field 'token'; main and worker differ in version")
         salt = _open_half(values.get("salt"))
         if salt is None:
             raise VersionError(f"the salt in the manifest is not {KEY_SIZE} bytes; main and worker differ in version")

@@ -199,7 +199,8 @@ def test_a_number_is_finite_and_not_negative(name: str, value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"wage": 1}, {"max_attempts": 0}, {"versions": {"a": 1}}, {"versions": None}, {"run": 5}]
+    "changes",
+    [{"wage": 1}, {"token": None}, {"max_attempts": 0}, {"versions": {"a": 1}}, {"versions": None}, {"run": 5}],
 )
 def test_a_manifest_with_other_fields_is_of_another_version(changes: dict[str, object]) -> None:
     with pytest.raises(VersionError):
