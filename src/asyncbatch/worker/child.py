@@ -33,15 +33,12 @@ from asyncbatch.wire.processstate import ProcessState
 from asyncbatch.wire.usercode import UserCode
 from asyncbatch.worker.baseline import Baseline
 from asyncbatch.worker.failures import describe_failure, is_named
-from asyncbatch.worker.frames import HEADER
+from asyncbatch.worker.frames import HEADER, STACKS_SIGNAL
 from asyncbatch.worker.memory import limit_memory, prefer_as_victim, read_peak, reset_peak
 from asyncbatch.worker.usermain import Presenter
 
 INHERITED: Final = "ASYNCBATCH_INHERITED"
 """Variables that main's script had changed when it started this worker, as JSON; absent on another machine."""
-
-STACKS_SIGNAL: Final = signal.SIGRTMAX
-"""Has this process write its stacks. A real-time signal: SIGUSR1 and SIGUSR2 are left to the user's function."""
 
 _PROGRAMS: Final = 4
 """Programs kept unpickled."""

@@ -2,13 +2,13 @@
 
 import signal
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import anyio
 
 from asyncbatch.errors import AsyncBatchError
 from asyncbatch.wire.messages import Cause, Loss
-from asyncbatch.worker import child
 from asyncbatch.worker.failures import cut
 from asyncbatch.worker.health import Health, Sample
 from asyncbatch.worker.memory import read_children_peak, read_oom_kills
@@ -16,6 +16,9 @@ from asyncbatch.worker.stacks import read_stacks, trim_stacks
 
 _INTERVAL: Final = 0.5
 """Seconds between two looks at a process."""
+
+_CHILD: Final = str(Path(__file__).with_name("child.py"))
+"""The slot's own code, whose frames the stacks that main gets are without."""
 
 _STACKS: Final = 32_000
 """Characters of the stacks that main gets."""
@@ -72,7 +75,7 @@ class Guard:
         """
         stacks = ""
         if self._cause == "timeout":  # any other does not run at all
-            stacks = trim_stacks(await read_stacks(self.pid, self.pipe), own=child.__file__)
+            stacks = trim_stacks(await read_stacks(self.pid, self.pipe), own=_CHILD)
         return Loss(reason=self._reason, cause=self._cause, stack=cut(stacks, _STACKS), peak=self.health.peak)
 
     def describe_end(self, code: int) -> Loss:

@@ -9,7 +9,7 @@ from typing import Final
 
 import anyio
 
-from asyncbatch.worker.child import STACKS_SIGNAL
+from asyncbatch.worker.frames import STACKS_SIGNAL
 
 _LONGEST: Final = 1.0
 """Seconds that they may take to come."""
