@@ -36,10 +36,26 @@ if TYPE_CHECKING:
     from asyncbatch.errors import VersionMismatch as VersionMismatch
     from asyncbatch.errors import WorkersLost as WorkersLost
     from asyncbatch.errors import WorkersNotStarted as WorkersNotStarted
+    from asyncbatch.events import Event as Event
+    from asyncbatch.events import Observer as Observer
+    from asyncbatch.events import RunEnded as RunEnded
+    from asyncbatch.events import RunOpened as RunOpened
+    from asyncbatch.events import TileCancelled as TileCancelled
+    from asyncbatch.events import TileDone as TileDone
+    from asyncbatch.events import TileFailed as TileFailed
+    from asyncbatch.events import TileSent as TileSent
+    from asyncbatch.events import WorkerLeft as WorkerLeft
+    from asyncbatch.events import WorkerLost as WorkerLost
+    from asyncbatch.events import WorkerUp as WorkerUp
+    from asyncbatch.launchers.base import Launcher as Launcher
+    from asyncbatch.launchers.base import WorkerState as WorkerState
+    from asyncbatch.launchers.subprocess import SubprocessLauncher as SubprocessLauncher
+    from asyncbatch.launchers.subprocess import WorkerOutput as WorkerOutput
     from asyncbatch.main.dispatcher import Dispatcher as Dispatcher
     from asyncbatch.main.executor import BatchExecutor as BatchExecutor
     from asyncbatch.main.program import Program as Program
     from asyncbatch.settings import Settings as Settings
+    from asyncbatch.wire.environment import Assignment as Assignment
 
 _HOME = {
     # ways in
@@ -47,6 +63,24 @@ _HOME = {
     "Dispatcher": "asyncbatch.main.dispatcher",
     "Program": "asyncbatch.main.program",
     "Settings": "asyncbatch.settings",
+    # launchers
+    "Launcher": "asyncbatch.launchers.base",
+    "WorkerState": "asyncbatch.launchers.base",
+    "SubprocessLauncher": "asyncbatch.launchers.subprocess",
+    "WorkerOutput": "asyncbatch.launchers.subprocess",
+    "Assignment": "asyncbatch.wire.environment",
+    # events
+    "Observer": "asyncbatch.events",
+    "Event": "asyncbatch.events",
+    "RunOpened": "asyncbatch.events",
+    "RunEnded": "asyncbatch.events",
+    "WorkerUp": "asyncbatch.events",
+    "WorkerLost": "asyncbatch.events",
+    "WorkerLeft": "asyncbatch.events",
+    "TileSent": "asyncbatch.events",
+    "TileDone": "asyncbatch.events",
+    "TileFailed": "asyncbatch.events",
+    "TileCancelled": "asyncbatch.events",
     # errors
     "AsyncBatchError": "asyncbatch.errors",
     "SettingsError": "asyncbatch.errors",
@@ -86,6 +120,24 @@ __all__ = [  # noqa: PLE0604, RUF100 - spelled out for readers and type checkers
     "Dispatcher",
     "Program",
     "Settings",
+    # launchers
+    "Launcher",
+    "WorkerState",
+    "SubprocessLauncher",
+    "WorkerOutput",
+    "Assignment",
+    # events
+    "Observer",
+    "Event",
+    "RunOpened",
+    "RunEnded",
+    "WorkerUp",
+    "WorkerLost",
+    "WorkerLeft",
+    "TileSent",
+    "TileDone",
+    "TileFailed",
+    "TileCancelled",
     # errors
     "AsyncBatchError",
     "SettingsError",

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from anyio.abc import TaskGroup
 
-from asyncbatch.launchers.base import WorkerState
+from asyncbatch.launchers.base import Launcher, WorkerState
 from asyncbatch.launchers.subprocess import SubprocessLauncher, WorkerOutput
 from asyncbatch.wire.environment import Assignment
 from tests import watchdog
@@ -47,7 +47,7 @@ class KeepingLauncher(SubprocessLauncher):
         await super().start(assignment, count, group)
 
 
-class Nobody:
+class Nobody(Launcher):
     """Starts no workers: the test does, with what this was given for them."""
 
     start_timeout = interval = 60.0
@@ -59,10 +59,6 @@ class Nobody:
         """Return a worker's environment."""
         assignment: Assignment = eventually(lambda: self.assignment)
         return assignment.environment()
-
-    async def slots(self) -> int:
-        """Return one."""
-        return 1
 
     async def start(self, assignment: Assignment, count: int, group: TaskGroup) -> None:  # noqa: ARG002 - as the protocol has it
         """Keep what workers are to be given."""

@@ -184,9 +184,10 @@ def test_a_worker_without_a_lifeline_leaves_after_the_runs_lease(
         + """
 import json
 
-class Nobody:
+from asyncbatch import Launcher
+
+class Nobody(Launcher):
     start_timeout = interval = 60.0
-    async def slots(self): return 1
     async def start(self, assignment, count, group):
         (here / "part").write_text(json.dumps(assignment.environment()))
         (here / "part").rename(here / "assigned")

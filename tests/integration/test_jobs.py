@@ -78,7 +78,9 @@ async def jobs(server: str, batch: Any) -> AsyncIterator[Jobs]:  # noqa: ANN401,
 
 @pytest.fixture
 def launcher(jobs: Jobs) -> BatchLauncher:
-    return BatchLauncher(jobs, Silent(), Silent(), queue="queue", definition="worker", user="me", stack="RIOS")
+    return BatchLauncher(
+        jobs, Silent(), Silent(), queue="queue", definition="worker", user="me", stack="RIOS", region="ap-southeast-2"
+    )
 
 
 async def test_workers_are_one_array_job(launcher: BatchLauncher, batch: Any) -> None:  # noqa: ANN401 - see above

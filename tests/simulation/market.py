@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from asyncbatch.launchers.base import WorkerState
-from asyncbatch.main.supervisor import MACHINE_END, Supervisor
+from asyncbatch.launchers.batch import MACHINE_END
+from asyncbatch.main.supervisor import Supervisor
 from asyncbatch.wire.messages import TERMINATED, Goodbye, Hello
 from asyncbatch.worker.attempts import Verdict, judge
 

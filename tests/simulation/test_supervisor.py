@@ -3,7 +3,7 @@
 from collections import deque
 from itertools import count
 
-from asyncbatch.main.supervisor import MACHINE_END
+from asyncbatch.launchers.batch import MACHINE_END
 from tests.simulation.market import Machine, Market
 
 HOUR = 3600.0

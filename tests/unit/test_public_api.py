@@ -1,10 +1,13 @@
 import inspect
+from typing import get_args
 
 import pytest
 
 import asyncbatch
-from asyncbatch import errors, settings
+from asyncbatch import errors, events, settings
+from asyncbatch.launchers import base, subprocess
 from asyncbatch.main import dispatcher, executor, program
+from asyncbatch.wire import environment
 
 
 def test_the_public_names_are_those_of_the_project() -> None:
@@ -15,6 +18,14 @@ def test_the_public_names_are_those_of_the_project() -> None:
         "Dispatcher": dispatcher.Dispatcher,
         "Program": program.Program,
         "Settings": settings.Settings,
+        "Launcher": base.Launcher,
+        "WorkerState": base.WorkerState,
+        "SubprocessLauncher": subprocess.SubprocessLauncher,
+        "WorkerOutput": subprocess.WorkerOutput,
+        "Assignment": environment.Assignment,
+        "Observer": events.Observer,
+        "Event": events.Event,
+        **{event.__name__: event for event in get_args(events.Event)},
         **{name: found for name, found in every_error.items() if issubclass(found, errors.AsyncBatchError)},
     }
 

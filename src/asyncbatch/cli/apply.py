@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from asyncbatch.cli import arguments as read
 from asyncbatch.cli import functions
 from asyncbatch.errors import TilesFailed
+from asyncbatch.launchers import LAUNCHER_NAMES
 
 if TYPE_CHECKING:
     from asyncbatch import BatchExecutor
@@ -113,7 +114,7 @@ def describe_workers(parser: ArgumentParser) -> None:
     )
     where = group.add_mutually_exclusive_group()
     where.add_argument(
-        "--launcher", choices=("batch", "subprocess"), default="batch", help="what starts them (default: %(default)s)"
+        "--launcher", choices=LAUNCHER_NAMES, default="batch", help="what starts them (default: %(default)s)"
     )
     where.add_argument("--local", action="store_true", help="on this machine, with an embedded endpoint; needs no AWS")
     where.add_argument("--serial", action="store_true", help="no workers: compute in this process, to try things out")

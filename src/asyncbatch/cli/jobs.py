@@ -144,14 +144,14 @@ def submit(arguments: Namespace) -> None:
     """
     import anyio  # noqa: PLC0415 - see `logs`
 
-    from asyncbatch.main.run import user  # noqa: PLC0415
     from asyncbatch.stack.joblogs import JobLogs  # noqa: PLC0415
+    from asyncbatch.wire.tags import get_user_tag  # noqa: PLC0415
 
     settings = Settings.from_environment(stack=arguments.stackname, region=arguments.region)
 
     async def act() -> int:
         async with JobLogs.open(settings) as found:
-            job = await found.submit_main(arguments.arguments, user())
+            job = await found.submit_main(arguments.arguments, get_user_tag())
             print(f"submitted job {job}", flush=True)
             if arguments.detach:
                 print(f"its log: asyncbatch logs {job}")

@@ -3,9 +3,12 @@
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from asyncbatch.raster import Progress
+
+if TYPE_CHECKING:  # the AWS libraries that come with it take half a second
+    from asyncbatch.main.dispatcher import Status
 
 MEMORY = 60.0
 """Seconds over which the rate is taken: longer than a tile, shorter than workers need to come up."""
@@ -14,23 +17,7 @@ SPACING = 1.0
 """Seconds between two notes for the rate at least."""
 
 
-class Status(Protocol):
-    """What a pool says about itself."""
-
-    @property
-    def tiles_in_flight(self) -> int:
-        """Tiles sent to the workers, and not back."""
-
-    @property
-    def workers_up(self) -> int:
-        """Workers that have come up."""
-
-    @property
-    def workers_wanted(self) -> int:
-        """Workers asked for."""
-
-
-StatusSource = Callable[[], Status]
+StatusSource = Callable[[], "Status"]
 
 
 class Display(Protocol):
@@ -76,7 +63,7 @@ class Snapshot:
     """All that is to be shown at one moment."""
 
     progress: Progress
-    status: Status | None
+    status: "Status | None"
     """None where there is no pool, or not yet."""
     rate: float | None
     """Tiles per second."""

@@ -7,14 +7,18 @@ from typing import Final
 
 from anyio.abc import TaskGroup
 
-from asyncbatch.aws.jobs import ARRAY_LIMIT, DESCRIBE_LIMIT, ENDED, name_members
+from asyncbatch.aws.jobs import ARRAY_LIMIT, DESCRIBE_LIMIT, ENDED, Jobs, name_members
 from asyncbatch.aws.protocols import ExplainWaiting, Job, RunJobs, TailLogs
+from asyncbatch.aws.session import AwsSession
+from asyncbatch.aws.stacks import StackOutputs
+from asyncbatch.aws.streams import BATCH_GROUP, LogStreams
 from asyncbatch.errors import AwsBusy, AwsError, EndpointUnreachable
-from asyncbatch.launchers.base import WorkerState
+from asyncbatch.launchers.base import Launcher, WorkerState
 from asyncbatch.launchers.waiting import Waiting
-from asyncbatch.stack.capacity import LONG_WAIT
+from asyncbatch.stack.capacity import LONG_WAIT, Capacity
 from asyncbatch.wire.environment import Assignment
 from asyncbatch.wire.manifest import batch_worker, job_name
+from asyncbatch.wire.tags import RUN_TAG, STACK_TAG, USER_TAG, get_user_tag
 
 log: Final = logging.getLogger(__name__)
 
@@ -33,7 +37,11 @@ _HINTS: Final = {
 """What mends a failure that AWS tells in words of its own."""
 
 
-class BatchLauncher:
+MACHINE_END: Final = 120.0
+"""Seconds from the notice of a reclaim to the machine's end. A worker started before may land on that machine again."""
+
+
+class BatchLauncher(Launcher):
     """Starts workers as one array job of AWS Batch.
 
     Parameters
@@ -50,6 +58,8 @@ class BatchLauncher:
         Who runs it: a tag of the jobs.
     stack : str
         The stack's name: a tag of the jobs.
+    region : str
+        The stack's region, for messages.
     most : int, optional
         Workers that run at one time on the stack; more wait, and that is told.
     soon, long_wait : float
@@ -59,6 +69,8 @@ class BatchLauncher:
 
     start_timeout = 900.0
     interval = 5.0
+    replace_after = MACHINE_END
+    runs_stack_jobs = True
 
     def __init__(
         self,
@@ -70,6 +82,7 @@ class BatchLauncher:
         definition: str,
         user: str,
         stack: str,
+        region: str,
         most: int | None = None,
         soon: float = _SOON,
         long_wait: float = LONG_WAIT,
@@ -80,8 +93,9 @@ class BatchLauncher:
         self._queue = queue
         self._definition = definition
         self._stack = stack
-        self._tags = {"asyncbatch:stack": stack, "asyncbatch:user": user}
-        self._most = most
+        self._region = region
+        self._tags = {STACK_TAG: stack, USER_TAG: user}
+        self.max_workers = most
         self._soon = soon
         self._long_wait = long_wait
         self._arrays: dict[str, int] = {}
@@ -95,19 +109,24 @@ class BatchLauncher:
         self._last_lines: dict[str, str] = {}
         self._waiting = Waiting(jobs, capacity, queue=queue, definition=definition, soon=soon, long_wait=long_wait)
 
+    def suggest_next_step(self, run: str) -> str:
+        """Return the commands that show why workers did not come up."""
+        stack = f"--stackname {self._stack} --region {self._region}"
+        return f". Next, run `asyncbatch doctor {stack}` and `asyncbatch logs {stack} {run}`"
+
     async def slots(self) -> int:
         """Return how many tiles a worker computes at one time."""
         return (await self._jobs.definition(self._definition)).slots
 
     async def start(self, assignment: Assignment, count: int, group: TaskGroup) -> None:  # noqa: ARG002 - as the protocol has it
         """Submit one job for `count` workers."""
-        if self._most is not None and count > self._most:
+        if self.max_workers is not None and count > self.max_workers:
             log.warning(
                 "%d workers are asked for, and stack %s is made for %d at a time: the others may wait. "
                 "`asyncbatch stack modify --maxjobs %d` makes room for them",
                 count,
                 self._stack,
-                self._most,
+                self.max_workers,
                 count,
                 extra={"action": "workers_exceed_stack"},
             )
@@ -126,7 +145,7 @@ class BatchLauncher:
                 definition=self._definition,
                 size=count,
                 environment={**assignment.environment(), "ASYNCBATCH_SLOTS": str(await self.slots())},
-                tags={**self._tags, "asyncbatch:run": assignment.run},
+                tags={**self._tags, RUN_TAG: assignment.run},
             )
         except (AwsBusy, EndpointUnreachable):
             self._unanswered = True
@@ -236,3 +255,26 @@ def _list_earlier(jobs: Iterable[Job]) -> list[WorkerState]:
         for job in jobs
         for attempt in range(1, job.attempt)
     ]
+
+
+async def open_batch_launcher(session: AwsSession, outputs: StackOutputs) -> BatchLauncher:
+    """Return the launcher of a stack.
+
+    Raises
+    ------
+    AwsError
+        If the stack lacks an output that it needs.
+    """
+    groups = (outputs.values.get("BatchLogGroup"), BATCH_GROUP)
+    queue = outputs.need("BatchProcessingJobQueueName", "by the launcher 'batch'")
+    return BatchLauncher(
+        await Jobs.open(session),
+        await LogStreams.open(session, groups=[group for group in groups if group]),
+        await Capacity.open(session, queue),
+        queue=queue,
+        definition=outputs.need("BatchProcessingJobDefinitionName", "by the launcher 'batch'"),
+        user=get_user_tag(),
+        stack=outputs.stack,
+        region=outputs.region,
+        most=outputs.max_jobs,
+    )

@@ -18,7 +18,7 @@ from anyio.abc import TaskGroup
 
 from asyncbatch.errors import WorkersNotStarted
 from asyncbatch.folders import FOLDER, make_run_folder, remove
-from asyncbatch.launchers.base import WorkerState
+from asyncbatch.launchers.base import Launcher, WorkerState
 from asyncbatch.launchers.output import FLUSH, LineSplitter, StderrWriter
 from asyncbatch.processes import ChildProcess, identify
 from asyncbatch.wire.environment import Assignment
@@ -66,7 +66,7 @@ class _Worker:
         return WorkerState(worker=worker, alive=code is None, detail=detail)
 
 
-class SubprocessLauncher:
+class SubprocessLauncher(Launcher):
     """Starts workers as processes of this machine.
 
     Parameters
@@ -101,10 +101,11 @@ class SubprocessLauncher:
         self._workers: dict[str, _Worker] = {}
         self._folder: Path | None = None
         self._stops = 0
+        self.max_workers = os.cpu_count() or 1
 
-    async def slots(self) -> int:
-        """Return one: more processes take the place of more slots."""
-        return 1
+    def suggest_next_step(self, run: str) -> str:  # noqa: ARG002 - as the base class has it
+        """Return how to see more of what workers do."""
+        return ". Set ASYNCBATCH_LOG=DEBUG to see what the workers do"
 
     async def start(self, assignment: Assignment, count: int, group: TaskGroup) -> None:
         """Start `count` more processes, each in a session of its own, so that Ctrl-C reaches main only.

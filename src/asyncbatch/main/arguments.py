@@ -1,29 +1,34 @@
 """Checks what the user passes to a pool, before anything is started or AWS is asked."""
 
-from collections.abc import Sequence
 from operator import index
 from typing import Final, Literal, SupportsIndex
 
 from asyncbatch.errors import SettingsError
-from asyncbatch.launchers.batch import BatchLauncher
-from asyncbatch.launchers.subprocess import SubprocessLauncher
+from asyncbatch.launchers import LAUNCHER_NAMES
 from asyncbatch.settings import Settings
 
-_METHODS: Final = ("start", "states", "stop")
-"""What a launcher needs; `slots` too where the number of workers is `auto`."""
+_LAUNCHER: Final = (
+    "start",
+    "states",
+    "stop",
+    "slots",
+    "suggest_next_step",
+    "start_timeout",
+    "interval",
+    "max_workers",
+    "replace_after",
+    "runs_stack_jobs",
+)
+"""What a launcher has; all but the first three come with `asyncbatch.Launcher`."""
 
 
-def check_arguments(
-    *, workers: object, launcher: object, settings: object, launchers: Sequence[str]
-) -> int | Literal["auto"]:
+def check_arguments(*, workers: object, launcher: object, settings: object) -> int | Literal["auto"]:
     """Return the number of workers.
 
     Parameters
     ----------
     workers, launcher, settings
         As the user gives them.
-    launchers : sequence of str
-        Names of launchers.
 
     Raises
     ------
@@ -33,28 +38,8 @@ def check_arguments(
     if settings is not None and not isinstance(settings, Settings):
         raise SettingsError(f"settings is {settings!r}; it must be a Settings, for instance Settings(stack='RIOS')")
     number = _read_workers(workers)
-    _check_launcher(launcher, launchers, (*_METHODS, "slots") if number == "auto" else _METHODS)
+    _check_launcher(launcher)
     return number
-
-
-def advise(settings: Settings, run: str, *, launcher: object) -> str:
-    """Return the end of a message about workers that do not come up: what to run next.
-
-    Parameters
-    ----------
-    settings : Settings
-        They name the stack.
-    run : str
-        The run's id.
-    launcher : Launcher
-        What starts the workers. Nothing is known about a launcher of the user's own.
-    """
-    if isinstance(launcher, BatchLauncher):
-        stack = f"--stackname {settings.stack} --region {settings.region}"
-        return f". Next, run `asyncbatch doctor {stack}` and `asyncbatch logs {stack} {run}`"
-    if isinstance(launcher, SubprocessLauncher):
-        return ". Set ASYNCBATCH_LOG=DEBUG to see what the workers do"
-    return ""
 
 
 def _read_workers(workers: object) -> int | Literal["auto"]:
@@ -68,15 +53,16 @@ def _read_workers(workers: object) -> int | Literal["auto"]:
     return number
 
 
-def _check_launcher(launcher: object, names: Sequence[str], methods: Sequence[str]) -> None:
-    known = f"it must be {', '.join(map(repr, names))} or a launcher of your own"
+def _check_launcher(launcher: object) -> None:
+    known = f"it must be {', '.join(map(repr, LAUNCHER_NAMES))} or a launcher of your own"
     if isinstance(launcher, type):
         raise SettingsError(f"launcher is {launcher!r}; it must be an instance, not a class")
     if launcher == "local":
         raise SettingsError(f"launcher is 'local'; {known}. For the embedded endpoint, use BatchExecutor.local()")
     if isinstance(launcher, str) or launcher is None:
-        if launcher not in names:
+        if launcher not in LAUNCHER_NAMES:
             raise SettingsError(f"launcher is {launcher!r}; {known}")
-    elif missing := [name for name in methods if not callable(getattr(launcher, name, None))]:
-        lacking = ", ".join(missing)
-        raise SettingsError(f"launcher is {launcher!r}; it must have {lacking}, as asyncbatch.Launcher")
+    elif missing := [name for name in _LAUNCHER if not hasattr(launcher, name)]:
+        raise SettingsError(
+            f"launcher is {launcher!r}, which has no {', '.join(missing)}; derive its class from asyncbatch.Launcher"
+        )

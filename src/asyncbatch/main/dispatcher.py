@@ -4,37 +4,36 @@ Here a run is opened, staffed and ended; what moves its tiles is the scheduler.
 """
 
 import logging
-import os
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, Self, TypeVar, get_args, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, Self, TypeVar, overload
 
 import anyio
 import anyio.lowlevel
 
-from asyncbatch.aws.jobs import Jobs
 from asyncbatch.aws.session import AwsSession, Credentials, open_session
-from asyncbatch.aws.streams import BATCH_GROUP, LogStreams
+from asyncbatch.aws.stacks import Stacks
 from asyncbatch.errors import AsyncBatchError
+from asyncbatch.events import Observer, RunEnded, RunOpened
+from asyncbatch.launchers import LauncherName
 from asyncbatch.launchers.base import Launcher
-from asyncbatch.launchers.batch import BatchLauncher
 from asyncbatch.launchers.output import show_warnings
-from asyncbatch.launchers.subprocess import SubprocessLauncher
+from asyncbatch.launchers.registry import Site, open_launcher
 from asyncbatch.local import local_endpoint
-from asyncbatch.main.arguments import advise, check_arguments
+from asyncbatch.main.arguments import check_arguments
 from asyncbatch.main.liveness import Liveness
+from asyncbatch.main.observers import EventLog, Observers, Tally
 from asyncbatch.main.options import OnError, RetryOn, check_on_error
 from asyncbatch.main.program import Program, ProgramCache, encode_arguments
-from asyncbatch.main.run import Cleanup, Run, open_run, user
+from asyncbatch.main.run import Cleanup, open_run
 from asyncbatch.main.scheduler import Scheduler
-from asyncbatch.main.supervisor import MACHINE_END, Retries, Supervisor, workers_for
+from asyncbatch.main.supervisor import Retries, Supervisor, workers_for
 from asyncbatch.main.ticket import Ticket, wait_for
 from asyncbatch.settings import Settings
-from asyncbatch.stack.capacity import Capacity
 
 if TYPE_CHECKING:
     from asyncbatch.testing import MemoryAws
@@ -44,7 +43,6 @@ T = TypeVar("T")
 
 log: Final = logging.getLogger(__name__)
 
-LauncherName = Literal["batch", "subprocess"]
 Workers = int | Literal["auto"]
 OpenSession = Callable[..., AbstractAsyncContextManager[AwsSession]]
 """As `asyncbatch.aws.session.open_session`."""
@@ -67,6 +65,9 @@ class Status:
     """Where a run stands."""
 
     tiles_done: int
+    """Computed, with a result."""
+    tiles_failed: int
+    """Failed for good, by themselves or with the run."""
     tiles_in_flight: int
     """Sent to the workers, and not back."""
     tiles_waiting: int
@@ -90,6 +91,8 @@ class Dispatcher:
         By default from the environment.
     credentials : Credentials, optional
         By default from the environment.
+    observers : sequence of Observer
+        They get all events of the run; see `asyncbatch.events`.
     open_session : callable, optional
         Opens the session of AWS clients; see `in_memory`.
 
@@ -106,11 +109,10 @@ class Dispatcher:
         launcher: LauncherName | Launcher = "batch",
         settings: Settings | None = None,
         credentials: Credentials | None = None,
+        observers: Sequence[Observer] = (),
         open_session: OpenSession = open_session,
     ) -> None:
-        self._workers = check_arguments(
-            workers=workers, launcher=launcher, settings=settings, launchers=get_args(LauncherName)
-        )
+        self._workers = check_arguments(workers=workers, launcher=launcher, settings=settings)
         self._wanted_launcher = launcher
         self._settings = settings or Settings.from_environment()
         self._credentials = credentials
@@ -118,10 +120,14 @@ class Dispatcher:
         self._programs = ProgramCache()
         self._cleanup = Cleanup()
         self._ending = False
+        self._tally = Tally()
+        self._observers = Observers([self._tally, EventLog(), *observers])
 
     @classmethod
     @asynccontextmanager
-    async def local(cls, workers: Workers = 2, *, settings: Settings | None = None) -> AsyncIterator[Self]:
+    async def local(
+        cls, workers: Workers = 2, *, settings: Settings | None = None, observers: Sequence[Observer] = ()
+    ) -> AsyncIterator[Self]:
         """Open a run on the embedded endpoint, with a stack of its own and workers on this machine.
 
         Raises
@@ -133,7 +139,11 @@ class Dispatcher:
         async with (
             local_endpoint(chosen) as local,
             cls(
-                workers=workers, launcher="subprocess", settings=local.settings, credentials=local.credentials
+                workers=workers,
+                launcher="subprocess",
+                settings=local.settings,
+                credentials=local.credentials,
+                observers=observers,
             ) as dispatcher,
         ):
             yield dispatcher
@@ -141,7 +151,12 @@ class Dispatcher:
     @classmethod
     @asynccontextmanager
     async def in_memory(
-        cls, workers: Workers = 2, *, settings: Settings | None = None, aws: "MemoryAws | None" = None
+        cls,
+        workers: Workers = 2,
+        *,
+        settings: Settings | None = None,
+        observers: Sequence[Observer] = (),
+        aws: "MemoryAws | None" = None,
     ) -> AsyncIterator[Self]:
         """Open a run on AWS in memory, for tests: workers are tasks of this event loop, and compute in this process.
 
@@ -151,6 +166,8 @@ class Dispatcher:
             Workers to start.
         settings : Settings, optional
             By default from the environment.
+        observers : sequence of Observer
+            They get all events of the run.
         aws : MemoryAws, optional
             The account, for instance one on which things go wrong; by default a new one.
         """
@@ -159,7 +176,7 @@ class Dispatcher:
         account = aws or MemoryAws()
         async with (
             account.running(settings or Settings.from_environment()) as chosen,
-            cls(workers=workers, settings=chosen, open_session=account.open_session) as dispatcher,
+            cls(workers=workers, settings=chosen, observers=observers, open_session=account.open_session) as dispatcher,
         ):
             yield dispatcher
 
@@ -174,25 +191,34 @@ class Dispatcher:
                     outage=self._settings.outage,
                 )
             )
+            outputs = await (await Stacks.open(session)).outputs(self._settings.stack)
+            site = Site(session=session, outputs=outputs, settings=self._settings, credentials=self._credentials)
+            self._launcher = launcher = await open_launcher(self._wanted_launcher, site)
             self._run = run = await stack.enter_async_context(
-                open_run(self._settings, session, on_batch=self._wanted_launcher == "batch", cleanup=self._cleanup)
+                open_run(
+                    self._settings,
+                    session,
+                    outputs,
+                    runs_stack_jobs=launcher.runs_stack_jobs,
+                    cleanup=self._cleanup,
+                )
             )
-            self._launcher = launcher = await self._made_launcher(run, session)
             timeout = self._settings.start_timeout or launcher.start_timeout
             self._supervisor = Supervisor(
                 wanted=0 if self._workers == "auto" else self._workers,
                 start_timeout=timeout,
                 started=anyio.current_time(),
-                advice=advise(self._settings, run.manifest.run, launcher=launcher),
-                vacating=MACHINE_END if self._wanted_launcher == "batch" else 0.0,
+                advice=launcher.suggest_next_step(run.manifest.run),
+                vacating=launcher.replace_after,
                 hearing=Liveness(limit=self._settings.run_lease),
             )
             self._group = await stack.enter_async_context(anyio.create_task_group())
-            self._scheduler = Scheduler(run, supervisor=self._supervisor, group=self._group)
+            self._scheduler = Scheduler(run, supervisor=self._supervisor, observers=self._observers, group=self._group)
             self._scheduler.start()
             for task in (run.keep_alive, self._supervise):
                 self._group.start_soon(self._scheduler.guarded, task)
             self._stack = stack.pop_all()
+        self._observers.observe(RunOpened(run=self.run, bucket=run.assignment.bucket, workers=self._supervisor.wanted))
         return self
 
     async def __aexit__(
@@ -202,12 +228,14 @@ class Dispatcher:
             if error is None:
                 await self._scheduler.drained()
         finally:
+            failure = self._scheduler.failure
             try:
                 with self._cleanup.bound("worker processes or jobs"):
                     await self._end()
             finally:  # a launcher of the user's own may raise anything
                 self._group.cancel_scope.cancel()
                 await self._stack.__aexit__(None, None, None)
+                self._observers.observe(RunEnded(run=self.run, error=failure))
 
     def program(self, fn: Callable[..., Any], /, *shared: object, **named: object) -> Program:
         """Pickle a function with its shared arguments, to be uploaded once and used in place of `fn`.
@@ -346,32 +374,14 @@ class Dispatcher:
     def status(self) -> Status:
         """Return where the run stands."""
         return Status(
-            tiles_done=self._scheduler.ledger.settled,
+            tiles_done=self._tally.done,
+            tiles_failed=self._tally.failed,
             tiles_in_flight=self._scheduler.ledger.under_way,
             tiles_waiting=self._scheduler.ledger.waiting,
             workers_up=self._supervisor.up,
             workers_wanted=self._supervisor.wanted,
-            peak_memory=self._scheduler.peak_memory,
+            peak_memory=self._tally.peak_memory,
         )
-
-    async def _made_launcher(self, run: Run, session: AwsSession) -> Launcher:
-        launcher = self._wanted_launcher
-        if launcher == "subprocess":
-            return SubprocessLauncher(environment=self._credentials.environment() if self._credentials else None)
-        if launcher == "batch":
-            groups = (run.outputs.values.get("BatchLogGroup"), BATCH_GROUP)
-            queue = run.outputs.need("BatchProcessingJobQueueName", "by the launcher 'batch'")
-            return BatchLauncher(
-                await Jobs.open(session),
-                await LogStreams.open(session, groups=[group for group in groups if group]),
-                await Capacity.open(session, queue),
-                queue=queue,
-                definition=run.outputs.need("BatchProcessingJobDefinitionName", "by the launcher 'batch'"),
-                user=user(),
-                stack=self._settings.stack,
-                most=run.outputs.max_jobs,
-            )
-        return launcher
 
     async def _supervise(self) -> None:
         """Start the workers, and others in place of those that are lost while there is work."""
@@ -414,7 +424,9 @@ class Dispatcher:
         ):
             came_up = supervisor.came_up
             if await self._start(missing) and came_up:
-                log.warning("workers replaced", extra={"action": "workers_replaced", "count": missing})
+                log.warning(
+                    "replacing %d lost workers", missing, extra={"action": "workers_replaced", "count": missing}
+                )
 
     async def _start(self, count: int) -> bool:
         """Start some more workers, and return whether that succeeded."""
@@ -441,8 +453,8 @@ class Dispatcher:
     def _resized(self, slots: int) -> int:
         """Let the supervisor follow the tiles at hand, and return how many workers to start for it at once."""
         most = self._run.outputs.max_jobs or _MOST
-        if self._wanted_launcher == "subprocess":
-            most = min(most, os.cpu_count() or 1)
+        if self._launcher.max_workers is not None:
+            most = min(most, self._launcher.max_workers)
         if (
             not self._supervisor.wanted
         ):  # the time that workers have to come up starts with the first that are asked for

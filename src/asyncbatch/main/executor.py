@@ -1,16 +1,18 @@
 """The blocking way in: a `concurrent.futures.Executor` over the dispatcher."""
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, overload
 
 from asyncbatch.errors import SettingsError
+from asyncbatch.events import Observer
+from asyncbatch.launchers import LauncherName
 from asyncbatch.launchers.base import Launcher
 from asyncbatch.main.arguments import check_arguments
-from asyncbatch.main.dispatcher import LauncherName, Status, Workers
+from asyncbatch.main.dispatcher import Status, Workers
 from asyncbatch.main.mapping import map_eagerly, map_lazily
 from asyncbatch.main.options import OnError, RetryOn, check_on_error
 from asyncbatch.main.program import Program, encode_arguments
@@ -37,6 +39,8 @@ class BatchExecutor(Executor):
         What starts them.
     settings : Settings, optional
         By default from the environment.
+    observers : sequence of Observer
+        They get all events of the run, in the thread of its event loop; see `asyncbatch.events`.
     embedded : bool
         Whether to start an emulated AWS with a stack of its own, for this pool alone; see `local`.
     aws : MemoryAws, optional
@@ -61,15 +65,17 @@ class BatchExecutor(Executor):
         *,
         launcher: LauncherName | Launcher = "batch",
         settings: Settings | None = None,
+        observers: Sequence[Observer] = (),
         embedded: bool = False,
         aws: "MemoryAws | None" = None,
     ) -> None:
         # Here too, so that no endpoint is started in vain.
-        check_arguments(workers=workers, launcher=launcher, settings=settings, launchers=get_args(LauncherName))
+        check_arguments(workers=workers, launcher=launcher, settings=settings)
         self._run = RunThread(
             workers=workers,
             launcher=launcher,
             settings=settings or Settings.from_environment(),
+            observers=observers,
             embedded=embedded,
             aws=aws,
         )
@@ -79,7 +85,12 @@ class BatchExecutor(Executor):
 
     @classmethod
     def local(
-        cls, workers: Workers = 2, *, launcher: LauncherName | Launcher = "subprocess", settings: Settings | None = None
+        cls,
+        workers: Workers = 2,
+        *,
+        launcher: LauncherName | Launcher = "subprocess",
+        settings: Settings | None = None,
+        observers: Sequence[Observer] = (),
     ) -> Self:
         """Return a pool on the embedded endpoint, with a stack of its own and workers on this machine.
 
@@ -88,11 +99,16 @@ class BatchExecutor(Executor):
         AwsError
             If the endpoint does not start.
         """
-        return cls(workers, launcher=launcher, settings=settings, embedded=True)
+        return cls(workers, launcher=launcher, settings=settings, observers=observers, embedded=True)
 
     @classmethod
     def in_memory(
-        cls, workers: Workers = 2, *, settings: Settings | None = None, aws: "MemoryAws | None" = None
+        cls,
+        workers: Workers = 2,
+        *,
+        settings: Settings | None = None,
+        observers: Sequence[Observer] = (),
+        aws: "MemoryAws | None" = None,
     ) -> Self:
         """Return a pool on AWS in memory, for tests of your functions: it starts no process and opens no socket.
 
@@ -105,6 +121,8 @@ class BatchExecutor(Executor):
             Workers to start.
         settings : Settings, optional
             By default from the environment.
+        observers : sequence of Observer
+            They get all events of the run.
         aws : MemoryAws, optional
             The account, for instance one on which things go wrong; by default a new one.
 
@@ -120,7 +138,7 @@ class BatchExecutor(Executor):
         """
         from asyncbatch.testing import MemoryAws  # noqa: PLC0415 - the workers' modules, which no other pool needs
 
-        return cls(workers, settings=settings, aws=aws or MemoryAws())
+        return cls(workers, settings=settings, observers=observers, aws=aws or MemoryAws())
 
     def program(self, fn: Callable[..., Any], /, *shared: object, **named: object) -> Program:
         """Pickle a function with its shared arguments: uploaded once, and then to be used in place of `fn`.

@@ -1,8 +1,6 @@
 """A run's footing in AWS: its queues, its manifest, its heartbeat; and their removal."""
 
-import getpass
 import logging
-import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -16,12 +14,13 @@ from asyncbatch.aws.objects import Objects
 from asyncbatch.aws.queues import NEW, SETTLING, Queues, on_endpoint
 from asyncbatch.aws.retries import Endurance
 from asyncbatch.aws.session import AwsSession
-from asyncbatch.aws.stacks import StackOutputs, Stacks
+from asyncbatch.aws.stacks import StackOutputs
 from asyncbatch.errors import AwsError
 from asyncbatch.pages import page
 from asyncbatch.settings import Settings
 from asyncbatch.wire.environment import Assignment
 from asyncbatch.wire.manifest import KEY_SIZE, Manifest, alive_key, manifest_key, run_prefix
+from asyncbatch.wire.tags import RUN_TAG, STACK_TAG, USER_TAG, get_user_tag
 from asyncbatch.wire.versions import versions_here
 
 log: Final = logging.getLogger(__name__)
@@ -42,10 +41,6 @@ _CLEANUP_TIMEOUT: Final = 30.0
 _HASTY_TIMEOUT: Final = 1.0
 """The same once the user has asked for the second time to stop."""
 
-_NO_TAG: Final = re.compile(r"[^\w .:/=+@-]", re.ASCII)
-"""What not every service takes in a tag's value: the backslash of a domain's user, for one."""
-
-_TAG_LIMIT: Final = 256
 
 _CLASSIC_LEASE: Final = 900.0
 """Seconds that a tile may take, its wait in a worker included, where no lease can be renewed."""
@@ -131,7 +126,9 @@ class Cleanup:
 
 
 @asynccontextmanager
-async def open_run(settings: Settings, session: AwsSession, *, on_batch: bool, cleanup: Cleanup) -> AsyncIterator[Run]:
+async def open_run(
+    settings: Settings, session: AwsSession, outputs: StackOutputs, *, runs_stack_jobs: bool, cleanup: Cleanup
+) -> AsyncIterator[Run]:
     """Open a run on the stack that the settings name; at the block's end, nothing of it is left.
 
     Parameters
@@ -140,8 +137,10 @@ async def open_run(settings: Settings, session: AwsSession, *, on_batch: bool, c
         The run's.
     session : AwsSession
         Whose clients serve it.
-    on_batch : bool
-        Whether its workers are jobs, with the rights that the stack gives them.
+    outputs : StackOutputs
+        The stack's.
+    runs_stack_jobs : bool
+        Whether its workers have the rights of the stack's jobs, and no others.
     cleanup : Cleanup
         Bounds the removal.
 
@@ -150,8 +149,7 @@ async def open_run(settings: Settings, session: AwsSession, *, on_batch: bool, c
     AwsError
         If the stack can't be used.
     """
-    outputs = await (await Stacks.open(session)).outputs(settings.stack)
-    if on_batch and (fitted := fitted_to(settings, outputs.values)) is not settings:
+    if runs_stack_jobs and (fitted := fitted_to(settings, outputs.values)) is not settings:
         log.warning(
             "stack %s has no output BatchLogGroup, so it may be of RIOS's own template, whose workers can use the "
             "stack's own queues only, and renew no lease: using these, for one run at a time, with a lease of %.0f s; "
@@ -193,7 +191,6 @@ async def open_run(settings: Settings, session: AwsSession, *, on_batch: bool, c
             slot_memory=(settings.slot_memory or 0) * 2**20,
         )
         await footing.enter_async_context(_prefix(objects, manifest, cleanup))
-        log.info("run opened", extra={"action": "run_opened", "run": run, "bucket": bucket})
         receiver = await Queues.open(session, longest_wait=RESULT_POLL, new_for=NEW)
         if settings.endpoint_url is None:
             await anyio.sleep(usable - anyio.current_time())
@@ -228,7 +225,7 @@ def fitted_to(settings: Settings, outputs: Mapping[str, str]) -> Settings:
 @asynccontextmanager
 async def _queue(queues: Queues, name: str, settings: Settings, run: str, cleanup: Cleanup) -> AsyncIterator[str]:
     """Create a queue for the time of the block. Its name is unique, since SQS blocks a name for 60 s."""
-    tags = {"asyncbatch:run": run, "asyncbatch:stack": settings.stack, "asyncbatch:user": user()}
+    tags = {RUN_TAG: run, STACK_TAG: settings.stack, USER_TAG: get_user_tag()}
     with anyio.CancelScope(shield=True):  # a queue made by a request cut short would have no owner
         queue = await queues.create(name, lease=settings.lease, tags=tags)
     try:
@@ -249,12 +246,3 @@ async def _prefix(objects: Objects, manifest: Manifest, cleanup: Cleanup) -> Asy
         prefix = run_prefix(manifest.run)
         with cleanup.bound(f"s3://{objects.bucket}/{prefix}"):
             await objects.delete_prefix(prefix)
-
-
-def user() -> str:
-    """Return who runs this, as the value of a tag may have it: a tag of what is made."""
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        name = ""
-    return _NO_TAG.sub("_", name)[:_TAG_LIMIT] or "unknown"

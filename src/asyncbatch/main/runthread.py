@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import (
     Future,
     thread,  # noqa: F401 - see `_finish_runs`
@@ -19,9 +19,11 @@ import anyio
 
 from asyncbatch.aws.session import open_session
 from asyncbatch.errors import RunClosed, find_first
+from asyncbatch.events import Observer
+from asyncbatch.launchers import LauncherName
 from asyncbatch.launchers.base import Launcher
 from asyncbatch.local import LocalEndpoint, local_endpoint
-from asyncbatch.main.dispatcher import Dispatcher, LauncherName, Workers
+from asyncbatch.main.dispatcher import Dispatcher, Workers
 from asyncbatch.main.ticket import Ticket
 from asyncbatch.settings import Settings
 from asyncbatch.signals import LeavingByException
@@ -44,7 +46,7 @@ class RunThread:
 
     Parameters
     ----------
-    workers, launcher, settings
+    workers, launcher, settings, observers
         As `Dispatcher` has them.
     embedded : bool
         Whether to start an emulated AWS for this run alone.
@@ -58,6 +60,7 @@ class RunThread:
         workers: Workers,
         launcher: LauncherName | Launcher,
         settings: Settings,
+        observers: Sequence[Observer],
         embedded: bool,
         aws: "MemoryAws | None" = None,
     ) -> None:
@@ -76,6 +79,7 @@ class RunThread:
         self._workers = workers
         self._launcher = launcher
         self._settings = settings
+        self._observers = observers
         self._embedded = embedded
         self._aws = aws
         self._dispatcher: Dispatcher | None = None
@@ -260,6 +264,7 @@ class RunThread:
                         launcher=self._launcher,
                         settings=settings,
                         credentials=self.endpoint.credentials if self.endpoint else None,
+                        observers=self._observers,
                         open_session=self._aws.open_session if self._aws else open_session,
                     )
                 )

@@ -24,7 +24,9 @@ from asyncbatch.errors import (
     RunError,
     find_first,
 )
+from asyncbatch.events import TileCancelled, TileDone, TileFailed, TileSent, WorkerLeft, WorkerLost, WorkerUp
 from asyncbatch.main.ledger import Ledger
+from asyncbatch.main.observers import Observers
 from asyncbatch.main.receiver import Receiver
 from asyncbatch.main.reconcile import Reconciler
 from asyncbatch.main.run import Run
@@ -49,15 +51,17 @@ class Scheduler:
         The opened run.
     supervisor : Supervisor
         Its workers; kept up to date with what they say.
+    observers : Observers
+        Those who watch the run.
     group : TaskGroup
         What goes on in the background goes on in it.
     """
 
-    def __init__(self, run: Run, *, supervisor: Supervisor, group: TaskGroup) -> None:
+    def __init__(self, run: Run, *, supervisor: Supervisor, observers: Observers, group: TaskGroup) -> None:
         self.ledger = Ledger()
         self.failure: AsyncBatchError | None = None
-        self.peak_memory = 0
         self._supervisor = supervisor
+        self._observers = observers
         self._group = group
         self._tickets: dict[int, Ticket] = {}
         self._throughput = Throughput()
@@ -188,6 +192,7 @@ class Scheduler:
                 self._group.start_soon(self._send, index, ticket)
 
     async def _send(self, index: int, ticket: Ticket) -> None:
+        size = len(ticket.content)
         try:
             await self._sender.send(index, ticket)
         except ProgramError as error:
@@ -197,6 +202,7 @@ class Scheduler:
             self.abandon(error)
         else:
             self._reconciler.note_news(anyio.current_time())
+            self._observers.observe(TileSent(tile=index, size=size))
             if ticket.future.cancelled():  # while it was being sent
                 self._receiver.discard(ticket.in_key)
                 self._withdrawals.add(index)
@@ -225,6 +231,7 @@ class Scheduler:
         if self.ledger.withdraw(index):
             self._withdrawals.add(index)
         self._receiver.discard(ticket.in_key)
+        self._observers.observe(TileCancelled(tile=index))
         self._forget(index)
         self._pump()
 
@@ -266,7 +273,7 @@ class Scheduler:
                 continue
             # Bounded: where this process itself was stopped or asleep, it has not listened.
             for worker in self._supervisor.listen(min(now - before, 2 * interval)):
-                log.warning("worker %s is not heard of any more", worker, extra={"action": "worker_silent"})
+                self._observers.observe(WorkerLost(worker=worker))
                 self._changed.set()
 
     async def _handle(self, message: Message) -> None:
@@ -286,10 +293,20 @@ class Scheduler:
                 self._supervisor.hello(message)
             except RunError as error:
                 self.abandon(error)
+            else:
+                self._observers.observe(WorkerUp(worker=message.worker, slots=message.slots))
             self._pump()
         elif isinstance(message, Goodbye):
             self._supervisor.goodbye(message)
-            log.info("worker left", extra={"action": "worker_left", **_told(message)})
+            self._observers.observe(
+                WorkerLeft(
+                    worker=message.worker,
+                    reason=message.reason,
+                    tiles=message.tiles,
+                    busy_seconds=message.busy_seconds,
+                    requests=message.requests,
+                )
+            )
         elif isinstance(message, ProgramDamaged):
             await self._replace_program(message)
         self._changed.set()
@@ -304,7 +321,6 @@ class Scheduler:
             return
         self._throughput.add(anyio.current_time())
         self._seconds.add(result.seconds)
-        self.peak_memory = max(self.peak_memory, result.peak)
         self._supervisor.progressed()
         self._pump()
         ticket = self._tickets[result.index]
@@ -315,6 +331,15 @@ class Scheduler:
             self._finish(result.index, ticket.future, error=error)
         else:
             self._result_bytes.add(ticket.result_size)
+            self._observers.observe(
+                TileDone(
+                    tile=result.index,
+                    worker=result.worker,
+                    seconds=result.seconds,
+                    peak_memory=result.peak,
+                    size=ticket.result_size,
+                )
+            )
             self._finish(result.index, ticket.future, value=value)
         self._receiver.discard(ticket.in_key, key)
 
@@ -342,6 +367,8 @@ class Scheduler:
     def _finish(
         self, index: int, future: Future[Any], *, value: object = None, error: BaseException | None = None
     ) -> None:
+        if error is not None and not future.cancelled():
+            self._observers.observe(TileFailed(tile=index, error=error))
         try:
             if error is not None:
                 future.set_exception(error)
@@ -360,13 +387,3 @@ class Scheduler:
     async def _change(self) -> None:
         self._changed = anyio.Event()
         await self._changed.wait()
-
-
-def _told(goodbye: Goodbye) -> dict[str, object]:
-    return {
-        "worker": goodbye.worker,
-        "reason": goodbye.reason,
-        "tiles": goodbye.tiles,
-        "busy_seconds": round(goodbye.busy_seconds, 3),
-        "requests": sum(goodbye.requests.values()),
-    }

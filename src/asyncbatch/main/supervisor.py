@@ -17,9 +17,6 @@ _SPARE_PER_WORKER: Final = 3
 _HEARING: Final = 2.0
 """Seconds from the last worker's end to giving up: what it said before it ended may still be on its way."""
 
-MACHINE_END: Final = 120.0
-"""Seconds from the notice of a reclaim to the machine's end. A worker started before may land on that machine again."""
-
 _WORTH: Final = 2
 """Tiles for each of its slots that make a worker worth its start."""
 

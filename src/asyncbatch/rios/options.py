@@ -3,16 +3,15 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, Self, cast
+from typing import Final, Self, cast
 
 from asyncbatch.errors import SettingsError
+from asyncbatch.launchers import LAUNCHER_NAMES, LauncherName
 from asyncbatch.settings import Settings
 
 WORKERS: Final = "ASYNCBATCH_WORKERS"
 LAUNCHER: Final = "ASYNCBATCH_LAUNCHER"
 LOCAL: Final = "ASYNCBATCH_LOCAL"
-
-_LAUNCHERS: Final = ("batch", "subprocess")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +19,7 @@ class Choice:
     """A pool as a script wants it."""
 
     workers: int
-    launcher: Literal["batch", "subprocess"]
+    launcher: LauncherName
     local: bool
     """On the embedded endpoint, with a stack of its own."""
     settings: Settings
@@ -46,13 +45,13 @@ class Choice:
         if local not in {"0", "1"}:
             raise SettingsError(f"{LOCAL} is {local!r}; it must be 1, 0 or unset")
         launcher = environment.get(LAUNCHER) or ("subprocess" if local == "1" else "batch")
-        if launcher not in _LAUNCHERS:
-            raise SettingsError(f"{LAUNCHER} is {launcher!r}; it must be one of {', '.join(_LAUNCHERS)}")
+        if launcher not in LAUNCHER_NAMES:
+            raise SettingsError(f"{LAUNCHER} is {launcher!r}; it must be one of {', '.join(LAUNCHER_NAMES)}")
         if local == "1" and launcher == "batch":
             raise SettingsError(f"{LOCAL} is 1 and {LAUNCHER} is 'batch', which needs AWS; unset one of them")
         return cls(
             workers=_workers(environment.get(WORKERS)) or workers,
-            launcher=cast('Literal["batch", "subprocess"]', launcher),
+            launcher=cast("LauncherName", launcher),
             local=local == "1",
             settings=Settings.from_environment(environment),
         )

@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -121,14 +120,6 @@ def opened(choice: Choice) -> BatchExecutor:
     """
     leave_by_exception()  # SIGTERM would otherwise leave queues and jobs behind
     pool = BatchExecutor(choice.workers, launcher=choice.launcher, settings=choice.settings, embedded=choice.local)
-    most = pool.outputs.get("BatchMaxJobs", "")
-    # The launcher of Batch says so itself, to all that use it.
-    if choice.launcher != "batch" and most.isdecimal() and choice.workers > int(most):
-        warnings.warn(
-            f"{choice.workers} workers are asked for, and the stack {choice.settings.stack!r} was made for {most} "
-            "(BatchMaxJobs): the others wait for a place; modify the stack, or ask for fewer",
-            stacklevel=2,
-        )
     log.info("pool opened", extra={"action": "pool_opened", "workers": choice.workers, "launcher": choice.launcher})
     return pool
 

@@ -17,6 +17,7 @@ from asyncbatch.errors import AsyncBatchError, AwsError
 from asyncbatch.settings import Settings
 from asyncbatch.stack.capacity import LONG_WAIT, Capacity
 from asyncbatch.wire.manifest import JOB_PREFIX, batch_worker, job_name
+from asyncbatch.wire.tags import STACK_TAG, USER_TAG
 
 _INTERVAL: Final = 3.0
 
@@ -104,7 +105,7 @@ class JobLogs:
             definition=self.outputs.need("BatchProcessingJobDefinitionMainName", "to submit a main script"),
             size=1,
             environment={},
-            tags={"asyncbatch:stack": self.outputs.stack, "asyncbatch:user": user},
+            tags={STACK_TAG: self.outputs.stack, USER_TAG: user},
             command=arguments,
         )
 

@@ -17,6 +17,7 @@ from asyncbatch.aws.stacks import StackOutputs, Stacks
 from asyncbatch.errors import AsyncBatchError, StackFailed
 from asyncbatch.settings import Settings
 from asyncbatch.wire.manifest import JOB_PREFIX, alive_key, manifest_key, read_run_lease, run_prefix
+from asyncbatch.wire.tags import RUN_TAG, STACK_TAG
 
 _OPENING: Final = 600.0
 """Seconds in which a run that is being opened may not have given a sign of life yet."""
@@ -125,12 +126,12 @@ class Sweep:
         """Return all runs of which there is anything, be it their jobs in Batch's memory, the oldest first."""
         queues: dict[str, list[str]] = {}
         for url, tags in (await self._queues.named("asyncbatch-")).items():
-            if tags.get("asyncbatch:stack") == self.settings.stack and (run := tags.get("asyncbatch:run")):
+            if tags.get(STACK_TAG) == self.settings.stack and (run := tags.get(RUN_TAG)):
                 queues.setdefault(run, []).append(url)
         jobs: dict[str, list[TaggedJob]] = {}
         if queue := self._outputs.values.get("BatchProcessingJobQueueName"):
             for job in await self._jobs.tagged(queue, JOB_PREFIX):
-                if job.tags.get("asyncbatch:stack") == self.settings.stack and (run := job.tags.get("asyncbatch:run")):
+                if job.tags.get(STACK_TAG) == self.settings.stack and (run := job.tags.get(RUN_TAG)):
                     jobs.setdefault(run, []).append(job)
         folders = set(await self._objects.folders("runs/"))
         return [
@@ -178,7 +179,7 @@ class Sweep:
         names = ("BatchProcessingJobQueueName", "BatchProcessingJobQueueMainName")
         queues = {self._outputs.values[name] for name in names if name in self._outputs.values}
         jobs = [job for queue in sorted(queues) for job in await self._jobs.tagged(queue, JOB_PREFIX)]
-        return {job.id for job in jobs if not job.ended and job.tags.get("asyncbatch:stack") == self.settings.stack}
+        return {job.id for job in jobs if not job.ended and job.tags.get(STACK_TAG) == self.settings.stack}
 
     async def _found(self, run: str, queues: Sequence[str], jobs: Sequence[TaggedJob], *, objects: bool) -> RunFound:
         sign, run_lease = None, self.settings.run_lease

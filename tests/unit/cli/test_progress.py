@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -14,14 +14,14 @@ from rich.console import Console
 from asyncbatch.cli.progress import MEMORY, Pace, Snapshot, Watch, clock
 from asyncbatch.cli.progress_bar import Bar
 from asyncbatch.cli.progress_lines import Lines
+from asyncbatch.main.dispatcher import Status
 from asyncbatch.raster import Progress
 
 
-@dataclass(frozen=True)
-class Pool:
-    tiles_in_flight: int = 4
-    workers_up: int = 1
-    workers_wanted: int = 2
+def make_status(workers_up: int = 1) -> Status:
+    return Status(
+        tiles_done=0, tiles_failed=0, tiles_in_flight=4, tiles_waiting=0, workers_up=workers_up, workers_wanted=2
+    )
 
 
 class Clock:
@@ -39,7 +39,7 @@ class Clock:
     [
         (Snapshot(progress=Progress(done=0, total=36), status=None, rate=None), "0/36 tiles"),
         (
-            Snapshot(progress=Progress(done=9, total=36), status=Pool(), rate=2.0),
+            Snapshot(progress=Progress(done=9, total=36), status=make_status(), rate=2.0),
             "9/36 tiles, 4 in flight, 1/2 workers up, 2.0 tiles/s, 0:14 left",
         ),
         (Snapshot(progress=Progress(done=36, total=36), status=None, rate=250.4), "36/36 tiles, 250 tiles/s"),
@@ -123,7 +123,7 @@ def test_the_last_line_is_written_after_an_error_too() -> None:
 
 def test_a_line_is_written_only_if_there_is_news() -> None:
     display, written, now = lines()
-    pool = Pool()
+    pool = make_status()
     display.watch(lambda: pool)
     display.update(Progress(done=0, total=36))
     display.show()
@@ -151,7 +151,7 @@ def test_lines_come_by_themselves_while_nothing_is_done() -> None:
 
     display = Lines(write=write, now=Clock(), interval=0.001)
     with display:
-        display.watch(lambda: Pool(workers_up=next(looks)))
+        display.watch(lambda: make_status(next(looks)))
         display.update(Progress(done=0, total=36))
         assert enough.wait(30)
 
@@ -164,7 +164,7 @@ def bar() -> tuple[Bar, Callable[[], str]]:
 def test_the_bar_shows_what_there_is_to_know() -> None:
     display, shown = bar()
     with display:
-        display.watch(Pool)
+        display.watch(make_status)
         display.update(Progress(done=18, total=36))
     assert "18/36 tiles, 4 in flight, 1/2 workers up" in shown()
 

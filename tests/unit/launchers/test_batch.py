@@ -104,6 +104,7 @@ def make_launcher(
         definition="worker",
         user="me",
         stack="RIOS",
+        region="ap-southeast-2",
         most=most,
         soon=soon,
         long_wait=long_wait,

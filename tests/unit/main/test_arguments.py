@@ -1,17 +1,19 @@
 """A pool refuses arguments it can't use before it asks AWS, and names argument, value and what is wanted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
+from anyio.abc import TaskGroup
 
-from asyncbatch import BatchExecutor, Dispatcher, Settings
+from asyncbatch import Assignment, BatchExecutor, Dispatcher, Launcher, WorkerState
 from asyncbatch.cli.entry import parser
 from asyncbatch.errors import SettingsError
+from asyncbatch.launchers import LAUNCHER_NAMES
 from asyncbatch.launchers.batch import BatchLauncher
+from asyncbatch.launchers.registry import OPENERS
 from asyncbatch.launchers.subprocess import SubprocessLauncher
-from asyncbatch.main.arguments import advise, check_arguments
-
-NAMES = ("batch", "subprocess")
+from asyncbatch.main.arguments import check_arguments
 
 
 class Odd:
@@ -49,7 +51,7 @@ def test_an_argument_of_no_use_is_named_with_its_value_and_what_is_wanted(
     with pytest.raises(SettingsError) as caught:
         opening(**{"workers": 1, argument: value})
     told = str(caught.value)
-    assert told.startswith(f"{argument} is {value!r}; it must ")
+    assert told.startswith(f"{argument} is {value!r}")
     assert wanted in told
     assert isinstance(caught.value, ValueError)
 
@@ -63,16 +65,19 @@ class Whole:
 
 @pytest.mark.parametrize(("workers", "number"), [(1, 1), (5000, 5000), (Whole(), 3), ("auto", "auto")])
 def test_whole_numbers_of_any_kind_do(workers: object, number: object) -> None:
-    assert check_arguments(workers=workers, launcher="batch", settings=None, launchers=NAMES) == number
+    assert check_arguments(workers=workers, launcher="batch", settings=None) == number
 
 
 def test_a_launcher_of_one_s_own_does() -> None:
-    assert check_arguments(workers=1, launcher=SubprocessLauncher(), settings=None, launchers=NAMES) == 1
+    assert check_arguments(workers=1, launcher=SubprocessLauncher(), settings=None) == 1
 
 
 def test_workers_of_batch_that_do_not_come_up_name_commands_that_exist() -> None:
-    launcher = object.__new__(BatchLauncher)
-    advice = advise(Settings(stack="mine", region="us-west-2"), "an-id", launcher=launcher)
+    nothing: Any = None
+    launcher = BatchLauncher(
+        nothing, nothing, nothing, queue="q", definition="d", user="me", stack="mine", region="us-west-2"
+    )
+    advice = launcher.suggest_next_step("an-id")
     commands = [command.split() for command in advice.split("`")[1::2]]
     assert [command[:2] for command in commands] == [["asyncbatch", "doctor"], ["asyncbatch", "logs"]]
     for command in commands:
@@ -81,19 +86,22 @@ def test_workers_of_batch_that_do_not_come_up_name_commands_that_exist() -> None
     assert found.run == "an-id"
 
 
-class Plain(Odd):
-    """Starts a number of workers that is known."""
+class Plain(Launcher):
+    """Has what a launcher of one's own has to have, and the rest by inheritance."""
 
-    def states(self) -> None: ...
+    async def start(self, assignment: Assignment, count: int, group: TaskGroup) -> None: ...
 
-    def stop(self) -> None: ...
+    async def states(self) -> Sequence[WorkerState]:
+        return []
 
-
-def test_a_launcher_needs_slots_only_where_the_number_of_workers_follows_from_them() -> None:
-    assert check_arguments(workers=1, launcher=Plain(), settings=None, launchers=NAMES) == 1
-    with pytest.raises(SettingsError, match="it must have slots"):
-        check_arguments(workers="auto", launcher=Plain(), settings=None, launchers=NAMES)
+    async def stop(self) -> None: ...
 
 
-def test_nothing_is_advised_about_a_launcher_of_one_s_own() -> None:
-    assert advise(Settings(), "an-id", launcher=Odd()) == ""
+@pytest.mark.parametrize("workers", [1, "auto"])
+def test_a_launcher_of_one_s_own_inherits_what_it_does_not_define(workers: object) -> None:
+    assert check_arguments(workers=workers, launcher=Plain(), settings=None) == workers
+    assert Plain().suggest_next_step("an-id") == ""
+
+
+def test_every_named_launcher_can_be_opened() -> None:
+    assert tuple(OPENERS) == LAUNCHER_NAMES

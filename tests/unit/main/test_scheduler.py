@@ -13,6 +13,7 @@ import pytest
 
 from asyncbatch.errors import ProgramError, QueueGone, RunError
 from asyncbatch.main.liveness import Liveness
+from asyncbatch.main.observers import Observers
 from asyncbatch.main.program import Program, encode_arguments
 from asyncbatch.main.run import RENEWAL
 from asyncbatch.main.scheduler import Scheduler
@@ -80,8 +81,11 @@ async def staged(run: FakeRun | None = None, *, workers: int = 1) -> AsyncIterat
     run = run or FakeRun()
     supervisor = Supervisor(wanted=workers, start_timeout=60.0, hearing=Liveness(limit=120.0))
     async with anyio.create_task_group() as group:
+        scheduler = Scheduler(run.open(), supervisor=supervisor, observers=Observers([]), group=group)
         stage = Stage(
-            run=run, supervisor=supervisor, scheduler=Scheduler(run.open(), supervisor=supervisor, group=group)
+            run=run,
+            supervisor=supervisor,
+            scheduler=scheduler,
         )
         stage.scheduler.start()
         await stage.say(Hello(worker="w", slots=1, versions={}))

@@ -2,8 +2,6 @@ import threading
 from dataclasses import replace
 from typing import Any
 
-import pytest
-
 from asyncbatch import Settings
 from tests.unit.rios.standins import Pool
 
@@ -70,21 +68,3 @@ def test_a_pool_that_nobody_wants_again_ends() -> None:
     shared.borrow(choice())
     shared.give_back(choice(), failed=False)
     assert ended.wait(30)
-
-
-@pytest.mark.parametrize(("most", "warned"), [("2", False), ("1", True)])
-def test_more_workers_than_the_stack_was_made_for_are_warned_of(
-    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder, most: str, *, warned: bool
-) -> None:
-    from asyncbatch.rios import pools as module
-
-    class Opened:
-        outputs = {"BatchMaxJobs": most}  # noqa: RUF012 - never changed
-
-        def __init__(self, *_: object, **__: object) -> None:
-            pass
-
-    monkeypatch.setattr(module, "BatchExecutor", Opened)
-    monkeypatch.setattr(module, "leave_by_exception", lambda: None)
-    module.opened(choice())
-    assert ["BatchMaxJobs" in str(warning.message) for warning in recwarn.list] == [True] * warned

@@ -10,7 +10,7 @@ import pytest
 from anyio.abc import TaskGroup
 
 from asyncbatch import Dispatcher, Settings, TileError, TileTimeout
-from asyncbatch.launchers.base import WorkerState
+from asyncbatch.launchers.base import Launcher, WorkerState
 from asyncbatch.testing import VIRTUAL, MemoryAws
 from asyncbatch.wire.environment import Assignment
 from asyncbatch.wire.messages import INLINE_LIMIT
@@ -152,14 +152,8 @@ async def test_a_run_on_the_stacks_own_queues_leaves_them_empty() -> None:
         assert await dispatcher.compute(square, 4) == 16
 
 
-class Stubborn:
+class Stubborn(Launcher):
     """A launcher of a user's own, which starts nothing and can't be stopped."""
-
-    start_timeout = 60.0
-    interval = 1.0
-
-    async def slots(self) -> int:
-        return 1
 
     async def start(self, assignment: Assignment, count: int, group: TaskGroup) -> None:
         """Start nothing."""

@@ -1,0 +1,100 @@
+"""Who watches a run: the user's observers, main's log, and the counts behind `status`."""
+
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from asyncbatch.events import (
+    Event,
+    Observer,
+    RunOpened,
+    TileCancelled,
+    TileDone,
+    TileFailed,
+    WorkerLeft,
+    WorkerLost,
+    WorkerUp,
+)
+
+log: Final = logging.getLogger(__name__)
+
+
+class Observers:
+    """Passes each event on to all observers, in the order in which they are given."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self._observers = list(observers)
+
+    def observe(self, event: Event) -> None:
+        """Pass on an event. An observer that raises gets no more of them."""
+        for observer in list(self._observers):
+            try:
+                observer.observe(event)
+            except Exception:  # the user's own, which may raise anything
+                self._observers.remove(observer)
+                log.exception("observer %r failed and is called no more", observer, extra={"action": "observer_failed"})
+
+
+class Tally:
+    """Counts what became of a run's tiles. Any thread may read it."""
+
+    def __init__(self) -> None:
+        self.done = 0
+        self.failed = 0
+        self.cancelled = 0
+        self.peak_memory = 0
+        """Most bytes of memory that the slot's process of any tile had; 0: not known."""
+
+    def observe(self, event: Event, /) -> None:
+        """Count an event."""
+        match event:
+            case TileDone():
+                self.done += 1
+                self.peak_memory = max(self.peak_memory, event.peak_memory)
+            case TileFailed():
+                self.failed += 1
+            case TileCancelled():
+                self.cancelled += 1
+
+
+class EventLog:
+    """Writes what matters to an operator to main's log."""
+
+    def observe(self, event: Event, /) -> None:
+        """Log an event, or ignore it."""
+        match event:
+            case RunOpened():
+                log.info(
+                    "run %s opened in bucket %s",
+                    event.run,
+                    event.bucket,
+                    extra={"action": "run_opened", "run": event.run, "bucket": event.bucket},
+                )
+            case WorkerUp():
+                log.info(
+                    "worker %s is up, slots: %d",
+                    event.worker,
+                    event.slots,
+                    extra={"action": "worker_up", "worker": event.worker, "slots": event.slots},
+                )
+            case WorkerLost():
+                log.warning(
+                    "worker %s has not been heard from for too long",
+                    event.worker,
+                    extra={"action": "worker_silent", "worker": event.worker},
+                )
+            case WorkerLeft():
+                log.info(
+                    "worker %s left (%s), tiles: %d",
+                    event.worker,
+                    event.reason,
+                    event.tiles,
+                    extra={
+                        "action": "worker_left",
+                        "worker": event.worker,
+                        "reason": event.reason,
+                        "tiles": event.tiles,
+                        "busy_seconds": round(event.busy_seconds, 3),
+                        "requests": sum(event.requests.values()),
+                    },
+                )

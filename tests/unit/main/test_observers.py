@@ -1,0 +1,81 @@
+"""Events of runs on AWS in memory, as the user's observers get them."""
+
+import logging
+from collections import Counter
+
+import pytest
+
+from asyncbatch import BatchExecutor, RunEnded, RunOpened, TileError, TileFailed, WorkerLeft, WorkerUp
+from asyncbatch.events import Event, TileCancelled, TileDone, TileSent
+from asyncbatch.main.observers import Observers
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def observe(self, event: Event, /) -> None:
+        self.events.append(event)
+
+
+def halve(number: int) -> float:
+    return 1 / number
+
+
+def test_observers_get_every_event_of_a_run_in_order() -> None:
+    recorder = Recorder()
+    with BatchExecutor.in_memory(1, observers=[recorder]) as pool:
+        assert pool.submit(halve, 2).result() == 0.5
+        with pytest.raises(TileError):
+            pool.submit(halve, 0).result()
+        status = pool.status()
+        run = pool.run
+    assert (status.tiles_done, status.tiles_failed) == (1, 1)
+    events = recorder.events
+    assert isinstance(events[0], RunOpened)
+    assert events[-1] == RunEnded(run=run, error=None)
+    assert Counter(type(event) for event in events) == {
+        RunOpened: 1,
+        WorkerUp: 1,
+        TileSent: 2,
+        TileDone: 1,
+        TileFailed: 1,
+        WorkerLeft: 1,
+        RunEnded: 1,
+    }
+    (done,) = [event for event in events if isinstance(event, TileDone)]
+    (failed,) = [event for event in events if isinstance(event, TileFailed)]
+    assert (done.tile, failed.tile) == (0, 1)
+    assert isinstance(failed.error, TileError)
+    assert events.index(TileSent(tile=0, size=next(e.size for e in events if isinstance(e, TileSent)))) < events.index(
+        done
+    )
+
+
+def test_a_tile_that_is_cancelled_is_neither_done_nor_failed() -> None:
+    recorder = Recorder()
+    with BatchExecutor.in_memory(1, observers=[recorder]) as pool:
+        futures = [pool.submit(halve, 1) for _ in range(200)]
+        cancelled = sum(future.cancel() for future in reversed(futures))
+    kinds = Counter(type(event) for event in recorder.events)
+    assert kinds[TileCancelled] == cancelled > 0
+    assert kinds[TileDone] == 200 - cancelled
+
+
+def test_an_observer_that_raises_is_called_no_more(caplog: pytest.LogCaptureFixture) -> None:
+    calls = []
+
+    class Broken:
+        def observe(self, event: Event, /) -> None:
+            calls.append(event)
+            raise ZeroDivisionError
+
+    recorder = Recorder()
+    observers = Observers([Broken(), recorder])
+    event = TileCancelled(tile=1)
+    with caplog.at_level(logging.ERROR):
+        observers.observe(event)
+        observers.observe(event)
+    assert calls == [event]
+    assert recorder.events == [event, event]
+    assert [vars(record)["action"] for record in caplog.records] == ["observer_failed"]
