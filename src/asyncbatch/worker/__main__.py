@@ -1,9 +1,12 @@
 """``asyncbatch-worker``: the entry point of a worker's container, and of a worker process on this machine."""
 
+import atexit
+import contextlib
 import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import NoReturn
 
 import anyio
 
@@ -39,7 +42,19 @@ def main() -> None:
         error = find_first(group)
         print(f"asyncbatch-worker: error: {error}", file=sys.stderr)  # noqa: T201 - this is its command line
         status = exit_status(error)
-    sys.exit(status)
+    _exit(status)
+
+
+def _exit(status: int) -> NoReturn:
+    """End this process without taking the interpreter apart.
+
+    obstore's threads may want to run Python still, and Python ends such threads in a way that aborts the process.
+    """
+    atexit._run_exitfuncs()  # noqa: SLF001 - there is no public one
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads it
+            stream.flush()
+    os._exit(status)
 
 
 async def _work(environment: WorkerEnvironment) -> int:
