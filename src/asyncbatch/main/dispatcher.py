@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, Self, TypeVar, overload
 
@@ -22,7 +22,7 @@ from asyncbatch.events import Observer, RunEnded, RunOpened
 from asyncbatch.launchers import LauncherName
 from asyncbatch.launchers.base import Launcher
 from asyncbatch.launchers.output import show_warnings
-from asyncbatch.launchers.registry import Site, open_launcher
+from asyncbatch.launchers.registry import open_launcher
 from asyncbatch.local import local_endpoint
 from asyncbatch.main.arguments import check_arguments
 from asyncbatch.main.liveness import Liveness
@@ -192,8 +192,7 @@ class Dispatcher:
                 )
             )
             outputs = await (await Stacks.open(session)).outputs(self._settings.stack)
-            site = Site(session=session, outputs=outputs, settings=self._settings, credentials=self._credentials)
-            self._launcher = launcher = await open_launcher(self._wanted_launcher, site)
+            self._launcher = launcher = await open_launcher(self._wanted_launcher, session, outputs)
             self._run = run = await stack.enter_async_context(
                 open_run(
                     self._settings,
@@ -203,6 +202,10 @@ class Dispatcher:
                     cleanup=self._cleanup,
                 )
             )
+            if self._credentials:
+                self._assignment = replace(run.assignment, credentials=self._credentials.environment())
+            else:
+                self._assignment = run.assignment
             timeout = self._settings.start_timeout or launcher.start_timeout
             self._supervisor = Supervisor(
                 wanted=0 if self._workers == "auto" else self._workers,
@@ -433,7 +436,7 @@ class Dispatcher:
         if not count or self._ending:
             return False
         try:
-            await self._launcher.start(self._run.assignment, count, self._group)
+            await self._launcher.start(self._assignment, count, self._group)
         except Exception as error:  # noqa: BLE001 - as above
             self._note_failure(self._supervisor.starts, error)
             return False

@@ -30,6 +30,9 @@ class Assignment:
     bucket: str
     region: str
     endpoint_url: str | None
+    credentials: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
+    """Environment variables with AWS credentials, where main does not have them from its own environment: those of the
+    embedded endpoint, for instance. For workers on main's machine; they are not part of `environment`."""
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables of a worker.
