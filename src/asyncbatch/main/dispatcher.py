@@ -4,7 +4,6 @@ Here a run is opened, staffed and ended; what moves its tiles is the scheduler.
 """
 
 import logging
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -33,6 +32,7 @@ from asyncbatch.main.run import Cleanup, open_run
 from asyncbatch.main.scheduler import Scheduler
 from asyncbatch.main.supervisor import Retries, Supervisor, workers_for
 from asyncbatch.main.ticket import Ticket, wait_for
+from asyncbatch.main.windowed import TileWindow
 from asyncbatch.settings import Settings
 
 if TYPE_CHECKING:
@@ -268,7 +268,7 @@ class Dispatcher:
         RunError
             If the run can't go on.
         """
-        return await wait_for(self._submit(fn, args, kwargs))
+        return await wait_for(self._submit(fn, args, kwargs).future)
 
     @overload
     def map(
@@ -308,18 +308,14 @@ class Dispatcher:
         collect, program = check_on_error(on_error), self.programmed(fn)
         if tile_timeout is not None or retry_on:
             program = program.with_options(tile_timeout=tile_timeout, retry_on=retry_on)
-        pending: deque[Future[Any]] = deque()
-        try:
+        with TileWindow[Ticket](lambda: self.window) as tiles:
             for args in zip(*iterables, strict=False):
-                pending.append(self._submit(program, args, {}))
+                tiles.add(self._submit(program, args, {}))
                 await anyio.lowlevel.checkpoint()  # the input may be slow, and results come meanwhile
-                while pending and (pending[0].done() or len(pending) >= self.window):
-                    yield await wait_for(pending.popleft(), collect=collect)
-            while pending:
-                yield await wait_for(pending.popleft(), collect=collect)
-        finally:
-            for future in pending:
-                future.cancel()
+                while tiles.is_due:
+                    yield await wait_for(tiles.pop().future, collect=collect)
+            while tiles:
+                yield await wait_for(tiles.pop().future, collect=collect)
 
     def programmed(self, fn: Callable[..., Any] | Program) -> Program:
         """Return the program for `fn`; a plain function is pickled when it is first seen. From any thread."""
@@ -333,14 +329,12 @@ class Dispatcher:
 
     def submit(self, fn: Callable[..., Any] | Program, /, *args: object, **kwargs: object) -> Future[Any]:
         """Take in a tile and return its future, which this event loop's thread settles."""
-        return self._submit(fn, args, kwargs)
+        return self._submit(fn, args, kwargs).future
 
-    def _submit(
-        self, fn: Callable[..., Any] | Program, args: tuple[object, ...], kwargs: dict[str, object]
-    ) -> Future[Any]:
+    def _submit(self, fn: Callable[..., Any] | Program, args: tuple[object, ...], kwargs: dict[str, object]) -> Ticket:
         ticket = Ticket(program=self.programmed(fn), content=encode_arguments(args, kwargs))
         self.enqueue(ticket)
-        return ticket.future
+        return ticket
 
     def enqueue(self, ticket: Ticket) -> None:
         """Take in a tile."""
