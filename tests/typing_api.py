@@ -1,13 +1,28 @@
 """The public API as users use it: never run, only type-checked."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from typing import Any, assert_type
 
+import anyio
 import numpy as np
+from anyio.abc import TaskGroup
 from numpy.typing import NDArray
 
-from asyncbatch import AsyncBatchError, BatchExecutor, Dispatcher, Program, Settings, TileError, TileLost
+from asyncbatch import (
+    Assignment,
+    AsyncBatchError,
+    BatchExecutor,
+    Dispatcher,
+    Launcher,
+    Program,
+    Settings,
+    SubprocessLauncher,
+    TileError,
+    TileLost,
+    WorkerOutput,
+    WorkerState,
+)
 
 Block = NDArray[np.float32]
 
@@ -25,6 +40,39 @@ def ways_to_open() -> None:
     BatchExecutor(8, settings=settings)
     BatchExecutor(8, launcher="slurm")  # type: ignore[arg-type]  # there is no such launcher
     Settings("mine")  # type: ignore[call-arg]  # by name only
+
+
+class Cluster(Launcher):
+    interval = 5.0
+
+    def __init__(self) -> None:
+        self.max_workers = 4
+
+    async def start(self, assignment: Assignment, count: int, group: TaskGroup) -> None:
+        assert_type(assignment.environment(), dict[str, str])
+        group.start_soon(anyio.sleep, count)
+
+    async def states(self) -> Sequence[WorkerState]:
+        return [WorkerState(worker="0", alive=True, detail="is running")]
+
+    async def stop(self) -> None: ...
+
+
+class Incomplete:
+    async def stop(self) -> None: ...
+
+
+def write(output: WorkerOutput) -> None:
+    assert_type(output.worker, str)
+    assert_type(output.line, str)
+
+
+def launchers() -> None:
+    BatchExecutor(8, launcher=Cluster())
+    BatchExecutor("auto", launcher=Cluster())
+    BatchExecutor.local(2, launcher=SubprocessLauncher(on_output=write))
+    Dispatcher(workers=8, launcher=SubprocessLauncher(environment={"OMP_NUM_THREADS": "1"}))
+    BatchExecutor(8, launcher=Incomplete())  # type: ignore[arg-type]  # it can't start workers
 
 
 def tiles(pool: BatchExecutor, red: list[Block], nir: list[Block]) -> None:

@@ -13,6 +13,7 @@ import anyio.lowlevel
 import pytest
 from anyio.abc import TaskGroup
 
+from asyncbatch import BatchExecutor
 from asyncbatch.launchers.subprocess import SubprocessLauncher, WorkerOutput
 from asyncbatch.wire.environment import Assignment
 from tests.integration.eventually import soon
@@ -174,3 +175,8 @@ async def test_an_on_output_that_fails_harms_nobody(
     actions = [getattr(record, "action", "") for record in caplog.records]
     assert actions == ["on_output_failed"]
     assert (await launcher.states())[0].detail.endswith("a | b")
+
+
+def test_an_instance_has_the_credentials_of_the_embedded_endpoint_as_the_name_has(team: Team) -> None:
+    with BatchExecutor.local(1, launcher=team.launcher()) as pool:
+        assert pool.submit(os.environ.get, "AWS_ACCESS_KEY_ID").result() == os.environ.get("AWS_ACCESS_KEY_ID")

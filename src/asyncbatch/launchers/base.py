@@ -1,4 +1,4 @@
-"""What starts a run's workers, as main sees it. Derive your own launcher from `Launcher`."""
+"""What main asks of a launcher. Derive a launcher of your own from `Launcher`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,83 +11,125 @@ from asyncbatch.wire.environment import Assignment
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerState:
-    """What a launcher knows of a worker it started."""
+    """The state of a worker, as its launcher knows it."""
 
     worker: str
-    """The worker's id, as it is in its environment (``ASYNCBATCH_WORKER``)."""
+    """The worker's id: the value of ``ASYNCBATCH_WORKER`` in its environment."""
     alive: bool
-    """Whether it runs, or is about to."""
+    """Whether it is running or starting. A worker that has ended does not come back: another one takes its place."""
     blocked: bool = False
-    """Whether it waits for something that only a person can change."""
+    """Whether it can't start until someone intervenes. If that is so for all, the run does not wait for them."""
     queued: bool = False
-    """Whether it waits for its turn behind the jobs of others: that time does not count against `start_timeout`."""
+    """Whether it waits behind the jobs of others. Time in which one does is not counted against `start_timeout`."""
     detail: str = ""
-    """For people: status, exit code, last lines of output."""
+    """Status, exit code or last lines of output, such as ``exited with status 1``: errors show it after the id."""
 
 
 class Launcher(Protocol):
-    """Starts, watches and ends the workers of one run.
+    """Starts, watches and stops the workers of one run.
 
-    Derive a class from this one and pass an instance as a pool's ``launcher``. `start`, `states` and `stop` have to be
-    written; `slots` too, if a worker has several. All methods are called in the event loop of the run, one at a time,
-    except that `stop` may interrupt `start`, which is cancelled then.
+    Derive a class from this one and pass an instance as a pool's ``launcher``: it works wherever a launcher's name
+    does. Define `start`, `states` and `stop`, and `slots` if a worker computes more than one tile at one time.
+    ``docs/launchers.md`` has a full example.
 
     Notes
     -----
-    A worker is a process ``asyncbatch-worker`` with the variables of `Assignment.environment`, and with
-    ``ASYNCBATCH_WORKER`` set to an id that no other worker of the run has or had. It leaves by itself when the run is
-    over, when it was idle for the setting `idle_timeout`, or when main was gone for the setting `run_lease`.
+    A worker is a process ``asyncbatch-worker`` with the environment variables of `Assignment.environment` and these:
+
+    ``ASYNCBATCH_WORKER``
+        An id that no other worker of the run has or had.
+    ``ASYNCBATCH_SLOTS``
+        The number of tiles that it computes at one time, by default 1.
+
+    It exits by itself when the run is over, when it has had no tile for the setting `idle_timeout`, or when main has
+    been gone for the setting `run_lease`. A worker that is lost costs no results: its tiles go to other workers.
+
+    All methods are called in the event loop of the run, so they must not block it. Calls do not overlap, with one
+    exception: `stop` may be called while another method waits; that call is cancelled afterwards. An instance serves
+    one run. The attributes are read when the run is opened, or later, and must not change.
     """
 
     start_timeout: float = 60.0
-    """Seconds in which the first worker should be up; the run fails if none is."""
+    """Seconds until the first worker must be up, or else the run fails. The setting `start_timeout` has precedence."""
     interval: float = 1.0
     """Seconds between two calls of `states`."""
     max_workers: int | None = None
-    """Workers that may run at one time, where the pool's are ``"auto"``; None: as many as the stack allows."""
+    """Limit for ``workers="auto"``, besides that of the stack; None: no other limit."""
     replace_after: float = 0.0
-    """Seconds from a worker's end to the start of its replacement."""
+    """Seconds from the end of a worker that was terminated to the start of its replacement."""
     runs_stack_jobs: bool = False
-    """Whether its workers have the rights of the stack's jobs, and no others."""
+    """Whether workers have exactly the rights of the stack's jobs. Then a stack of RIOS's own template is used in the
+    way that these rights permit: one run at a time, on the stack's own queues."""
 
     async def slots(self) -> int:
-        """Return how many tiles a worker computes at one time. It is called where the pool's workers are ``"auto"``."""
+        """Return the number of tiles that a worker computes at one time. Called for ``workers="auto"`` only.
+
+        Raises
+        ------
+        Exception
+            Handled as in `start`.
+        """
         return 1
 
     async def start(self, assignment: Assignment, count: int, group: TaskGroup) -> None:
-        """Start `count` more workers, and return without waiting for them to be up.
+        """Start `count` more workers, and return without waiting for them to come up.
+
+        Called when the run is opened, when a worker has been lost, and when more tiles are submitted for
+        ``workers="auto"``. Each call is for new workers, and must not start those of an earlier call again.
 
         Parameters
         ----------
         assignment : Assignment
-            Where the workers belong, for their environment.
+            The environment of the workers; the same in each call.
         count : int
-            How many, 1 or more.
+            The number of workers, 1 or more.
         group : TaskGroup
-            For tasks that go on while the workers run. They are cancelled after `stop`.
+            For tasks that last as long as the run, such as reading the workers' output. It is cancelled after `stop`.
 
         Raises
         ------
         Exception
-            Any exception is logged, and the start is tried again later with growing pauses. The run fails with it only
-            if it is repeated and no worker is up or starting.
+            Any exception is logged, and the call is repeated after a pause that grows with each failure. Workers that
+            were started nonetheless must be in `states`. The run fails after several failures in a row if no worker is
+            up or starting.
         """
         raise NotImplementedError
 
     async def states(self) -> Sequence[WorkerState]:
-        """Return the state of every worker that was ever started, in any order.
+        """Return the state of every worker that was ever started, in any order. Called every `interval` seconds.
+
+        Workers that have ended stay in it, with ``alive=False``. Main starts others in place of those that are not
+        alive or not listed, as long as there are tiles to compute.
 
         Raises
         ------
         Exception
-            Treated as one of `start`.
+            Handled as in `start`.
         """
         raise NotImplementedError
 
     async def stop(self) -> None:
-        """End all workers, and return when they have ended. It may be called more than once, or before `start`."""
+        """End all workers, and return when they have ended.
+
+        Called at the end of the run, whatever ended it, after the workers had time to exit by themselves. It may be
+        called more than once, before `start`, while another method waits, or when no worker is left. It is cancelled
+        if it takes long, or if the user is in a hurry.
+
+        Raises
+        ------
+        AwsError
+            Logged.
+        Exception
+            Raised where the pool is closed. The run's queues and objects are deleted before.
+        """
         raise NotImplementedError
 
     def suggest_next_step(self, run: str) -> str:  # noqa: ARG002 - for those that override it
-        """Return what ends a message about workers that did not come up: what to run next. Empty for nothing."""
+        """Return the end of the error message when no worker comes up: a command to run, for instance.
+
+        Parameters
+        ----------
+        run : str
+            The run's id.
+        """
         return ""

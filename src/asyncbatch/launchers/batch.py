@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, Self
 
 from anyio.abc import TaskGroup
 
@@ -108,6 +108,29 @@ class BatchLauncher(Launcher):
         """Whether Batch may have a job whose id never came."""
         self._last_lines: dict[str, str] = {}
         self._waiting = Waiting(jobs, capacity, queue=queue, definition=definition, soon=soon, long_wait=long_wait)
+
+    @classmethod
+    async def open(cls, session: AwsSession, outputs: StackOutputs) -> Self:
+        """Return the launcher of a stack.
+
+        Raises
+        ------
+        AwsError
+            If the stack lacks an output that it needs.
+        """
+        groups = (outputs.values.get("BatchLogGroup"), BATCH_GROUP)
+        queue = outputs.need("BatchProcessingJobQueueName", "by the launcher 'batch'")
+        return cls(
+            await Jobs.open(session),
+            await LogStreams.open(session, groups=[group for group in groups if group]),
+            await Capacity.open(session, queue),
+            queue=queue,
+            definition=outputs.need("BatchProcessingJobDefinitionName", "by the launcher 'batch'"),
+            user=get_user_tag(),
+            stack=outputs.stack,
+            region=outputs.region,
+            most=outputs.max_jobs,
+        )
 
     def suggest_next_step(self, run: str) -> str:
         """Return the commands that show why workers did not come up."""
@@ -255,26 +278,3 @@ def _list_earlier(jobs: Iterable[Job]) -> list[WorkerState]:
         for job in jobs
         for attempt in range(1, job.attempt)
     ]
-
-
-async def open_batch_launcher(session: AwsSession, outputs: StackOutputs) -> BatchLauncher:
-    """Return the launcher of a stack.
-
-    Raises
-    ------
-    AwsError
-        If the stack lacks an output that it needs.
-    """
-    groups = (outputs.values.get("BatchLogGroup"), BATCH_GROUP)
-    queue = outputs.need("BatchProcessingJobQueueName", "by the launcher 'batch'")
-    return BatchLauncher(
-        await Jobs.open(session),
-        await LogStreams.open(session, groups=[group for group in groups if group]),
-        await Capacity.open(session, queue),
-        queue=queue,
-        definition=outputs.need("BatchProcessingJobDefinitionName", "by the launcher 'batch'"),
-        user=get_user_tag(),
-        stack=outputs.stack,
-        region=outputs.region,
-        most=outputs.max_jobs,
-    )

@@ -150,9 +150,10 @@ class SubprocessLauncher(Launcher):
                 await self._clean_up(processes)
 
     def _launch(self, assignment: Assignment, name: str) -> _Worker:
-        variables = {**os.environ, **self._environment, **assignment.environment()}
+        own = {**assignment.credentials, **self._environment}
+        variables = {**os.environ, **own, **assignment.environment()}
         folder = self._make_folder(name, variables.get("TMPDIR"))
-        inherited = {n: v for n, v in list_inherited_changes().items() if n not in self._environment}
+        inherited = {n: v for n, v in list_inherited_changes().items() if n not in own}
         variables |= {
             "ASYNCBATCH_WORKER": name,
             "ASYNCBATCH_INHERITED": json.dumps(inherited),

@@ -4,11 +4,10 @@ Here a run is opened, staffed and ended; what moves its tiles is the scheduler.
 """
 
 import logging
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, Self, TypeVar, overload
 
@@ -22,7 +21,7 @@ from asyncbatch.events import Observer, RunEnded, RunOpened
 from asyncbatch.launchers import LauncherName
 from asyncbatch.launchers.base import Launcher
 from asyncbatch.launchers.output import show_warnings
-from asyncbatch.launchers.registry import Site, open_launcher
+from asyncbatch.launchers.registry import open_launcher
 from asyncbatch.local import local_endpoint
 from asyncbatch.main.arguments import check_arguments
 from asyncbatch.main.liveness import Liveness
@@ -33,6 +32,7 @@ from asyncbatch.main.run import Cleanup, open_run
 from asyncbatch.main.scheduler import Scheduler
 from asyncbatch.main.supervisor import Retries, Supervisor, workers_for
 from asyncbatch.main.ticket import Ticket, wait_for
+from asyncbatch.main.windowed import TileWindow
 from asyncbatch.settings import Settings
 
 if TYPE_CHECKING:
@@ -192,8 +192,7 @@ class Dispatcher:
                 )
             )
             outputs = await (await Stacks.open(session)).outputs(self._settings.stack)
-            site = Site(session=session, outputs=outputs, settings=self._settings, credentials=self._credentials)
-            self._launcher = launcher = await open_launcher(self._wanted_launcher, site)
+            self._launcher = launcher = await open_launcher(self._wanted_launcher, session, outputs)
             self._run = run = await stack.enter_async_context(
                 open_run(
                     self._settings,
@@ -203,6 +202,10 @@ class Dispatcher:
                     cleanup=self._cleanup,
                 )
             )
+            if self._credentials:
+                self._assignment = replace(run.assignment, credentials=self._credentials.environment())
+            else:
+                self._assignment = run.assignment
             timeout = self._settings.start_timeout or launcher.start_timeout
             self._supervisor = Supervisor(
                 wanted=0 if self._workers == "auto" else self._workers,
@@ -265,7 +268,7 @@ class Dispatcher:
         RunError
             If the run can't go on.
         """
-        return await wait_for(self._submit(fn, args, kwargs))
+        return await wait_for(self._submit(fn, args, kwargs).future)
 
     @overload
     def map(
@@ -305,18 +308,14 @@ class Dispatcher:
         collect, program = check_on_error(on_error), self.programmed(fn)
         if tile_timeout is not None or retry_on:
             program = program.with_options(tile_timeout=tile_timeout, retry_on=retry_on)
-        pending: deque[Future[Any]] = deque()
-        try:
+        with TileWindow[Ticket](lambda: self.window) as tiles:
             for args in zip(*iterables, strict=False):
-                pending.append(self._submit(program, args, {}))
+                tiles.add(self._submit(program, args, {}))
                 await anyio.lowlevel.checkpoint()  # the input may be slow, and results come meanwhile
-                while pending and (pending[0].done() or len(pending) >= self.window):
-                    yield await wait_for(pending.popleft(), collect=collect)
-            while pending:
-                yield await wait_for(pending.popleft(), collect=collect)
-        finally:
-            for future in pending:
-                future.cancel()
+                while tiles.is_due:
+                    yield await wait_for(tiles.pop().future, collect=collect)
+            while tiles:
+                yield await wait_for(tiles.pop().future, collect=collect)
 
     def programmed(self, fn: Callable[..., Any] | Program) -> Program:
         """Return the program for `fn`; a plain function is pickled when it is first seen. From any thread."""
@@ -330,14 +329,12 @@ class Dispatcher:
 
     def submit(self, fn: Callable[..., Any] | Program, /, *args: object, **kwargs: object) -> Future[Any]:
         """Take in a tile and return its future, which this event loop's thread settles."""
-        return self._submit(fn, args, kwargs)
+        return self._submit(fn, args, kwargs).future
 
-    def _submit(
-        self, fn: Callable[..., Any] | Program, args: tuple[object, ...], kwargs: dict[str, object]
-    ) -> Future[Any]:
+    def _submit(self, fn: Callable[..., Any] | Program, args: tuple[object, ...], kwargs: dict[str, object]) -> Ticket:
         ticket = Ticket(program=self.programmed(fn), content=encode_arguments(args, kwargs))
         self.enqueue(ticket)
-        return ticket.future
+        return ticket
 
     def enqueue(self, ticket: Ticket) -> None:
         """Take in a tile."""
@@ -433,7 +430,7 @@ class Dispatcher:
         if not count or self._ending:
             return False
         try:
-            await self._launcher.start(self._run.assignment, count, self._group)
+            await self._launcher.start(self._assignment, count, self._group)
         except Exception as error:  # noqa: BLE001 - as above
             self._note_failure(self._supervisor.starts, error)
             return False

@@ -1,4 +1,4 @@
-"""The blocking way in: a `concurrent.futures.Executor` over the dispatcher."""
+"""`BatchExecutor`: the `concurrent.futures.Executor` of a run."""
 
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,34 +29,38 @@ T = TypeVar("T")
 
 
 class BatchExecutor(Executor):
-    """Computes tiles on workers: of AWS Batch, or processes of this machine.
+    """An executor whose workers are jobs of AWS Batch, processes on this machine, or what a launcher starts.
 
     Parameters
     ----------
     workers : int or "auto"
-        Workers to start; ``auto``: as many as the tiles at hand are worth, up to the stack's ``BatchMaxJobs``.
+        Number of workers. ``"auto"``: as many as the submitted tiles can keep busy, up to the limits of the stack
+        (``BatchMaxJobs``) and of the launcher.
     launcher : {"batch", "subprocess"} or Launcher
-        What starts them.
+        What starts the workers. An instance serves one pool.
     settings : Settings, optional
-        By default from the environment.
+        By default `Settings.from_environment`.
     observers : sequence of Observer
-        They get all events of the run, in the thread of its event loop; see `asyncbatch.events`.
+        Each gets all events of the run, in the thread of the run's event loop; see `asyncbatch.events`.
     embedded : bool
-        Whether to start an emulated AWS with a stack of its own, for this pool alone; see `local`.
+        Whether to start an emulated AWS with a stack of its own for this pool; see `local`.
     aws : MemoryAws, optional
-        AWS in memory, in place of the real one; see `in_memory`.
+        AWS in memory to use in place of AWS; see `in_memory`.
 
     Raises
     ------
     SettingsError
-        If an argument or a setting is not usable; it is a `ValueError` too.
+        If an argument or a setting is invalid; it is a `ValueError` too.
     AwsError
         If the stack can't be used.
 
     Notes
     -----
-    The pool is open when the constructor returns; workers come up meanwhile. Functions may be passed as they are:
-    what they refer to in modules beside the user's script travels along.
+    When the constructor returns, tiles can be submitted; workers come up later. Functions need not be installed on
+    workers: they are pickled with the user's own modules that they refer to. All methods may be called from any thread.
+
+    Use it as a context manager, or call `shutdown`. A pool that is garbage collected computes what was submitted and
+    ends; so does one that is still open at the end of the script.
     """
 
     def __init__(
@@ -69,7 +73,7 @@ class BatchExecutor(Executor):
         embedded: bool = False,
         aws: "MemoryAws | None" = None,
     ) -> None:
-        # Here too, so that no endpoint is started in vain.
+        # Here too, so that no endpoint is started for arguments that the dispatcher refuses.
         check_arguments(workers=workers, launcher=launcher, settings=settings)
         self._run = RunThread(
             workers=workers,
@@ -92,10 +96,22 @@ class BatchExecutor(Executor):
         settings: Settings | None = None,
         observers: Sequence[Observer] = (),
     ) -> Self:
-        """Return a pool on the embedded endpoint, with a stack of its own and workers on this machine.
+        """Return a pool on the embedded endpoint: an emulated AWS on this machine, with a stack of its own.
+
+        Parameters
+        ----------
+        workers, launcher, settings, observers
+            As in `BatchExecutor`.
+
+        Returns
+        -------
+        BatchExecutor
+            The pool, open.
 
         Raises
         ------
+        SettingsError
+            If an argument or a setting is invalid.
         AwsError
             If the endpoint does not start.
         """
@@ -110,21 +126,17 @@ class BatchExecutor(Executor):
         observers: Sequence[Observer] = (),
         aws: "MemoryAws | None" = None,
     ) -> Self:
-        """Return a pool on AWS in memory, for tests of your functions: it starts no process and opens no socket.
+        """Return a pool on AWS in memory, for tests: it starts no process and opens no socket.
 
-        A function goes through the real pickling, messages and checks, and is computed in a thread of this process,
-        one tile at a time. It sees this process's folder and environment, and what it changes there stays changed.
+        Functions, arguments and results are pickled, sent and checked as on AWS. The functions run in a thread of this
+        process, one tile at a time, with its working folder and environment variables: changes to these persist.
 
         Parameters
         ----------
-        workers : int or "auto"
-            Workers to start.
-        settings : Settings, optional
-            By default from the environment.
-        observers : sequence of Observer
-            They get all events of the run.
+        workers, settings, observers
+            As in `BatchExecutor`.
         aws : MemoryAws, optional
-            The account, for instance one on which things go wrong; by default a new one.
+            The AWS account, with scripted faults for instance; by default a new one.
 
         Returns
         -------
@@ -134,21 +146,34 @@ class BatchExecutor(Executor):
         Raises
         ------
         SettingsError
-            If an argument or a setting is not usable.
+            If an argument or a setting is invalid.
         """
         from asyncbatch.testing import MemoryAws  # noqa: PLC0415 - the workers' modules, which no other pool needs
 
         return cls(workers, settings=settings, observers=observers, aws=aws or MemoryAws())
 
     def program(self, fn: Callable[..., Any], /, *shared: object, **named: object) -> Program:
-        """Pickle a function with its shared arguments: uploaded once, and then to be used in place of `fn`.
+        """Pickle a function with arguments that all its tiles share. Pass the result to `submit` or `map` as ``fn``.
 
-        The shared arguments come before a tile's own, as with `functools.partial`.
+        A program is uploaded once, with the first tile that uses it, and workers keep it. Use it where arguments are
+        large and the same for all tiles, or where the tiles have options (`Program.with_options`).
+
+        Parameters
+        ----------
+        fn : callable
+            The function.
+        *shared, **named
+            Arguments for every call. As with `functools.partial`, positional ones come before those of the tile.
+
+        Returns
+        -------
+        Program
+            The function and arguments as they are now: later changes do not affect it.
 
         Raises
         ------
         ProgramError
-            If they do not pickle; it names the part that does not.
+            If the function or an argument can't be pickled; the message names the part.
         """
         return Program.of(fn, shared, named)
 
@@ -159,30 +184,45 @@ class BatchExecutor(Executor):
     def submit(self, fn: Program, /, *args: object, **kwargs: object) -> Future[Any]: ...
 
     def submit(self, fn: Callable[..., Any] | Program, /, *args: object, **kwargs: object) -> Future[Any]:
-        """Have one tile computed.
+        """Submit one tile: a call ``fn(*args, **kwargs)`` on a worker.
 
-        The arguments are copied: what happens to them afterwards does not change the tile.
+        The function and the arguments are pickled here, in the calling thread, before `submit` returns. The tile is
+        computed with their values at this moment; later changes to them do not affect it. A function that is submitted
+        again is not pickled again unless what it refers to has changed.
 
         Parameters
         ----------
         fn : callable or Program
-            What to compute.
+            The function.
         *args, **kwargs
             Its arguments.
 
         Returns
         -------
         Future
-            Of what `fn` returns. It may be cancelled until the result has come; a worker that has the tile by then
-            computes it in vain. Its attribute `peak_memory` says, when it is done, the most bytes of memory that the
-            slot's process had meanwhile.
+            The future of what `fn` returns. Its ``result()`` raises
+
+            - `TileError` if `fn` raised an exception, which is its ``__cause__``, or if its result can't be pickled;
+            - `TileTimeout` or `TileOutOfMemory` if the tile exceeded its limit in the last of its attempts;
+            - `TileLost` if each worker that had the tile was lost, `max_attempts` times;
+            - `RunError`, or another `AsyncBatchError`, if the run failed;
+            - `CancelledError` if it was cancelled. It can be cancelled until its result has arrived, even if a worker
+              is computing the tile.
+
+            When it is done, its attribute ``peak_memory`` is the maximum memory of the process that computed the tile,
+            in bytes; 0 if unknown.
 
         Raises
         ------
         ProgramError
-            If the function or an argument does not pickle.
+            If the function or an argument can't be pickled; the message names the part.
         RunClosed
-            If the pool has been shut down, or this process is a fork of the one that opened it.
+            If the pool has been shut down, or if this process is a fork of the one that opened it.
+
+        Notes
+        -----
+        Each tile that is submitted occupies main's memory with its pickled arguments until it is sent, and with its
+        result until its future is deleted. For many or large tiles use `map`, which limits both.
         """
         self._run.check_open()
         return self._submit(self._run.dispatcher.programmed(fn), args, kwargs).future
@@ -224,57 +264,68 @@ class BatchExecutor(Executor):
         retry_on: RetryOn = (),
         on_error: OnError = "raise",
     ) -> Iterator[Any]:
-        """Compute `fn` for the items of the iterables, and return an iterator of the results in their order.
+        """Compute `fn` for the items of the iterables, and return an iterator over the results in the same order.
 
-        All tiles are computed, whether the results are read or not. A thread reads the iterables as tiles get done,
-        and pauses while results of more than 128 MiB wait to be read, so memory is bounded. Closing the iterator, for
-        instance by leaving a ``for`` loop, cancels the tiles that are not done.
+        All tiles are computed, even if the results are not read. A background thread reads the iterables and pickles
+        their items, as many ahead of the results as keep the workers busy. Closing the iterator, for instance by
+        leaving a ``for`` loop, cancels the tiles that are not done.
 
         Parameters
         ----------
         fn : callable or Program
-            What to compute.
+            The function. It is pickled before `map` returns.
         *iterables : iterable
-            Its arguments, up to the end of the shortest.
+            Its arguments; the shortest iterable ends the map. An item is pickled when it is read: change it later as
+            you like. An exception of an iterable is raised by the iterator, after the results that precede it.
         timeout : float, optional
-            Seconds from now in which a result must have come.
+            Seconds from now after which the iterator raises `TimeoutError` if the next result has not arrived.
         chunksize : int
-            Calls in a tile. Above 1 it saves requests where `fn` is quick; an error ends its whole tile, and
-            `tile_timeout`, `retry_on` and the tiles' numbers are of tiles, not of calls.
+            Calls per tile. More than 1 saves requests where `fn` is fast. Then an error fails all calls of its tile,
+            and `tile_timeout`, `retry_on` and the numbers of tiles apply to tiles, not to calls.
         buffersize : int, optional
-            Read the iterables lazily, in the thread that reads the results: at most so many tiles are submitted
-            whose results have not been read. Use it for endless iterables.
+            Read the iterables lazily, in the thread that reads the results. At most this many tiles are submitted
+            whose results have not been read. Use it for infinite iterables, or ones that may be read in one thread
+            only.
         tile_timeout : float, optional
-            Seconds that an attempt at a tile may take in its slot. By default the pool's setting, which is also how
-            tiles that are submitted one by one have a limit: there, keywords are the function's. Or submit
-            ``pool.program(fn).with_options(tile_timeout=...)``.
+            Seconds that one attempt at a tile may take; by default the setting `tile_timeout`. For `submit`, whose
+            keyword arguments are those of the function, use ``pool.program(fn).with_options(tile_timeout=...)``.
         retry_on : exception class, or sequence of them
-            What `fn` may raise for its tile to be computed again, up to `max_attempts`. For tiles that are submitted
-            one by one, use ``pool.program(fn).with_options(retry_on=...)``.
+            Exceptions of `fn` after which a tile is computed again, up to `max_attempts` times; by default none. For
+            `submit`, use ``pool.program(fn).with_options(retry_on=...)``.
         on_error : {"raise", "collect"}
-            ``raise``: a tile's error is raised where its result would have been read, and ends the iterator.
-            ``collect``: the iterator has the error, a `TileError` or `TileLost`, in place of the result, and goes on.
+            ``raise``: the iterator raises a tile's error in place of its result, and ends.
+            ``collect``: it returns the error, a `TileError` or `TileLost`, in place of the result, and continues.
 
         Returns
         -------
         iterator
-            The results.
+            The results. Reading one may raise what a future of `submit` does, and `TimeoutError`.
 
         Raises
         ------
-        TypeError, ValueError
-            If `buffersize` or `chunksize` is no integer, or not above 0.
+        TypeError
+            If `buffersize` is not an integer.
+        ValueError
+            If `buffersize` or `chunksize` is less than 1.
         SettingsError
-            If `tile_timeout`, `retry_on` or `on_error` is not usable.
+            If `tile_timeout`, `retry_on` or `on_error` is invalid, or if `chunksize` is more than 1 for a `Program`.
+        ProgramError
+            If the function can't be pickled. If an item can't be, the iterator raises it.
         RunClosed
-            If the pool has been shut down.
+            If the pool has been shut down, or if this process is a fork of the one that opened it.
+
+        Notes
+        -----
+        Main's memory holds the tiles in flight (see `window`) and the results that have not been read. While those
+        exceed 128 MiB, no more items are read, except when the pool is shutting down: then all tiles are computed, and
+        their results are kept.
         """
         if buffersize is not None and not isinstance(buffersize, int):
             raise TypeError(f"buffersize is {buffersize!r}; it must be an integer or None")
         if buffersize is not None and buffersize < 1:
             raise ValueError(f"buffersize is {buffersize}; it must be None or above 0")
         if chunksize < 1:
-            raise ValueError(f"chunksize is {chunksize}; it must be 1 or more")
+            raise ValueError(f"chunksize is {chunksize}; it must be above 0")
         if chunksize > 1 and isinstance(fn, Program):
             raise SettingsError(f"chunksize is {chunksize}, but {fn.name} is a Program; pass the function itself")
         collect = check_on_error(on_error)
@@ -296,15 +347,21 @@ class BatchExecutor(Executor):
         return results if chunksize == 1 else chunks.flatten(results)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as the base class has it
-        """Take no more tiles, and end the run when those that were submitted are done.
+        """Accept no more tiles, and end the run when those that were submitted are done.
 
         Parameters
         ----------
         wait : bool
-            Whether to return only when all is done and nothing of the run is left. Otherwise the end of the script
-            waits for it.
+            Whether to return only when the run has ended, its workers are stopped and its AWS resources are deleted.
+            Otherwise this happens in the background, and the script does not exit before.
         cancel_futures : bool
             Whether to cancel the tiles that are not done.
+
+        Raises
+        ------
+        KeyboardInterrupt, SystemExit
+            If the user presses Ctrl-C or the process is terminated while this waits. The tiles that are not done have
+            been cancelled then, and the run has ended.
         """
         self._run.end()
         if cancel_futures:
@@ -315,7 +372,7 @@ class BatchExecutor(Executor):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Shut down; after an exception, Ctrl-C for one, the tiles that are not done are cancelled."""
+        """Shut down and wait. After an exception, such as `KeyboardInterrupt`, cancel the tiles that are not done."""
         self.shutdown(wait=True, cancel_futures=error is not None)
 
     @property
@@ -330,23 +387,25 @@ class BatchExecutor(Executor):
 
     @property
     def window(self) -> int:
-        """Tiles that may be under way at one time; it grows as workers come up."""
+        """Number of tiles that may be in flight; it grows as workers come up."""
         return self._run.dispatcher.window
 
     def status(self) -> Status:
-        """Return where the run stands."""
+        """Return the numbers of tiles and workers, by state."""
         return self._run.dispatcher.status()
 
     def requests(self) -> dict[str, int]:
-        """Return the requests that a local pool's endpoint has had, by ``service:Operation``.
+        """Return the number of requests to a local pool's endpoint, by ``service:Operation``.
 
         Raises
         ------
         SettingsError
-            If this is not a local pool: AWS does not tell.
+            If this is not a local pool: AWS does not count requests.
         """
         if self._run.endpoint is None:
-            raise SettingsError("only a local pool's endpoint counts its requests")
+            raise SettingsError(
+                "requests are counted by the embedded endpoint only; open the pool with BatchExecutor.local()"
+            )
         return self._run.endpoint.requests()
 
     def _submit(self, program: Program, args: tuple[object, ...], kwargs: dict[str, object]) -> Ticket:

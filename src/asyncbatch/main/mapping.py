@@ -15,6 +15,7 @@ from asyncbatch.errors import RunClosed
 from asyncbatch.main.futures import InterruptibleCondition
 from asyncbatch.main.runthread import RunThread
 from asyncbatch.main.ticket import Ticket, take
+from asyncbatch.main.windowed import TileWindow
 
 log: Final = logging.getLogger(__name__)
 
@@ -57,27 +58,27 @@ def map_lazily(
     submit: Submit, tiles: Iterator[tuple[Any, ...]], buffersize: int, timeout: float | None, *, collect: bool
 ) -> Generator[Any, None, None]:
     """Submit `buffersize` tiles, and one more for each result that is read; return the results in order."""
-    pending: deque[Future[Any]] = deque(submit(args).future for args in islice(tiles, buffersize))
-    return _read_lazily(submit, tiles, pending, _deadline(timeout), collect=collect)
+    window: TileWindow[Ticket] = TileWindow(lambda: buffersize)
+    for args in islice(tiles, buffersize):
+        window.add(submit(args))
+    return _read_lazily(submit, tiles, window, _deadline(timeout), collect=collect)
 
 
 def _read_lazily(
     submit: Submit,
     tiles: Iterator[tuple[Any, ...]],
-    pending: deque[Future[Any]],
+    window: TileWindow[Ticket],
     deadline: float | None,
     *,
     collect: bool,
 ) -> Generator[Any, None, None]:
-    try:
-        while pending:
-            result = take(pending.popleft(), _seconds_left(deadline), collect=collect)
+    with window:
+        while window:
+            result = take(window.first.future, _seconds_left(deadline), collect=collect)
+            window.pop()
             if (args := next(tiles, None)) is not None:
-                pending.append(submit(args).future)
+                window.add(submit(args))
             yield result
-    finally:
-        for future in pending:
-            future.cancel()
 
 
 def _deadline(timeout: float | None) -> float | None:

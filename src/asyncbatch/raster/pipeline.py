@@ -1,13 +1,13 @@
 """Keeps tiles in flight: reading ahead, computing, and writing behind overlap."""
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from dataclasses import dataclass
 
 from asyncbatch.copies import State
 from asyncbatch.errors import OutputError, TileError, TileLost
+from asyncbatch.main.windowed import TileWindow
 from asyncbatch.raster.blocks import Block, Computed, Refusal
 from asyncbatch.raster.failures import translated
 from asyncbatch.raster.grid import Window
@@ -49,19 +49,15 @@ def process(
     OutputError, RasterError
         If a result can't be written, or an input not be read.
     """
-    flights: deque[Flight] = deque()
-    try:
+    with TileWindow[Flight](lambda: most_in_flight(executor)) as flights:
         for block in blocks:
-            flights.append(Flight(tile=block.tile, window=block.window, future=submitted(executor, program, block)))
-            while flights and (len(flights) >= most_in_flight(executor) or flights[0].future.done()):
-                land(flights[0], executor, writer, note, failures)
-                flights.popleft()
+            flights.add(Flight(tile=block.tile, window=block.window, future=submitted(executor, program, block)))
+            while flights.is_due:
+                land(flights.first, executor, writer, note, failures)
+                flights.pop()
         while flights:
-            land(flights[0], executor, writer, note, failures)
-            flights.popleft()
-    finally:
-        for flight in flights:
-            flight.future.cancel()
+            land(flights.first, executor, writer, note, failures)
+            flights.pop()
 
 
 def submitted(executor: Executor, program: Callable[[Block], Result], block: Block) -> Future[Result]:

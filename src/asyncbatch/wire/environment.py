@@ -1,4 +1,4 @@
-"""The environment of a worker, which launchers write and workers read: ids, and half of the run's key."""
+"""The environment variables of a worker, which launchers write and workers read: ids, and half of the run's key."""
 
 import os
 from collections.abc import Mapping
@@ -22,20 +22,32 @@ _METADATA_URL: Final = "http://169.254.169.254"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """What tells a worker where it belongs."""
+    """What a worker needs to know of its run: the same for all workers of it. Launchers get it from main."""
 
     run: str
+    """The run's id."""
     token: bytes = field(repr=False)
-    """Half of the run's key."""
+    """The worker's half of the run's key: a secret."""
     bucket: str
+    """The name of the stack's bucket."""
     region: str
+    """The AWS region of the stack."""
     endpoint_url: str | None
+    """The URL of an endpoint in place of AWS's; None for AWS."""
+    credentials: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
+    """Environment variables with main's AWS credentials, where main's environment does not have them, as for the
+    embedded endpoint; else empty. `environment` is without them: they are for workers on main's machine only."""
 
     def environment(self) -> dict[str, str]:
-        """Return the environment variables of a worker.
+        """Return the environment variables that all workers of the run have in common.
 
-        Whoever may describe jobs sees them, so they hold half of the key only. Keep them off command lines, which all
-        users of a machine see.
+        They hold a secret: keep them off command lines, which every user of a machine can read. It is one half of the
+        run's key only, since everyone who may describe Batch jobs can read their variables.
+
+        Returns
+        -------
+        dict of str to str
+            A new dictionary; add ``ASYNCBATCH_WORKER`` and, for more than one slot, ``ASYNCBATCH_SLOTS``.
         """
         variables = {
             RUN: self.run,
