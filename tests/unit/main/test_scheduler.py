@@ -20,6 +20,7 @@ from asyncbatch.main.scheduler import Scheduler
 from asyncbatch.main.sender import Sender
 from asyncbatch.main.supervisor import Supervisor
 from asyncbatch.main.ticket import Ticket, wait_for
+from asyncbatch.settings import Settings
 from asyncbatch.wire import codec
 from asyncbatch.wire.manifest import alive_key, manifest_key, out_key, program_key
 from asyncbatch.wire.messages import Body, Heartbeat, Hello, ProgramDamaged, Result, Sentinel, Task, unseal
@@ -280,7 +281,8 @@ async def test_sentinels_stay_in_the_queue_when_tiles_are_withdrawn() -> None:
 
 
 async def test_the_manifest_and_the_programs_of_a_run_of_weeks_are_renewed() -> None:
-    async with staged() as stage, anyio.create_task_group() as group:
+    # A long lease, for few heartbeats.
+    async with staged(FakeRun(settings=Settings(run_lease=3600.0))) as stage, anyio.create_task_group() as group:
         group.start_soon(stage.run.open().keep_alive)
         stage.submit(1)
         await anyio.sleep(60)
