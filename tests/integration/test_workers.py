@@ -139,19 +139,6 @@ def test_idle_workers_leave_and_others_come_for_new_tiles(endpoint: Endpoint, te
         assert pool.submit(slowly, 2).result() == -2
 
 
-def test_a_worker_leaves_when_its_queue_is_deleted(endpoint: Endpoint, team: Team, gate: Gate) -> None:
-    launcher = team.launcher()
-    with BatchExecutor(1, launcher=launcher, settings=endpoint.settings()) as pool:
-        future = pool.submit(gate, "held")
-        eventually(gate.started)
-        (queue,) = endpoint.queues("-task")
-        endpoint.sqs.delete_queue(QueueUrl=queue)
-        eventually(lambda: ends(launcher))
-        pool.shutdown(cancel_futures=True)
-        assert future.cancelled()
-    assert "exited with status 0" in ends(launcher)[0]
-
-
 def test_a_worker_without_a_run_leaves(endpoint: Endpoint, team: Team) -> None:
     with team.worker(endpoint, {"ASYNCBATCH_RUN": "20000101-000000-0000", "RIOSBucket": endpoint.bucket}) as worker:
         assert worker.wait() == 0

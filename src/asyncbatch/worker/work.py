@@ -15,7 +15,7 @@ import anyio
 
 from asyncbatch.aws.metadata import MachineMetadata
 from asyncbatch.aws.objects import Objects
-from asyncbatch.aws.queues import LONGEST_POLL, Queues
+from asyncbatch.aws.queues import LONGEST_POLL, NEW, Queues
 from asyncbatch.aws.session import AwsSession
 from asyncbatch.batching.batcher import Batcher
 from asyncbatch.batching.prefetch import Prefetch
@@ -71,7 +71,8 @@ async def work(
         If the worker can't do its work; `exit_status` says with which status it is to exit.
     """
     objects = await Objects.open(session, environment.bucket)
-    sender = await Queues.open(session)
+    # Batch may start a worker within seconds: then some requests may not find the run's queues yet.
+    sender = await Queues.open(session, new_for=NEW)
     try:
         manifest = Manifest.from_json(await objects.get(manifest_key(environment.run)), token=environment.token)
     except BlobMissing:
@@ -155,8 +156,8 @@ async def _make_worker(  # noqa: PLR0917
     worker = Worker(
         manifest=manifest,
         tiles=tiles,
-        receiver=await Queues.open(session, longest_wait=LONGEST_POLL),
-        keeper=await Queues.open(session, connections=_KEEPING),
+        receiver=await Queues.open(session, longest_wait=LONGEST_POLL, new_for=NEW),
+        keeper=await Queues.open(session, connections=_KEEPING, new_for=NEW),
         sender=sender,
         blobs=objects,
         idle_timeout=environment.idle_timeout or manifest.idle_timeout,

@@ -85,6 +85,39 @@ async def test_entries_of_a_batch_that_fail_cost_no_tile(operation: str) -> None
         await check_tiles(dispatcher)
 
 
+NO_QUEUE = "AWS.SimpleQueueService.NonExistentQueue"
+
+
+@pytest.mark.parametrize("after", range(2))
+@pytest.mark.parametrize("queue", ["-task", "-result"])
+@pytest.mark.parametrize("operation", ["SendMessageBatch", "ReceiveMessage", "DeleteMessageBatch"])
+async def test_a_queue_that_some_requests_do_not_find_in_its_first_minute_costs_no_worker(
+    operation: str, queue: str, after: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    fault = Fault(operation=f"sqs:{operation}", about=queue, error=NO_QUEUE, after=after)
+    aws = MemoryAws(duration=5.0, faults=[fault])
+    async with run_on(aws) as dispatcher:
+        await check_tiles(dispatcher, 8)
+    assert aws.requests[f"sqs:{operation}"] > after, "the fault hit nothing"
+    assert [job.status for job in aws.jobs] == ["SUCCEEDED"] * 2
+    assert [record.reason for record in find_records(caplog, "worker_stops")] == ["sentinel"] * 2
+
+
+@pytest.mark.parametrize("age", [0.0, 100.0])
+async def test_workers_leave_when_the_task_queue_is_gone(age: float) -> None:
+    aws = MemoryAws()
+    async with Dispatcher.in_memory(1, aws=aws) as dispatcher:
+        await check_tiles(dispatcher)
+        await anyio.sleep(age)
+        (job,) = aws.jobs
+        aws.fail(Fault(operation="sqs:*", about="-task", error=NO_QUEUE, times=None))
+        with anyio.fail_after(100.0):
+            while not job.ended:  # noqa: ASYNC110 - in virtual time
+                await anyio.sleep(1.0)
+        assert job.status == "SUCCEEDED"
+        aws.recover()
+
+
 @pytest.mark.parametrize("about", ["programs/", "/in", "/out"])
 async def test_bodies_that_arrive_damaged_are_fetched_again(about: str) -> None:
     aws = MemoryAws(faults=[Fault(operation="s3:GetObject", about=about, damage=True, times=2)])
