@@ -22,7 +22,7 @@ from asyncbatch.launchers.base import Launcher, WorkerState
 from asyncbatch.launchers.output import FLUSH, LineSplitter, StderrWriter
 from asyncbatch.processes import ChildProcess, identify
 from asyncbatch.wire.environment import Assignment
-from asyncbatch.wire.processstate import list_inherited_changes
+from asyncbatch.wire.processstate import list_inherited_changes, read_environment
 from asyncbatch.wire.versions import COMMON
 
 log: Final = logging.getLogger(__name__)
@@ -151,9 +151,10 @@ class SubprocessLauncher(Launcher):
 
     def _launch(self, assignment: Assignment, name: str) -> _Worker:
         own = {**assignment.credentials, **self._environment}
-        variables = {**os.environ, **own, **assignment.environment()}
+        environment = read_environment()  # once: the script may change it at any moment
+        variables = {**environment, **own, **assignment.environment()}
         folder = self._make_folder(name, variables.get("TMPDIR"))
-        inherited = {n: v for n, v in list_inherited_changes().items() if n not in own}
+        inherited = {n: v for n, v in list_inherited_changes(environment).items() if n not in own}
         variables |= {
             "ASYNCBATCH_WORKER": name,
             "ASYNCBATCH_INHERITED": json.dumps(inherited),

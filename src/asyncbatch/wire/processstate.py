@@ -118,20 +118,39 @@ class ProcessState:
         return {name: value for name, value in self.environment if same_machine or not _describes_machine(name)}
 
 
-def list_inherited_changes() -> dict[str, str | None]:
-    """Return the variables that the script has changed by now, with the values they had before it began.
+def read_environment() -> dict[str, str]:
+    """Return a copy of the environment, also while another thread changes it."""
+    return _decode(_read_environment())
 
-    A worker process that starts now inherits the changed values. By these it knows what to restore for a program
-    that was made when they were different.
+
+def list_inherited_changes(environment: Mapping[str, str]) -> dict[str, str | None]:
+    """Return the variables that the script has changed in `environment`, with the values they had before it began.
+
+    A worker process that starts with `environment` inherits the changed values. By these it knows what to restore
+    for a program that was made when they were different.
+
+    Parameters
+    ----------
+    environment : mapping
+        A copy of main's environment, as `read_environment` returns it.
+
+    Returns
+    -------
+    dict
+        The former values by name; None for a variable that was not set.
     """
     start = _start_environment()
-    return {name: start.get(name) for name, _ in _find_changes(_read_environment())}
+    return {name: start.get(name) for name, _ in _compare(environment)}
 
 
 @functools.lru_cache(maxsize=4)
 def _find_changes(raw: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[str, str | None], ...]:
+    return _compare(_decode(raw))
+
+
+def _compare(now: Mapping[str, str]) -> tuple[tuple[str, str | None], ...]:
     """Return what differs from the environment that this process was started with, sorted by name."""
-    start, now = _start_environment(), _decode(raw)
+    start = _start_environment()
     changed: list[tuple[str, str | None]] = [item for item in now.items() if start.get(item[0]) != item[1]]
     changed += [(name, None) for name in start.keys() - now.keys()]
     return tuple(sorted(pair for pair in changed if not _is_left_out(pair[0])))
@@ -146,7 +165,7 @@ def _describes_machine(name: str) -> bool:
 
 
 def _read_environment() -> tuple[tuple[bytes, bytes], ...]:
-    """Return the environment as it is, also while another thread changes it; not decoded, which would take as long."""
+    """Return the environment, also while another thread changes it; not decoded, which would take as long."""
     return tuple((name, value) for name in os.environb if (value := os.environb.get(name)) is not None)
 
 

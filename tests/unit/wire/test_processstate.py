@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from asyncbatch.wire.processstate import ProcessState, list_inherited_changes
+from asyncbatch.wire.processstate import ProcessState, list_inherited_changes, read_environment
 
 SECRETS: Final = [
     "ASYNCBATCH_RUN",
@@ -53,7 +53,7 @@ def test_a_variable_that_is_removed_is_captured_as_none(monkeypatch: pytest.Monk
 def test_what_is_a_workers_matter_is_not_captured(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "secret")
     assert name not in captured()
-    assert name not in list_inherited_changes()
+    assert name not in list_inherited_changes(read_environment())
 
 
 @pytest.mark.parametrize("name", ["GDAL_CACHEMAX", "AWS_NO_SIGN_REQUEST", "AWS_REGION", "SCENE"])
@@ -94,6 +94,6 @@ def test_a_worker_learns_what_it_inherits(monkeypatch: pytest.MonkeyPatch) -> No
     path = os.environ["PATH"]
     monkeypatch.setenv("SCENE", "1")
     monkeypatch.setenv("PATH", "elsewhere")
-    changes = list_inherited_changes()
+    changes = list_inherited_changes(read_environment())
     assert changes["SCENE"] is None
     assert changes["PATH"] == path
