@@ -9,9 +9,9 @@ engine := env("ENGINE", `command -v docker || command -v podman || echo no-conta
 default:
     @just --list --unsorted
 
-# Unit, integration and acceptance tests, with coverage; in three processes, since most tests wait most of their time.
+# Unit, integration and acceptance tests; in three processes, since most tests wait most of their time.
 test *ARGS:
-    pytest --cov --numprocesses 3 --dist loadfile "$@"
+    pytest --numprocesses 3 --dist loadfile "$@"
 
 newest_tests := "tests/unit tests/integration/test_executor.py tests/integration/test_modules.py tests/integration/test_scripts.py tests/integration/test_endpoint.py tests/integration/test_aws.py"
 
