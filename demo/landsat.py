@@ -1,6 +1,6 @@
-"""A real Landsat scene through two local workers: NDVI and spectral diversity, checked against a serial run.
+"""Compute NDVI and spectral diversity of a Landsat scene with two local workers, and compare with a serial run.
 
-The functions can also be given to the command, for instance::
+You can also use the functions with the command::
 
     asyncbatch apply demo/landsat.py:ndvi --in image=scene.tif --out ndvi=ndvi.tif --workers 2 --local
 """
@@ -25,20 +25,20 @@ Array = NDArray[Any]
 
 WORKERS = 2
 RADIUS = 5
-"""Of the moving window of `diversity`: 11×11 pixels."""  # noqa: RUF001 - the sign for "by"
+"""Radius of the moving window of `diversity` in pixels: 11×11 pixels."""  # noqa: RUF001 - the multiplication sign
 
 TILE = 375
-"""Pixels, for 16 tiles of about the same size: both workers have as much to do, and finish at the same time."""
+"""Size of a tile in pixels: gives 16 tiles of about the same size, so that both workers finish at the same time."""
 
 UNDISTURBED = 0.9
-"""Share of a processor that a serial run gets at least if nothing else runs: it computes most of the time."""
+"""Minimum share of a processor that a serial run gets on an idle machine."""
 
 FOLDER = Path("demo-output")
 PRODUCTS = ("ndvi", "diversity")
 
 
 def products(info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
-    """Compute both products of one tile."""
+    """Compute both outputs of one tile."""
     ndvi(info, inputs, outputs)
     diversity(info, inputs, outputs)
 
@@ -53,8 +53,8 @@ def ndvi(_info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
 def diversity(info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
     """Compute Rao's Q: the mean spectral distance, over all bands, between two pixels of the moving window.
 
-    All pairs of pixels with the same offset share one image of distances, whose sum over the window is taken by
-    differences of cumulative sums: 220 images in place of 7,260 pairs.
+    All pairs of pixels with the same offset share one image of distances. Its sums over the window are differences of
+    cumulative sums. This takes 220 images instead of 7,260 pairs.
     """
     bands = inputs.image.astype(np.float32)
     side = 2 * RADIUS + 1
@@ -71,19 +71,19 @@ def diversity(info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
 
 
 class Scratch:
-    """Images that are used for each offset again.
+    """Arrays that are reused for each offset.
 
-    Fresh ones would cost as much as the arithmetic: the system hands memory out page by page, and zeroes it.
+    Allocating new ones would take as long as the arithmetic, since the system zeroes each page.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.distances, self.difference = np.empty(shape, np.float32), np.empty(shape, np.float32)
         self.down = np.empty(shape)
-        self.sums = np.zeros((shape[0] + 1, shape[1] + 1))  # its first row and column stay 0
+        self.sums = np.zeros((shape[0] + 1, shape[1] + 1))  # the first row and column stay 0
 
 
 def measure_distances(bands: Array, down: int, right: int, scratch: Scratch) -> Array:
-    """Return the spectral distance of each pixel to the one so far below and to the right, where both are there."""
+    """Return the spectral distance between each pixel and the pixel at this offset, where both exist."""
     rows, columns, left = bands.shape[1] - down, bands.shape[2] - abs(right), max(-right, 0)
     distances, difference = (image[:rows, :columns] for image in (scratch.distances, scratch.difference))
     distances[:] = 0
@@ -96,7 +96,7 @@ def measure_distances(bands: Array, down: int, right: int, scratch: Scratch) -> 
 
 
 def add_moving_sum(image: Array, rows: int, columns: int, total: Array, scratch: Scratch) -> None:
-    """Add the sums over all windows of this size, for each place where one fits in."""
+    """Add the sum over the window at each position where the window fits in the image."""
     height, width = image.shape
     down, sums = scratch.down[:height, :width], scratch.sums[: height + 1, : width + 1]
     np.cumsum(image, axis=0, out=down)
@@ -108,7 +108,7 @@ def add_moving_sum(image: Array, rows: int, columns: int, total: Array, scratch:
 
 
 def blank_border(info: BlockInfo, result: Array) -> None:
-    """Leave out the pixels whose moving window reaches beyond the scene, where there is nothing but filling."""
+    """Set pixels to NaN if their moving window extends beyond the scene."""
     column, row = info.getPixColRow(-RADIUS, -RADIUS)
     columns, rows = info.getTotalSize()
     x = np.arange(column, column + result.shape[2])
@@ -121,46 +121,47 @@ def main() -> int:
     """Run the demo; return the exit status."""
     scene = find_scene()
     FOLDER.mkdir(exist_ok=True)
-    alone = timed(scene, "serial", None)
+    alone = run_timed(scene, "serial", None)
     print(f"serial:       {alone.tiles} tiles in {alone.wall:.1f} s")
-    opening, before = perf_counter(), processor_time()
+    opening, before = perf_counter(), read_processor_time()
     with BatchExecutor.local(workers=WORKERS) as pool:
         opened = perf_counter() - opening
-        pooled = timed(scene, "local", pool)
+        pooled = run_timed(scene, "local", pool)
         requests = pool.requests()
     print(
         f"{WORKERS} workers:    {pooled.tiles} tiles in {pooled.wall:.1f} s, {alone.wall / pooled.wall:.2f} times as "
         f"fast, after {opened:.1f} s to open the embedded endpoint"
     )
-    explain(alone, processor_time() - before)
-    print(f"requests:     {sum(requests.values()) / pooled.tiles:.1f} per tile ({spelled(requests)})")
-    equal = [same(name) for name in PRODUCTS]
+    explain(alone, read_processor_time() - before)
+    print(f"requests:     {sum(requests.values()) / pooled.tiles:.1f} per tile ({format_requests(requests)})")
+    equal = [compare(name) for name in PRODUCTS]
     for name, (truth, count) in zip(PRODUCTS, equal, strict=True):
         print(f"{name + ':':13} {count:,} pixels, {'equal to' if truth else 'DIFFERENT FROM'} the serial run's")
     picture = FOLDER / "quicklook.png"
     draw(scene, picture)
-    print(f"wrote         {', '.join(str(path) for path in [*(output(name, 'local') for name in PRODUCTS), picture])}")
+    files = [*(name_output(name, "local") for name in PRODUCTS), picture]
+    print(f"wrote         {', '.join(map(str, files))}")
     return 0 if all(truth for truth, _count in equal) else 1
 
 
 def explain(alone: "Timing", pooled: float) -> None:
-    """Say what the comparison measures, and what speaks against it on this machine."""
+    """Print what the comparison measures, and why it may be misleading on this machine."""
     processors = len(os.sched_getaffinity(0))
     print(
-        f"measured:     wall time until the rasters are written, the workers' start included; processor time "
+        f"measured:     wall time until the rasters are written, including the start of workers; processor time "
         f"{alone.processor:.1f} s serial, {pooled:.1f} s with workers and endpoint, on {processors} processors"
     )
     if processors < WORKERS:
         print(f"note:         {WORKERS} workers share {processors} processor here, so they can't be faster")
     elif alone.processor < UNDISTURBED * alone.wall:
         print(
-            f"note:         the serial run got {alone.processor / alone.wall:.0%} of a processor: other programs keep "
-            "this machine busy, so the comparison means little"
+            f"note:         the serial run got {alone.processor / alone.wall:.0%} of a processor: other programs are "
+            "using this machine, so the comparison is not reliable"
         )
 
 
 def find_scene() -> Path:
-    """Find the scene that the package localtileserver brings along; the package itself need not be importable."""
+    """Find the scene in the package localtileserver; the package itself need not be importable."""
     try:
         files = importlib.metadata.files("localtileserver") or []
     except importlib.metadata.PackageNotFoundError:
@@ -169,21 +170,21 @@ def find_scene() -> Path:
         place = Path(str(file.locate()))
         if file.match("tiler/data/landsat.tif") and place.exists():
             return place
-    sys.exit("demo: the Landsat scene is missing; get it with: pip install --no-deps localtileserver")
+    sys.exit("demo: the Landsat scene is missing; install it with: pip install --no-deps localtileserver")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """What a computation took, in seconds."""
+    """The times that a computation took, in seconds."""
 
     tiles: int
     wall: float
     processor: float
-    """Of this process."""
+    """Processor time of this process."""
 
 
-def timed(scene: Path, way: str, executor: Executor | None) -> Timing:
-    """Compute the products one way."""
+def run_timed(scene: Path, way: str, executor: Executor | None) -> Timing:
+    """Compute the outputs, serially or with an executor, and return the times."""
     tiles = 0
 
     def note(progress: Progress) -> None:
@@ -194,7 +195,7 @@ def timed(scene: Path, way: str, executor: Executor | None) -> Timing:
     apply(
         products,
         {"image": scene},
-        {name: output(name, way) for name in PRODUCTS},
+        {name: name_output(name, way) for name in PRODUCTS},
         window=TILE,
         overlap=RADIUS,
         nodata={"diversity": float("nan")},
@@ -204,31 +205,31 @@ def timed(scene: Path, way: str, executor: Executor | None) -> Timing:
     return Timing(tiles=tiles, wall=perf_counter() - start, processor=process_time() - before)
 
 
-def processor_time() -> float:
-    """Return the seconds of processor time of this process and of those that it has started and that have ended."""
+def read_processor_time() -> float:
+    """Return the processor time of this process and its ended child processes, in seconds."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
 
 
-def output(name: str, way: str) -> Path:
-    """Name an output file; those of the workers are the ones to look at."""
+def name_output(name: str, way: str) -> Path:
+    """Return the path of an output file; the workers' files have the plain name."""
     return FOLDER / (f"{name}.tif" if way == "local" else f"{name}-{way}.tif")
 
 
-def spelled(requests: dict[str, int]) -> str:
-    """List requests, the most frequent first."""
+def format_requests(requests: dict[str, int]) -> str:
+    """Format counts of requests, the most frequent first."""
     return ", ".join(f"{count} {name}" for name, count in sorted(requests.items(), key=lambda item: -item[1]))
 
 
-def same(name: str) -> tuple[bool, int]:
-    """Compare both runs' files; return whether every pixel is the same, and how many there are."""
-    one, other = read(output(name, "serial")), read(output(name, "local"))
+def compare(name: str) -> tuple[bool, int]:
+    """Compare both runs' files; return whether all pixels are equal, and the number of pixels."""
+    one, other = read(name_output(name, "serial")), read(name_output(name, "local"))
     return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=True), one.size
 
 
 def read(path: Path) -> Array:
-    """Read a whole raster, as (bands, rows, columns)."""
-    from osgeo import gdal  # noqa: PLC0415 - workers import this file's functions, and have no GDAL
+    """Read a raster as an array of shape (bands, rows, columns)."""
+    from osgeo import gdal  # noqa: PLC0415 - workers import this file without GDAL
 
     gdal.UseExceptions()
     array: Array = gdal.Open(str(path)).ReadAsArray()
@@ -237,32 +238,32 @@ def read(path: Path) -> Array:
 
 def draw(scene: Path, picture: Path) -> None:
     """Draw true colour, NDVI and diversity side by side, at half size."""
-    colour = np.stack([stretched(band, 1, 99) for band in halved(read(scene)[[2, 1, 0]])])
-    index, mixture = (halved(read(output(name, "local")))[0] for name in PRODUCTS)
+    colour = np.stack([stretch(band, 1, 99) for band in halve(read(scene)[[2, 1, 0]])])
+    index, mixture = (halve(read(name_output(name, "local")))[0] for name in PRODUCTS)
     panels = [
         np.uint8(255 * colour**0.8),
-        ramp((index + 0.25) / 0.75, ["26355d", "6d7fa3", "efe6d0", "d9cf9a", "8fbc5a", "3c8d3a", "08401d"]),
-        ramp(stretched(mixture, 1, 99), ["0b0724", "45106e", "9c2964", "e35933", "fba40a", "fcfdbf"]),
+        colour_values((index + 0.25) / 0.75, ["26355d", "6d7fa3", "efe6d0", "d9cf9a", "8fbc5a", "3c8d3a", "08401d"]),
+        colour_values(stretch(mixture, 1, 99), ["0b0724", "45106e", "9c2964", "e35933", "fba40a", "fcfdbf"]),
     ]
     gap = np.full((3, index.shape[0], 12), 255, np.uint8)
     save(np.concatenate([panels[0], gap, panels[1], gap, panels[2]], axis=2), picture)
 
 
-def halved(bands: Array) -> Array:
-    """Average blocks of 2×2 pixels."""  # noqa: RUF002 - the sign for "by"
+def halve(bands: Array) -> Array:
+    """Average blocks of 2×2 pixels."""  # noqa: RUF002 - the multiplication sign
     even = bands[:, : bands.shape[1] // 2 * 2, : bands.shape[2] // 2 * 2].astype(np.float32)
     return (even[:, ::2, ::2] + even[:, 1::2, ::2] + even[:, ::2, 1::2] + even[:, 1::2, 1::2]) / 4
 
 
-def stretched(band: Array, low: float, high: float) -> Array:
-    """Map the values between two percentiles to 0 to 1."""
+def stretch(band: Array, low: float, high: float) -> Array:
+    """Map the values between two percentiles to the range from 0 to 1."""
     bottom, top = np.nanpercentile(band, [low, high])
-    stretch: Array = np.clip((band - bottom) / (top - bottom), 0, 1)
-    return stretch
+    stretched: Array = np.clip((band - bottom) / (top - bottom), 0, 1)
+    return stretched
 
 
-def ramp(values: Array, colours: Sequence[str]) -> Array:
-    """Colour values from 0 to 1; what is not a number stays white."""
+def colour_values(values: Array, colours: Sequence[str]) -> Array:
+    """Map values from 0 to 1 to colours; NaN becomes white."""
     anchors = np.array([list(bytes.fromhex(colour)) for colour in colours])
     places = np.linspace(0, 1, len(colours))
     painted = np.stack([np.interp(values, places, anchors[:, channel]) for channel in range(3)])
@@ -270,7 +271,7 @@ def ramp(values: Array, colours: Sequence[str]) -> Array:
 
 
 def save(channels: Array, path: Path) -> None:
-    """Write a picture of red, green and blue as PNG."""
+    """Write red, green and blue channels as a PNG."""
     from osgeo import gdal  # noqa: PLC0415 - as above
 
     gdal.UseExceptions()

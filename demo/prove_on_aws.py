@@ -1,8 +1,8 @@
-"""Prove on an AWS account what emulators can't: run the steps of docs/first-hour.md and write a report.
+"""Verify on an AWS account what emulators can't: run the steps of docs/first-hour.md and write a report.
 
     python demo/prove_on_aws.py [--stackname PROOF] [--report prove-on-aws.md]
 
-It creates a stack, uses it, and deletes it, whatever fails in between. An hour and less than 5 USD.
+It creates a stack, uses it, and deletes it, even if a step fails. It takes about an hour and costs less than 5 USD.
 """
 
 import argparse
@@ -49,7 +49,7 @@ MAIN: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A command, and what its success proves."""
+    """A command, and what its success verifies."""
 
     proves: str
     command: tuple[str, ...]
@@ -57,7 +57,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a step ended."""
+    """The result of a step."""
 
     step: Step
     status: int
@@ -66,33 +66,33 @@ class Outcome:
 
 
 def list_steps(script: Path) -> list[Step]:
-    """Return the steps before the stack's last deletion, in the order that finds the most for the least money."""
+    """Return the steps before the stack's last deletion, ordered to find the most problems at the lowest cost."""
     cli, python = ("asyncbatch",), sys.executable
     create = (*cli, "stack", "create", "--maxjobs", "8", "--wait")
     return [
-        Step(proves="AWS takes the template", command=create),
-        Step(proves="the stack is deleted whole", command=(*cli, "stack", "delete", "--yes", "--wait")),
-        Step(proves="its names are free again", command=create),
+        Step(proves="AWS accepts the template", command=create),
+        Step(proves="the stack is deleted completely", command=(*cli, "stack", "delete", "--yes", "--wait")),
+        Step(proves="its names can be reused", command=create),
         Step(proves="the image is built", command=("just", "image")),
         Step(proves="the image is pushed", command=("just", "push")),
-        Step(proves="queues and rights fit", command=(*cli, "doctor", "--no-tile")),
+        Step(proves="queues and permissions are right", command=(*cli, "doctor", "--no-tile")),
         Step(proves="a worker starts and computes a tile", command=(*cli, "doctor")),
-        Step(proves="workers on spot machines compute right", command=(python, "-c", TILES)),
-        Step(proves="a lost worker is replaced, and costs its own tile only", command=(python, "-c", LOSSES)),
+        Step(proves="workers on spot machines return right results", command=(python, "-c", TILES)),
+        Step(proves="a lost worker is replaced, and only its tile is lost", command=(python, "-c", LOSSES)),
         Step(proves="a main script's image is built and pushed", command=("just", "push-main", str(script))),
         Step(proves="a main script runs as a job", command=(*cli, "submit")),
         Step(proves="a stack is modified", command=(*cli, "stack", "modify", "--maxjobs", "4", "--yes", "--wait")),
         Step(
-            proves="machines are exchanged for Fargate",
+            proves="machines are replaced by Fargate",
             command=(*cli, "stack", "modify", "--compute", "FARGATE_SPOT", "--yes", "--wait"),
         ),
-        Step(proves="workers on Fargate compute right", command=(python, "-c", TILES)),
-        Step(proves="runs are listed, and what they have left", command=(*cli, "gc")),
+        Step(proves="workers on Fargate return right results", command=(python, "-c", TILES)),
+        Step(proves="runs and their remaining resources are listed", command=(*cli, "gc")),
     ]
 
 
-def take(step: Step) -> Outcome:
-    """Run a step, and show what it prints."""
+def run_step(step: Step) -> Outcome:
+    """Run a step and print its output."""
     print(f"== {step.proves}", flush=True)
     begun = time.monotonic()
     try:
@@ -105,7 +105,7 @@ def take(step: Step) -> Outcome:
 
 
 def write_report(path: Path, outcomes: list[Outcome]) -> None:
-    """Write what was proven and what was not, with the last lines of what failed."""
+    """Write the result of each step, with the last lines of failed ones."""
     rows = [
         f"| {outcome.step.proves} | {'yes' if outcome.status == 0 else f'no, status {outcome.status}'} "
         f"| {outcome.seconds:.0f} s |"
@@ -116,31 +116,36 @@ def write_report(path: Path, outcomes: list[Outcome]) -> None:
         for outcome in outcomes
         if outcome.status
     ]
-    head = ["# Proven on AWS", "", "| what | proven | time |", "|---|---|---|"]
+    head = ["# Verification on AWS", "", "| what | verified | time |", "|---|---|---|"]
     path.write_text("\n".join([*head, *rows, *failures]) + "\n")
 
 
 def main() -> int:
     """Run the steps; return 0 if all succeeded."""
-    parser = argparse.ArgumentParser(description="Prove on an AWS account what emulators can't.")
+    parser = argparse.ArgumentParser(description="Verify on an AWS account what emulators can't.")
     parser.add_argument("--stackname", default="PROOF", help="name of the stack to create and delete (default: PROOF)")
-    parser.add_argument("--report", type=Path, default=Path("prove-on-aws.md"), help="where the report goes")
+    parser.add_argument(
+        "--report",
+        type=Path,
+        default=Path("prove-on-aws.md"),
+        help="file to write the report to (default: prove-on-aws.md)",
+    )
     options = parser.parse_args()
     os.environ["RIOS_AWSBATCH_STACK"] = options.stackname
     script = Path("prove-on-aws-main.py")
     script.write_text(MAIN)
     outcomes: list[Outcome] = []
     delete = Step(
-        proves="the used stack is deleted whole", command=("asyncbatch", "stack", "delete", "--yes", "--wait")
+        proves="a used stack is deleted completely", command=("asyncbatch", "stack", "delete", "--yes", "--wait")
     )
     try:
         first, *others = list_steps(script)
-        outcomes.append(take(first))
+        outcomes.append(run_step(first))
         if outcomes[0].status == 0:
-            outcomes.extend(map(take, others))
+            outcomes.extend(map(run_step, others))
     finally:
         script.unlink()
-        outcomes.append(take(delete))
+        outcomes.append(run_step(delete))
         write_report(options.report, outcomes)
     print(f"wrote {options.report}")
     return 1 if any(outcome.status for outcome in outcomes) else 0

@@ -22,9 +22,9 @@ PACKAGE: Final = files("asyncbatch")
 ITS_JOB: Final = {"aws:ResourceTag/asyncbatch:stack": STACK}
 
 ON_ALL: Final = {
-    "network.json": {"TheNetwork"},  # what EC2 makes has ids that nobody knows before
-    "deploy.json": {"ItsMachines"},
-    "boundary.json": {"JoinTheCluster", "ReadRasters"},  # Batch names its clusters; rasters lie anywhere
+    "network.json": {"ManageNetwork"},  # the ids of EC2 resources are not known in advance
+    "deploy.json": {"ManageLaunchTemplates"},
+    "boundary.json": {"JoinCluster", "ReadRasters"},  # Batch names its clusters; rasters may be in any bucket
 }
 """Statements on all resources although IAM would take single ones."""
 
