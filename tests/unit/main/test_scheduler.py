@@ -15,7 +15,6 @@ from asyncbatch.errors import ProgramError, QueueGone, RunError
 from asyncbatch.main.liveness import Liveness
 from asyncbatch.main.observers import Observers
 from asyncbatch.main.program import Program, encode_arguments
-from asyncbatch.main.run import RENEWAL
 from asyncbatch.main.scheduler import Scheduler
 from asyncbatch.main.sender import Sender
 from asyncbatch.main.supervisor import Supervisor
@@ -280,14 +279,16 @@ async def test_sentinels_stay_in_the_queue_when_tiles_are_withdrawn() -> None:
         assert await stage.run.queues.count(TASKS) == 1
 
 
-async def test_the_manifest_and_the_programs_of_a_run_of_weeks_are_renewed() -> None:
-    # A long lease, for few heartbeats.
-    async with staged(FakeRun(settings=Settings(run_lease=3600.0))) as stage, anyio.create_task_group() as group:
+async def test_the_manifest_and_the_programs_of_a_long_run_are_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
+    renewal = 1800.0  # half an hour in place of a day, for few polls
+    for module in ("run", "sender"):
+        monkeypatch.setattr(f"asyncbatch.main.{module}.RENEWAL", renewal)
+    async with staged() as stage, anyio.create_task_group() as group:
         group.start_soon(stage.run.open().keep_alive)
         stage.submit(1)
         await anyio.sleep(60)
         stage.run.objects.stored.clear()  # as the bucket's life cycle does
-        await anyio.sleep(RENEWAL * 1.1)
+        await anyio.sleep(renewal * 1.1)
         run = stage.run.manifest.run
         assert {manifest_key(run), alive_key(run), program_key(PROGRAM.digest)} <= stage.run.objects.stored.keys()
         group.cancel_scope.cancel()
