@@ -19,7 +19,6 @@ from asyncbatch.main.scheduler import Scheduler
 from asyncbatch.main.sender import Sender
 from asyncbatch.main.supervisor import Supervisor
 from asyncbatch.main.ticket import Ticket, wait_for
-from asyncbatch.settings import Settings
 from asyncbatch.wire import codec
 from asyncbatch.wire.manifest import alive_key, manifest_key, out_key, program_key
 from asyncbatch.wire.messages import Body, Heartbeat, Hello, ProgramDamaged, Result, Sentinel, Task, unseal
