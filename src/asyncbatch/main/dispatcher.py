@@ -31,7 +31,7 @@ from asyncbatch.main.program import Program, ProgramCache, encode_arguments
 from asyncbatch.main.run import Cleanup, open_run
 from asyncbatch.main.scheduler import Scheduler
 from asyncbatch.main.supervisor import Retries, Supervisor, workers_for
-from asyncbatch.main.ticket import Ticket, wait_for
+from asyncbatch.main.tile import Tile, wait_for
 from asyncbatch.main.windowed import TileWindow
 from asyncbatch.settings import Settings
 
@@ -219,7 +219,7 @@ class Dispatcher:
             self._scheduler = Scheduler(run, supervisor=self._supervisor, observers=self._observers, group=self._group)
             self._scheduler.start()
             for task in (run.keep_alive, self._supervise):
-                self._group.start_soon(self._scheduler.guarded, task)
+                self._group.start_soon(self._scheduler.run_guarded, task)
             self._stack = stack.pop_all()
         self._observers.observe(RunOpened(run=self.run, bucket=run.assignment.bucket, workers=self._supervisor.wanted))
         return self
@@ -229,7 +229,7 @@ class Dispatcher:
     ) -> None:
         try:
             if error is None:
-                await self._scheduler.drained()
+                await self._scheduler.wait_until_done()
         finally:
             failure = self._scheduler.failure
             try:
@@ -308,7 +308,7 @@ class Dispatcher:
         collect, program = check_on_error(on_error), self.programmed(fn)
         if tile_timeout is not None or retry_on:
             program = program.with_options(tile_timeout=tile_timeout, retry_on=retry_on)
-        with TileWindow[Ticket](lambda: self.window) as tiles:
+        with TileWindow[Tile](lambda: self.window) as tiles:
             for args in zip(*iterables, strict=False):
                 tiles.add(self._submit(program, args, {}))
                 await anyio.lowlevel.checkpoint()  # the input may be slow, and results come meanwhile
@@ -331,14 +331,14 @@ class Dispatcher:
         """Take in a tile and return its future, which this event loop's thread settles."""
         return self._submit(fn, args, kwargs).future
 
-    def _submit(self, fn: Callable[..., Any] | Program, args: tuple[object, ...], kwargs: dict[str, object]) -> Ticket:
-        ticket = Ticket(program=self.programmed(fn), content=encode_arguments(args, kwargs))
-        self.enqueue(ticket)
-        return ticket
+    def _submit(self, fn: Callable[..., Any] | Program, args: tuple[object, ...], kwargs: dict[str, object]) -> Tile:
+        tile = Tile(program=self.programmed(fn), content=encode_arguments(args, kwargs))
+        self.enqueue(tile)
+        return tile
 
-    def enqueue(self, ticket: Ticket) -> None:
+    def enqueue(self, tile: Tile) -> None:
         """Take in a tile."""
-        self._scheduler.enqueue(ticket)
+        self._scheduler.enqueue(tile)
 
     def cancel_all(self) -> None:
         """Cancel all tiles that are not done."""
@@ -373,7 +373,7 @@ class Dispatcher:
         return Status(
             tiles_done=self._tally.done,
             tiles_failed=self._tally.failed,
-            tiles_in_flight=self._scheduler.ledger.under_way,
+            tiles_in_flight=self._scheduler.ledger.in_flight,
             tiles_waiting=self._scheduler.ledger.waiting,
             workers_up=self._supervisor.up,
             workers_wanted=self._supervisor.wanted,
@@ -416,7 +416,7 @@ class Dispatcher:
         missing = supervisor.missing(states, anyio.current_time(), backlog=self._backlog)
         if (
             missing > 0
-            and (self._scheduler.busy or not supervisor.came_up)
+            and (len(self._scheduler.ledger) or not supervisor.came_up)
             and supervisor.starts.due <= anyio.current_time()
         ):
             came_up = supervisor.came_up
@@ -461,16 +461,16 @@ class Dispatcher:
     @property
     def _backlog(self) -> int:
         """Tiles submitted and not done."""
-        return self._scheduler.ledger.under_way + self._scheduler.ledger.waiting
+        return self._scheduler.ledger.backlog
 
     async def _end(self) -> None:
         """Stop the workers: idle ones leave by themselves, others are ended."""
-        unfinished = self._scheduler.busy or self._scheduler.failure is not None
+        unfinished = len(self._scheduler.ledger) or self._scheduler.failure is not None
         self._ending = True
         self._scheduler.end()
         try:
             with anyio.move_on_after(_HURRIED_GRACE if unfinished else _GRACE):
-                await self._scheduler.dismissed()
+                await self._scheduler.dismiss_workers()
         except AsyncBatchError as error:
             log.warning("workers were not told to stop: %s", error, extra={"action": "sentinels_failed"})
         finally:

@@ -17,7 +17,7 @@ from asyncbatch.main.mapping import map_eagerly, map_lazily
 from asyncbatch.main.options import OnError, RetryOn, check_on_error
 from asyncbatch.main.program import Program, encode_arguments
 from asyncbatch.main.runthread import RunThread
-from asyncbatch.main.ticket import Ticket
+from asyncbatch.main.tile import Tile
 from asyncbatch.settings import Settings
 from asyncbatch.wire.chunks import Chunks, compute_chunk
 
@@ -408,7 +408,7 @@ class BatchExecutor(Executor):
             )
         return self._run.endpoint.requests()
 
-    def _submit(self, program: Program, args: tuple[object, ...], kwargs: dict[str, object]) -> Ticket:
-        ticket = Ticket(program=program, content=encode_arguments(args, kwargs))
-        self._run.enqueue(ticket)
-        return ticket
+    def _submit(self, program: Program, args: tuple[object, ...], kwargs: dict[str, object]) -> Tile:
+        tile = Tile(program=program, content=encode_arguments(args, kwargs))
+        self._run.enqueue(tile)
+        return tile

@@ -1,72 +1,70 @@
-"""The state of every tile of a run. It decides and never waits: no clock, no I/O.
+"""The run's tiles that are not done. It decides and never waits: no clock, no I/O.
 
-A tile goes ``waiting → sending → announced → settled``. Settled tiles are forgotten, so that the ledger's size
-follows the window and not the number of tiles.
+A tile goes ``waiting → sending → announced → accepted`` and is then forgotten, so that the ledger's size follows the
+window and not the number of tiles.
 """
 
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import Enum
 
 from asyncbatch.errors import AsyncBatchError
-
-
-class State(Enum):
-    """Where a tile stands."""
-
-    WAITING = "waiting"
-    SENDING = "sending"
-    ANNOUNCED = "announced"
+from asyncbatch.main.tile import State, Tile
 
 
 @dataclass(slots=True, kw_only=True)
 class Ledger:
-    """Which tiles wait, are under way, or are settled; and which may go next."""
+    """Which tiles wait, are in flight, or have a result; and which may go next."""
 
     next_index: int = 0
-    settled: int = 0
     duplicates: int = 0
-    under_way: int = 0
-    """Tiles that are being sent or have been announced."""
-    sending: int = 0
-    """Those of them that are being sent."""
-    _states: dict[int, State] = field(default_factory=dict)
-    _waiting: deque[int] = field(default_factory=deque)
+    """Results that were dropped since their tile had one already, or was cancelled."""
+    _tiles: dict[int, Tile] = field(default_factory=dict)
+    _waiting: deque[Tile] = field(default_factory=deque)
+    _counts: Counter[State] = field(default_factory=Counter)
 
-    def open(self) -> int:
-        """Take in a new tile and return its index."""
-        index = self.next_index
+    def __len__(self) -> int:
+        return len(self._tiles)
+
+    def __iter__(self) -> Iterator[Tile]:
+        """Iterate over all tiles that are not done; the ledger may change meanwhile."""
+        return iter(list(self._tiles.values()))
+
+    def get(self, index: int) -> Tile | None:
+        """Return the tile of an index, or None if it is done."""
+        return self._tiles.get(index)
+
+    def add(self, tile: Tile) -> None:
+        """Add a new tile and give it its index."""
+        tile.index, tile.state = self.next_index, State.WAITING
         self.next_index += 1
-        self._states[index] = State.WAITING
-        self._waiting.append(index)
-        return index
+        self._tiles[tile.index] = tile
+        self._waiting.append(tile)
+        self._counts[State.WAITING] += 1
 
-    def take(self, window: int) -> int | None:
-        """Return the index of the tile to send now, or None if none waits or `window` are under way."""
-        if self.under_way >= window:
+    def take(self, window: int) -> Tile | None:
+        """Return the tile to send now, or None if no tile waits or `window` tiles are in flight."""
+        if self.in_flight >= window:
             return None
         while self._waiting:
-            index = self._waiting.popleft()
-            if self._states.get(index) is State.WAITING:
-                self._states[index] = State.SENDING
-                self.under_way += 1
-                self.sending += 1
-                return index
+            tile = self._waiting.popleft()
+            if tile.index in self._tiles and tile.state is State.WAITING:
+                self._move(tile, State.SENDING)
+                return tile
         return None
 
-    def announced(self, index: int) -> None:
+    def note_announced(self, tile: Tile) -> None:
         """Note that a tile's message has been sent.
 
         Its result may have come back before: a response can be slower than a worker.
         """
-        if self._states.get(index) is State.SENDING:
-            self._states[index] = State.ANNOUNCED
-            self.sending -= 1
+        if tile.state is State.SENDING and tile.index in self._tiles:
+            self._move(tile, State.ANNOUNCED)
 
-    def settle(self, index: int) -> bool:
-        """Note a tile's end and return True, or return False if it had ended before.
+    def accept(self, index: int) -> Tile | None:
+        """Accept a result and return its tile, or return None if it is not the first for its tile.
 
-        Delivery is at least once: whatever comes second is dropped here.
+        Delivery is at least once: results that come second are dropped here.
 
         Raises
         ------
@@ -75,30 +73,38 @@ class Ledger:
         """
         if not 0 <= index < self.next_index:
             raise AsyncBatchError(f"result for tile {index}, but only tiles 0 to {self.next_index - 1} were sent")
-        state = self._states.pop(index, None)
-        if state is None:
+        tile = self._tiles.get(index)
+        if tile is None or tile.state is State.ACCEPTED:
             self.duplicates += 1
-            return False
-        self._leave(state)
-        self.settled += 1
-        return True
+            return None
+        self._move(tile, State.ACCEPTED)
+        return tile
 
-    def withdraw(self, index: int) -> bool:
-        """Forget a tile that was cancelled; return whether it had been announced to the workers."""
-        state = self._states.pop(index)
-        self._leave(state)
-        return state is State.ANNOUNCED
+    def remove(self, tile: Tile) -> None:
+        """Forget a tile that is done, failed or cancelled; nothing happens if that is done already."""
+        if self._tiles.pop(tile.index, None) is not None:
+            self._counts[tile.state] -= 1
 
-    def outstanding(self) -> list[int]:
-        """Return the indices of the tiles that were announced and have not ended."""
-        return [index for index, state in self._states.items() if state is State.ANNOUNCED]
+    def list_outstanding(self) -> list[Tile]:
+        """Return the tiles that were announced and have no result."""
+        return [tile for tile in self._tiles.values() if tile.state is State.ANNOUNCED]
+
+    @property
+    def in_flight(self) -> int:
+        """Tiles that are being sent or have been announced."""
+        return self._counts[State.SENDING] + self._counts[State.ANNOUNCED]
 
     @property
     def waiting(self) -> int:
         """Tiles that have not been sent."""
-        return len(self._states) - self.under_way
+        return self._counts[State.WAITING]
 
-    def _leave(self, state: State) -> None:
-        """Take a tile out of the counts."""
-        self.under_way -= state is not State.WAITING
-        self.sending -= state is State.SENDING
+    @property
+    def backlog(self) -> int:
+        """Tiles that workers have yet to compute, as far as main knows."""
+        return self.in_flight + self.waiting
+
+    def _move(self, tile: Tile, state: State) -> None:
+        self._counts[tile.state] -= 1
+        self._counts[state] += 1
+        tile.state = state

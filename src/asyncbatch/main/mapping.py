@@ -14,12 +14,12 @@ from typing import Any, Final
 from asyncbatch.errors import RunClosed
 from asyncbatch.main.futures import InterruptibleCondition
 from asyncbatch.main.runthread import RunThread
-from asyncbatch.main.ticket import Ticket, take
+from asyncbatch.main.tile import Tile, take
 from asyncbatch.main.windowed import TileWindow
 
 log: Final = logging.getLogger(__name__)
 
-Submit = Callable[[tuple[Any, ...]], Ticket]
+Submit = Callable[[tuple[Any, ...]], Tile]
 
 _UNREAD: Final = 128 * 2**20
 """Bytes of results that wait to be read, beyond which no more tiles are fed."""
@@ -58,7 +58,7 @@ def map_lazily(
     submit: Submit, tiles: Iterator[tuple[Any, ...]], buffersize: int, timeout: float | None, *, collect: bool
 ) -> Generator[Any, None, None]:
     """Submit `buffersize` tiles, and one more for each result that is read; return the results in order."""
-    window: TileWindow[Ticket] = TileWindow(lambda: buffersize)
+    window: TileWindow[Tile] = TileWindow(lambda: buffersize)
     for args in islice(tiles, buffersize):
         window.add(submit(args))
     return _read_lazily(submit, tiles, window, _deadline(timeout), collect=collect)
@@ -67,7 +67,7 @@ def map_lazily(
 def _read_lazily(
     submit: Submit,
     tiles: Iterator[tuple[Any, ...]],
-    window: TileWindow[Ticket],
+    window: TileWindow[Tile],
     deadline: float | None,
     *,
     collect: bool,
@@ -102,7 +102,7 @@ class _Feeder:
         self._tiles = tiles
         self._collect = collect
         self._changed = InterruptibleCondition(threading.RLock())  # the garbage collector may call `forget` at any time
-        self._entries: deque[Ticket] = deque()
+        self._entries: deque[Tile] = deque()
         """Tiles whose results have not been read, in order."""
         self._outstanding = 0
         self._unread = 0
@@ -160,20 +160,20 @@ class _Feeder:
         unbounded = self._forgotten or self._run.stopping  # at its end the pool computes what it was given
         return self._outstanding < self._run.dispatcher.window and (unbounded or self._unread < _UNREAD)
 
-    def _add(self, ticket: Ticket) -> None:
+    def _add(self, tile: Tile) -> None:
         with self._changed:
             self._outstanding += 1
             if not self._forgotten:
-                self._entries.append(ticket)
+                self._entries.append(tile)
             self._changed.notify_all()
-        # Weakly: a future that refers to its ticket would keep its result until the next garbage collection.
-        ticket.future.add_done_callback(partial(self._note_done, weakref.ref(ticket)))
+        # Weakly: a future that refers to its tile would keep its result until the next garbage collection.
+        tile.future.add_done_callback(partial(self._note_done, weakref.ref(tile)))
 
-    def _note_done(self, reference: weakref.ref[Ticket], _: Future[Any]) -> None:
-        ticket = reference()
+    def _note_done(self, reference: weakref.ref[Tile], _: Future[Any]) -> None:
+        tile = reference()
         with self._changed:
             self._outstanding -= 1
-            self._unread += 0 if ticket is None else ticket.result_size
+            self._unread += 0 if tile is None else tile.result_size
             self._changed.notify_all()
 
     def _wait_for_tile(self, deadline: float | None) -> bool:
@@ -187,13 +187,13 @@ class _Feeder:
     def _take(self, deadline: float | None) -> Any:  # noqa: ANN401 - whatever the user's function returns
         """Return the next tile's result."""
         with self._changed:
-            ticket = self._entries.popleft()
+            tile = self._entries.popleft()
         try:
-            return take(ticket.future, _seconds_left(deadline), collect=self._collect)
+            return take(tile.future, _seconds_left(deadline), collect=self._collect)
         finally:
-            ticket.future.cancel()  # unless it is done
+            tile.future.cancel()  # unless it is done
             with self._changed:
-                self._unread -= ticket.result_size
+                self._unread -= tile.result_size
                 self._changed.notify_all()
 
     def _stop(self) -> None:
@@ -202,5 +202,5 @@ class _Feeder:
             entries = list(self._entries)
             self._entries.clear()
             self._changed.notify_all()
-        for ticket in entries:
-            ticket.future.cancel()
+        for tile in entries:
+            tile.future.cancel()

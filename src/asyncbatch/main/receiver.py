@@ -1,19 +1,22 @@
 """The way in: what the workers say, checked, and the results' bodies."""
 
+import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from typing import Any, Final
 
 import anyio
-from anyio.abc import TaskGroup
 
 from asyncbatch.aws.objects import DELETE_LIMIT
 from asyncbatch.aws.protocols import Content, Received
 from asyncbatch.batching.batcher import Batcher
 from asyncbatch.errors import AwsError, MessageError
+from asyncbatch.main.ledger import Ledger
+from asyncbatch.main.pacer import Pacer
 from asyncbatch.main.results import open_result
 from asyncbatch.main.run import RESULT_POLL, Run
-from asyncbatch.main.ticket import Ticket
+from asyncbatch.main.supervisor import Supervisor
+from asyncbatch.main.tile import Tile
 from asyncbatch.wire.messages import BATCH_LIMIT, Message, Result, unpack, unseal
 
 log: Final = logging.getLogger(__name__)
@@ -41,26 +44,32 @@ class Receiver:
     ----------
     run : Run
         The opened run.
-    expecting : callable
-        Whether anything is to come; while nothing is, the queue is not asked.
-    linger : callable
-        For how many seconds, at this moment, results may wait in the queue for others.
-    handle : callable
-        Takes each message, and may take its time.
+    ledger : Ledger
+        The run's tiles. The queue is polled while there are any.
+    supervisor : Supervisor
+        The run's workers. The queue is polled while some of them are expected.
+    pacer : Pacer
+        Decides how long results may wait in the queue for more.
+
+    Attributes
+    ----------
+    messages : asyncio.Queue of Message
+        What has come and bears the run's seal.
     """
 
     def __init__(
         self,
         run: Run,
         *,
-        expecting: Callable[[], bool],
-        linger: Callable[[], float],
-        handle: Callable[[Message], Coroutine[Any, Any, None]],
+        ledger: Ledger,
+        supervisor: Supervisor,
+        pacer: Pacer,
     ) -> None:
+        self.messages: asyncio.Queue[Message] = asyncio.Queue()
         self._run = run
-        self._expecting = expecting
-        self._linger = linger
-        self._handle = handle
+        self._ledger = ledger
+        self._supervisor = supervisor
+        self._pacer = pacer
         self._awake = anyio.Event()
         self._hurried = anyio.Event()
         self._downloads = anyio.CapacityLimiter(_DOWNLOADS)
@@ -79,11 +88,11 @@ class Receiver:
         return self._failing_since is not None
 
     def wake(self) -> None:
-        """Look again at once whether anything is expected."""
+        """Check at once whether a message is expected."""
         self._awake.set()
 
     def hurry(self) -> None:
-        """Ask the queue without a pause from now on."""
+        """Poll without a pause from now on, whether or not a message is expected."""
         self._hurried.set()
         self.wake()
 
@@ -110,11 +119,11 @@ class Receiver:
                     await self._pause()
                 await self._polls.acquire()
                 answered = anyio.Event()
-                group.start_soon(self._poll, answered, group)
+                group.start_soon(self._poll, answered)
                 with anyio.move_on_after(_HUNG):
                     await answered.wait()
 
-    async def value(self, result: Result, ticket: Ticket) -> Any:  # noqa: ANN401 - whatever the user's function returned
+    async def value(self, result: Result, tile: Tile) -> Any:  # noqa: ANN401 - whatever the user's function returned
         """Return what the user's function returned for a tile.
 
         Raises
@@ -131,22 +140,23 @@ class Receiver:
         if content is None and body.key is not None:
             async with self._downloads:
                 content = await self._run.objects.get(body.key, sha256=body.sha256, size=body.size)
-        ticket.result_size = len(content or b"")
+        tile.result_size = len(content or b"")
         return await open_result(result, content or b"")
 
     async def _expect(self) -> None:
-        """Wait until something is expected."""
-        while not self._expecting():
+        """Wait until a message is expected."""
+        while not (len(self._ledger) or self._supervisor.awaits_workers or self._hurried.is_set()):
             self._awake = anyio.Event()
             await self._awake.wait()
 
     async def _pause(self) -> None:
         """Wait while results may wait: after a full receive not as long, for some may have been left."""
-        with anyio.move_on_after(self._linger() / (_AFTER_FULL if self._full else 1)):
+        linger = self._pacer.pace(anyio.current_time()).linger
+        with anyio.move_on_after(linger / (_AFTER_FULL if self._full else 1)):
             await self._hurried.wait()
 
-    async def _poll(self, answered: anyio.Event, group: TaskGroup) -> None:
-        """Receive once, and hand over what came."""
+    async def _poll(self, answered: anyio.Event) -> None:
+        """Receive once."""
         try:
             found = await self._run.receiver.receive(
                 self._run.manifest.result_queue, most=BATCH_LIMIT, wait=RESULT_POLL, lease=self._lease
@@ -158,7 +168,7 @@ class Receiver:
             self._full = self._full + 1 if len(found) == BATCH_LIMIT else 0
             for received in found:
                 for message in self._open(received):
-                    group.start_soon(self._handle, message)
+                    self.messages.put_nowait(message)
         finally:
             self._polls.release()
             answered.set()

@@ -24,7 +24,7 @@ from asyncbatch.launchers import LauncherName
 from asyncbatch.launchers.base import Launcher
 from asyncbatch.local import LocalEndpoint, local_endpoint
 from asyncbatch.main.dispatcher import Dispatcher, Workers
-from asyncbatch.main.ticket import Ticket
+from asyncbatch.main.tile import Tile
 from asyncbatch.settings import Settings
 from asyncbatch.signals import LeavingByException
 
@@ -133,7 +133,7 @@ class RunThread:
         if self._stopping:
             raise RunClosed(_CLOSED)
 
-    def enqueue(self, ticket: Ticket) -> None:
+    def enqueue(self, tile: Tile) -> None:
         """Hand a tile to the dispatcher, from any thread.
 
         Raises
@@ -142,10 +142,10 @@ class RunThread:
             If the run is over.
         """
         if self.cancelled:
-            ticket.future.cancel()
-            ticket.future.set_running_or_notify_cancel()
+            tile.future.cancel()
+            tile.future.set_running_or_notify_cancel()
             return
-        if not self._call(self.dispatcher.enqueue, ticket):
+        if not self._call(self.dispatcher.enqueue, tile):
             raise RunClosed(_CLOSED)
 
     def start_feeding(self) -> None:

@@ -12,8 +12,6 @@ from typing import Any, Final
 import anyio
 from anyio.abc import TaskGroup
 
-from asyncbatch.batching.estimates import Mean, Throughput
-from asyncbatch.batching.pacing import Load, Pacing, pace
 from asyncbatch.errors import (
     AccessDenied,
     AsyncBatchError,
@@ -27,12 +25,14 @@ from asyncbatch.errors import (
 from asyncbatch.events import TileCancelled, TileDone, TileFailed, TileSent, WorkerLeft, WorkerLost, WorkerUp
 from asyncbatch.main.ledger import Ledger
 from asyncbatch.main.observers import Observers
+from asyncbatch.main.pacer import Pacer
+from asyncbatch.main.phase import Phase
 from asyncbatch.main.receiver import Receiver
 from asyncbatch.main.reconcile import Reconciler
 from asyncbatch.main.run import Run
 from asyncbatch.main.sender import Sender
 from asyncbatch.main.supervisor import Supervisor
-from asyncbatch.main.ticket import Ticket
+from asyncbatch.main.tile import State, Tile
 from asyncbatch.main.withdrawal import Withdrawals
 from asyncbatch.wire.messages import Goodbye, Heartbeat, Hello, Message, ProgramDamaged, Result
 
@@ -59,92 +59,81 @@ class Scheduler:
 
     def __init__(self, run: Run, *, supervisor: Supervisor, observers: Observers, group: TaskGroup) -> None:
         self.ledger = Ledger()
+        self.phase = Phase.OPEN
         self.failure: AsyncBatchError | None = None
+        self._run = run
         self._supervisor = supervisor
         self._observers = observers
         self._group = group
-        self._tickets: dict[int, Ticket] = {}
-        self._throughput = Throughput()
-        self._seconds = Mean()
-        self._payload_bytes = Mean()
-        self._result_bytes = Mean()
+        self._pacer = Pacer(ledger=self.ledger, supervisor=supervisor, limit=run.settings.max_in_flight)
+        self.window = self._pacer.pace(anyio.current_time()).window
+        """Tiles that may be in flight at one time. Any thread may read it."""
         self._loop = asyncio.get_running_loop()
         self._cancelled: asyncio.Queue[int] = asyncio.Queue()
-        self._run = run
         self._reconciler = Reconciler(quiet=run.settings.lease)
-        self._ending = False
         self._changed = anyio.Event()
-        self.window = self._pace().window
-        """Tiles that may be under way at one time. Any thread may read it."""
-        self._sender = Sender(run, linger=self._linger)
+        self._sender = Sender(run, pacer=self._pacer)
         self._withdrawals = Withdrawals(self._sender.withdraw)
-        self._receiver = Receiver(run, expecting=self._expecting, linger=self._linger, handle=self._handle)
+        self._receiver = Receiver(run, ledger=self.ledger, supervisor=supervisor, pacer=self._pacer)
 
     def start(self) -> None:
         """Begin to send and receive."""
         for task in (
             self._sender.run,
             self._receiver.run,
+            self._handle_messages,
             self._reconcile,
             self._withdrawals.run,
             self._drop_all_cancelled,
             self._keep_programs,
             self._watch_workers,
         ):
-            self._group.start_soon(self.guarded, task)
+            self._group.start_soon(self.run_guarded, task)
 
-    @property
-    def busy(self) -> bool:
-        """Whether any tile is under way or waiting."""
-        return bool(self._tickets)
-
-    def enqueue(self, ticket: Ticket) -> None:
-        """Take in a tile."""
-        if self.failure is not None or self._ending:
-            ticket.future.set_exception(self.failure or RunClosed("the pool has been shut down"))
+    def enqueue(self, tile: Tile) -> None:
+        """Queue a tile for sending."""
+        if self.failure is not None or self.phase is not Phase.OPEN:
+            tile.future.set_exception(self.failure or RunClosed("the pool has been shut down"))
             return
-        if not self._tickets:
-            self._throughput.begin(anyio.current_time())
-        self._payload_bytes.add(len(ticket.content))
-        index = self.ledger.open()
-        self._tickets[index] = ticket
-        ticket.future.add_done_callback(lambda future: self._note_done(index, future))
+        self._pacer.note_tile(anyio.current_time(), size=len(tile.content))
+        self.ledger.add(tile)
+        index = tile.index  # a callback that refers to the tile would keep its result until the next garbage collection
+        tile.future.add_done_callback(lambda future: self._note_done(index, future))
         self._pump()
 
-    async def drained(self) -> None:
-        """Return when no tile is under way or waiting."""
-        while self._tickets:
+    async def wait_until_done(self) -> None:
+        """Wait until all tiles are done."""
+        while len(self.ledger):
             await self._change()
 
-    async def dismissed(self) -> None:
-        """Tell all workers to stop, and return when those that are up have said goodbye."""
+    async def dismiss_workers(self) -> None:
+        """Send a sentinel to each worker, and wait until those that are up have said goodbye."""
         await self._sender.send_sentinels(self._supervisor.wanted)
         while self._supervisor.up:
             await self._change()
 
     def end(self) -> None:
-        """Take no more tiles, give up those that are not done, and listen for goodbyes only."""
-        self._ending = True
+        """Accept no more tiles, give up those that are not done, and receive goodbyes only."""
+        self.phase = Phase.CANCELLED
         self.abandon(RunClosed("the pool was shut down before this tile was done"))
         self._receiver.hurry()
 
     def cancel_all(self) -> None:
         """Cancel all tiles that are not done."""
-        for ticket in list(self._tickets.values()):
-            ticket.future.cancel()
-        for index in list(self._tickets):
-            self._drop_cancelled(index)
+        for tile in self.ledger:
+            tile.future.cancel()
+        for tile in self.ledger:
+            self._drop_cancelled(tile.index)
 
     def abandon(self, error: AsyncBatchError) -> None:
-        """End the run for good: every tile under way or waiting fails with `error`."""
+        """End the run for good: every tile that is not done fails with `error`."""
         if self.failure is None:
             self.failure = error
-        for index, ticket in list(self._tickets.items()):
-            self.ledger.settle(index)
-            self._finish(index, ticket.future, error=self.failure)
+        for tile in self.ledger:
+            self._finish(tile, error=self.failure)
 
-    async def guarded(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run a background task; should it fail, every tile says so, and nobody waits for ever."""
+    async def run_guarded(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a background task; if it fails, all tiles fail with its error, so that nobody waits for ever."""
         try:
             await task()
         except Exception as group:
@@ -159,58 +148,35 @@ class Scheduler:
                 "unexpected error: %r", error, extra={"action": "unexpected_error"}, exc_info=error
             )
 
-    def _expecting(self) -> bool:
-        return bool(self._tickets) or self._supervisor.awaits_workers or self._ending
-
-    def _pace(self) -> Pacing:
-        """Return the window and how long to linger now."""
-        slots = self._supervisor.slots
-        # Before each slot has had its turn, results are on their way whose rate nobody can tell.
-        known = self._throughput.count >= max(1, slots)
-        load = Load(
-            slots=slots,
-            in_flight=self.ledger.under_way,
-            rate=self._throughput.rate(anyio.current_time()) if known else None,
-            seconds=self._seconds.value,
-            tile_bytes=(self._payload_bytes.value or 0.0) + (self._result_bytes.value or 0.0),
-        )
-        return pace(load, limit=self._run.settings.max_in_flight)
-
-    def _linger(self) -> float:
-        """Return for how many seconds announcements and results may wait for others now."""
-        return 0.0 if self._ending else self._pace().linger
-
     def _pump(self) -> None:
         """Send as many tiles as the window has room for."""
         self._receiver.wake()
-        self.window = self._pace().window
-        while (index := self.ledger.take(self.window)) is not None:
-            ticket = self._tickets[index]
-            if ticket.future.cancelled():
-                self._drop_cancelled(index)
+        self.window = self._pacer.pace(anyio.current_time()).window
+        while (tile := self.ledger.take(self.window)) is not None:
+            if tile.future.cancelled():
+                self._drop_cancelled(tile.index)
             else:
-                self._group.start_soon(self._send, index, ticket)
+                self._group.start_soon(self._send, tile)
 
-    async def _send(self, index: int, ticket: Ticket) -> None:
-        size = len(ticket.content)
+    async def _send(self, tile: Tile) -> None:
+        size = len(tile.content)
         try:
-            await self._sender.send(index, ticket)
+            await self._sender.send(tile)
         except ProgramError as error:
-            if self.ledger.settle(index):
-                self._finish(index, ticket.future, error=error)
+            self._finish(tile, error=error)
         except AsyncBatchError as error:
             self.abandon(error)
         else:
             self._reconciler.note_news(anyio.current_time())
-            self._observers.observe(TileSent(tile=index, size=size))
-            if ticket.future.cancelled():  # while it was being sent
-                self._receiver.discard(ticket.in_key)
-                self._withdrawals.add(index)
+            self._observers.observe(TileSent(tile=tile.index, size=size))
+            if tile.future.cancelled():  # while it was being sent
+                self._receiver.discard(tile.in_key)
+                self._withdrawals.add(tile.index)
             else:
-                self.ledger.announced(index)
+                self.ledger.note_announced(tile)
 
     def _note_done(self, index: int, future: Future[Any]) -> None:
-        """Look after a tile whose future is done, from whatever thread: it may have been cancelled."""
+        """Handle a tile whose future is done, from any thread: it may have been cancelled."""
         if future.cancelled():
             try:
                 self._loop.call_soon_threadsafe(self._cancelled.put_nowait, index)
@@ -218,29 +184,29 @@ class Scheduler:
                 log.debug("cancelled too late", extra={"action": "cancelled_too_late", "tile": index})
 
     async def _drop_all_cancelled(self) -> None:
-        """Look after cancelled tiles in a task: where sniffio is installed, callbacks can't start others."""
+        """Handle cancelled tiles in a task: where sniffio is installed, callbacks can't start others."""
         while True:
             self._drop_cancelled(await self._cancelled.get())
 
     def _drop_cancelled(self, index: int) -> None:
         """Forget a cancelled tile, and withdraw its message."""
-        ticket = self._tickets.get(index)
-        if ticket is None or not ticket.future.cancelled():
+        tile = self.ledger.get(index)
+        if tile is None or not tile.future.cancelled():
             return
-        ticket.future.set_running_or_notify_cancel()
-        if self.ledger.withdraw(index):
+        tile.future.set_running_or_notify_cancel()
+        if tile.state is State.ANNOUNCED:
             self._withdrawals.add(index)
-        self._receiver.discard(ticket.in_key)
+        self._receiver.discard(tile.in_key)
         self._observers.observe(TileCancelled(tile=index))
-        self._forget(index)
+        self._forget(tile)
         self._pump()
 
     async def _reconcile(self) -> None:
-        """Announce tiles again whose messages nobody holds: a tile may be slow, but never forgotten."""
+        """Announce tiles again whose messages are lost: a tile may be slow, but is never forgotten."""
         manifest, sender = self._run.manifest, self._run.sender
         while True:
             await anyio.sleep(self._reconciler.interval)
-            lost = self.ledger.outstanding()
+            lost = self.ledger.list_outstanding()
             if not lost or not self._reconciler.is_quiet(anyio.current_time()):
                 continue
             try:
@@ -260,7 +226,7 @@ class Scheduler:
                     len(lost),
                     extra={"action": "tiles_lost"},
                 )
-                await self._sender.send_again([self._tickets[index] for index in lost if index in self._tickets])
+                await self._sender.send_again(tile for tile in lost if self.ledger.get(tile.index))
 
     async def _watch_workers(self) -> None:
         """Notice workers that are not heard of while something is expected of them."""
@@ -269,15 +235,20 @@ class Scheduler:
             await anyio.sleep(interval)
             now, before = anyio.current_time(), last
             last = now
-            if not self._tickets or self._receiver.failing:
+            if not len(self.ledger) or self._receiver.failing:
                 continue
             # Bounded: where this process itself was stopped or asleep, it has not listened.
             for worker in self._supervisor.listen(min(now - before, 2 * interval)):
                 self._observers.observe(WorkerLost(worker=worker))
                 self._changed.set()
 
+    async def _handle_messages(self) -> None:
+        async with anyio.create_task_group() as group:
+            while True:
+                group.start_soon(self._handle, await self._receiver.messages.get())
+
     async def _handle(self, message: Message) -> None:
-        """Act on what a worker says."""
+        """Handle a message of a worker."""
         if isinstance(message, Result | Heartbeat) and self._supervisor.heard(message.worker):
             log.warning("worker %s is heard of again", message.worker, extra={"action": "worker_heard"})
         if isinstance(message, Heartbeat):  # no news of any tile
@@ -312,41 +283,39 @@ class Scheduler:
         self._changed.set()
 
     async def _settle(self, result: Result) -> None:
-        """Take in a result: the first for its tile counts, any other is dropped."""
+        """Accept a result: the first for its tile counts, any other is dropped."""
         key = result.body.key
-        if not self.ledger.settle(result.index):
-            accepted = self._tickets.get(result.index)
+        tile = self.ledger.accept(result.index)
+        if tile is None:
+            accepted = self.ledger.get(result.index)
             if accepted is None or accepted.out_key != key:  # a copy's body may be the one that is being fetched
                 self._receiver.discard(key)
             return
-        self._throughput.add(anyio.current_time())
-        self._seconds.add(result.seconds)
+        self._pacer.note_result(anyio.current_time(), seconds=result.seconds)
         self._supervisor.progressed()
         self._pump()
-        ticket = self._tickets[result.index]
-        ticket.out_key, ticket.future.peak_memory = key, result.peak
+        tile.out_key, tile.future.peak_memory = key, result.peak
         try:
-            value = await self._receiver.value(result, ticket)
+            value = await self._receiver.value(result, tile)
         except AsyncBatchError as error:
-            self._finish(result.index, ticket.future, error=error)
+            self._finish(tile, error=error)
         else:
-            self._result_bytes.add(ticket.result_size)
+            self._pacer.note_result_size(tile.result_size)
             self._observers.observe(
                 TileDone(
                     tile=result.index,
                     worker=result.worker,
                     seconds=result.seconds,
                     peak_memory=result.peak,
-                    size=ticket.result_size,
+                    size=tile.result_size,
                 )
             )
-            self._finish(result.index, ticket.future, value=value)
-        self._receiver.discard(ticket.in_key, key)
+            self._finish(tile, value=value)
+        self._receiver.discard(tile.in_key, key)
 
     async def _replace_program(self, damaged: ProgramDamaged) -> None:
         """Upload a program again that a worker could not use, as long as a tile needs it."""
-        programs = (ticket.program for ticket in self._tickets.values())
-        program = next((program for program in programs if program.digest == damaged.program), None)
+        program = next((tile.program for tile in self.ledger if tile.program.digest == damaged.program), None)
         if program is None:  # no tile needs it any more
             return
         log.warning(
@@ -362,26 +331,24 @@ class Scheduler:
             log.warning("program %s not uploaded: %s", program.digest, error, extra={"action": "upload_failed"})
 
     async def _keep_programs(self) -> None:
-        await self._sender.keep_programs(lambda: [ticket.program for ticket in self._tickets.values()])
+        await self._sender.keep_programs(lambda: [tile.program for tile in self.ledger])
 
-    def _finish(
-        self, index: int, future: Future[Any], *, value: object = None, error: BaseException | None = None
-    ) -> None:
-        if error is not None and not future.cancelled():
-            self._observers.observe(TileFailed(tile=index, error=error))
+    def _finish(self, tile: Tile, *, value: object = None, error: BaseException | None = None) -> None:
+        if error is not None and not tile.future.cancelled():
+            self._observers.observe(TileFailed(tile=tile.index, error=error))
         try:
             if error is not None:
-                future.set_exception(error)
+                tile.future.set_exception(error)
             else:
-                future.set_result(value)
+                tile.future.set_result(value)
         except InvalidStateError:  # cancelled, or failed with the run
-            log.debug("nobody waits for this tile", extra={"action": "tile_unclaimed", "tile": index})
+            log.debug("nobody waits for this tile", extra={"action": "tile_unclaimed", "tile": tile.index})
         except (SystemExit, KeyboardInterrupt) as raised:  # by a callback of the user's
-            log.warning("a callback of tile %d raised %r", index, raised, extra={"action": "callback_failed"})
-        self._forget(index)
+            log.warning("a callback of tile %d raised %r", tile.index, raised, extra={"action": "callback_failed"})
+        self._forget(tile)
 
-    def _forget(self, index: int) -> None:
-        self._tickets.pop(index, None)
+    def _forget(self, tile: Tile) -> None:
+        self.ledger.remove(tile)
         self._changed.set()
 
     async def _change(self) -> None:

@@ -11,9 +11,10 @@ import anyio
 from asyncbatch.aws.protocols import Received
 from asyncbatch.batching.batcher import Batcher
 from asyncbatch.errors import AwsError, MessageError, ProgramError, find_first
+from asyncbatch.main.pacer import Pacer
 from asyncbatch.main.program import Program
 from asyncbatch.main.run import RENEWAL, Run
-from asyncbatch.main.ticket import Ticket
+from asyncbatch.main.tile import Tile
 from asyncbatch.wire.manifest import OBJECT_LIMIT, PROGRAM_LIFE, in_key, program_key
 from asyncbatch.wire.messages import BATCH_LIMIT, LONGEST_TILE, MESSAGE_LIMIT, Body, Sentinel, Task, seal, unseal
 
@@ -48,48 +49,52 @@ class Sender:
     ----------
     run : Run
         The opened run.
-    linger : callable
-        For how many seconds, at this moment, an announcement may wait for others.
+    pacer : Pacer
+        Decides how long announcements linger.
     """
 
-    def __init__(self, run: Run, *, linger: Callable[[], float]) -> None:
+    def __init__(self, run: Run, *, pacer: Pacer) -> None:
         self._run = run
         self._announcements: Batcher[str] = Batcher(
-            self._announce, most=BATCH_LIMIT, most_bytes=MESSAGE_LIMIT, size=len, linger=linger
+            self._announce,
+            most=BATCH_LIMIT,
+            most_bytes=MESSAGE_LIMIT,
+            size=len,
+            linger=lambda: pacer.pace(anyio.current_time()).linger,
         )
         self._uploads = anyio.CapacityLimiter(_UPLOADS)
         self._programs: dict[str, _Upload] = {}
         self.run = self._announcements.run
 
-    async def send(self, index: int, ticket: Ticket) -> None:
+    async def send(self, tile: Tile) -> None:
         """Upload what is large, and announce the tile; then a worker can have it."""
-        await self._upload_program(ticket.program)
+        await self._upload_program(tile.program)
         async with self._uploads:
-            if len(ticket.content) > OBJECT_LIMIT:
+            if len(tile.content) > OBJECT_LIMIT:
                 raise ProgramError(
-                    f"the arguments of a tile have {len(ticket.content)} bytes; S3 takes {OBJECT_LIMIT} at once; "
+                    f"the arguments of a tile have {len(tile.content)} bytes; S3 takes {OBJECT_LIMIT} at once; "
                     "pass a path, and let the function read what it needs"
                 )
-            body = Body.of(ticket.content, key=in_key(self._run.manifest.run, index))
+            body = Body.of(tile.content, key=in_key(self._run.manifest.run, tile.index))
             if body.key is not None:
-                ticket.in_key = body.key
-                await self._run.objects.put(body.key, ticket.content)
-            ticket.content = b""
+                tile.in_key = body.key
+                await self._run.objects.put(body.key, tile.content)
+            tile.content = b""
         task = Task(
-            index=index,
-            program=ticket.program.digest,
-            program_size=len(ticket.program.content),
+            index=tile.index,
+            program=tile.program.digest,
+            program_size=len(tile.program.content),
             body=body,
-            timeout=ticket.program.options.tile_timeout or self._run.settings.tile_timeout or LONGEST_TILE,
-            retry_on=list(ticket.program.options.retry_on),
+            timeout=tile.program.options.tile_timeout or self._run.settings.tile_timeout or LONGEST_TILE,
+            retry_on=list(tile.program.options.retry_on),
         )
-        ticket.announcement = self._sealed(task)
-        await self._announcements.deliver(ticket.announcement)
+        tile.announcement = self._sealed(task)
+        await self._announcements.deliver(tile.announcement)
 
-    async def send_again(self, tickets: Iterable[Ticket]) -> None:
+    async def send_again(self, tiles: Iterable[Tile]) -> None:
         """Announce tiles once more whose messages are lost."""
-        for ticket in tickets:
-            await self._announcements.deliver(ticket.announcement)
+        for tile in tiles:
+            await self._announcements.deliver(tile.announcement)
 
     async def send_sentinels(self, count: int) -> None:
         """Tell `count` workers to stop, by batches that go at the same time."""

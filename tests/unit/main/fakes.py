@@ -11,7 +11,10 @@ from asyncbatch import Settings
 from asyncbatch.aws.protocols import BlobInfo, Received
 from asyncbatch.aws.retries import Endurance
 from asyncbatch.errors import BlobMissing, QueueGone
+from asyncbatch.main.ledger import Ledger
+from asyncbatch.main.pacer import Pacer
 from asyncbatch.main.run import Run
+from asyncbatch.main.supervisor import Supervisor
 from asyncbatch.wire.manifest import Manifest
 from asyncbatch.wire.messages import Direction, Message, seal
 
@@ -24,6 +27,11 @@ Script = list[Callable[[], Coroutine[Any, Any, None]]]
 async def hang() -> None:
     """Never answer."""
     await anyio.sleep_forever()
+
+
+def make_pacer() -> Pacer:
+    """Return the pacer of a run without tiles and workers: nothing lingers."""
+    return Pacer(ledger=Ledger(), supervisor=Supervisor(wanted=1, start_timeout=600.0), limit=None)
 
 
 @dataclass(kw_only=True)

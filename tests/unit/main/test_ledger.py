@@ -7,6 +7,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from asyncbatch.errors import AsyncBatchError
 from asyncbatch.main.ledger import Ledger
+from asyncbatch.main.program import Program
+from asyncbatch.main.tile import Tile
+
+PROGRAM = Program.of(abs, (), {})
+
+
+def make_tile() -> Tile:
+    return Tile(program=PROGRAM, content=b"")
 
 
 class Tiles(RuleBasedStateMachine):
@@ -15,90 +23,99 @@ class Tiles(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         self.ledger = Ledger()
-        self.opened = 0
+        self.tiles: dict[int, Tile] = {}
         self.waiting: list[int] = []
-        self.under_way: set[int] = set()
         self.sending: set[int] = set()
-        self.ends: Counter[int] = Counter()
+        self.announced: set[int] = set()
+        self.accepted: set[int] = set()
+        self.results: Counter[int] = Counter()
         self.duplicates = 0
 
     @rule(count=st.integers(1, 100))
-    def open(self, count: int) -> None:
-        indices = [self.ledger.open() for _ in range(count)]
-        assert indices == list(range(self.opened, self.opened + count))
-        self.waiting += indices
-        self.opened += count
+    def add(self, count: int) -> None:
+        for _ in range(count):
+            tile = make_tile()
+            self.ledger.add(tile)
+            assert tile.index == len(self.tiles)
+            self.tiles[tile.index] = tile
+            self.waiting.append(tile.index)
 
     @rule(window=st.integers(0, 100))
     def take(self, window: int) -> None:
-        before = len(self.under_way)
-        while (index := self.ledger.take(window)) is not None:
-            assert index == self.waiting.pop(0), "the first to come is the first to go"
-            self.under_way.add(index)
-            self.sending.add(index)
-        assert len(self.under_way) <= max(window, before)
-        assert len(self.under_way) >= window or not self.waiting, "room is not left unused"
+        before = len(self.sending | self.announced)
+        while (tile := self.ledger.take(window)) is not None:
+            assert tile.index == self.waiting.pop(0), "the first to come is the first to go"
+            self.sending.add(tile.index)
+        in_flight = len(self.sending | self.announced)
+        assert in_flight <= max(window, before)
+        assert in_flight >= window or not self.waiting, "room is not left unused"
 
     @rule(data=st.data())
-    @precondition(lambda self: self.opened)
-    def announced(self, data: st.DataObject) -> None:
-        """Whatever was sent: its result may be here already."""
-        index = data.draw(st.sampled_from(sorted(self.sending) or [0]))
-        self.ledger.announced(index)
-        self.sending.discard(index)
+    @precondition(lambda self: self.tiles)
+    def note_announced(self, data: st.DataObject) -> None:
+        """Any tile that was sent: its result may have come, or it may be done."""
+        index = data.draw(st.sampled_from(sorted(self.tiles.keys() - set(self.waiting)) or [0]))
+        if index in self.waiting:
+            return
+        self.ledger.note_announced(self.tiles[index])
+        if index in self.sending:
+            self.sending.discard(index)
+            self.announced.add(index)
 
     @rule(data=st.data())
-    @precondition(lambda self: self.opened)
-    def settle(self, data: st.DataObject) -> None:
-        index = data.draw(st.integers(0, self.opened - 1))
-        unsettled = index in self.under_way or index in self.waiting
-        assert self.ledger.settle(index) is unsettled
-        self.ends[index] += unsettled
-        self.duplicates += not unsettled
-        self.forget(index)
+    @precondition(lambda self: self.tiles)
+    def accept(self, data: st.DataObject) -> None:
+        index = data.draw(st.integers(0, len(self.tiles) - 1))
+        first = index in self.sending | self.announced or index in self.waiting
+        assert self.ledger.accept(index) is (self.tiles[index] if first else None)
+        self.results[index] += first
+        self.duplicates += not first
+        if first:
+            self.forget(index)
+            self.accepted.add(index)
 
     @rule(data=st.data())
-    @precondition(lambda self: self.waiting or self.under_way)
-    def withdraw(self, data: st.DataObject) -> None:
-        index = data.draw(st.sampled_from(sorted({*self.waiting, *self.under_way})))
-        assert self.ledger.withdraw(index) is (index in self.under_way - self.sending)
+    @precondition(lambda self: self.tiles)
+    def remove(self, data: st.DataObject) -> None:
+        """Any tile, also one that was removed before."""
+        index = data.draw(st.integers(0, len(self.tiles) - 1))
+        self.ledger.remove(self.tiles[index])
         self.forget(index)
 
     @rule(beyond=st.integers(0, 5))
-    def settle_unknown(self, beyond: int) -> None:
-        for index in (self.opened + beyond, -1 - beyond):
-            with pytest.raises(AsyncBatchError, match=rf"tile {index}, but only tiles 0 to {self.opened - 1} "):
-                self.ledger.settle(index)
+    def accept_unknown(self, beyond: int) -> None:
+        for index in (len(self.tiles) + beyond, -1 - beyond):
+            with pytest.raises(AsyncBatchError, match=rf"tile {index}, but only tiles 0 to {len(self.tiles) - 1} "):
+                self.ledger.accept(index)
 
     @invariant()
     def counts_agree(self) -> None:
-        assert self.ledger.under_way == len(self.under_way)
-        assert self.ledger.sending == len(self.sending)
+        left = {*self.waiting, *self.sending, *self.announced, *self.accepted}
+        assert self.ledger.in_flight == len(self.sending) + len(self.announced)
         assert self.ledger.waiting == len(self.waiting)
-        assert sorted(self.ledger.outstanding()) == sorted(self.under_way - self.sending)
-        assert self.ledger.settled == self.ends.total()
+        assert self.ledger.backlog == len(left - self.accepted)
+        assert {tile.index for tile in self.ledger.list_outstanding()} == self.announced
+        assert {tile.index for tile in self.ledger} == left
+        assert len(self.ledger) == len(left)
+        assert all((self.ledger.get(index) is not None) == (index in left) for index in self.tiles)
         assert self.ledger.duplicates == self.duplicates
 
     @invariant()
-    def no_tile_ends_twice(self) -> None:
-        assert set(self.ends.values()) <= {0, 1}
+    def no_tile_has_two_results(self) -> None:
+        assert set(self.results.values()) <= {0, 1}
 
     def teardown(self) -> None:
         if not hasattr(self, "ledger"):
             return
-        for index in [*self.waiting, *self.under_way]:
-            assert self.ledger.settle(index)
+        for tile in self.ledger:
+            self.ledger.remove(tile)
         assert self.ledger.take(1) is None
-        nothing = Ledger(
-            next_index=self.opened,
-            settled=self.ledger.settled,
-            duplicates=self.duplicates,
-        )
-        assert self.ledger == nothing, "of tiles that have ended, nothing is remembered"
+        nothing = Ledger(next_index=len(self.tiles), duplicates=self.duplicates)
+        assert self.ledger == nothing, "nothing is remembered of tiles that are done"
 
     def forget(self, index: int) -> None:
-        self.under_way.discard(index)
-        self.sending.discard(index)
+        for tiles in (self.sending, self.announced, self.accepted):
+            tiles.discard(index)
         if index in self.waiting:
             self.waiting.remove(index)
 
@@ -108,11 +125,11 @@ TestTiles.settings = settings(max_examples=30, stateful_step_count=30)
 
 
 def test_a_result_before_the_announcement_returned_counts_once() -> None:
-    ledger = Ledger()
-    index = ledger.open()
-    assert ledger.take(1) == index
-    assert ledger.settle(index)
-    ledger.announced(index)
-    assert not ledger.settle(index)
-    assert (ledger.settled, ledger.duplicates, ledger.under_way) == (1, 1, 0)
-    assert ledger.outstanding() == []
+    ledger, tile = Ledger(), make_tile()
+    ledger.add(tile)
+    assert ledger.take(1) is tile
+    assert ledger.accept(tile.index) is tile
+    ledger.note_announced(tile)
+    assert ledger.accept(tile.index) is None
+    assert (ledger.duplicates, ledger.in_flight, len(ledger)) == (1, 0, 1)
+    assert ledger.list_outstanding() == []

@@ -11,7 +11,7 @@ from asyncbatch.aws.retries import OUTAGE
 from asyncbatch.errors import AwsError, EndpointUnreachable, QueueGone, find_first
 from asyncbatch.main.receiver import Receiver
 from asyncbatch.wire.messages import Goodbye, Message, pack
-from tests.unit.main.fakes import RESULTS, FakeQueues, FakeRun, hang
+from tests.unit.main.fakes import RESULTS, FakeQueues, FakeRun, hang, make_pacer
 from tests.unit.virtual import VIRTUAL
 
 pytestmark = pytest.mark.anyio
@@ -34,12 +34,17 @@ def fail(error: AwsError, after: float = 0.0) -> Callable[[], Coroutine[Any, Any
 
 @asynccontextmanager
 async def receiving(run: FakeRun, heard: list[tuple[float, Message]]) -> AsyncIterator[Receiver]:
-    async def handle(message: Message) -> None:
-        heard.append((anyio.current_time(), message))
+    pacer = make_pacer()
+    receiver = Receiver(run.open(), ledger=pacer.ledger, supervisor=pacer.supervisor, pacer=pacer)
 
-    receiver = Receiver(run.open(), expecting=lambda: True, linger=lambda: 0.0, handle=handle)
+    async def listen() -> None:
+        while True:
+            message = await receiver.messages.get()
+            heard.append((anyio.current_time(), message))
+
     async with anyio.create_task_group() as group:
         group.start_soon(receiver.run)
+        group.start_soon(listen)
         yield receiver
         group.cancel_scope.cancel()
 

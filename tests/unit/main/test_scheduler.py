@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+import numpy as np
 import pytest
 
 from asyncbatch.errors import ProgramError, QueueGone, RunError
@@ -18,17 +19,17 @@ from asyncbatch.main.program import Program, encode_arguments
 from asyncbatch.main.scheduler import Scheduler
 from asyncbatch.main.sender import Sender
 from asyncbatch.main.supervisor import Supervisor
-from asyncbatch.main.ticket import Ticket, wait_for
+from asyncbatch.main.tile import Tile, wait_for
 from asyncbatch.wire import codec
 from asyncbatch.wire.manifest import alive_key, manifest_key, out_key, program_key
 from asyncbatch.wire.messages import Body, Heartbeat, Hello, ProgramDamaged, Result, Sentinel, Task, unseal
-from tests.unit.main.fakes import RESULTS, TASKS, FakeRun, hang
+from tests.unit.main.fakes import RESULTS, TASKS, FakeRun, hang, make_pacer
 from tests.unit.virtual import VIRTUAL
 
 pytestmark = pytest.mark.anyio
 
 PROGRAM = Program.of(abs, (), {})
-LARGE = b"0123456789" * 20_000
+LARGE = np.random.default_rng(0).bytes(200_000)
 
 
 @pytest.fixture
@@ -44,10 +45,10 @@ class Stage:
     supervisor: Supervisor
     scheduler: Scheduler
 
-    def submit(self, *args: object) -> Ticket:
-        ticket = Ticket(program=PROGRAM, content=encode_arguments(args, {}))
-        self.scheduler.enqueue(ticket)
-        return ticket
+    def submit(self, *args: object) -> Tile:
+        tile = Tile(program=PROGRAM, content=encode_arguments(args, {}))
+        self.scheduler.enqueue(tile)
+        return tile
 
     async def take(self, count: int) -> list[Task]:
         """Receive tiles as a worker does, and delete their messages."""
@@ -96,22 +97,22 @@ async def test_a_copy_of_a_result_does_not_delete_the_body_that_is_being_fetched
     run = FakeRun()
     run.objects.before_get = [lambda: anyio.sleep(60)]
     async with staged(run) as stage:
-        ticket = stage.submit(1)
+        tile = stage.submit(1)
         (task,) = await stage.take(1)
         result = await stage.answer(task, LARGE)
         await anyio.sleep(1)
         await stage.say(result)  # the answer to its sending was lost, so the worker sent it again
-        assert await wait_for(ticket.future) == LARGE
+        assert await wait_for(tile.future) == LARGE
         await anyio.sleep(60)
         assert result.body.key not in run.objects.stored
 
 
 async def test_a_second_attempts_result_is_deleted_and_dropped() -> None:
     async with staged() as stage:
-        ticket, _ = stage.submit(1), stage.submit(2)  # while the other is outstanding, main listens
+        tile, _ = stage.submit(1), stage.submit(2)  # while the other is outstanding, main listens
         task, _ = sorted(await stage.take(2), key=lambda task: task.index)
         await stage.answer(task, LARGE)
-        assert await wait_for(ticket.future) == LARGE
+        assert await wait_for(tile.future) == LARGE
         second = await stage.answer(task, b"other" * 50_000, attempt=2)
         await anyio.sleep(60)
         assert second.body.key not in stage.run.objects.stored
@@ -120,57 +121,57 @@ async def test_a_second_attempts_result_is_deleted_and_dropped() -> None:
 
 async def test_tiles_that_vanish_from_the_queue_are_announced_again() -> None:
     async with staged() as stage:
-        tickets = [stage.submit(LARGE), stage.submit(2)]
+        tiles = [stage.submit(LARGE), stage.submit(2)]
         await stage.take(2)
         tasks = await stage.take(2)
         for task in tasks:
             await stage.answer(task, task.index)
-        assert [await wait_for(ticket.future) for ticket in tickets] == [0, 1]
+        assert [await wait_for(tile.future) for tile in tiles] == [0, 1]
 
 
 async def test_a_task_queue_that_is_gone_ends_the_run_with_that_error() -> None:
     async with staged() as stage:
-        ticket = stage.submit(1)
+        tile = stage.submit(1)
         await stage.take(1)
         stage.run.queues.gone = True
         await anyio.sleep(120)
-        assert isinstance(ticket.future.exception(timeout=0), QueueGone)
+        assert isinstance(tile.future.exception(timeout=0), QueueGone)
 
 
 async def test_a_slow_tile_is_not_announced_again() -> None:
     async with staged() as stage:
-        ticket = stage.submit(1)
+        tile = stage.submit(1)
         (received,) = await stage.run.queues.receive(TASKS, most=1, wait=60, lease=30)
         await anyio.sleep(600)
         assert await stage.run.queues.count(TASKS) == 1  # it is held by its worker
         task = unseal(received.text, run=stage.run.manifest.run, direction="task", key=stage.run.manifest.key)
         assert isinstance(task, Task)
         await stage.answer(task, "late")
-        assert await wait_for(ticket.future) == "late"
+        assert await wait_for(tile.future) == "late"
 
 
 async def test_cancelled_tiles_leave_the_queue_and_others_stay() -> None:
     async with staged() as stage:
-        tickets = [stage.submit(x) for x in range(40)]
+        tiles = [stage.submit(x) for x in range(40)]
         await anyio.sleep(5)
-        for ticket in tickets[::2]:
-            assert ticket.future.cancel()
+        for tile in tiles[::2]:
+            assert tile.future.cancel()
         await anyio.sleep(5)
         assert await stage.run.queues.count(TASKS) == 20
         for task in await stage.take(20):
             await stage.answer(task, task.index)
-        assert [await wait_for(ticket.future) for ticket in tickets[1::2]] == list(range(1, 40, 2))
-        for ticket in tickets[::2]:
+        assert [await wait_for(tile.future) for tile in tiles[1::2]] == list(range(1, 40, 2))
+        for tile in tiles[::2]:
             with pytest.raises(CancelledError):
-                ticket.future.result(timeout=0)
+                tile.future.result(timeout=0)
 
 
 async def test_a_search_for_cancelled_tiles_counts_as_no_delivery() -> None:
     async with staged() as stage:
         kept, *others = [stage.submit(x) for x in range(5)]
         await anyio.sleep(5)
-        for ticket in others:
-            ticket.future.cancel()
+        for tile in others:
+            tile.future.cancel()
         await anyio.sleep(5)
         (received,) = await stage.run.queues.receive(TASKS, most=10, wait=0, lease=30)
         assert received.deliveries == 1
@@ -184,9 +185,9 @@ async def test_a_tile_cancelled_while_it_is_sent_is_withdrawn() -> None:
         lambda: anyio.sleep(10),
     ]  # the program's, the payload's
     async with staged(run) as stage:
-        ticket = stage.submit(LARGE)
+        tile = stage.submit(LARGE)
         await anyio.sleep(5)
-        assert ticket.future.cancel()
+        assert tile.future.cancel()
         await anyio.sleep(30)
         assert await run.queues.count(TASKS) == 0
         assert set(run.objects.stored) == {program_key(PROGRAM.digest)}
@@ -197,7 +198,7 @@ async def test_a_damaged_program_is_uploaded_again() -> None:
     key = program_key(PROGRAM.digest)
     run.objects.stored[key], run.objects.checksums[key] = b"", None
     async with staged(run) as stage:
-        ticket = stage.submit(1)
+        tile = stage.submit(1)
         (task,) = await stage.take(1)
         assert run.objects.stored[key] == PROGRAM.content
         run.objects.stored[key], run.objects.checksums[key] = b"damaged", None
@@ -205,7 +206,7 @@ async def test_a_damaged_program_is_uploaded_again() -> None:
         await anyio.sleep(5)
         assert run.objects.stored[key] == PROGRAM.content
         await stage.answer(task, 1)
-        assert await wait_for(ticket.future) == 1
+        assert await wait_for(tile.future) == 1
 
 
 async def test_an_intact_program_is_not_uploaded_again() -> None:
@@ -222,24 +223,24 @@ async def test_an_intact_program_is_not_uploaded_again() -> None:
 
 async def test_a_result_for_a_tile_that_never_was_is_refused(caplog: pytest.LogCaptureFixture) -> None:
     async with staged() as stage:
-        ticket = stage.submit(1)
+        tile = stage.submit(1)
         (task,) = await stage.take(1)
         await stage.answer(replace(task, index=7), "nobody asked")
         await stage.answer(task, "asked")
-        assert await wait_for(ticket.future) == "asked"
+        assert await wait_for(tile.future) == "asked"
     assert any(getattr(record, "action", "") == "result_refused" for record in caplog.records)
 
 
 async def test_an_unforeseen_error_reaches_every_tile() -> None:
     async with staged() as stage:
-        ticket = stage.submit(1)
+        tile = stage.submit(1)
 
         async def fail() -> None:
             async with anyio.create_task_group():
                 raise ZeroDivisionError("a bug of ours")
 
-        await stage.scheduler.guarded(fail)
-        error = ticket.future.exception(timeout=0)
+        await stage.scheduler.run_guarded(fail)
+        error = tile.future.exception(timeout=0)
         assert isinstance(error, RunError)
         assert isinstance(error.__cause__, ZeroDivisionError)
 
@@ -270,10 +271,10 @@ async def test_a_heartbeat_that_hangs_is_given_up_for_the_next() -> None:
 
 async def test_sentinels_stay_in_the_queue_when_tiles_are_withdrawn() -> None:
     async with staged() as stage:
-        ticket = stage.submit(1)
+        tile = stage.submit(1)
         await anyio.sleep(5)
         await stage.run.queues.send(TASKS, [stage.run.sealed(Sentinel(), "task")])
-        ticket.future.cancel()
+        tile.future.cancel()
         await anyio.sleep(5)
         assert await stage.run.queues.count(TASKS) == 1
 
@@ -296,9 +297,9 @@ async def test_the_manifest_and_the_programs_of_a_long_run_are_renewed(monkeypat
 async def test_arguments_larger_than_s3_takes_are_refused_before_the_upload(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("asyncbatch.main.sender.OBJECT_LIMIT", 1000)
     async with staged() as stage:
-        ticket = stage.submit(LARGE)
-        with pytest.raises(ProgramError, match=str(len(ticket.content))):
-            await wait_for(ticket.future)
+        tile = stage.submit(LARGE)
+        with pytest.raises(ProgramError, match=str(len(tile.content))):
+            await wait_for(tile.future)
         assert not [key for key in stage.run.objects.puts if "/in/" in key]
 
 
@@ -312,7 +313,7 @@ async def test_sentinels_for_many_workers_go_at_the_same_time(monkeypatch: pytes
 
     monkeypatch.setattr(run.queues, "send", send)
     started = anyio.current_time()
-    await Sender(run.open(), linger=lambda: 0.0).send_sentinels(1005)
+    await Sender(run.open(), pacer=make_pacer()).send_sentinels(1005)
     assert sum(under_way) == 1005
     assert anyio.current_time() - started <= 5.0
 
@@ -325,12 +326,12 @@ async def test_heartbeats_do_not_hide_that_messages_are_lost() -> None:
                 await stage.say(Heartbeat(worker="w"))
                 await anyio.sleep(5)
 
-        ticket = stage.submit(1)
+        tile = stage.submit(1)
         (task,) = await stage.take(1)  # and nobody holds it
         group.start_soon(beat)
         assert await stage.take(1) == [task]
         await stage.answer(task, 1)
-        assert await wait_for(ticket.future) == 1
+        assert await wait_for(tile.future) == 1
         group.cancel_scope.cancel()
 
 
@@ -351,10 +352,10 @@ async def test_a_worker_is_up_while_nothing_is_expected_of_it() -> None:
     async with staged() as stage:
         await anyio.sleep(1000)
         assert stage.supervisor.up == 1
-        ticket = stage.submit(1)
+        tile = stage.submit(1)
         (task,) = await stage.take(1)
         await stage.answer(task, 1)
-        await wait_for(ticket.future)
+        await wait_for(tile.future)
         await anyio.sleep(1000)
         assert stage.supervisor.up == 1
 
@@ -367,4 +368,21 @@ async def test_sentinels_that_can_t_be_sent_say_why(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(run.queues, "send", send)
     with pytest.raises(QueueGone):
-        await Sender(run.open(), linger=lambda: 0.0).send_sentinels(25)
+        await Sender(run.open(), pacer=make_pacer()).send_sentinels(25)
+
+
+async def test_a_tile_that_is_cancelled_while_its_result_is_fetched_disturbs_no_other() -> None:
+    run = FakeRun()
+    run.objects.before_get = [lambda: anyio.sleep(60)]
+    async with staged(run) as stage:
+        tiles = [stage.submit(1), stage.submit(2)]
+        first, second = sorted(await stage.take(2), key=lambda task: task.index)
+        result = await stage.answer(first, LARGE)
+        await anyio.sleep(10)
+        assert tiles[0].future.cancel()
+        await anyio.sleep(10)
+        await stage.answer(second, "second")
+        assert await wait_for(tiles[1].future) == "second"
+        await anyio.sleep(120)
+        assert result.body.key not in run.objects.stored
+        assert not len(stage.scheduler.ledger)

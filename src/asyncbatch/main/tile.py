@@ -2,6 +2,7 @@
 
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 import anyio
@@ -11,9 +12,20 @@ from asyncbatch.main.futures import TileFuture
 from asyncbatch.main.program import Program
 
 
+class State(Enum):
+    """How far a tile has come."""
+
+    WAITING = "waiting"
+    """For room in the window."""
+    SENDING = "sending"
+    ANNOUNCED = "announced"
+    ACCEPTED = "accepted"
+    """Its first result has come, and is being fetched and decoded."""
+
+
 @dataclass(slots=True, kw_only=True, eq=False, weakref_slot=True)
-class Ticket:
-    """A tile and whoever waits for it."""
+class Tile:
+    """A tile and the future of its result."""
 
     program: Program
     content: bytes = field(repr=False)
@@ -27,6 +39,9 @@ class Ticket:
     """Where the accepted result lies, if not in its message."""
     result_size: int = 0
     """Bytes of the result in memory, once it has come."""
+    index: int = -1
+    """The run's number for it; set by the ledger, as is `state`."""
+    state: State = State.WAITING
 
 
 def take(future: Future[Any], timeout: float | None = None, *, collect: bool) -> Any:  # noqa: ANN401 - whatever the user's function returns

@@ -1,0 +1,51 @@
+"""What main observes of its run, for its pacing. Times are passed in, in seconds on any one clock."""
+
+from dataclasses import dataclass, field
+
+from asyncbatch.batching.estimates import Mean, Throughput
+from asyncbatch.batching.pacing import Load, Pacing, pace
+from asyncbatch.main.ledger import Ledger
+from asyncbatch.main.supervisor import Supervisor
+
+
+@dataclass(slots=True, kw_only=True)
+class Pacer:
+    """Decides how many tiles may be in flight and how long batches linger, by what it has observed."""
+
+    ledger: Ledger
+    supervisor: Supervisor
+    limit: int | None
+    """The window that the user has set, in tiles."""
+    _throughput: Throughput = field(default_factory=Throughput)
+    _seconds: Mean = field(default_factory=Mean)
+    _payload_bytes: Mean = field(default_factory=Mean)
+    _result_bytes: Mean = field(default_factory=Mean)
+
+    def note_tile(self, now: float, *, size: int) -> None:
+        """Note a new tile, before the ledger has it, and the bytes of its payload."""
+        if not len(self.ledger):  # results from before a time without tiles say nothing about the rate
+            self._throughput.begin(now)
+        self._payload_bytes.add(size)
+
+    def note_result(self, now: float, *, seconds: float) -> None:
+        """Note a tile's first result, and how many seconds the tile took in its slot."""
+        self._throughput.add(now)
+        self._seconds.add(seconds)
+
+    def note_result_size(self, size: int) -> None:
+        """Note how many bytes a result has in memory."""
+        self._result_bytes.add(size)
+
+    def pace(self, now: float) -> Pacing:
+        """Return the window and the linger for now."""
+        slots = self.supervisor.slots
+        # Until each slot has returned a result, the rate of results is unknown.
+        known = self._throughput.count >= max(1, slots)
+        load = Load(
+            slots=slots,
+            in_flight=self.ledger.in_flight,
+            rate=self._throughput.rate(now) if known else None,
+            seconds=self._seconds.value,
+            tile_bytes=(self._payload_bytes.value or 0.0) + (self._result_bytes.value or 0.0),
+        )
+        return pace(load, limit=self.limit)
