@@ -24,14 +24,16 @@ from asyncbatch.launchers.output import show_warnings
 from asyncbatch.launchers.registry import open_launcher
 from asyncbatch.local import local_endpoint
 from asyncbatch.main.arguments import check_arguments
+from asyncbatch.main.fleet import Fleet
+from asyncbatch.main.futures import take
 from asyncbatch.main.liveness import Liveness
 from asyncbatch.main.observers import EventLog, Observers, Tally
 from asyncbatch.main.options import OnError, RetryOn, check_on_error
 from asyncbatch.main.program import Program, ProgramCache, encode_arguments
 from asyncbatch.main.run import Cleanup, open_run
 from asyncbatch.main.scheduler import Scheduler
-from asyncbatch.main.supervisor import Retries, Supervisor, workers_for
-from asyncbatch.main.tile import Tile, wait_for
+from asyncbatch.main.supervisor import Supervisor
+from asyncbatch.main.tile import Tile
 from asyncbatch.main.windowed import TileWindow
 from asyncbatch.settings import Settings
 
@@ -47,17 +49,23 @@ Workers = int | Literal["auto"]
 OpenSession = Callable[..., AbstractAsyncContextManager[AwsSession]]
 """As `asyncbatch.aws.session.open_session`."""
 
-_MOST: Final = 64
-"""Workers that `auto` starts at most on a stack that does not say."""
-
-_GATHERING: Final = 0.2
-"""Seconds in which tiles gather before the workers for them are counted."""
-
 _GRACE: Final = 2.0
 """Seconds that workers have to leave by themselves at the run's end."""
 
 _HURRIED_GRACE: Final = 0.2
 """The same where tiles were given up: enough to wake those that wait for work."""
+
+
+async def wait_for(future: Future[Any], *, collect: bool = False) -> Any:  # noqa: ANN401 - as of `take`
+    """Await a future of `concurrent.futures` that is settled by this event loop's thread; `collect` is as of `take`."""
+    settled = anyio.Event()
+    future.add_done_callback(lambda _: settled.set())
+    try:
+        await settled.wait()
+    except anyio.get_cancelled_exc_class():
+        future.cancel()
+        raise
+    return take(future, collect=collect)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +127,6 @@ class Dispatcher:
         self._open_session = open_session
         self._programs = ProgramCache()
         self._cleanup = Cleanup()
-        self._ending = False
         self._tally = Tally()
         self._observers = Observers([self._tally, EventLog(), *observers])
 
@@ -192,7 +199,7 @@ class Dispatcher:
                 )
             )
             outputs = await (await Stacks.open(session)).outputs(self._settings.stack)
-            self._launcher = launcher = await open_launcher(self._wanted_launcher, session, outputs)
+            launcher = await open_launcher(self._wanted_launcher, session, outputs)
             self._run = run = await stack.enter_async_context(
                 open_run(
                     self._settings,
@@ -202,10 +209,9 @@ class Dispatcher:
                     cleanup=self._cleanup,
                 )
             )
+            assignment = run.assignment
             if self._credentials:
-                self._assignment = replace(run.assignment, credentials=self._credentials.environment())
-            else:
-                self._assignment = run.assignment
+                assignment = replace(assignment, credentials=self._credentials.environment())
             timeout = self._settings.start_timeout or launcher.start_timeout
             self._supervisor = Supervisor(
                 wanted=0 if self._workers == "auto" else self._workers,
@@ -218,7 +224,16 @@ class Dispatcher:
             self._group = await stack.enter_async_context(anyio.create_task_group())
             self._scheduler = Scheduler(run, supervisor=self._supervisor, observers=self._observers, group=self._group)
             self._scheduler.start()
-            for task in (run.keep_alive, self._supervise):
+            self._fleet = Fleet(
+                run,
+                launcher=launcher,
+                assignment=assignment,
+                supervisor=self._supervisor,
+                ledger=self._scheduler.ledger,
+                group=self._group,
+                scales=self._workers == "auto",
+            )
+            for task in (run.keep_alive, self._fleet.run):
                 self._group.start_soon(self._scheduler.run_guarded, task)
             self._stack = stack.pop_all()
         self._observers.observe(RunOpened(run=self.run, bucket=run.assignment.bucket, workers=self._supervisor.wanted))
@@ -380,98 +395,15 @@ class Dispatcher:
             peak_memory=self._tally.peak_memory,
         )
 
-    async def _supervise(self) -> None:
-        """Start the workers, and others in place of those that are lost while there is work."""
-        await self._start(self._supervisor.wanted)
-        slots = 0
-        while not self._ending:
-            if self._workers == "auto" and not slots:
-                slots = await self._ask_slots()
-            if slots:
-                await anyio.sleep(_GATHERING)
-                await self._start(self._resized(slots))
-            await anyio.sleep(self._launcher.interval)
-            await self._look()
-
-    async def _ask_slots(self) -> int:
-        """Return how many slots a worker has; 0 if the launcher can't tell now."""
-        if self._supervisor.starts.due > anyio.current_time():
-            return 0
-        try:
-            return await self._launcher.slots()
-        except Exception as error:  # noqa: BLE001 - as below
-            self._note_failure(self._supervisor.starts, error)
-            return 0
-
-    async def _look(self) -> None:
-        """See how the workers are, and start others where some are missing."""
-        supervisor = self._supervisor
-        if supervisor.looks.due > anyio.current_time() or self._run.endurance.paused:  # others would fare no better now
-            return
-        try:
-            states = await self._launcher.states()
-        except Exception as error:  # noqa: BLE001 - a launcher may be the user's, and raise anything
-            self._note_failure(supervisor.looks, error)
-            return
-        missing = supervisor.missing(states, anyio.current_time(), backlog=self._backlog)
-        if (
-            missing > 0
-            and (len(self._scheduler.ledger) or not supervisor.came_up)
-            and supervisor.starts.due <= anyio.current_time()
-        ):
-            came_up = supervisor.came_up
-            if await self._start(missing) and came_up:
-                log.warning(
-                    "replacing %d lost workers", missing, extra={"action": "workers_replaced", "count": missing}
-                )
-
-    async def _start(self, count: int) -> bool:
-        """Start some more workers, and return whether that succeeded."""
-        if not count or self._ending:
-            return False
-        try:
-            await self._launcher.start(self._assignment, count, self._group)
-        except Exception as error:  # noqa: BLE001 - as above
-            self._note_failure(self._supervisor.starts, error)
-            return False
-        self._supervisor.note_started(count)
-        return True
-
-    def _note_failure(self, attempts: Retries, error: Exception) -> None:
-        borne = self._run.endurance.limit(error)
-        pause = self._supervisor.note_failure(attempts, error, anyio.current_time(), borne=borne)
-        log.warning(
-            "launcher failed; next attempt in %.1f s: %s",
-            pause,
-            error,
-            extra={"action": "launcher_failed", "launcher": type(self._launcher).__name__},
-        )
-
-    def _resized(self, slots: int) -> int:
-        """Let the supervisor follow the tiles at hand, and return how many workers to start for it at once."""
-        most = self._run.outputs.max_jobs or _MOST
-        if self._launcher.max_workers is not None:
-            most = min(most, self._launcher.max_workers)
-        if (
-            not self._supervisor.wanted
-        ):  # the time that workers have to come up starts with the first that are asked for
-            self._supervisor.started = anyio.current_time()
-        return self._supervisor.resize(workers_for(self._backlog, slots=slots, most=most))
-
-    @property
-    def _backlog(self) -> int:
-        """Tiles submitted and not done."""
-        return self._scheduler.ledger.backlog
-
     async def _end(self) -> None:
-        """Stop the workers: idle ones leave by themselves, others are ended."""
-        unfinished = len(self._scheduler.ledger) or self._scheduler.failure is not None
-        self._ending = True
+        """Stop the workers: those that get a sentinel leave by themselves, others are ended."""
+        hurried = len(self._scheduler.ledger) > 0 or self._scheduler.failure is not None
+        self._fleet.close()
         self._scheduler.end()
         try:
-            with anyio.move_on_after(_HURRIED_GRACE if unfinished else _GRACE):
+            with anyio.move_on_after(_HURRIED_GRACE if hurried else _GRACE):
                 await self._scheduler.dismiss_workers()
         except AsyncBatchError as error:
-            log.warning("workers were not told to stop: %s", error, extra={"action": "sentinels_failed"})
+            log.warning("sentinels not sent: %s", error, extra={"action": "sentinels_failed"})
         finally:
-            await self._launcher.stop()
+            await self._fleet.stop()

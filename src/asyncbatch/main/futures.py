@@ -1,4 +1,4 @@
-"""Futures whose locks survive Ctrl-C.
+"""Futures of tiles, whose locks survive Ctrl-C, and how to wait for them.
 
 Python raises `KeyboardInterrupt` between any two calls of the main thread. `threading.Condition` has its ``__enter__``
 and ``__exit__`` written in Python, so one that comes in the middle of either leaves the lock held for ever, and the
@@ -9,7 +9,9 @@ set going, hits that moment often.
 import threading
 from concurrent.futures import Future
 from operator import attrgetter
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from asyncbatch.errors import TileError, TileLost
 
 T = TypeVar("T")
 
@@ -34,3 +36,19 @@ class TileFuture(Future[T]):
     def __init__(self) -> None:
         super().__init__()
         self._condition = InterruptibleCondition()
+
+
+def take(future: Future[Any], timeout: float | None = None, *, collect: bool) -> Any:  # noqa: ANN401 - whatever the user's function returns
+    """Return a tile's result; where errors are collected, the tile's own error in its place.
+
+    Raises
+    ------
+    Exception
+        The tile's error, unless it is collected. What ends the whole run always is raised.
+    """
+    try:
+        return future.result(timeout)
+    except (TileError, TileLost) as error:
+        if not collect:
+            raise
+        return error

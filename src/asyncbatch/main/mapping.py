@@ -12,9 +12,9 @@ from time import monotonic
 from typing import Any, Final
 
 from asyncbatch.errors import RunClosed
-from asyncbatch.main.futures import InterruptibleCondition
+from asyncbatch.main.futures import InterruptibleCondition, take
 from asyncbatch.main.runthread import RunThread
-from asyncbatch.main.tile import Tile, take
+from asyncbatch.main.tile import Tile
 from asyncbatch.main.windowed import TileWindow
 
 log: Final = logging.getLogger(__name__)

@@ -24,6 +24,7 @@ from asyncbatch.launchers import LauncherName
 from asyncbatch.launchers.base import Launcher
 from asyncbatch.local import LocalEndpoint, local_endpoint
 from asyncbatch.main.dispatcher import Dispatcher, Workers
+from asyncbatch.main.phase import Phase
 from asyncbatch.main.tile import Tile
 from asyncbatch.settings import Settings
 from asyncbatch.signals import LeavingByException
@@ -65,15 +66,12 @@ class RunThread:
         aws: "MemoryAws | None" = None,
     ) -> None:
         self.endpoint: LocalEndpoint | None = None
-        self.cancelled = False
-        """Whether the tiles that are not done have been given up."""
-        self._ended = False
+        self._phase = Phase.OPEN
         # Held while the thread runs. A plain lock, since Ctrl-C leaves an Event that is waited for in pieces, and in
         # CPython 3.11 an interrupted join takes a thread for stopped.
         self._running = threading.Lock()
         self._owner = os.getpid()
         self._lock = threading.RLock()  # the garbage collector may call `end` in the middle of anything
-        self._stopping = False
         self._feeders = 0
         self._signals = LeavingByException()
         self._workers = workers
@@ -117,8 +115,13 @@ class RunThread:
 
     @property
     def stopping(self) -> bool:
-        """Whether no more tiles are taken."""
-        return self._stopping
+        """Whether no more tiles are accepted."""
+        return self._phase >= Phase.DRAINING
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the tiles that are not done have been given up."""
+        return self._phase >= Phase.CANCELLED
 
     def check_open(self) -> None:
         """Raise if tiles can't be submitted.
@@ -130,7 +133,7 @@ class RunThread:
         """
         if os.getpid() != self._owner:
             raise RunClosed(_FORKED.format(owner=self._owner, pid=os.getpid()))
-        if self._stopping:
+        if self.stopping:
             raise RunClosed(_CLOSED)
 
     def enqueue(self, tile: Tile) -> None:
@@ -171,12 +174,13 @@ class RunThread:
         if os.getpid() != self._owner:
             return
         with self._lock:
-            self._stopping = True
+            self._advance(Phase.DRAINING)
             self._close_if_over()
 
     def cancel(self) -> None:
         """Cancel all tiles that are not done."""
-        self.cancelled = True
+        with self._lock:
+            self._advance(Phase.CANCELLED)
         if self._dispatcher is not None:
             self._call(self._dispatcher.cancel_all)
         with self._lock:
@@ -192,7 +196,7 @@ class RunThread:
             return
         first: BaseException | None = None
         stops = 0
-        while not self._ended:
+        while self._phase is not Phase.ENDED:
             try:
                 if stops:
                     self._give_up(stops)
@@ -232,15 +236,19 @@ class RunThread:
             return False
         return True
 
+    def _advance(self, phase: Phase) -> None:
+        self._phase = max(self._phase, phase)
+
     def _close_if_over(self) -> None:
-        if self._stopping and self._stop is not None and (self.cancelled or not self._feeders):
+        if self.stopping and self._stop is not None and (self.cancelled or not self._feeders):
             self._call(self._stop.set)
 
     def _run(self, opened: Future[None]) -> None:
         try:
             anyio.run(self._serve, opened)
         finally:
-            self._ended = True
+            with self._lock:
+                self._advance(Phase.ENDED)
             self._running.release()
 
     async def _serve(self, opened: Future[None]) -> None:

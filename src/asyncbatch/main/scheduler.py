@@ -1,6 +1,6 @@
-"""The scheduler of tiles through a run: from submission through the window to their results.
+"""Moves the tiles of a run: from their submission through the window to their results.
 
-The ledger, `reconcile` and `batching` decide; here is what they set in motion.
+The ledger and `batching` decide, and the scheduler acts on it.
 """
 
 import asyncio
@@ -13,11 +13,8 @@ import anyio
 from anyio.abc import TaskGroup
 
 from asyncbatch.errors import (
-    AccessDenied,
     AsyncBatchError,
-    AwsError,
     ProgramError,
-    QueueGone,
     RunClosed,
     RunError,
     find_first,
@@ -28,7 +25,7 @@ from asyncbatch.main.observers import Observers
 from asyncbatch.main.pacer import Pacer
 from asyncbatch.main.phase import Phase
 from asyncbatch.main.receiver import Receiver
-from asyncbatch.main.reconcile import Reconciler
+from asyncbatch.main.recovery import Recovery
 from asyncbatch.main.run import Run
 from asyncbatch.main.sender import Sender
 from asyncbatch.main.supervisor import Supervisor
@@ -70,9 +67,9 @@ class Scheduler:
         """Tiles that may be in flight at one time. Any thread may read it."""
         self._loop = asyncio.get_running_loop()
         self._cancelled: asyncio.Queue[int] = asyncio.Queue()
-        self._reconciler = Reconciler(quiet=run.settings.lease)
         self._changed = anyio.Event()
         self._sender = Sender(run, pacer=self._pacer)
+        self._recovery = Recovery(run, ledger=self.ledger, sender=self._sender)
         self._withdrawals = Withdrawals(self._sender.withdraw)
         self._receiver = Receiver(run, ledger=self.ledger, supervisor=supervisor, pacer=self._pacer)
 
@@ -82,10 +79,10 @@ class Scheduler:
             self._sender.run,
             self._receiver.run,
             self._handle_messages,
-            self._reconcile,
+            self._recovery.watch_messages,
+            self._recovery.keep_programs,
             self._withdrawals.run,
             self._drop_all_cancelled,
-            self._keep_programs,
             self._watch_workers,
         ):
             self._group.start_soon(self.run_guarded, task)
@@ -167,7 +164,7 @@ class Scheduler:
         except AsyncBatchError as error:
             self.abandon(error)
         else:
-            self._reconciler.note_news(anyio.current_time())
+            self._recovery.note_news()
             self._observers.observe(TileSent(tile=tile.index, size=size))
             if tile.future.cancelled():  # while it was being sent
                 self._receiver.discard(tile.in_key)
@@ -201,33 +198,6 @@ class Scheduler:
         self._forget(tile)
         self._pump()
 
-    async def _reconcile(self) -> None:
-        """Announce tiles again whose messages are lost: a tile may be slow, but is never forgotten."""
-        manifest, sender = self._run.manifest, self._run.sender
-        while True:
-            await anyio.sleep(self._reconciler.interval)
-            lost = self.ledger.list_outstanding()
-            if not lost or not self._reconciler.is_quiet(anyio.current_time()):
-                continue
-            try:
-                # Not of the result queue: main receives what is there at once, heartbeats among it.
-                count = await sender.count(manifest.task_queue)
-            except QueueGone:  # no worker can ever say so
-                raise
-            except AccessDenied as error:
-                log.warning("lost messages can't be noticed: %s", error, extra={"action": "count_denied"})
-                return
-            except AwsError as error:
-                log.warning("queues not counted: %s", error, extra={"action": "count_failed"})
-                continue
-            if self._reconciler.is_lost(count, anyio.current_time()):
-                log.warning(
-                    "the messages of %d tiles are lost; announcing them again",
-                    len(lost),
-                    extra={"action": "tiles_lost"},
-                )
-                await self._sender.send_again(tile for tile in lost if self.ledger.get(tile.index))
-
     async def _watch_workers(self) -> None:
         """Notice workers that are not heard of while something is expected of them."""
         interval, last = self._run.settings.run_lease / _GLANCES, anyio.current_time()
@@ -253,7 +223,7 @@ class Scheduler:
             log.warning("worker %s is heard of again", message.worker, extra={"action": "worker_heard"})
         if isinstance(message, Heartbeat):  # no news of any tile
             return
-        self._reconciler.note_news(anyio.current_time())
+        self._recovery.note_news()
         if isinstance(message, Result):
             try:
                 await self._settle(message)
@@ -279,7 +249,7 @@ class Scheduler:
                 )
             )
         elif isinstance(message, ProgramDamaged):
-            await self._replace_program(message)
+            await self._recovery.replace_program(message)
         self._changed.set()
 
     async def _settle(self, result: Result) -> None:
@@ -312,26 +282,6 @@ class Scheduler:
             )
             self._finish(tile, value=value)
         self._receiver.discard(tile.in_key, key)
-
-    async def _replace_program(self, damaged: ProgramDamaged) -> None:
-        """Upload a program again that a worker could not use, as long as a tile needs it."""
-        program = next((tile.program for tile in self.ledger if tile.program.digest == damaged.program), None)
-        if program is None:  # no tile needs it any more
-            return
-        log.warning(
-            "worker %s can't use program %s: %s",
-            damaged.worker,
-            damaged.program,
-            damaged.reason,
-            extra={"action": "program_damaged"},
-        )
-        try:
-            await self._sender.replace_program(program)
-        except AwsError as error:
-            log.warning("program %s not uploaded: %s", program.digest, error, extra={"action": "upload_failed"})
-
-    async def _keep_programs(self) -> None:
-        await self._sender.keep_programs(lambda: [tile.program for tile in self.ledger])
 
     def _finish(self, tile: Tile, *, value: object = None, error: BaseException | None = None) -> None:
         if error is not None and not tile.future.cancelled():

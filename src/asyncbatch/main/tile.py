@@ -1,13 +1,9 @@
 """Tiles as main holds them, from their submission to their result."""
 
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-import anyio
-
-from asyncbatch.errors import TileError, TileLost
 from asyncbatch.main.futures import TileFuture
 from asyncbatch.main.program import Program
 
@@ -42,31 +38,3 @@ class Tile:
     index: int = -1
     """The run's number for it; set by the ledger, as is `state`."""
     state: State = State.WAITING
-
-
-def take(future: Future[Any], timeout: float | None = None, *, collect: bool) -> Any:  # noqa: ANN401 - whatever the user's function returns
-    """Return a tile's result; where errors are collected, the tile's own error in its place.
-
-    Raises
-    ------
-    Exception
-        The tile's error, unless it is collected. What ends the whole run always is raised.
-    """
-    try:
-        return future.result(timeout)
-    except (TileError, TileLost) as error:
-        if not collect:
-            raise
-        return error
-
-
-async def wait_for(future: Future[Any], *, collect: bool = False) -> Any:  # noqa: ANN401 - as of `take`
-    """Await a future of `concurrent.futures` that is settled by this event loop's thread; `collect` is as of `take`."""
-    settled = anyio.Event()
-    future.add_done_callback(lambda _: settled.set())
-    try:
-        await settled.wait()
-    except anyio.get_cancelled_exc_class():
-        future.cancel()
-        raise
-    return take(future, collect=collect)

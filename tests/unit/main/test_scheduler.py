@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 
 from asyncbatch.errors import ProgramError, QueueGone, RunError
+from asyncbatch.main.dispatcher import wait_for
 from asyncbatch.main.liveness import Liveness
 from asyncbatch.main.observers import Observers
 from asyncbatch.main.program import Program, encode_arguments
 from asyncbatch.main.scheduler import Scheduler
 from asyncbatch.main.sender import Sender
 from asyncbatch.main.supervisor import Supervisor
-from asyncbatch.main.tile import Tile, wait_for
+from asyncbatch.main.tile import Tile
 from asyncbatch.wire import codec
 from asyncbatch.wire.manifest import alive_key, manifest_key, out_key, program_key
 from asyncbatch.wire.messages import Body, Heartbeat, Hello, ProgramDamaged, Result, Sentinel, Task, unseal

@@ -1,0 +1,153 @@
+"""The workers of a run: started, replaced and stopped through its launcher, as the supervisor decides."""
+
+import logging
+from typing import Final
+
+import anyio
+from anyio.abc import TaskGroup
+
+from asyncbatch.launchers.base import Launcher
+from asyncbatch.main.ledger import Ledger
+from asyncbatch.main.run import Run
+from asyncbatch.main.supervisor import Retries, Supervisor, workers_for
+from asyncbatch.wire.environment import Assignment
+
+log: Final = logging.getLogger(__name__)
+
+_MAX_WORKERS: Final = 64
+"""Workers that ``auto`` starts at most on a stack that does not say how many jobs it runs."""
+
+_GATHERING: Final = 0.2
+"""Seconds in which tiles gather before the workers for them are counted."""
+
+
+class Fleet:
+    """Starts the workers of a run, and others in place of those that are lost while there is work.
+
+    Parameters
+    ----------
+    run : Run
+        The opened run.
+    launcher : Launcher
+        What starts workers.
+    assignment : Assignment
+        What each worker needs to know.
+    supervisor : Supervisor
+        Decides how many to start.
+    ledger : Ledger
+        The run's tiles.
+    group : TaskGroup
+        The launcher's background tasks run in it.
+    scales : bool
+        Whether the number of workers follows the number of tiles.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        *,
+        launcher: Launcher,
+        assignment: Assignment,
+        supervisor: Supervisor,
+        ledger: Ledger,
+        group: TaskGroup,
+        scales: bool,
+    ) -> None:
+        self._run = run
+        self._launcher = launcher
+        self._assignment = assignment
+        self._supervisor = supervisor
+        self._ledger = ledger
+        self._group = group
+        self._scales = scales
+        self._stopping = False
+
+    async def run(self) -> None:
+        """Keep the run staffed until `stop` is called.
+
+        Raises
+        ------
+        WorkersNotStarted
+            If no worker ever comes up.
+        WorkersLost
+            If workers keep being lost without one tile getting done.
+        """
+        await self._start(self._supervisor.wanted)
+        slots = 0
+        while not self._stopping:
+            if self._scales and not slots:
+                slots = await self._ask_slots()
+            if slots:
+                await anyio.sleep(_GATHERING)
+                await self._start(self._resize(slots))
+            await anyio.sleep(self._launcher.interval)
+            await self._replace_lost()
+
+    def close(self) -> None:
+        """Start no more workers."""
+        self._stopping = True
+
+    async def stop(self) -> None:
+        """End all workers that have not left by themselves."""
+        self.close()
+        await self._launcher.stop()
+
+    async def _ask_slots(self) -> int:
+        """Return how many slots a worker has; 0 if the launcher can't tell now."""
+        if self._supervisor.starts.due > anyio.current_time():
+            return 0
+        try:
+            return await self._launcher.slots()
+        except Exception as error:  # noqa: BLE001 - a launcher may be the user's, and raise anything
+            self._note_failure(self._supervisor.starts, error)
+            return 0
+
+    async def _replace_lost(self) -> None:
+        """Ask for the workers' states, and start others where some are missing."""
+        supervisor, now = self._supervisor, anyio.current_time()
+        if supervisor.looks.due > now or self._run.endurance.paused:  # other workers would be refused as well
+            return
+        try:
+            states = await self._launcher.states()
+        except Exception as error:  # noqa: BLE001 - as above
+            self._note_failure(supervisor.looks, error)
+            return
+        missing = supervisor.missing(states, anyio.current_time(), backlog=self._ledger.backlog)
+        needed = bool(len(self._ledger)) or not supervisor.came_up
+        if missing > 0 and needed and supervisor.starts.due <= anyio.current_time():
+            came_up = supervisor.came_up
+            if await self._start(missing) and came_up:
+                log.warning(
+                    "replacing %d lost workers", missing, extra={"action": "workers_replaced", "count": missing}
+                )
+
+    async def _start(self, count: int) -> bool:
+        """Start some more workers, and return whether that succeeded."""
+        if not count or self._stopping:
+            return False
+        try:
+            await self._launcher.start(self._assignment, count, self._group)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._note_failure(self._supervisor.starts, error)
+            return False
+        self._supervisor.note_started(count)
+        return True
+
+    def _note_failure(self, attempts: Retries, error: Exception) -> None:
+        borne = self._run.endurance.limit(error)
+        pause = self._supervisor.note_failure(attempts, error, anyio.current_time(), borne=borne)
+        log.warning(
+            "launcher failed; next attempt in %.1f s: %s",
+            pause,
+            error,
+            extra={"action": "launcher_failed", "launcher": type(self._launcher).__name__},
+        )
+
+    def _resize(self, slots: int) -> int:
+        """Let the number of workers follow the tiles, and return how many to start for it at once."""
+        most = self._run.outputs.max_jobs or _MAX_WORKERS
+        if self._launcher.max_workers is not None:
+            most = min(most, self._launcher.max_workers)
+        if not self._supervisor.wanted:  # the time to come up begins when the first workers are wanted
+            self._supervisor.started = anyio.current_time()
+        return self._supervisor.resize(workers_for(self._ledger.backlog, slots=slots, most=most))

@@ -1,0 +1,93 @@
+"""What goes missing in AWS while a run lasts, and is put back: messages and programs."""
+
+import logging
+from typing import Final
+
+import anyio
+
+from asyncbatch.errors import AccessDenied, AwsError, QueueGone
+from asyncbatch.main.ledger import Ledger
+from asyncbatch.main.reconcile import Reconciler
+from asyncbatch.main.run import Run
+from asyncbatch.main.sender import Sender
+from asyncbatch.wire.messages import ProgramDamaged
+
+log: Final = logging.getLogger(__name__)
+
+
+class Recovery:
+    """Announces tiles again whose messages are lost, and uploads programs again that are damaged or about to expire.
+
+    Parameters
+    ----------
+    run : Run
+        The opened run.
+    ledger : Ledger
+        Its tiles.
+    sender : Sender
+        Sends them.
+    """
+
+    def __init__(self, run: Run, *, ledger: Ledger, sender: Sender) -> None:
+        self._run = run
+        self._ledger = ledger
+        self._sender = sender
+        self._reconciler = Reconciler(quiet=run.settings.lease)
+
+    def note_news(self) -> None:
+        """Note that a tile was announced, or that a worker has sent news of one."""
+        self._reconciler.note_news(anyio.current_time())
+
+    async def watch_messages(self) -> None:
+        """Announce tiles again whose messages are lost: a tile may be slow, but is never forgotten.
+
+        Raises
+        ------
+        QueueGone
+            If the task queue does not exist any more.
+        """
+        manifest, sender = self._run.manifest, self._run.sender
+        while True:
+            await anyio.sleep(self._reconciler.interval)
+            lost = self._ledger.list_outstanding()
+            if not lost or not self._reconciler.is_quiet(anyio.current_time()):
+                continue
+            try:
+                # Not of the result queue: main receives what is there at once, heartbeats among it.
+                count = await sender.count(manifest.task_queue)
+            except QueueGone:  # and workers can't send word of it
+                raise
+            except AccessDenied as error:
+                log.warning("lost messages can't be noticed: %s", error, extra={"action": "count_denied"})
+                return
+            except AwsError as error:
+                log.warning("queues not counted: %s", error, extra={"action": "count_failed"})
+                continue
+            if self._reconciler.is_lost(count, anyio.current_time()):
+                log.warning(
+                    "the messages of %d tiles are lost; announcing them again",
+                    len(lost),
+                    extra={"action": "tiles_lost", "count": len(lost)},
+                )
+                await self._sender.send_again(tile for tile in lost if self._ledger.get(tile.index))
+
+    async def keep_programs(self) -> None:
+        """Renew the programs of tiles that are not done, before the bucket's life cycle deletes them."""
+        await self._sender.keep_programs(lambda: [tile.program for tile in self._ledger])
+
+    async def replace_program(self, damaged: ProgramDamaged) -> None:
+        """Upload a program again that a worker could not use, if a tile still needs it."""
+        program = next((tile.program for tile in self._ledger if tile.program.digest == damaged.program), None)
+        if program is None:
+            return
+        log.warning(
+            "worker %s can't use program %s: %s",
+            damaged.worker,
+            damaged.program,
+            damaged.reason,
+            extra={"action": "program_damaged", "worker": damaged.worker, "program": damaged.program},
+        )
+        try:
+            await self._sender.replace_program(program)
+        except AwsError as error:
+            log.warning("program %s not uploaded: %s", program.digest, error, extra={"action": "upload_failed"})
