@@ -150,7 +150,8 @@ def _describe(folder: Path, process: int, start: int) -> str:
     place = Path("/proc") / str(process)
     command, status, stacks = "has ended", "", "(no stacks)"
     with contextlib.suppress(OSError):
-        command = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        name = (place / "comm").read_text().strip()  # a forked process has its parent's command
+        command = f"{name} " + (place / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
         status = (place / "status").read_text()
     with contextlib.suppress(OSError):
         stacks = _join_equal((folder / str(process)).read_bytes()[start:].decode(errors="replace"))

@@ -24,14 +24,18 @@ MARK: Final = "ASYNCBATCH_TEST_MARK"
 
 
 def processes(mark: str, module: str = "") -> list[int]:
-    """Return the ids of the living processes that bear a mark and run a module, the oldest first."""
+    """Return the ids of the living processes that bear a mark and run a module, the oldest first.
+
+    A process that is forked for something else than its parent runs that, and has its name.
+    """
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):  # it has just ended
-                words = (entry / "cmdline").read_bytes().split(b"\0")
+                name = (entry / "comm").read_text().strip()
+                words = [*(entry / "cmdline").read_text(errors="replace").split("\0"), name]
                 marked = f"{MARK}={mark}".encode() in (entry / "environ").read_bytes().split(b"\0")
-                if marked and (not module or module.encode() in words):
+                if marked and (not module or module in words):
                     found.append(int(entry.name))
     return sorted(found)
 
@@ -90,7 +94,7 @@ class Team:
 
     def slots(self) -> list[int]:
         """Return the ids of the slots' processes."""
-        return processes(self.mark, "asyncbatch.worker.child")
+        return processes(self.mark, "asyncbatch-slot")
 
     @contextlib.contextmanager
     def worker(self, endpoint: Endpoint, assigned: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:

@@ -152,8 +152,8 @@ with {POOL} as pool:
     main.kill()
     main.wait()
     eventually(lambda: not team.workers() and not team.slots(), within=5)
-    (forked,) = processes(team.mark)
-    os.kill(forked, signal.SIGKILL)
+    eventually(lambda: len(processes(team.mark)) == 1, within=5)
+    os.kill(processes(team.mark)[0], signal.SIGKILL)
 
 
 @pytest.mark.usefixtures("swept")

@@ -28,7 +28,7 @@ class Poisons:
 
     def __call__(self, tile: int) -> int:
         if tile in self.tiles:
-            os.kill(os.getppid(), signal.SIGKILL)
+            os.kill(os.getpgrp(), signal.SIGKILL)
             signal.pause()
         return -tile
 

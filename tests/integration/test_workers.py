@@ -24,7 +24,7 @@ def slowly(tile: int) -> int:
 
 
 def deadly(tile: int) -> int:
-    os.kill(os.getppid(), signal.SIGKILL)
+    os.kill(os.getpgrp(), signal.SIGKILL)
     return tile
 
 

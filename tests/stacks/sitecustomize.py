@@ -5,7 +5,14 @@ import faulthandler
 import os
 import signal
 
-with contextlib.suppress(KeyError, OSError):  # not started by a test, or it has outlived the tests
-    _file = os.path.join(os.environ["STACKS_OF_TESTS"], str(os.getpid()))  # noqa: PTH118 - pathlib takes time to import
-    # Only the descriptor: a file object might be closed, and each process that forks appends to its parent's.
-    faulthandler.register(signal.SIGUSR1, file=os.open(_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+
+def _register() -> None:
+    """Have the stacks of this process written to a file of its own."""
+    with contextlib.suppress(KeyError, OSError):  # not started by a test, or it has outlived the tests
+        path = os.path.join(os.environ["STACKS_OF_TESTS"], str(os.getpid()))  # noqa: PTH118 - pathlib takes time to import
+        # Only the descriptor: a file object might be closed.
+        faulthandler.register(signal.SIGUSR1, file=os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+
+
+_register()
+os.register_at_fork(after_in_child=_register)

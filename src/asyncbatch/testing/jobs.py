@@ -86,7 +86,10 @@ class MemoryJob:
                     region=environment.region, endpoint_url=environment.endpoint_url
                 ) as session:
                     code = await work(
-                        environment, session, start_slot=processor.start, watch_termination=self._watch_termination
+                        environment,
+                        session,
+                        make_start=lambda _memory: processor.start,
+                        watch_termination=self._watch_termination,
                     )
         except* AsyncBatchError as group:
             error = find_first(group)

@@ -25,7 +25,7 @@ from asyncbatch.wire.messages import Loss, Task
 from asyncbatch.wire.usercode import Names, UserCode, find_object
 from asyncbatch.worker.failures import describe_failure, is_named
 from asyncbatch.worker.guard import SlotDiedError
-from asyncbatch.worker.slots import Computed
+from asyncbatch.worker.slot import Computed
 
 OPERATION: Final = "slot:Compute"
 """What an attempt at a tile is called in a `Fault`."""

@@ -25,9 +25,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-import numpy as np  # noqa: F401 - nearly every tile needs it, so it is loaded before the first one comes
+import numpy.random
 
 from asyncbatch import folders
+from asyncbatch.forking.server import Request
 from asyncbatch.wire import codec
 from asyncbatch.wire.processstate import ProcessState
 from asyncbatch.wire.usercode import UserCode
@@ -47,30 +48,34 @@ _Commands = queue.SimpleQueue[tuple[dict[str, Any], bytearray]]
 _Loaded = tuple[ProcessState, Callable[..., object], UserCode]
 
 
-def main() -> None:
-    """Serve until the worker closes the socket whose descriptor is the first argument.
+def run(request: Request) -> NoReturn:
+    """Serve until the worker closes the socket, which is the first descriptor; stacks go to the second.
 
-    The second is the worker's temporary folder, the third the descriptor of the pipe where stacks go, the fourth the
-    bytes of memory that tiles may take; 0: no limit.
+    Arguments are ``memory``, the bytes that tiles may take, 0: no limit.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches all; the worker decides
     for stream in (sys.stdout, sys.stderr):
         # Line by line, also where PYTHONUNBUFFERED asks for less: what other slots print must not get in between.
         stream.reconfigure(line_buffering=True, write_through=False)  # type: ignore[union-attr]  # text, at start-up
-    connection = socket.socket(fileno=int(sys.argv[1]))
-    connection.set_inheritable(False)  # a process of the user's must not keep it open
-    stacks = open(int(sys.argv[3]), "wb")  # noqa: PTH123, SIM115 - a descriptor, as long as this process lives
-    os.set_inheritable(stacks.fileno(), False)  # noqa: FBT003 - it takes no keywords
+    connection, pipe = request.descriptors
+    stacks = open(pipe, "wb")  # noqa: PTH123, SIM115 - a descriptor, as long as this process lives
     faulthandler.register(STACKS_SIGNAL, stacks, all_threads=True)
     prefer_as_victim()
-    if limit := int(sys.argv[4]):
+    if limit := request.arguments["memory"]:
         limit_memory(limit)
+    numpy.random.seed()  # noqa: NPY002 - or all slots would draw the same, as copies of one process
     inherited = os.environ.pop(INHERITED, None)
     baseline = Baseline(None if inherited is None else json.loads(inherited))
-    os.register_at_fork(after_in_child=connection.close)
     os.register_at_fork(after_in_child=baseline.close_in_fork)
-    presenter = Presenter(Path(sys.argv[2]) / "main")
-    _Slot(connection=connection, folder=sys.argv[2], baseline=baseline, presenter=presenter).serve()
+    folder = os.environ["TMPDIR"]
+    slot = _Slot(
+        connection=socket.socket(fileno=connection),
+        folder=folder,
+        baseline=baseline,
+        presenter=Presenter(Path(folder) / "main"),
+    )
+    os.register_at_fork(after_in_child=slot.connection.close)
+    slot.serve()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -193,7 +198,3 @@ def _exactly(connection: socket.socket, count: int) -> bytearray:
             raise ConnectionResetError("the worker is gone")
         view = view[got:]
     return content
-
-
-if __name__ == "__main__":
-    main()

@@ -19,7 +19,7 @@ from asyncbatch.wire.manifest import Manifest, alive_key
 from asyncbatch.wire.messages import TERMINATED, Goodbye, Heartbeat, Message, Sentinel, Task, seal, unseal
 from asyncbatch.worker.deliveries import Deliveries
 from asyncbatch.worker.lifeline import wait_for_main_gone
-from asyncbatch.worker.slots import Computed
+from asyncbatch.worker.slot import Computed
 from asyncbatch.worker.tiles import RESULTS_TOGETHER, Delivery, NackError, Tiles
 
 log: Final = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from asyncbatch.errors import AsyncBatchError
 from asyncbatch.wire.messages import Cause, Loss
 from asyncbatch.worker.failures import cut
 from asyncbatch.worker.health import Health, Sample
-from asyncbatch.worker.memory import read_children_peak, read_oom_kills
+from asyncbatch.worker.memory import read_oom_kills
 from asyncbatch.worker.stacks import read_stacks, trim_stacks
 
 _INTERVAL: Final = 0.5
@@ -50,8 +50,6 @@ class Guard:
     health: Health = field(default_factory=Health)
     _oom_kills: int | None = field(default_factory=read_oom_kills)
     """Before the tile began; None: not known."""
-    _others: int = field(default_factory=read_children_peak)
-    """Most bytes of memory of any process of this worker's that had ended by then."""
     _reason: str = ""
     _cause: Cause = "died"
 
@@ -78,10 +76,17 @@ class Guard:
             stacks = trim_stacks(await read_stacks(self.pid, self.pipe), own=_CHILD)
         return Loss(reason=self._reason, cause=self._cause, stack=cut(stacks, _STACKS), peak=self.health.peak)
 
-    def describe_end(self, code: int) -> Loss:
-        """Return why the process has ended, by its exit code: the kernel may have killed it for lack of memory."""
-        ended = read_children_peak()  # of it, if it had more than any before
-        peak = max(self.health.peak, ended if ended > self._others else 0)
+    def describe_end(self, code: int, *, peak: int) -> Loss:
+        """Return why the process has ended: the kernel may have killed it for lack of memory.
+
+        Parameters
+        ----------
+        code : int
+            Its exit status, or a negative signal.
+        peak : int
+            Most bytes of memory that it had by the kernel's account; 0: not known.
+        """
+        peak = max(self.health.peak, peak)
         now = read_oom_kills()
         counted = None if now is None or self._oom_kills is None else now - self._oom_kills
         return describe_end(code, peak=peak, oom_kills=counted)

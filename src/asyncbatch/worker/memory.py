@@ -46,11 +46,6 @@ def read_peak() -> int:
     return _read_status("VmHWM")
 
 
-def read_children_peak() -> int:
-    """Return the most bytes of memory that any child of this process has had that has ended."""
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-
-
 def read_oom_kills(groups: Path = _GROUPS, process: Path = Path("/proc")) -> int | None:
     """Return how many processes the kernel has killed for lack of memory; None where it does not tell.
 

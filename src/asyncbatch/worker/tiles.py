@@ -18,7 +18,8 @@ from asyncbatch.worker.attempts import Verdict
 from asyncbatch.worker.counts import Counts
 from asyncbatch.worker.guard import SlotDiedError
 from asyncbatch.worker.programs import Programs, ProgramUnusableError
-from asyncbatch.worker.slots import Computed, ComputesTiles, Slots
+from asyncbatch.worker.slot import Computed, ComputesTiles
+from asyncbatch.worker.slots import Slots
 
 log: Final = logging.getLogger(__name__)
 

@@ -6,7 +6,6 @@ import signal
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +28,8 @@ from asyncbatch.worker.consumer import Stop, Worker, watch_signals
 from asyncbatch.worker.counts import Counts
 from asyncbatch.worker.programs import Programs
 from asyncbatch.worker.shares import read_memory_limit
-from asyncbatch.worker.slots import Slot, Slots, StartSlot
+from asyncbatch.worker.slot import StartSlot
+from asyncbatch.worker.slots import Slots
 from asyncbatch.worker.tiles import RESULTS_TOGETHER, Tiles
 
 log: Final = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ async def work(
     environment: WorkerEnvironment,
     session: AwsSession,
     *,
-    start_slot: StartSlot | None = None,
+    make_start: Callable[[int], StartSlot],
     watch_termination: Callable[[Callable[[], None]], Awaitable[None]] = watch_signals,
 ) -> int:
     """Run a worker until it has left, and return its exit status.
@@ -60,8 +60,8 @@ async def work(
         Where it belongs.
     session : AwsSession
         Whose clients serve it.
-    start_slot : callable, optional
-        Starts a slot; by default a child process, with the run's limit of memory.
+    make_start : callable
+        Returns what starts a slot, given the bytes of memory that its tiles may take; 0: no limit.
     watch_termination : callable
         As `Worker` has it; by default it waits for signals.
 
@@ -91,8 +91,7 @@ async def work(
         await sender.send(manifest.result_queue, [greeting])
         return _REFUSED
     with tempfile.TemporaryDirectory(prefix="asyncbatch-") as folder:
-        start = start_slot or partial(Slot.start, memory=manifest.slot_memory)
-        slots = Slots(environment.slots, Path(folder), start=start)
+        slots = Slots(environment.slots, Path(folder), start=make_start(manifest.slot_memory))
         async with slots.running():  # they start while clients are made
             worker = await _make_worker(environment, manifest, session, objects, sender, slots, Path(folder))
             worker.watch_termination = watch_termination

@@ -20,7 +20,8 @@ from asyncbatch.worker.attempts import MAX_RETURNS
 from asyncbatch.worker.counts import Counts
 from asyncbatch.worker.guard import SlotDiedError
 from asyncbatch.worker.programs import Programs
-from asyncbatch.worker.slots import Computed, Slots
+from asyncbatch.worker.slot import Computed, ComputesTiles
+from asyncbatch.worker.slots import Slots
 from asyncbatch.worker.tiles import NackError, Tiles
 
 pytestmark = pytest.mark.anyio
@@ -87,9 +88,13 @@ class OneSlot:
         )
 
 
+async def start_none(_folder: Path, _group: object) -> ComputesTiles:
+    raise NotImplementedError
+
+
 class FakeSlots(Slots):
     def __init__(self, slot: OneSlot, folder: Path) -> None:
-        super().__init__(2, folder)
+        super().__init__(2, folder, start=start_none)
         self.slot = slot
         self.alone = 0
 

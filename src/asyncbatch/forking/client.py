@@ -1,0 +1,207 @@
+"""The client's side: asks a fork server for processes, signals them, and learns how they end."""
+
+import contextlib
+import os
+import signal
+import socket
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import anyio
+
+from asyncbatch.forking import packets
+
+
+class ForkServerGoneError(OSError):
+    """The fork server has ended, or has not started."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class ForkedProcess:
+    """A process of a fork server's."""
+
+    _client: "ForkClient" = field(repr=False)
+    _number: int
+    pid: int | None = None
+    """Its id; None until the server has told it."""
+    code: int | None = None
+    """Its exit status, or the negative number of the signal that ended it; None where that is not known yet."""
+    peak: int = 0
+    """Most bytes of memory that it had; 0: not known."""
+    error: str = ""
+    """Why it could not be forked."""
+
+    def poll(self) -> int | None:
+        """Return its exit code if it is known to have ended."""
+        if self.code is None:
+            self._client.read()
+        return self.code
+
+    async def wait(self) -> int:
+        """Return its exit code when it has ended."""
+        while (code := self.poll()) is None:
+            await self._client.wait()
+        return code
+
+    async def wait_forked(self) -> int:
+        """Return its id when it is there.
+
+        Raises
+        ------
+        OSError
+            If it can't be forked.
+        ForkServerGoneError
+            If the server is gone.
+        """
+        while self.poll() is None and self.pid is None:
+            await self._client.wait()
+        if self.error:
+            raise OSError(self.error)
+        if self.pid is None:
+            raise ForkServerGoneError("the fork server has ended")
+        return self.pid
+
+    def send_signal(self, which: int) -> None:
+        """Have the server signal the process, if it runs; SIGKILL goes to its whole group, if it is its own."""
+        if self.poll() is None:
+            self._client.send({"do": "signal", "number": self._number, "signal": which})
+
+
+class ForkClient:
+    """A connection to a fork server.
+
+    Parameters
+    ----------
+    connection : socket
+        Its end of `packets.make_pair`.
+
+    Notes
+    -----
+    Processes end when the server does: if it is gone, all are taken for killed. A process that is forked from the
+    client's own has no part in the connection.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        os.set_blocking(connection.fileno(), False)
+        self._connection = connection
+        self._processes: dict[int, ForkedProcess] = {}
+        self._count = 0
+        _clients.add(self)
+
+    @property
+    def gone(self) -> bool:
+        """Whether the server is known to have ended."""
+        self.read()
+        return self._connection.fileno() < 0
+
+    async def fork(
+        self,
+        *,
+        environment: Mapping[str, str],
+        folder: str,
+        group: int,
+        name: str,
+        arguments: Mapping[str, Any],
+        descriptors: Sequence[int],
+    ) -> ForkedProcess:
+        """Ask for a process, and return before it is there.
+
+        Parameters
+        ----------
+        environment, folder, group, name, arguments
+            As `asyncbatch.forking.server.Request` has them.
+        descriptors : sequence of int
+            Its stdin, stdout and stderr, and others that it is to have.
+
+        Raises
+        ------
+        ForkServerGoneError
+            If the server is gone.
+        """
+        request = {
+            "environment": dict(environment),
+            "folder": folder,
+            "group": group,
+            "name": name,
+            "arguments": dict(arguments),
+        }
+        self._count += 1
+        process = ForkedProcess(_client=self, _number=self._count)
+        pipe = packets.write_pipe(request)
+        try:
+            while not self.send({"do": "fork", "number": self._count}, (pipe, *descriptors)):
+                if self.gone:
+                    raise ForkServerGoneError("the fork server has ended")
+                await anyio.wait_writable(self._connection)
+        finally:
+            os.close(pipe)
+        self._processes[self._count] = process
+        return process
+
+    def connect(self, connection: socket.socket) -> None:
+        """Have the server serve another client."""
+        self.send({"do": "connect"}, (connection.fileno(),))
+
+    def send(self, packet: dict[str, Any], descriptors: tuple[int, ...] = ()) -> bool:
+        """Send a packet, and return whether the server takes it now."""
+        if self._connection.fileno() < 0:
+            return False
+        try:
+            packets.send(self._connection, packet, descriptors)
+        except OSError:  # it is busy, or gone, which the next reading shows
+            return False
+        return True
+
+    def read(self) -> None:
+        """Take in what the server has told by now."""
+        while self._connection.fileno() >= 0:
+            try:
+                received = packets.receive(self._connection)
+            except BlockingIOError:
+                return
+            if received is None:
+                self.close()
+                return
+            packet, _ = received
+            process = self._processes[packet["number"]]
+            process.pid = packet.get("pid", process.pid)
+            process.peak = packet.get("peak", 0)
+            process.error = packet.get("error", "")
+            process.code = 1 if process.error else packet.get("code")
+            if process.code is not None:
+                del self._processes[packet["number"]]
+
+    async def wait(self) -> None:
+        """Return when the server may have told something."""
+        connection = os.dup(self._connection.fileno())  # each descriptor can be waited for by one task only
+        try:
+            await anyio.wait_readable(connection)
+        finally:
+            os.close(connection)
+
+    def close(self) -> None:
+        """End the connection. Who waits for a process learns that it is gone."""
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+        self.disown()
+
+    def disown(self) -> None:
+        """Give up the connection, which the other processes that have it keep."""
+        self._connection.close()
+        for process in self._processes.values():
+            process.code = -signal.SIGKILL
+        self._processes.clear()
+
+
+_clients: Final[weakref.WeakSet[ForkClient]] = weakref.WeakSet()
+"""Descriptors belong to the whole process, so what closes them in its forks does too."""
+
+
+def _disown_all() -> None:
+    for client in list(_clients):
+        client.disown()
+
+
+os.register_at_fork(after_in_child=_disown_all)

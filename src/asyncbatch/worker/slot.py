@@ -1,0 +1,263 @@
+"""A slot: a process that computes one tile at a time.
+
+Not `anyio.to_process`: there, whatever a C library or a subprocess of the user's function writes to stdout breaks
+the protocol, the child's output is thrown away, and a dead child's signal is not known.
+"""
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Protocol, Self
+
+import anyio
+from anyio.abc import TaskGroup, UNIXSocketStream
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from asyncbatch.aws.protocols import Content
+from asyncbatch.forking.client import ForkedProcess
+from asyncbatch.wire.messages import Loss, Outcome, Task
+from asyncbatch.worker.frames import HEADER
+from asyncbatch.worker.guard import Guard, SlotDiedError, describe_end
+from asyncbatch.worker.health import Sample
+from asyncbatch.worker.slotprocesses import SlotProcesses
+
+_START_TIMEOUT: Final = 60.0
+
+_DEATH_GRACE: Final = 0.5
+"""Seconds after a process's end in which an answer that it sent before is still taken."""
+
+_END_GRACE: Final = 2.0
+"""Seconds that a process has to end after it has closed its socket."""
+
+_BROKEN: Final = (
+    anyio.BrokenResourceError,
+    anyio.ClosedResourceError,
+    anyio.EndOfStream,
+    anyio.IncompleteRead,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Computed:
+    """What a slot made of a tile."""
+
+    outcome: Outcome
+    seconds: float
+    peak: int = 0
+    """Most bytes of memory that its process had; 0: not known."""
+    retry: bool = False
+    """Whether it raised what its tile is to be computed again for."""
+    content: bytes = field(repr=False)
+
+
+class ComputesTiles(Protocol):
+    """What `Slots` needs of a slot: a child process, or what stands for one in `asyncbatch.testing`."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is there."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether it may compute another tile."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it may compute the next tile now: it lives and is not stopped."""
+
+    async def compute(self, *, task: Task, path: Path, payload: Content) -> Computed:
+        """Run a tile's program, which lies at `path`, on its payload; raise `SlotDiedError` if the slot dies."""
+
+    async def kill(self) -> None:
+        """End it, whatever it is doing."""
+
+
+StartSlot = Callable[[Path, TaskGroup], Awaitable[ComputesTiles]]
+"""Starts a slot, given a folder for its temporary files and a task group for what goes on beside it."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Slot:
+    """One process, ready to compute."""
+
+    _process: ForkedProcess
+    _socket: UNIXSocketStream
+    _reader: BufferedByteReceiveStream
+    _stacks: int
+    """Descriptor of the pipe to which it writes its stacks."""
+    _number: int = 0
+    """Of the last command: its answer has the same."""
+    usable: bool = True
+    """Whether it may compute another tile."""
+    _current: anyio.CancelScope | None = None
+    """Of the exchange under way."""
+    _doomed: bool = False
+    """Whether the guard has ended that exchange."""
+
+    @classmethod
+    async def start(cls, folder: Path, group: TaskGroup, *, processes: SlotProcesses, memory: int = 0) -> Self:
+        """Start a process and return it when it is ready.
+
+        Parameters
+        ----------
+        folder : Path
+            Where its temporary files go: it may end by a signal, and somebody else must remove them.
+        group : TaskGroup
+            Where its process is watched.
+        processes : SlotProcesses
+            What starts the process.
+        memory : int
+            Bytes that its tiles may take; 0: no limit.
+
+        Raises
+        ------
+        SlotDiedError
+            If it does not come up.
+        """
+        ours, theirs = socket.socketpair()
+        stacks, pipe = os.pipe()
+        os.set_blocking(stacks, False)
+        with theirs, os.fdopen(pipe, "wb"):
+            try:
+                process = await processes.start(folder, memory=memory, connection=theirs.fileno(), stacks=pipe)
+            except OSError as error:
+                ours.close()
+                os.close(stacks)
+                raise SlotDiedError(f"slot did not start: {error}") from error
+        stream = await UNIXSocketStream.from_socket(ours)
+        slot = cls(_process=process, _socket=stream, _reader=BufferedByteReceiveStream(stream), _stacks=stacks)
+        group.start_soon(slot._watch)
+        try:
+            with anyio.fail_after(_START_TIMEOUT):
+                await slot._exchange(b"", b"")
+        except TimeoutError as error:
+            await slot.kill()
+            raise SlotDiedError(f"slot did not start within {_START_TIMEOUT:.0f} s") from error
+        except BaseException:
+            await slot.kill()
+            raise
+        return slot
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process is there."""
+        return self._process.poll() is None
+
+    @property
+    def ready(self) -> bool:
+        """Whether the process is there, and not stopped."""
+        sample = Sample.take(self._pid)
+        return self.alive and (sample is None or sample.state != "T")
+
+    @property
+    def _pid(self) -> int:
+        assert self._process.pid is not None  # noqa: S101 - it was there when this was made
+        return self._process.pid
+
+    async def compute(self, *, task: Task, path: Path, payload: Content) -> Computed:
+        """Compute a tile.
+
+        Parameters
+        ----------
+        task : Task
+            The tile. Its time limit includes the loading of its program.
+        path : Path
+            Where its program lies.
+        payload : bytes
+            Its arguments.
+
+        Raises
+        ------
+        SlotDiedError
+            If the process ends meanwhile, must be killed, or answers something else.
+        """
+        self._number += 1
+        command = {"number": self._number, "program": task.program, "path": str(path), "retry_on": task.retry_on}
+        head = json.dumps(command).encode()
+        self.usable = False  # until it has answered
+        guard = Guard(pid=self._pid, pipe=self._stacks, timeout=task.timeout)
+        answer, content = await self._exchange(HEADER.pack(len(head), len(payload)) + head, payload, guard)
+        self.usable = not answer["damage"]
+        return Computed(
+            outcome=answer["outcome"],
+            seconds=answer["seconds"],
+            peak=answer["peak"],
+            retry=answer.get("retry", False),
+            content=content,
+        )
+
+    async def kill(self) -> None:
+        """End the process, whatever it is doing."""
+        with anyio.CancelScope(shield=True):
+            self._process.send_signal(signal.SIGKILL)
+            with anyio.move_on_after(_END_GRACE):  # one that waits for a dead disk ends when that answers
+                await self._process.wait()
+            await self._socket.aclose()
+            if self._stacks >= 0:
+                os.close(self._stacks)
+                self._stacks = -1
+
+    async def _exchange(
+        self, head: bytes, payload: Content, guard: Guard | None = None
+    ) -> tuple[dict[str, Any], bytes]:
+        """Send a command and return its answer.
+
+        The process's end ends the exchange: the socket may outlive it, in a process that the tile has forked.
+        """
+        found, protest, self._doomed = None, "", False
+        with anyio.CancelScope() as self._current:
+            async with anyio.create_task_group() as group:
+                if guard is not None:
+                    group.start_soon(self._enforce, guard)
+                try:
+                    await self._socket.send(head)
+                    await self._socket.send(payload)  # type: ignore[arg-type]  # it takes any buffer
+                    found = await self._answer()
+                except _BROKEN:
+                    pass  # the process says why
+                except (ValueError, KeyError, TypeError, AttributeError) as error:
+                    protest = f"the slot's process sent a wrong answer: {error}"
+                group.cancel_scope.cancel()
+        self._current = None
+        if found is not None:
+            return found
+        if guard is not None and self._doomed:
+            loss = await guard.conclude()
+            await self.kill()
+            raise SlotDiedError(loss)
+        raise SlotDiedError(protest or await self._obituary(guard))
+
+    async def _enforce(self, guard: Guard) -> None:
+        """End the exchange under way when its guard says so."""
+        await guard.watch()
+        self._doomed = True
+        if self._current is not None:
+            self._current.cancel()
+
+    async def _answer(self) -> tuple[dict[str, Any], bytes]:
+        head_length, body_length = HEADER.unpack(await self._reader.receive_exactly(HEADER.size))
+        head = json.loads(await self._reader.receive_exactly(head_length))
+        content = await self._reader.receive_exactly(body_length)
+        if head["number"] != self._number:
+            raise ValueError(f"it answers command {head['number']}, not {self._number}")
+        return head, content
+
+    async def _watch(self) -> None:
+        await self._process.wait()
+        await anyio.sleep(_DEATH_GRACE)
+        if self._current is not None:
+            self._current.cancel()
+
+    async def _obituary(self, guard: Guard | None) -> Loss:
+        """Return how the process ended."""
+        with anyio.move_on_after(_END_GRACE):
+            await self._process.wait()
+        code = self._process.poll()
+        if code is None:
+            await self.kill()
+            return Loss(reason="the slot's process closed the socket to its worker")
+        return describe_end(code) if guard is None else guard.describe_end(code, peak=self._process.peak)
