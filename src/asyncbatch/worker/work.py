@@ -24,9 +24,12 @@ from asyncbatch.wire.manifest import Manifest, manifest_key
 from asyncbatch.wire.messages import MESSAGE_LIMIT, Hello, SealError, pack, seal
 from asyncbatch.wire.versions import mismatch, versions_here
 from asyncbatch.worker import reclaim
-from asyncbatch.worker.consumer import Stop, Worker, watch_signals
+from asyncbatch.worker.consumer import Consumer, Held
 from asyncbatch.worker.counts import Counts
+from asyncbatch.worker.deliveries import Deliveries
+from asyncbatch.worker.lifecycle import Lifecycle, Stop, watch_signals
 from asyncbatch.worker.programs import Programs
+from asyncbatch.worker.reporter import Reporter
 from asyncbatch.worker.shares import read_memory_limit
 from asyncbatch.worker.slot import StartSlot
 from asyncbatch.worker.slots import Slots
@@ -63,7 +66,7 @@ async def work(
     make_start : callable
         Returns what starts a slot, given the bytes of memory that its tiles may take; 0: no limit.
     watch_termination : callable
-        As `Worker` has it; by default it waits for signals.
+        As `Lifecycle` has it; by default it waits for signals.
 
     Raises
     ------
@@ -93,13 +96,14 @@ async def work(
     with tempfile.TemporaryDirectory(prefix="asyncbatch-") as folder:
         slots = Slots(environment.slots, Path(folder), start=make_start(manifest.slot_memory))
         async with slots.running():  # they start while clients are made
-            worker = await _make_worker(environment, manifest, session, objects, sender, slots, Path(folder))
-            worker.watch_termination = watch_termination
+            consumer = await _make_consumer(environment, manifest, session, objects, sender, slots, Path(folder))
+            consumer.lifecycle.watch_termination = watch_termination
             await slots.wait_until_started()
             await sender.send(manifest.result_queue, [greeting])
             async with _watched_machine(environment.metadata_url) as leaving:
                 # Batch may start a worker on a machine that is about to go: it must take no tile there.
-                stop = await worker.run(stop=Stop.TERMINATED if leaving else None)
+                consumer.lifecycle.stop = Stop.TERMINATED if leaving else None
+                stop = await consumer.run()
     return {Stop.TERMINATED: _TERMINATED, Stop.BROKEN: _BROKEN}.get(stop, 0)
 
 
@@ -119,7 +123,7 @@ async def _watched_machine(metadata_url: str) -> AsyncIterator[bool]:
         group.cancel_scope.cancel()
 
 
-async def _make_worker(  # noqa: PLR0917
+async def _make_consumer(  # noqa: PLR0917
     environment: WorkerEnvironment,
     manifest: Manifest,
     session: AwsSession,
@@ -127,18 +131,19 @@ async def _make_worker(  # noqa: PLR0917
     sender: Queues,
     slots: Slots,
     folder: Path,
-) -> Worker:
+) -> Consumer:
     """Put a worker together. All clients are made here: making one blocks the loop, and heartbeats must not wait."""
 
     async def send(texts: list[str]) -> None:
         await sender.send(manifest.result_queue, [pack(texts)])
 
+    held, prefetch = Held(), Prefetch(slots=environment.slots)
     results: Batcher[str] = Batcher(
         send,
         most=RESULTS_TOGETHER,
         most_bytes=MESSAGE_LIMIT,
         size=lambda text: len(text) + 1,
-        linger=lambda: tiles.prefetch.linger(held=worker.computing),
+        linger=lambda: prefetch.linger(held=held.uncomputed),
     )
     tiles = Tiles(
         manifest=manifest,
@@ -148,19 +153,20 @@ async def _make_worker(  # noqa: PLR0917
         slots=slots,
         programs=Programs(blobs=objects, folder=folder),
         results=results,
-        prefetch=Prefetch(slots=environment.slots),
+        prefetch=prefetch,
         counts=Counts(manifest=manifest, blobs=objects),
         memory=read_memory_limit() or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
     )
-    worker = Worker(
+    lifecycle = Lifecycle(manifest=manifest, blobs=objects, lifeline=environment.lifeline)
+    keeper = await Queues.open(session, connections=_KEEPING, new_for=NEW)
+    return Consumer(
         manifest=manifest,
         tiles=tiles,
+        held=held,
         receiver=await Queues.open(session, longest_wait=LONGEST_POLL, new_for=NEW),
-        keeper=await Queues.open(session, connections=_KEEPING, new_for=NEW),
-        sender=sender,
-        blobs=objects,
+        # A client that nothing else uses: long polls must not starve renewals.
+        deliveries=Deliveries(manifest.task_queue, keeper, lease=manifest.lease, on_gone=lifecycle.end_run),
+        lifecycle=lifecycle,
+        reporter=Reporter(manifest=manifest, tiles=tiles, sender=sender, requests=lambda: dict(session.requests)),
         idle_timeout=environment.idle_timeout or manifest.idle_timeout,
-        lifeline=environment.lifeline,
-        requests=lambda: dict(session.requests),
     )
-    return worker

@@ -16,7 +16,10 @@ from asyncbatch.errors import AwsError, HandleStale
 from asyncbatch.wire.manifest import Manifest
 from asyncbatch.wire.messages import Body, Goodbye, Heartbeat, Sentinel, Task, seal, unseal
 from asyncbatch.worker.attempts import Verdict
-from asyncbatch.worker.consumer import Stop, Worker
+from asyncbatch.worker.consumer import Consumer, Held
+from asyncbatch.worker.deliveries import Deliveries
+from asyncbatch.worker.lifecycle import Lifecycle, Stop
+from asyncbatch.worker.reporter import Reporter
 from asyncbatch.worker.tiles import NackError
 from tests.unit.virtual import VIRTUAL
 
@@ -148,19 +151,19 @@ async def work(
         return await start(queues, failures).run(), queues
 
 
-def start(queues: Queues, failures: dict[int, Exception]) -> Worker:
-    """Return a worker of stand-ins."""
+def start(queues: Queues, failures: dict[int, Exception], stop: Stop | None = None) -> Consumer:
+    """Return the consumer of a worker of stand-ins."""
     stub: Any = Tiles(failures)
-    return Worker(
+    lifecycle = Lifecycle(manifest=MANIFEST, blobs=Alive(), lifeline="", stop=stop)
+    return Consumer(
         manifest=MANIFEST,
         tiles=stub,
+        held=Held(),
         receiver=queues,
-        keeper=queues,
-        sender=queues,
-        blobs=Alive(),
+        deliveries=Deliveries("tasks", queues, lease=MANIFEST.lease, on_gone=lifecycle.end_run),
+        lifecycle=lifecycle,
+        reporter=Reporter(manifest=MANIFEST, tiles=stub, sender=queues, requests=dict),
         idle_timeout=60.0,
-        lifeline="",
-        requests=dict,
     )
 
 
@@ -206,7 +209,7 @@ async def test_a_worker_that_is_cancelled_leaves_although_polls_are_shielded() -
 async def test_a_worker_on_a_machine_that_is_about_to_go_takes_no_tile() -> None:
     queues = Queues([message(0)])
     with anyio.fail_after(10):
-        assert await start(queues, {}).run(stop=Stop.TERMINATED) is Stop.TERMINATED
+        assert await start(queues, {}, stop=Stop.TERMINATED).run() is Stop.TERMINATED
     assert not queues.polled.is_set()
     assert reason_told(queues) == "terminated"
 
@@ -231,7 +234,7 @@ class SlowQueues(Queues):
         return self.late
 
 
-async def terminate(queues: SlowQueues, worker: Worker) -> float:
+async def terminate(queues: SlowQueues, worker: Consumer) -> float:
     """Run a worker that gets SIGTERM in its first poll, and return the seconds from then until it has left."""
     async with anyio.create_task_group() as group:
         stops: list[Stop] = []
