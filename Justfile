@@ -32,6 +32,13 @@ test-lowest *ARGS:
     cp -r .venv/lib/python3*/site-packages/osgeo .venv/lib/python3*/site-packages/*gdal* .venv-lowest/lib/python3*/site-packages/
     .venv-lowest/bin/python -m pytest --numprocesses 3 --dist loadfile {{ lowest_tests }} "$@"
 
+# Unit tests with another Python, in an environment of its own: `just test-python python3.13`.
+test-python PYTHON *ARGS:
+    test -x .venv-{{ file_name(PYTHON) }}/bin/python || "$1" -m venv .venv-{{ file_name(PYTHON) }}
+    .venv-{{ file_name(PYTHON) }}/bin/python -m pip install --quiet --upgrade pip
+    .venv-{{ file_name(PYTHON) }}/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[raster]" --group dev
+    shift && .venv-{{ file_name(PYTHON) }}/bin/python -m pytest --numprocesses 3 --dist loadfile tests/unit "$@"
+
 # Run the tests against RIOS, with a Python that has RIOS (https://www.rioshome.org), asyncbatch and pytest.
 test-rios PYTHON *ARGS:
     shift && "{{ PYTHON }}" -m pytest --confcutdir tests/rios tests/rios "$@"
@@ -118,5 +125,5 @@ wheel:
 
 # Remove files of tests, tools and builds; keep .venv.
 clean:
-    rm -rf dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+    rm -rf .venv-* dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
     find src tests -name __pycache__ -prune -exec rm -rf {} +

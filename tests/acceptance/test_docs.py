@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
 import botocore.session
 import numpy as np
@@ -24,6 +25,7 @@ import asyncbatch
 from asyncbatch import Settings
 from asyncbatch.cli import entry
 from asyncbatch.cli.parsers import Parser
+from asyncbatch.events import Event
 from asyncbatch.settings import _VARIABLES
 from tests.acceptance.markdown import (
     Block,
@@ -36,7 +38,7 @@ from tests.acceptance.markdown import (
 
 PROJECT = Path(__file__).parents[2]
 README = PROJECT / "README.md"
-PAGES = [README, *sorted((PROJECT / "docs").glob("*.md"))]
+PAGES = [README, PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").glob("*.md"))]
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
 BLOCKS = [block for page in PAGES for block in find_blocks(page)]
 PYTHON = [block for block in BLOCKS if block.language == "python"]
@@ -109,7 +111,7 @@ def check_command(words: list[str]) -> None:
             assert operation in {botocore.xform_name(name, "-") for name in model.operation_names}
         case ["sed", *_, file]:
             assert (PROJECT / file).is_file()
-        case ["." | "python3" | "conda", *_] | ["sudo", "apt-get", *_] | []:
+        case ["." | "python3" | "conda" | "git" | "cd", *_] | ["sudo", "apt-get", *_] | []:
             pass  # run by hand, and named so in the README
         case _:
             pytest.fail(f"this test does not know {words}")
@@ -222,6 +224,13 @@ def test_the_page_of_settings_has_them_all() -> None:
     plain = {each.name: each.default for each in fields(Settings) if each.default is not MISSING and each.default}
     assert {name: rows[name][1] for name in plain} == {
         name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in plain.items()
+    }
+
+
+def test_the_page_of_events_has_them_all_with_their_fields() -> None:
+    rows = {cells[0]: cells[2] for cells in read_table(PROJECT / "docs" / "events.md", "event")}
+    assert rows == {
+        event.__name__: ", ".join(f"`{each.name}`" for each in fields(event)).strip("`") for event in get_args(Event)
     }
 
 
