@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import CodeType, FunctionType, ModuleType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
 import cloudpickle
@@ -29,6 +29,8 @@ from asyncbatch.wire.usercode import (
     name_code,
     share_module,
 )
+
+T = TypeVar("T")
 
 _registry: Final = threading.RLock()
 """cloudpickle's registry of modules is one for the process, and tiles are submitted from any thread."""
@@ -64,9 +66,6 @@ def travel_by_value() -> Iterator[None]:
 def encode_with_code(*objects: object, tile: bool = False) -> list[codec.Buffer]:
     """Return the parts of a body that holds a tuple: some objects and the `UserCode` that they need.
 
-    The modules that functions import are known only when the functions are pickled, and may import others: pickling
-    is repeated until all of them travel.
-
     Parameters
     ----------
     objects : object
@@ -80,6 +79,38 @@ def encode_with_code(*objects: object, tile: bool = False) -> list[codec.Buffer]
     Exception
         Whatever pickling raises.
     """
+    return pickle_with_code(objects, codec.encode, tile=tile)
+
+
+def pickle_with_code(
+    objects: tuple[object, ...],
+    encode: Callable[..., T],
+    *,
+    tile: bool,
+    pickler: "type[CodePickler] | None" = None,
+) -> T:
+    """Return what `encode` makes of some objects and the `UserCode` that they need, pickled by its argument `dump`.
+
+    The modules that functions import are known only when the functions are pickled, and may import others: pickling
+    is repeated until all of them travel.
+
+    Parameters
+    ----------
+    objects : tuple
+        The objects.
+    encode : callable
+        Called with a tuple and ``dump``, a `codec.Dump`.
+    tile : bool
+        As of `encode_with_code`.
+    pickler : type, optional
+        What pickles; by default `CodePickler`.
+
+    Raises
+    ------
+    Exception
+        Whatever pickling raises.
+    """
+    chosen = pickler or CodePickler
     modules: dict[str, ModuleType] = {}
     make = share_module if tile else make_module
     while True:
@@ -89,13 +120,13 @@ def encode_with_code(*objects: object, tile: bool = False) -> list[codec.Buffer]
 
         def dump(obj: object, protocol: int, buffer_callback: Callable[[Any], object]) -> bytes:
             stream = io.BytesIO()
-            _Pickler(stream, protocol, buffer_callback, code=code, found=found, make=make).dump(obj)  # noqa: B023 - called in this round
+            chosen(stream, protocol, buffer_callback, code=code, found=found, make=make).dump(obj)  # noqa: B023 - called in this round
             return stream.getvalue()
 
         with travel_by_value():
-            parts = codec.encode((*objects, last), dump=dump)
+            encoded = encode((*objects, last), dump=dump)
         if found.keys() <= modules.keys():
-            return parts
+            return encoded
         modules = modules | found
 
 
@@ -132,7 +163,7 @@ class _Namespace:
         return vars, (self.stub,)
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
+class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
     """Notes what it pickles by value of the user's code.
 
     Functions of one module share its dictionary as their globals, as they do in main.
@@ -218,24 +249,24 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no
         return self._partial.setdefault(name, _Stub(name, self._make))
 
 
-def _reduce_property(_: _Pickler, found: functools.cached_property[Any]) -> Any:  # noqa: ANN401 - as pickle has it
+def _reduce_property(_: CodePickler, found: functools.cached_property[Any]) -> Any:  # noqa: ANN401 - as pickle has it
     """Leave out the lock that it has in some versions of Python."""
     return cache_property, (found.func, {name: value for name, value in vars(found).items() if name != "lock"})
 
 
-def _reduce_weak(_: _Pickler, found: WeakKeyDictionary[Any, Any]) -> Any:  # noqa: ANN401 - as pickle has it
+def _reduce_weak(_: CodePickler, found: WeakKeyDictionary[Any, Any]) -> Any:  # noqa: ANN401 - as pickle has it
     return WeakKeyDictionary, (dict(found),)
 
 
-def _reduce_mark(_: _Pickler, found: object) -> Any:  # noqa: ANN401 - as pickle has it
+def _reduce_mark(_: CodePickler, found: object) -> Any:  # noqa: ANN401 - as pickle has it
     """Have dataclasses recognise their marks, which they compare by identity."""
     return getattr, (dataclasses, next(name for name, value in vars(dataclasses).items() if value is found))
 
 
-_SPECIAL: Final[dict[type, Callable[[_Pickler, Any], Any]]] = {
-    CodeType: _Pickler._reduce_code,  # noqa: SLF001 - of this module
-    ModuleType: _Pickler._reduce_module,  # noqa: SLF001 - of this module
-    type(functools.lru_cache(lambda: None)): _Pickler._reduce_cached,  # noqa: SLF001 - of this module
+_SPECIAL: Final[dict[type, Callable[[CodePickler, Any], Any]]] = {
+    CodeType: CodePickler._reduce_code,  # noqa: SLF001 - of this module
+    ModuleType: CodePickler._reduce_module,  # noqa: SLF001 - of this module
+    type(functools.lru_cache(lambda: None)): CodePickler._reduce_cached,  # noqa: SLF001 - of this module
     functools.cached_property: _reduce_property,
     WeakKeyDictionary: _reduce_weak,
     type(dataclasses.MISSING): _reduce_mark,
