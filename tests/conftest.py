@@ -27,14 +27,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _isolated() -> Iterator[None]:
-    """Hide the user's own settings and credentials, and keep the AWS libraries from looking for others."""
+def _isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Hide the user's own settings, credentials and files, and keep the AWS libraries from looking for others."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(_SETTINGS)]:
             patch.delenv(name)
         patch.setenv("AWS_CONFIG_FILE", os.devnull)
         patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
 
 

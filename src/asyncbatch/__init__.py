@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from asyncbatch.errors import ProgramError as ProgramError
     from asyncbatch.errors import QueueGone as QueueGone
     from asyncbatch.errors import RasterError as RasterError
+    from asyncbatch.errors import ResumeRefused as ResumeRefused
     from asyncbatch.errors import RiosMissing as RiosMissing
     from asyncbatch.errors import RunClosed as RunClosed
     from asyncbatch.errors import RunError as RunError
@@ -109,6 +110,7 @@ _HOME = {
     "TileTimeout": "asyncbatch.errors",
     "TileOutOfMemory": "asyncbatch.errors",
     "TilesFailed": "asyncbatch.errors",
+    "ResumeRefused": "asyncbatch.errors",
     "RasterError": "asyncbatch.errors",
     "GridMismatch": "asyncbatch.errors",
     "OutputError": "asyncbatch.errors",
@@ -166,6 +168,7 @@ __all__ = [  # noqa: PLE0604, RUF100 - spelled out for readers and type checkers
     "TileTimeout",
     "TileOutOfMemory",
     "TilesFailed",
+    "ResumeRefused",
     "RasterError",
     "GridMismatch",
     "OutputError",

@@ -29,6 +29,7 @@
     │   ├── TileTimeout            it took longer than `tile_timeout`
     │   └── TileOutOfMemory        the kernel killed its slot for lack of memory
     ├── TilesFailed                tiles failed, and all others were computed
+    ├── ResumeRefused              stored results can't be used
     └── RasterError                a raster can't be read, written or combined
         ├── GridMismatch           the inputs' grids are not aligned
         └── OutputError            the function's outputs are missing or of the wrong shape
@@ -314,6 +315,10 @@ class TilesFailed(AsyncBatchError):
         causes = ", ".join(f"{count} {cause}" for cause, count in count_causes(self.errors).items())
         first = str(self.errors[0]).splitlines()[0]
         return f"{len(self.errors)} of {self.total} tiles failed ({causes}); {self.outcome}; the first: {first}"
+
+
+class ResumeRefused(AsyncBatchError):
+    """Stored results can't be used: they are of another computation, in use, or not safe to unpickle."""
 
 
 def count_causes(errors: Sequence[BaseException]) -> dict[str, int]:
