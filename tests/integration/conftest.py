@@ -95,7 +95,11 @@ def script(endpoint: Endpoint, team: Team, tmp_path: Path) -> Iterator[Script]:
         def start(text: str, **variables: str) -> "subprocess.Popen[str]":
             file = tmp_path / "script.py"
             file.write_text(text)
-            kept = {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ}
+            kept = {
+                name: os.environ[name]
+                for name in ("PATH", "HOME", "PYTHONPATH", "XDG_STATE_HOME")
+                if name in os.environ
+            }
             environment = {**kept, MARK: team.mark, **watchdog.variables()}
             process = subprocess.Popen(
                 [sys.executable, str(file)],

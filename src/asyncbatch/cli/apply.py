@@ -99,6 +99,12 @@ def describe(parser: ArgumentParser) -> None:
         help="what a tile that fails does: end the command at once, after all others were computed, or leave nodata in "
         "the outputs; the exit status is 1 in any case (default: %(default)s)",
     )
+    rasters.add_argument(
+        "--resume",
+        action="store_true",
+        help="store results beside the first output as they arrive, and use those that an earlier run of the same "
+        "command has stored",
+    )
     describe_workers(parser)
 
 
@@ -148,6 +154,8 @@ def run(arguments: Namespace) -> None:
         arguments.parser.error("--stackname and --region mean nothing with --local or --serial")
     if arguments.serial and (arguments.tile_timeout or arguments.retry_on):
         arguments.parser.error("--tile-timeout and --retry-on need workers; --serial has none")
+    if arguments.serial and arguments.resume:
+        arguments.parser.error("--resume needs workers; --serial has none")
     try:
         other, nodata = read.other(arguments.other), read.nodata(arguments.nodata)
     except ArgumentTypeError as error:
@@ -171,7 +179,13 @@ def run(arguments: Namespace) -> None:
             on_error=arguments.on_error,
         )
         with recorded(arguments) as record:
-            options = {"other": other, "tile_timeout": arguments.tile_timeout, "retry_on": retry_on}
+            record.resumable = arguments.resume
+            options = {
+                "other": other,
+                "tile_timeout": arguments.tile_timeout,
+                "retry_on": retry_on,
+                "resume": arguments.resume,
+            }
             compute(arguments, function, prepared, record, options)
     if record.failures:
         raise TilesFailed(record.failures, total=len(prepared.plan.tiling), outcome="they hold nodata in the outputs")
@@ -214,7 +228,8 @@ def compute(
             record.logs = logs_command(arguments, pool.run)
         display.watch(None if pool is None else pool.status)
         try:
-            record.failures = carry_out(function, prepared, executor=pool, progress=update, **options).failures
+            applied = carry_out(function, prepared, executor=pool, progress=update, **options)
+            record.failures, record.resumed = applied.failures, applied.resumed
         finally:
             # What the pool says while it closes is no longer about the work.
             display.watch(None)

@@ -3,16 +3,18 @@
 from argparse import ArgumentParser, Namespace
 from collections.abc import Awaitable, Callable
 from functools import partial
+from time import time
 from typing import TYPE_CHECKING
 
 from asyncbatch.cli import arguments as read
+from asyncbatch.main.stored import Stored, list_stored, remove_stored
 from asyncbatch.settings import Settings
 
 if TYPE_CHECKING:
     from asyncbatch.stack.runs import RunFound, Sweep
 
-RUNS_HELP = "list the runs of a stack, those that have ended lately among them"
-GC_HELP = "remove what runs that died have left"
+RUNS_HELP = "list the runs of a stack, those that have ended lately among them, and what this machine can resume"
+GC_HELP = "remove what runs that died have left, and results that nobody has resumed for 30 days"
 
 Action = Callable[["Sweep", Namespace], Awaitable[None]]
 
@@ -21,6 +23,7 @@ def describe(parser: ArgumentParser, action: Action) -> None:
     """Add a command's arguments to its parser."""
     parser.set_defaults(command=run, action=action)
     read.stack_options(parser)
+    parser.add_argument("--local", action="store_true", help="only stored results on this machine; needs no AWS")
     if action is sweep:
         parser.add_argument("--delete", action="store_true", help="do it; without, only tell what would be removed")
         parser.add_argument(
@@ -40,6 +43,11 @@ def run(arguments: Namespace) -> None:
     AsyncBatchError
         If it fails.
     """
+    stored = list_stored(time())
+    for each in (each for each in stored if arguments.action is tell or each.expired):
+        print(_act_on_stored(each, arguments))
+    if arguments.local:
+        return
     # Imported here: the AWS libraries take half a second, which neither an error nor --help should wait for.
     import anyio  # noqa: PLC0415 - as said above
 
@@ -52,6 +60,15 @@ def run(arguments: Namespace) -> None:
             await arguments.action(runs, arguments)
 
     anyio.run(act)
+
+
+def _act_on_stored(stored: Stored, arguments: Namespace) -> str:
+    """Remove stored results if that is asked for, and return what to tell of them."""
+    if arguments.action is tell:
+        return line_of_stored(stored)
+    if arguments.delete:
+        remove_stored(stored)
+    return f"{'removed' if arguments.delete else 'would remove'} {line_of_stored(stored)}"
 
 
 async def tell(runs: "Sweep", _arguments: Namespace) -> None:
@@ -84,6 +101,20 @@ async def _sweep_one(runs: "Sweep", one: "RunFound", *, after: float, delete: bo
         await runs.end_jobs(one)
     done = f"{'ended' if delete else 'would end'} its jobs, " if one.working else ""
     return f"{done}kept the rest for {after / 3600:g} hours of silence: {line(one)}"
+
+
+def line_of_stored(stored: Stored) -> str:
+    """Return a file of stored results on one line."""
+    state = "being computed" if stored.in_use else f"can be resumed, last result {format_age(stored.age)} ago"
+    return f"{stored.title}  {state}, {stored.results} results, {stored.size / 1e6:,.1f} MB in {stored.path}"
+
+
+def format_age(seconds: float) -> str:
+    """Return a time in the largest unit of which it has one."""
+    for unit, length in (("days", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def line(found: "RunFound") -> str:

@@ -31,18 +31,24 @@ class Summary:
     """The command that shows the workers' logs; empty where they are not kept."""
     peak_memory: int = 0
     """Most bytes of memory that a slot had; 0: not known."""
+    resumed: int = 0
+    """Tiles done whose results an earlier run had stored."""
+    resumable: bool = False
+    """Whether results are stored for another run of the command."""
 
     def __str__(self) -> str:
         counts = [
-            f"{self.done} of {self.total} tiles done",
+            f"{self.done} of {self.total} tiles done" + (f" ({self.resumed} resumed)" if self.resumed else ""),
             self._count_failed(),
             f"{clock(self.elapsed)} elapsed",
         ]
-        if self.done and self.elapsed:
-            counts.append(f"{format_rate(self.done / self.elapsed)} tiles/s")
+        if self.done > self.resumed and self.elapsed:
+            counts.append(f"{format_rate((self.done - self.resumed) / self.elapsed)} tiles/s")
         if self.requests is not None:
             counts.append(f"{self.requests} requests")
         parts = [", ".join(counts), f"wrote {', '.join(self.written)}" if self.written else "nothing written"]
+        if self.resumable and not self.written:
+            parts.append("results are stored: the same command computes the rest")
         if self.peak_memory:
             parts.append(f"up to {self.peak_memory / 2**20:.0f} MiB of memory a tile")
         if self.logs:
@@ -70,6 +76,8 @@ class Record:
         self.logs = ""
         self.requests: int | None = None
         self.peak_memory = 0
+        self.resumed = 0
+        self.resumable = False
         self.failures: Sequence[AsyncBatchError] = ()
         """The errors of the tiles that failed without ending the command."""
         self._outputs = outputs
@@ -104,6 +112,8 @@ class Record:
             written=() if error else tuple(path for some in paths for path in some),
             logs=self.logs,
             peak_memory=self.peak_memory,
+            resumed=self.resumed,
+            resumable=self.resumable,
         )
 
 

@@ -5,6 +5,7 @@ from typing import Final, Literal, SupportsIndex
 
 from asyncbatch.errors import SettingsError
 from asyncbatch.launchers import LAUNCHER_NAMES
+from asyncbatch.main.program import Program
 from asyncbatch.settings import Settings
 
 _LAUNCHER: Final = (
@@ -40,6 +41,28 @@ def check_arguments(*, workers: object, launcher: object, settings: object) -> i
     number = _read_workers(workers)
     _check_launcher(launcher)
     return number
+
+
+def check_map(fn: object, *, buffersize: object, chunksize: int, resume: object) -> None:
+    """Check how a `map` is to be done.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `concurrent.futures` does.
+    SettingsError
+        If a program is to be computed as only a function can be.
+    """
+    if buffersize is not None and not isinstance(buffersize, int):
+        raise TypeError(f"buffersize is {buffersize!r}; it must be an integer or None")
+    if buffersize is not None and buffersize < 1:
+        raise ValueError(f"buffersize is {buffersize}; it must be None or above 0")
+    if chunksize < 1:
+        raise ValueError(f"chunksize is {chunksize}; it must be above 0")
+    if isinstance(fn, Program):
+        for given in (f"chunksize={chunksize}" if chunksize > 1 else "", f"resume={resume!r}" if resume else ""):
+            if given:
+                raise SettingsError(f"{given} is given, but {fn.name} is a Program; pass the function itself")
 
 
 def _read_workers(workers: object) -> int | Literal["auto"]:

@@ -3,6 +3,7 @@
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, overload
@@ -11,11 +12,12 @@ from asyncbatch.errors import SettingsError
 from asyncbatch.events import Observer
 from asyncbatch.launchers import LauncherName
 from asyncbatch.launchers.base import Launcher
-from asyncbatch.main.arguments import check_arguments
+from asyncbatch.main.arguments import check_arguments, check_map
 from asyncbatch.main.dispatcher import Status, Workers
 from asyncbatch.main.mapping import map_eagerly, map_lazily
 from asyncbatch.main.options import OnError, RetryOn, check_on_error
 from asyncbatch.main.program import Program, encode_arguments
+from asyncbatch.main.resumption import resume_map
 from asyncbatch.main.runthread import RunThread
 from asyncbatch.main.tile import Tile
 from asyncbatch.settings import Settings
@@ -238,6 +240,7 @@ class BatchExecutor(Executor):
         tile_timeout: float | None = None,
         retry_on: RetryOn = (),
         on_error: Literal["raise"] = "raise",
+        resume: str | None = None,
     ) -> Iterator[T]: ...
 
     @overload
@@ -251,6 +254,7 @@ class BatchExecutor(Executor):
         tile_timeout: float | None = None,
         retry_on: RetryOn = (),
         on_error: OnError = "raise",
+        resume: str | None = None,
     ) -> Iterator[Any]: ...
 
     def map(
@@ -263,6 +267,7 @@ class BatchExecutor(Executor):
         tile_timeout: float | None = None,
         retry_on: RetryOn = (),
         on_error: OnError = "raise",
+        resume: str | None = None,
     ) -> Iterator[Any]:
         """Compute `fn` for the items of the iterables, and return an iterator over the results in the same order.
 
@@ -295,6 +300,10 @@ class BatchExecutor(Executor):
         on_error : {"raise", "collect"}
             ``raise``: the iterator raises a tile's error in place of its result, and ends.
             ``collect``: it returns the error, a `TileError` or `TileLost`, in place of the result, and continues.
+        resume : str, optional
+            A name for this computation. Results are stored on main's disk under it as they arrive, and the same call,
+            with the same name, does not compute them again if main has died or tiles have failed. They are deleted when
+            all results have been read; see "Resume" in docs/reliability.md.
 
         Returns
         -------
@@ -308,7 +317,10 @@ class BatchExecutor(Executor):
         ValueError
             If `buffersize` or `chunksize` is less than 1.
         SettingsError
-            If `tile_timeout`, `retry_on` or `on_error` is invalid, or if `chunksize` is more than 1 for a `Program`.
+            If `tile_timeout`, `retry_on`, `on_error` or `resume` is invalid, or if `chunksize` is more than 1, or
+            `resume` given, for a `Program`.
+        ResumeRefused
+            If the stored results are of another function, or if another process uses them.
         ProgramError
             If the function can't be pickled. If an item can't be, the iterator raises it.
         RunClosed
@@ -320,14 +332,7 @@ class BatchExecutor(Executor):
         exceed 128 MiB, no more items are read, except when the pool is shutting down: then all tiles are computed, and
         their results are kept.
         """
-        if buffersize is not None and not isinstance(buffersize, int):
-            raise TypeError(f"buffersize is {buffersize!r}; it must be an integer or None")
-        if buffersize is not None and buffersize < 1:
-            raise ValueError(f"buffersize is {buffersize}; it must be None or above 0")
-        if chunksize < 1:
-            raise ValueError(f"chunksize is {chunksize}; it must be above 0")
-        if chunksize > 1 and isinstance(fn, Program):
-            raise SettingsError(f"chunksize is {chunksize}, but {fn.name} is a Program; pass the function itself")
+        check_map(fn, buffersize=buffersize, chunksize=chunksize, resume=resume)
         collect = check_on_error(on_error)
         self._run.check_open()
         calls = zip(*iterables, strict=False)
@@ -338,12 +343,16 @@ class BatchExecutor(Executor):
             program = self._run.dispatcher.programmed(fn)
         if tile_timeout is not None or retry_on:
             program = program.with_options(tile_timeout=tile_timeout, retry_on=retry_on)
+        if resume is not None:
+            program = replace(program, resumption=resume_map(resume, fn, chunksize=chunksize))
         submit = partial(self._submit, program, kwargs={})
         tiles = calls if chunksize == 1 else iter(chunks)
         if buffersize is None:
             results = map_eagerly(self._run, submit, tiles, timeout, collect=collect)
         else:
             results = map_lazily(submit, tiles, buffersize, timeout, collect=collect)
+        if program.resumption is not None:
+            results = program.resumption.read(results)
         return results if chunksize == 1 else chunks.flatten(results)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as the base class has it
@@ -409,6 +418,8 @@ class BatchExecutor(Executor):
         return self._run.endpoint.requests()
 
     def _submit(self, program: Program, args: tuple[object, ...], kwargs: dict[str, object]) -> Tile:
-        tile = Tile(program=program, content=encode_arguments(args, kwargs))
-        self._run.enqueue(tile)
+        tile = Tile(program=program)
+        if program.resumption is None or not program.resumption.settle(tile, args, kwargs):
+            tile.content = encode_arguments(args, kwargs)
+            self._run.enqueue(tile)
         return tile

@@ -13,6 +13,7 @@ from asyncbatch.main.culprits import find_culprit
 from asyncbatch.main.fingerprint import Fingerprint
 from asyncbatch.main.options import Options, RetryOn
 from asyncbatch.main.pickling import encode_with_code
+from asyncbatch.main.resumption import Resumption
 from asyncbatch.main.usermodules import find_module_name
 from asyncbatch.wire import codec
 from asyncbatch.wire.processstate import ProcessState
@@ -33,6 +34,8 @@ class Program:
     content: bytes = field(repr=False)
     options: Options = field(default_factory=Options)
     """How its tiles are computed."""
+    resumption: Resumption | None = field(default=None, repr=False, compare=False)
+    """Where the results of its tiles are stored, if they are."""
 
     def with_options(self, *, tile_timeout: float | None = None, retry_on: RetryOn = ()) -> Self:
         """Return the same program for tiles that are computed in another way.

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import anyio
+import anyio.to_thread
 
 from asyncbatch.aws.objects import DELETE_LIMIT
 from asyncbatch.aws.protocols import Content, Received
@@ -141,7 +142,10 @@ class Receiver:
             async with self._downloads:
                 content = await self._run.objects.get(body.key, sha256=body.sha256, size=body.size)
         tile.result_size = len(content or b"")
-        return await open_result(result, content or b"")
+        value = await open_result(result, content or b"")
+        if tile.record is not None:  # before the caller has the value, which may share its memory with the content
+            await anyio.to_thread.run_sync(tile.record, content or b"")
+        return value
 
     async def _expect(self) -> None:
         """Wait until a message is expected."""

@@ -1,9 +1,11 @@
 """Tiles as main holds them, from their submission to their result."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from asyncbatch.aws.protocols import Content
 from asyncbatch.main.futures import TileFuture
 from asyncbatch.main.program import Program
 
@@ -24,7 +26,7 @@ class Tile:
     """A tile and the future of its result."""
 
     program: Program
-    content: bytes = field(repr=False)
+    content: bytes = field(default=b"", repr=False)
     """The payload as it was at submission; dropped when it lies in S3 or in the announcement."""
     future: TileFuture[Any] = field(default_factory=TileFuture)
     in_key: str | None = None
@@ -35,6 +37,8 @@ class Tile:
     """Where the accepted result lies, if not in its message."""
     result_size: int = 0
     """Bytes of the result in memory, once it has come."""
+    record: Callable[[Content], None] | None = None
+    """Stores the result on main's disk. It blocks."""
     index: int = -1
     """The run's number for it; set by the ledger, as is `state`."""
     state: State = State.WAITING

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,6 +17,7 @@ from asyncbatch.raster.pipeline import process
 from asyncbatch.raster.plan import Edge, Plan
 from asyncbatch.raster.policy import Failures, OnError, check_on_error
 from asyncbatch.raster.reader import Reader
+from asyncbatch.raster.resuming import mention_stored, resume_apply
 from asyncbatch.raster.serial import Serial
 from asyncbatch.raster.sources import Files, common_grid, inspect, labelled
 from asyncbatch.raster.targets import Nodata, Target, settle_targets
@@ -60,6 +62,7 @@ def apply(
     tile_timeout: float | None = None,
     retry_on: type[Exception] | Sequence[type[Exception]] = (),
     on_error: OnError = "raise",
+    resume: bool = False,
 ) -> Applied:
     """Apply a function to rasters, tile by tile, and write what it returns.
 
@@ -107,6 +110,10 @@ def apply(
         errors; no output appears, but what the tiles have done besides is done. ``nodata``: the tile has the nodata
         value in all outputs, which `nodata` must name; the outputs appear, and the returned value's `failures` has the
         errors. If all tiles fail, that is a `TilesFailed` too.
+    resume : bool
+        Whether to store results on main's disk, beside the first output, as they arrive. The same call does not compute
+        them again if main has died or tiles have failed. They are deleted when the outputs are whole. Only with a
+        `BatchExecutor`; see "Resume" in docs/reliability.md.
 
     Returns
     -------
@@ -128,6 +135,8 @@ def apply(
         If no worker survived a tile.
     TilesFailed
         If tiles failed, and `on_error` had the others computed.
+    ResumeRefused
+        If the stored results are of another function or other arguments, or if another process uses them.
 
     Notes
     -----
@@ -166,6 +175,7 @@ def apply(
         progress=progress,
         tile_timeout=tile_timeout,
         retry_on=retry_on,
+        resume=resume,
     )
 
 
@@ -221,6 +231,7 @@ def carry_out(
     progress: Callable[[Progress], None] | None = None,
     tile_timeout: float | None = None,
     retry_on: type[Exception] | Sequence[type[Exception]] = (),
+    resume: bool = False,
 ) -> Applied:
     """Compute and write what has been prepared: the second half of `apply`, with its arguments and errors."""
     plan = prepared.plan
@@ -233,12 +244,20 @@ def carry_out(
     pool = Serial() if executor is None else executor
     program = bind(pool, fn, other, plan, tile_timeout=tile_timeout, retry_on=retry_on)
     copies = Copies(sent=other)
-    with Writer(prepared.targets, plan.grid, report) as writer, Reader(plan) as reader:
+    with ExitStack() as stack:
+        if resume:
+            program = stack.enter_context(resume_apply(program, prepared.targets, fn, other, plan))
+        else:
+            mention_stored(prepared.targets)
+        writer, reader = (
+            stack.enter_context(Writer(prepared.targets, plan.grid, report)),
+            stack.enter_context(Reader(plan)),
+        )
         report(0)
         process(reader, program, pool, writer, copies.note, failures=failures)
         failures.check()
         writer.finish()
-    return gather(copies, other, failures=failures.errors)
+    return gather(copies, other, failures=failures.errors, resumed=program.resumption.resumed if resume else 0)
 
 
 def bind(pool: Executor, fn: UserFunction, other: object, plan: Plan, **options: object) -> Any:  # noqa: ANN401 - a program or a partial

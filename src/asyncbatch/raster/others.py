@@ -21,6 +21,8 @@ class Applied:
         Attributes in which they are not as the caller's own object is.
     failures : sequence
         The error of each tile that failed and holds nodata.
+    resumed : int
+        Tiles whose results were stored by a computation before.
     """
 
     def __init__(
@@ -29,9 +31,12 @@ class Applied:
         changed: Sequence[str] = (),
         *,
         failures: Sequence[TileError | TileLost | OutputError] = (),
+        resumed: int = 0,
     ) -> None:
         self.failures = list(failures)
         """The errors of the tiles that hold nodata in the outputs, in order: with ``on_error="nodata"``."""
+        self.resumed = resumed
+        """Tiles whose results a computation before had stored: with ``resume=True``."""
         self._others = list(others)
         self._unread = list(changed)
 
@@ -57,7 +62,9 @@ class Applied:
             )
 
 
-def gather(copies: Copies, other: object, *, failures: Sequence[TileError | TileLost | OutputError] = ()) -> Applied:
+def gather(
+    copies: Copies, other: object, *, failures: Sequence[TileError | TileLost | OutputError] = (), resumed: int = 0
+) -> Applied:
     """Return what has come back, and warn of what could not.
 
     Parameters
@@ -68,10 +75,12 @@ def gather(copies: Copies, other: object, *, failures: Sequence[TileError | Tile
         The caller's own.
     failures : sequence
         The error of each tile that failed and holds nodata.
+    resumed : int
+        Tiles whose results were stored.
     """
     others = copies.all(0)
     if not others:
-        return Applied([] if other is None else [other], failures=failures)
+        return Applied([] if other is None else [other], failures=failures, resumed=resumed)
     unsent, repeated = copies.list_unsent(), copies.list_repeated()
     if unsent:
         log.warning(
@@ -86,7 +95,7 @@ def gather(copies: Copies, other: object, *, failures: Sequence[TileError | Tile
             ", ".join(map(str, repeated)),
             extra={"action": "other_counts_twice", "tiles": repeated},
         )
-    return Applied(others, copies.list_changed(), failures=failures)
+    return Applied(others, copies.list_changed(), failures=failures, resumed=resumed)
 
 
 def _join(names: Sequence[str]) -> str:

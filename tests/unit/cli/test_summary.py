@@ -92,3 +92,15 @@ def test_tiles_that_failed_beside_a_written_output_are_counted() -> None:
     assert summary is not None
     assert (summary.failed, summary.written) == ({"ValueError": 1}, ("a.tif", "b1.tif", "b2.tif"))
     assert "300 MiB" in str(summary)
+
+
+def test_a_resumed_run_says_so_and_counts_its_speed_by_what_it_computed() -> None:
+    kept, now = record()
+    kept.update(Progress(done=4, total=4))
+    kept.resumed, kept.resumable = 3, True
+    now.time += 2
+    told = str(kept.summarize(None))
+    assert "4 of 4 tiles done (3 resumed)" in told
+    assert "0.5 tiles/s" in told
+    assert "the same command" not in told
+    assert "the same command" in str(kept.summarize(KeyboardInterrupt()))

@@ -1,0 +1,163 @@
+"""`map` with stored results, on AWS in memory."""
+
+import os
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import pytest
+
+from asyncbatch import BatchExecutor, ResumeRefused, SettingsError, TileError
+from asyncbatch.statefolder import locate_state_folder
+
+
+@pytest.fixture(autouse=True)
+def _counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("NOTES", str(tmp_path / "notes"))
+    (tmp_path / "notes").mkdir()
+
+
+def square(number: int) -> int:
+    (Path(os.environ["NOTES"]) / f"{number}-{uuid4()}").touch()
+    return number * number
+
+
+def fail_at_three(number: int) -> int:
+    if square(number) == 9:
+        raise ValueError(number)
+    return number
+
+
+def take_computed() -> list[int]:
+    """Return the tiles that have been computed since the last call."""
+    notes = list(Path(os.environ["NOTES"]).iterdir())
+    for note in notes:
+        note.unlink()
+    return sorted(int(note.name.partition("-")[0]) for note in notes)
+
+
+def close(results: Iterator[Any]) -> None:
+    """Leave a map before its end."""
+    assert isinstance(results, Generator)
+    results.close()
+
+
+def stored() -> list[str]:
+    return sorted(each.name for each in locate_state_folder("results").glob("*"))
+
+
+def test_results_that_are_stored_are_not_computed_again() -> None:
+    with BatchExecutor.in_memory() as pool:
+        results = pool.map(square, range(6), buffersize=2, resume="squares")
+        assert [next(results) for _ in range(3)] == [0, 1, 4]
+        close(results)
+        assert stored() == ["squares.map"]
+        assert {0, 1, 2} <= set(take_computed())
+        assert list(pool.map(square, range(6), resume="squares")) == [0, 1, 4, 9, 16, 25]
+        assert 5 in (computed := take_computed())
+        assert computed[0] > 2
+    assert not stored(), "all results have been read"
+
+
+def test_a_result_is_stored_before_it_is_returned() -> None:
+    with BatchExecutor.in_memory() as pool:
+        results = pool.map(square, range(3), buffersize=1, resume="squares")
+        next(results)
+        size = (locate_state_folder("results") / "squares.map").stat().st_size
+        next(results)
+        assert (locate_state_folder("results") / "squares.map").stat().st_size > size
+        close(results)
+
+
+def test_what_the_caller_does_to_a_result_is_not_stored() -> None:
+    def zeros(number: int) -> np.ndarray:
+        return np.zeros(3) + number
+
+    with BatchExecutor.in_memory() as pool:
+        results = pool.map(zeros, range(2), resume="arrays")
+        array = next(results)
+        array += 7
+        close(results)
+        again = list(pool.map(zeros, range(2), resume="arrays"))
+        assert [each.tolist() for each in again] == [[0, 0, 0], [1, 1, 1]]
+        again[0] += 1  # what was stored can be written to, as what comes from a worker
+
+
+def test_tiles_whose_arguments_have_changed_are_computed() -> None:
+    with BatchExecutor.in_memory() as pool:
+        assert list(pool.map(fail_at_three, [0, 1, 3], on_error="collect", resume="some"))[:2] == [0, 1]
+        take_computed()
+        assert list(pool.map(fail_at_three, [0, 5, 2, 4], resume="some")) == [0, 5, 2, 4]
+        assert take_computed() == [2, 4, 5]
+
+
+def test_tiles_that_failed_are_tried_again_and_no_others() -> None:
+    with BatchExecutor.in_memory() as pool:
+        for computed in ([0, 1, 2, 3, 4], [3]):
+            results = list(pool.map(fail_at_three, range(5), resume="some", on_error="collect"))
+            assert isinstance(results.pop(3), TileError)
+            assert results == [0, 1, 2, 4]
+            assert take_computed() == computed
+        with pytest.raises(TileError):
+            list(pool.map(fail_at_three, range(5), resume="some"))
+        assert take_computed() == [3]
+        assert stored() == ["some.map"]
+
+
+def test_chunks_are_resumed() -> None:
+    with BatchExecutor.in_memory() as pool:
+        results = pool.map(square, range(6), chunksize=2, buffersize=1, resume="squares")
+        assert next(results) == 0
+        close(results)
+        take_computed()
+        assert list(pool.map(square, range(6), chunksize=2, resume="squares")) == [0, 1, 4, 9, 16, 25]
+        assert 0 not in take_computed()
+
+
+def test_another_function_is_refused() -> None:
+    with BatchExecutor.in_memory() as pool:
+        results = pool.map(square, range(3), buffersize=1, resume="squares")
+        next(results)
+        with pytest.raises(ResumeRefused, match="another process"):
+            pool.map(square, range(3), resume="squares")
+        close(results)
+        with pytest.raises(ResumeRefused, match="another function"):
+            pool.map(fail_at_three, range(3), resume="squares")
+        with pytest.raises(ResumeRefused, match="another chunksize"):
+            pool.map(square, range(3), chunksize=2, resume="squares")
+
+
+def test_a_result_that_does_not_unpickle_any_more_is_computed_again(caplog: pytest.LogCaptureFixture) -> None:
+    with BatchExecutor.in_memory() as pool:
+        results = pool.map(square, range(3), buffersize=1, resume="squares")
+        next(results)
+        close(results)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("asyncbatch.main.resumption.decode", _refuse)
+            assert list(pool.map(square, range(3), resume="squares")) == [0, 1, 4]
+    assert "journal_not_unpickled" in {vars(record).get("action") for record in caplog.records}
+
+
+def _refuse(_content: bytearray) -> object:
+    raise AttributeError("no such class any more")
+
+
+@pytest.mark.parametrize("key", ["", "../x", ".x", "a/b", 1, True, "x" * 101])
+def test_a_key_is_a_name(key: object) -> None:
+    with BatchExecutor.in_memory() as pool, pytest.raises(SettingsError):
+        pool.map(square, range(3), resume=key)  # type: ignore[call-overload]
+
+
+def test_a_program_can_not_be_resumed() -> None:
+    with BatchExecutor.in_memory() as pool, pytest.raises(SettingsError):
+        pool.map(pool.program(square), range(3), resume="squares")
+
+
+def test_a_state_folder_that_others_may_write_to_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "state" / "asyncbatch").mkdir(parents=True)
+    (tmp_path / "state" / "asyncbatch").chmod(0o777)
+    with BatchExecutor.in_memory() as pool, pytest.raises(SettingsError, match="777"):
+        pool.map(square, range(3), resume="squares")
