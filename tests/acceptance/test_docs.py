@@ -144,7 +144,7 @@ def test_commands_within_lines_are_understood(page: Path) -> None:
             parser, rest = find_parser(words)
             known = parser._option_string_actions  # noqa: SLF001 - as above
             assert [word for word in rest if word.startswith("--") and word not in known] == [], span
-        elif program in {"./dev", "just"}:
+        elif program in {"./dev", "just"} and words:
             check_command([program, *words])
 
 
