@@ -69,6 +69,20 @@ class AgeOfBlob(Protocol):
         """Return the age of the object under `key`, or None if there is none."""
 
 
+class DescribeBlob(Protocol):
+    """Can tell what S3 knows of an object."""
+
+    async def describe(self, key: str) -> BlobInfo | None:
+        """Return what S3 knows of the object under `key`, or None if there is none."""
+
+
+class DeleteBlobs(Protocol):
+    """Can delete objects."""
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Delete the objects under `keys`; absent ones do not matter."""
+
+
 class SendMessages(Protocol):
     """Can send to queues."""
 
@@ -91,6 +105,13 @@ class KeepMessages(Protocol):
 
     async def remove(self, queue: str, handles: Sequence[str]) -> None:
         """Delete up to ten messages."""
+
+
+class CountMessages(Protocol):
+    """Can count the messages of a queue."""
+
+    async def count(self, queue: str) -> int:
+        """Return about how many messages a queue holds, received but not deleted ones included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,11 +6,21 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Protocol
 
 import anyio
 
 from asyncbatch.aws.objects import Objects
+from asyncbatch.aws.protocols import (
+    CountMessages,
+    DeleteBlobs,
+    DescribeBlob,
+    GetBlob,
+    KeepMessages,
+    PutBlob,
+    ReceiveMessages,
+    SendMessages,
+)
 from asyncbatch.aws.queues import NEW, SETTLING, Queues, on_endpoint
 from asyncbatch.aws.retries import Endurance
 from asyncbatch.aws.session import AwsSession
@@ -46,6 +56,14 @@ _CLASSIC_LEASE: Final = 900.0
 """Seconds that a tile may take, its wait in a worker included, where no lease can be renewed."""
 
 
+class Blobs(PutBlob, GetBlob, DescribeBlob, DeleteBlobs, Protocol):
+    """What main needs of the bucket."""
+
+
+class Messages(SendMessages, ReceiveMessages, KeepMessages, CountMessages, Protocol):
+    """What main needs of the queues."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """An opened run, and the clients that serve it. Long polls have a client of their own."""
@@ -54,9 +72,9 @@ class Run:
     outputs: StackOutputs
     manifest: Manifest
     assignment: Assignment
-    objects: Objects
-    sender: Queues
-    receiver: Queues
+    objects: Blobs
+    sender: Messages
+    receiver: ReceiveMessages
     endurance: Endurance
     """Which failures pass, and for how long they are borne."""
 

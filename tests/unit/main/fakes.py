@@ -145,9 +145,9 @@ class FakeRun:
             outputs=cast("Any", None),
             manifest=self.manifest,
             assignment=cast("Any", None),
-            objects=cast("Any", self.objects),
-            sender=cast("Any", self.queues),
-            receiver=cast("Any", self.queues),
+            objects=self.objects,
+            sender=self.queues,
+            receiver=self.queues,
             endurance=self.endurance,
         )
 
