@@ -358,6 +358,6 @@ def test_memory_does_not_grow_with_the_raster(make: Make, out: Path, monkeypatch
 
 
 def test_what_gdal_says_of_an_output_names_its_place_and_not_where_it_grows(image: Path, out: Path) -> None:
-    with pytest.raises(RasterError, match=r"out\.tif: Bad value 100 for") as caught:
+    with pytest.raises(RasterError, match=r"out\.tif: (Bad value 100 for|BLOCKXSIZE must be)") as caught:
         apply(same, {"image": image}, {"result": out}, creation_options=["BLOCKXSIZE=100"])
     assert ".part" not in str(caught.value)

@@ -54,9 +54,10 @@ def test_warnings_in_reading_are_shown(damaged: Path, tmp_path: Path) -> None:
 
 
 def test_warnings_in_writing_are_shown(make: Make, scene: NDArray[Any], tmp_path: Path) -> None:
-    options = ["COMPRESS=DEFLATE", "ZLEVEL=99"]
-    with pytest.warns(GdalWarning, match="ZLEVEL=99 value not recognised"):
+    options = ["PHOTOMETRIC=RGB"]
+    with pytest.warns(GdalWarning) as shown:
         apply(same, {"image": make("in.tif", scene)}, {"result": tmp_path / "out.tif"}, creation_options=options)
+    assert any("PHOTOMETRIC=RGB value does not" in str(each.message) for each in shown)
     assert (tmp_path / "out.tif").exists()
 
 
@@ -68,7 +69,10 @@ def test_warnings_name_the_output_and_not_the_place_where_it_grows(
         warnings.simplefilter("always")
         apply(same, {"image": make("in.tif", scene)}, {"result": out}, creation_options=["PHOTOMETRIC=RGB"])
     messages = [str(each.message) for each in shown]
-    assert any(message.startswith(f"GDAL: {out}: PHOTOMETRIC=RGB value does not") for message in messages)
+    named = tuple(
+        f"GDAL: {name}: PHOTOMETRIC=RGB value does not" for name in (out, out.name)
+    )  # GDAL 3.13: its name only
+    assert any(message.startswith(named) for message in messages)
     assert not any(".part" in message for message in messages)
 
 
@@ -91,5 +95,5 @@ def test_a_user_may_have_warnings_end_a_computation_which_leaves_nothing(
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(GdalWarning):
-            apply(same, {"image": image}, {"result": out}, creation_options=["COMPRESS=DEFLATE", "ZLEVEL=99"])
+            apply(same, {"image": image}, {"result": out}, creation_options=["PHOTOMETRIC=RGB"])
     assert list(out.parent.iterdir()) == []
