@@ -1,4 +1,4 @@
-"""Raster tiles through AWS Batch, SQS and S3: fast, safe and pleasant."""
+"""Run the tiles of raster computations on AWS Batch, SQS and S3."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from asyncbatch.wire.environment import Assignment as Assignment
 
 _HOME = {
-    # ways in
+    # entry points
     "BatchExecutor": "asyncbatch.main.executor",
     "Dispatcher": "asyncbatch.main.dispatcher",
     "Program": "asyncbatch.main.program",
@@ -116,8 +116,8 @@ _HOME = {
     "OutputError": "asyncbatch.errors",
 }
 
-__all__ = [  # noqa: PLE0604, RUF100 - spelled out for readers and type checkers
-    # ways in
+__all__ = [  # noqa: PLE0604, RUF100 - a literal list for readers and type checkers
+    # entry points
     "BatchExecutor",
     "Dispatcher",
     "Program",
@@ -178,8 +178,8 @@ __all__ = [  # noqa: PLE0604, RUF100 - spelled out for readers and type checkers
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used.
 
-    A slot (the child process that runs a tile) imports this package but none of the AWS libraries,
-    which would cost it half a second and 40 MB.
+    A slot (the child process that computes tiles) imports this package, but must not import the AWS libraries, which
+    would take half a second and 40 MB.
     """
     if name == "__version__":
         return import_module("importlib.metadata").version("asyncbatch")

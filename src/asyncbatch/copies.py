@@ -1,7 +1,7 @@
-"""What user functions leave on an object that tiles share: each slot has a copy of its own, and main gets all of them.
+"""Returns the changes that user functions make to an object shared by tiles: each slot has a copy, and main gets all.
 
-A result carries the state of its slot's copy, as far as it differs from what main sent. So a worker that dies takes
-nothing along: what its last result says covers just the tiles that it delivered.
+A result carries the state of its slot's copy, as far as it differs from what main sent. If a worker dies, its last
+result therefore covers exactly the tiles that it delivered.
 """
 
 import copy
@@ -21,27 +21,27 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger(__name__)
 
 WHOLE: Final = ""
-"""In the place of an attribute's name: the object itself, where it holds more than attributes (a dict, an array)."""
+"""Used instead of an attribute's name for the whole object, if it has more than attributes (a dict, an array)."""
 
 _HEAP_TYPE: Final = 1 << 9
-"""CPython's flag of classes that a ``class`` statement makes."""
+"""CPython's flag for classes created by a ``class`` statement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """How a copy stands after a tile."""
+    """The state of a copy after a tile."""
 
     copy: str
-    """Which copy."""
+    """Id of the copy."""
     tiles: int
-    """Tiles that it has seen: of two states of a copy, the one with more is the newer."""
+    """Number of tiles that it has seen: of two states of a copy, the one with more tiles is newer."""
     changed: dict[str, Any]
-    """Attributes that are new or not as main sent them."""
+    """Attributes that are new, or differ from what main sent."""
     removed: frozenset[str]
     unsent: frozenset[str] = frozenset()
-    """Attributes that have been set to what does not pickle, and so stay with the copy."""
+    """Attributes whose values can't be pickled, and so are not returned."""
     seen: tuple[int, ...] = ()
-    """Which tiles it has seen, as far as `Copy.state` was given them."""
+    """Indices of the tiles it has seen, as far as they were passed to `Copy.note_tile`."""
 
 
 class Copy:
@@ -50,7 +50,7 @@ class Copy:
     Parameters
     ----------
     value : object
-        As main sent it; user functions may change it from now on.
+        The object as main sent it; user functions may change it from now on.
     """
 
     def __init__(self, value: object) -> None:
@@ -60,8 +60,8 @@ class Copy:
         self._seen: list[int] = []
         self._sent = {name: make_digest(name, value) for name, value in _attributes(value).items()}
 
-    def state(self, tile: int | None = None) -> State:
-        """Return how the copy stands after one more tile; with the tile's index, main can tell what counts twice."""
+    def note_tile(self, tile: int | None = None) -> State:
+        """Count one more tile and return the copy's state; the tile's index lets main detect tiles that count twice."""
         self._tiles += 1
         if tile is not None:
             self._seen.append(tile)
@@ -83,19 +83,19 @@ class Copy:
 
 @dataclass(slots=True, kw_only=True)
 class Copies:
-    """Main's knowledge of all copies."""
+    """The states of all copies, in main."""
 
     sent: object
     _states: dict[str, State] = field(default_factory=dict)
 
     def note(self, state: State) -> None:
-        """Take in what a result says; results may come in any order."""
+        """Note the state in a result; results may arrive in any order."""
         known = self._states.get(state.copy)
         if known is None or known.tiles < state.tiles:
             self._states[state.copy] = state
 
-    def all(self, least: int) -> list[object]:
-        """Return all copies as they stand; at least so many, since RIOS returns one for each worker."""
+    def list_copies(self, least: int) -> list[object]:
+        """Return all copies; at least `least`, since RIOS returns one for each worker."""
         found = [self._make(state) for state in self._states.values()]
         return found + [copy.copy(self.sent) for _ in range(least - len(found))]
 
@@ -104,11 +104,11 @@ class Copies:
         return sorted({name for state in self._states.values() for name in (*state.changed, *state.removed)})
 
     def list_unsent(self) -> list[str]:
-        """Return the names of the attributes that some copy could not send, sorted."""
+        """Return the names of the attributes that any copy could not return, sorted."""
         return sorted({name for state in self._states.values() for name in state.unsent})
 
     def list_repeated(self) -> list[int]:
-        """Return the tiles that the copies have seen more than once: they were computed again after a fault."""
+        """Return the tiles that the copies have seen more than once, because they were computed again after a fault."""
         counts = Counter(tile for state in self._states.values() for tile in state.seen)
         return sorted(tile for tile, count in counts.items() if count > 1)
 
@@ -124,12 +124,12 @@ class Copies:
 
 
 def _attributes(other: object) -> dict[str, Any]:
-    """Return what may change on an object: its attributes, or else the whole of it."""
+    """Return the attributes of an object, or the whole object if it has more than attributes."""
     return dict(vars(other)) if _has_attributes_only(other) else {WHOLE: other}
 
 
 def _has_attributes_only(other: object) -> bool:
-    """Return whether all that an object holds is in its ``__dict__``; lists, arrays and the like hold more."""
+    """Return whether an object's whole state is in its ``__dict__``, unlike that of lists and arrays."""
     return hasattr(other, "__dict__") and all(
         kind in {object, SimpleNamespace} or (kind.__flags__ & _HEAP_TYPE and not vars(kind).get("__slots__"))
         for kind in type(other).__mro__
@@ -137,7 +137,7 @@ def _has_attributes_only(other: object) -> bool:
 
 
 def list_attributes(other: object) -> dict[str, Any]:
-    """Return what there is on an object, by name, with what its class has; or else the whole of it."""
+    """Return the attributes of an object, including those of its class, or the whole object as in `WHOLE`."""
     if not _has_attributes_only(other):
         return {WHOLE: other}
     of_class = {
@@ -150,13 +150,16 @@ def list_attributes(other: object) -> dict[str, Any]:
 
 
 def make_digest(name: str, value: object) -> bytes | None:
-    """Return what tells a value from another; None if it does not pickle and so can't be sent back."""
+    """Return a digest that identifies a value; None if it can't be pickled, and so can't be returned."""
     buffers: list[PickleBuffer] = []
     try:
         digest = hashlib.sha256(cloudpickle.dumps(value, protocol=5, buffer_callback=buffers.append))
         for buffer in buffers:
             digest.update(buffer.raw())
-    except Exception as error:  # noqa: BLE001 - pickling raises anything
-        log.debug("not returned", extra={"action": "otherargs_not_returned", "attribute": name, "why": error})
+    except Exception as error:  # noqa: BLE001 - pickling may raise anything
+        log.debug(
+            "attribute not returned, since it can't be pickled",
+            extra={"action": "otherargs_not_returned", "attribute": name, "why": error},
+        )
         return None
     return digest.digest()

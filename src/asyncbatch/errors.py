@@ -1,41 +1,40 @@
-"""Everything `asyncbatch` raises, under one root.
+"""The exceptions that `asyncbatch` raises.
 
 ::
 
     AsyncBatchError
-    ├── SettingsError              an argument, a setting or an environment variable is not usable; a ValueError
+    ├── SettingsError              an argument, a setting or an environment variable is invalid; a ValueError
     ├── RiosMissing                RIOS is not installed
-    ├── AwsError                   AWS refused, or could not be asked
-    │   ├── CredentialsMissing     no credentials, or AWS does not take them
-    │   ├── EndpointUnreachable    no answer from the service
+    ├── AwsError                   AWS rejected a request, or could not be reached
+    │   ├── CredentialsMissing     no credentials, or AWS rejects them
+    │   ├── EndpointUnreachable    no response from the service
     │   ├── AccessDenied           the action is not permitted
     │   ├── StackNotFound          no such CloudFormation stack, or it lacks an output
     │   ├── StackFailed            a stack could not be created, changed or deleted
     │   ├── BlobMissing            no such S3 object
-    │   ├── BlobCorrupt            a body arrived damaged, repeatedly
-    │   ├── QueueGone              the queue does not exist (any more)
-    │   ├── HandleStale            the lease on a message has been lost
-    │   └── AwsBusy                throttled, or failing on AWS's side, beyond all retries
-    ├── EngineError                docker or podman is not there, or failed
-    ├── MessageError               bytes that are not ours, or have been tampered with
+    │   ├── BlobCorrupt            an object was damaged in transfer, repeatedly
+    │   ├── QueueGone              the queue does not exist
+    │   ├── HandleStale            the lease on a message was lost
+    │   └── AwsBusy                AWS throttled requests or failed, and retries did not help
+    ├── EngineError                docker or podman is missing, or failed
+    ├── MessageError               a message or object is not of this run, or was tampered with
     ├── ProgramError               a function or its arguments can't be sent
-    ├── RunError                   the run as a whole can't go on
+    ├── RunError                   the run can't continue
     │   ├── WorkersNotStarted      no worker came up
     │   ├── WorkersLost            all workers are gone and can't be replaced
-    │   ├── VersionMismatch        main and a worker run different versions
+    │   ├── VersionMismatch        main and a worker have incompatible versions
     │   └── RunClosed              the pool has been shut down
-    ├── TileError                  the user's function raised
-    ├── TileLost                   no worker survived this tile
-    │   ├── TileTimeout            it took longer than `tile_timeout`
-    │   └── TileOutOfMemory        the kernel killed its slot for lack of memory
-    ├── TilesFailed                tiles failed, and all others were computed
+    ├── TileError                  the user's function raised an exception
+    ├── TileLost                   every attempt at the tile was lost
+    │   ├── TileTimeout            the tile took longer than `tile_timeout`
+    │   └── TileOutOfMemory        the kernel killed the tile's slot for lack of memory
+    ├── TilesFailed                some tiles failed, and all others were computed
     ├── ResumeRefused              stored results can't be used
     └── RasterError                a raster can't be read, written or combined
         ├── GridMismatch           the inputs' grids are not aligned
         └── OutputError            the function's outputs are missing or of the wrong shape
 
-All of them can be imported from `asyncbatch` too. Errors of `botocore` and `aiohttp` are translated in `asyncbatch.aws`
-and never leave it.
+All of them can also be imported from `asyncbatch`. `asyncbatch.aws` translates errors of `botocore` and `aiohttp`.
 """
 
 from collections import Counter
@@ -45,18 +44,18 @@ from typing import Any
 
 
 class AsyncBatchError(Exception):
-    """Root of all errors raised by `asyncbatch`."""
+    """Base class of all errors that `asyncbatch` raises."""
 
 
 def find_first(error: BaseException) -> BaseException:
-    """Return the error itself, or the first inside the groups that a task group has wrapped around it."""
+    """Return the error itself, or the first error in an exception group, as task groups raise."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
 
 
 class SettingsError(AsyncBatchError, ValueError):
-    """An argument, a setting or an environment variable is not usable: a `ValueError` too."""
+    """An argument, a setting or an environment variable is invalid. Also a `ValueError`."""
 
 
 class RiosMissing(AsyncBatchError, ImportError):
@@ -64,14 +63,14 @@ class RiosMissing(AsyncBatchError, ImportError):
 
 
 class AwsError(AsyncBatchError):
-    """AWS refused a request, or could not be asked.
+    """AWS rejected a request, or could not be reached.
 
     Attributes
     ----------
     code : str
-        The service's error code, ``AccessDenied`` for one; empty if no service answered with one.
+        The service's error code, such as ``AccessDenied``; empty if the service returned none.
     operation : str
-        What was asked, as policies name it: ``sqs:SendMessage``; empty if it was not a request to a service.
+        The operation by its name in policies, such as ``sqs:SendMessage``; empty if there was no request to a service.
     """
 
     def __init__(self, *args: object, code: str = "", operation: str = "") -> None:
@@ -81,19 +80,19 @@ class AwsError(AsyncBatchError):
 
 
 class CredentialsMissing(AwsError):
-    """No AWS credentials were found, or AWS does not accept them."""
+    """No AWS credentials were found, or AWS rejected them."""
 
 
 class EndpointUnreachable(AwsError):
-    """A service endpoint does not answer."""
+    """A service endpoint did not respond."""
 
 
 class AccessDenied(AwsError):
-    """The credentials at hand do not permit the action."""
+    """The credentials do not permit the action."""
 
 
 class StackNotFound(AwsError):
-    """There is no such CloudFormation stack, or it lacks a needed output."""
+    """There is no such CloudFormation stack, or it lacks a required output."""
 
 
 class StackFailed(AwsError):
@@ -105,35 +104,35 @@ class BlobMissing(AwsError):
 
 
 class BlobCorrupt(AwsError):
-    """The body of an S3 object arrived damaged, even after asking again."""
+    """An S3 object was damaged in transfer, also when it was requested again."""
 
 
 class QueueGone(AwsError):
-    """The SQS queue does not exist, or no longer."""
+    """The SQS queue does not exist."""
 
 
 class HandleStale(AwsError):
-    """The lease on a message was lost: its receipt handle is no longer valid."""
+    """The lease on a message was lost, so its receipt handle is no longer valid."""
 
 
 class AwsBusy(AwsError):
-    """AWS throttles, or fails on its own side, beyond all retries."""
+    """AWS throttled requests or failed, and retries did not help."""
 
 
 class EngineError(AsyncBatchError):
-    """A container engine, docker or podman, is not there or failed."""
+    """The container engine, docker or podman, is missing or failed."""
 
 
 class MessageError(AsyncBatchError):
-    """Bytes that are not of this run, not of this version, or have been tampered with."""
+    """A message or object is not of this run or version, or was tampered with."""
 
 
 class ProgramError(AsyncBatchError):
-    """A function, or an argument of it, can't be pickled and so can't be sent."""
+    """A function or one of its arguments can't be pickled, so it can't be sent."""
 
 
 class RunError(AsyncBatchError):
-    """The run as a whole can't go on."""
+    """The run can't continue."""
 
 
 class WorkersNotStarted(RunError):
@@ -141,15 +140,15 @@ class WorkersNotStarted(RunError):
 
 
 class WorkersLost(RunError):
-    """All workers are gone, and replacing them does not help."""
+    """All workers are gone, and their replacements failed too."""
 
 
 class VersionMismatch(RunError):
-    """Main and a worker run versions that can't exchange pickles."""
+    """Main and a worker have versions that can't exchange pickles."""
 
 
 class RunClosed(RunError, RuntimeError):
-    """The pool has been shut down: a `RuntimeError` too, as `concurrent.futures` raises then."""
+    """The pool has been shut down. Also a `RuntimeError`, as in `concurrent.futures`."""
 
 
 class TileError(AsyncBatchError):
@@ -158,25 +157,25 @@ class TileError(AsyncBatchError):
     Parameters
     ----------
     reason : str
-        The exception in one line, as ``traceback`` prints it last.
+        The exception on one line, as in the last line of a traceback.
     tile : int
         Index of the tile in its run, from 0.
     worker : str
-        Id of the worker that computed it.
+        Id of the worker that computed the tile.
     attempt : int
-        Which attempt at the tile this was, from 1.
+        Number of the attempt, from 1.
     remote_traceback : str
         The worker's traceback, as text.
     log_stream : str
-        Where the worker's output is found.
+        Name of the worker's log stream.
     place : str
-        What the tile covers, for instance a window in pixels.
+        What the tile covers, such as a window in pixels.
     peak_memory : int
-        Most bytes of memory that the slot's process had meanwhile; 0: not known.
+        Peak memory of the slot's process in bytes; 0 if it is not known.
 
     Notes
     -----
-    ``__cause__`` holds the user's own exception, where it could be unpickled in main.
+    ``__cause__`` is the user's own exception if main could unpickle it.
     """
 
     def __init__(
@@ -212,24 +211,24 @@ class TileError(AsyncBatchError):
 
 
 class TileLost(AsyncBatchError):
-    """No worker survived this tile: every attempt ended with a dead or silent worker.
+    """Every attempt at a tile was lost: the worker or slot died, or its lease expired.
 
     Parameters
     ----------
     reason : str
-        What is known about the last attempt, for instance the signal.
+        What is known about the last attempt, such as the signal.
     tile : int
         Index of the tile in its run, from 0.
     attempts : int
-        Attempts that were made.
+        Number of attempts.
     worker : str
-        Id of the last worker that held it, if known.
+        Id of the last worker that held the tile, if it is known.
     log_stream : str
-        Where that worker's output is found.
+        Name of that worker's log stream.
     place : str
-        What the tile covers, for instance a window in pixels.
+        What the tile covers, such as a window in pixels.
     peak_memory : int
-        Most bytes of memory that the last attempt's process was seen to have; 0: not known.
+        Peak memory of the last attempt's process in bytes, as far as observed; 0 if it is not known.
     """
 
     def __init__(
@@ -263,19 +262,19 @@ class TileLost(AsyncBatchError):
 
 
 class TileTimeout(TileLost):
-    """A tile took longer than `tile_timeout`, at its last attempt at least.
+    """A tile took longer than `tile_timeout`, at least at its last attempt.
 
     Parameters
     ----------
     reason : str
-        What the limit was.
+        The limit.
     stack : str
-        Where the last attempt stood when its time was over: the stack of each thread, innermost call first.
+        The stack of each thread of the last attempt when its time was over, innermost call first.
     **more
-        As of `TileLost`.
+        Parameters of `TileLost`.
     """
 
-    def __init__(self, reason: str, *, stack: str = "", **more: Any) -> None:  # noqa: ANN401 - as TileLost has them
+    def __init__(self, reason: str, *, stack: str = "", **more: Any) -> None:  # noqa: ANN401 - the parameters of TileLost
         super().__init__(reason, **more)
         self.stack = stack
 
@@ -284,20 +283,20 @@ class TileTimeout(TileLost):
 
 
 class TileOutOfMemory(TileLost):
-    """The kernel killed a tile's slot for lack of memory, at its last attempt at least: see `peak_memory`."""
+    """The kernel killed a tile's slot for lack of memory, at least at its last attempt. See `peak_memory`."""
 
 
 class TilesFailed(AsyncBatchError):
-    """Tiles failed, and all others were computed.
+    """Some tiles failed, and all others were computed.
 
     Parameters
     ----------
     errors : sequence
-        The error of each tile that failed: a `TileError`, a `TileLost` or an `OutputError`.
+        The error of each failed tile: a `TileError`, a `TileLost` or an `OutputError`.
     total : int
-        Tiles in all.
+        Total number of tiles.
     outcome : str
-        What has become of the outputs.
+        What happened to the outputs.
     """
 
     def __init__(
@@ -318,16 +317,16 @@ class TilesFailed(AsyncBatchError):
 
 
 class ResumeRefused(AsyncBatchError):
-    """Stored results can't be used: they are of another computation, in use, or not safe to unpickle."""
+    """Stored results can't be used: they belong to another computation, are in use, or are not safe to unpickle."""
 
 
 def count_causes(errors: Sequence[BaseException]) -> dict[str, int]:
-    """Return how many tiles failed for each cause, the most frequent first."""
+    """Count failed tiles by cause, the most frequent first."""
     return dict(Counter(map(_name_cause, errors)).most_common())
 
 
 def _name_cause(error: BaseException) -> str:
-    """Return why a tile failed, in a word or two: what its function raised, or what ended its attempts."""
+    """Return the cause of a tile's failure in a word or two: the exception's class, or how its attempts ended."""
     if isinstance(error, TileTimeout):
         return "timed out"
     if isinstance(error, TileOutOfMemory):
@@ -346,4 +345,4 @@ class GridMismatch(RasterError):
 
 
 class OutputError(RasterError):
-    """The function left an output unset, or gave it the wrong shape or type."""
+    """The function did not set an output, or its shape or type is wrong."""

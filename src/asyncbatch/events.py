@@ -1,6 +1,6 @@
-"""What happens in a run, for whoever watches it: one frozen object for each event.
+"""The events of a run, and the protocol of observers.
 
-Pass observers to a pool, ``BatchExecutor(..., observers=[...])``. Each gets every event, in order.
+Pass observers to a pool: ``BatchExecutor(..., observers=[...])``. Each receives every event, in order.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ class RunOpened:
     run: str
     bucket: str
     workers: int
-    """Workers asked for; 0 where their number follows the number of tiles."""
+    """Number of requested workers; 0 if it scales with the backlog."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class RunEnded:
 
     run: str
     error: AsyncBatchError | None
-    """What ended it early."""
+    """The error that ended the run early."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,38 +35,38 @@ class WorkerUp:
 
     worker: str
     slots: int
-    """Tiles that it computes at one time."""
+    """Number of tiles that it computes at one time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerLost:
-    """A worker has not been heard from for too long; its tiles go to others, and it is replaced."""
+    """A worker has been silent for too long; other workers compute its tiles, and it is replaced."""
 
     worker: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerLeft:
-    """A worker left in order."""
+    """A worker exited normally."""
 
     worker: str
     reason: str
     tiles: int
-    """Tiles that it computed."""
+    """Number of tiles that it computed."""
     busy_seconds: float
-    """Seconds in which it computed, added up over its slots."""
+    """Seconds in which it computed, summed over its slots."""
     requests: Mapping[str, int]
-    """Its requests to AWS, by ``service:Operation``."""
+    """Number of its requests to AWS, by ``service:Operation``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TileSent:
-    """A tile was sent to the workers. When one begins to compute it is not known to main."""
+    """A tile was sent to the workers. Main does not know when a worker begins to compute it."""
 
     tile: int
-    """The tile's number in its run, from 0."""
+    """Index of the tile in its run, from 0."""
     size: int
-    """Bytes of its payload."""
+    """Size of its payload in bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,16 +76,16 @@ class TileDone:
     tile: int
     worker: str
     seconds: float
-    """Seconds that its slot took."""
+    """Seconds that it took in its slot."""
     peak_memory: int
-    """Most bytes of memory that its slot had meanwhile; 0: not known."""
+    """Peak memory of its slot in bytes; 0 if it is not known."""
     size: int
-    """Bytes of its result."""
+    """Size of its result in bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TileFailed:
-    """A tile failed for good, by itself or with its run."""
+    """A tile failed finally, because of its own error or because its run failed."""
 
     tile: int
     error: BaseException
@@ -102,11 +102,11 @@ Event = RunOpened | RunEnded | WorkerUp | WorkerLost | WorkerLeft | TileSent | T
 
 
 class Observer(Protocol):
-    """Watches a run."""
+    """Receives the events of a run."""
 
     def observe(self, event: Event, /) -> None:
-        """Take an event.
+        """Handle an event.
 
-        It is called in the thread of the run's event loop, and must return at once. An observer that raises is logged,
-        and called no more.
+        The method is called in the thread of the run's event loop, and must return at once. If it raises an exception,
+        the exception is logged, and the observer is no longer called.
         """

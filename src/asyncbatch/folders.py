@@ -1,4 +1,4 @@
-"""Temporary folders of workers: each has its own, inside the one that its launcher made for the run."""
+"""Temporary folders of workers: each worker has a folder inside the one that its launcher created for the run."""
 
 import contextlib
 import shutil
@@ -8,25 +8,25 @@ from pathlib import Path
 from typing import Final
 
 FOLDER: Final = "ASYNCBATCH_FOLDER"
-"""Variable that tells a worker, and what it starts, the run's folder; TMPDIR is a folder of its own in there."""
+"""Environment variable with the run's folder, for a worker and its processes; TMPDIR is a folder inside it."""
 
 _REMOVALS: Final = 20
 _REMOVAL_PAUSE: Final = 0.05
-"""Seconds between two attempts to remove a folder: a process may still be writing for a moment after SIGKILL."""
+"""Seconds between two attempts to remove a folder, since a process may still write shortly after SIGKILL."""
 
 
 def make_run_folder(wanted: str | None) -> Path:
-    """Make a run's folder, for its user only.
+    """Create a run's folder, accessible only by its user.
 
     Parameters
     ----------
     wanted : str, optional
-        Where; elsewhere if that can't be used, as `tempfile` does.
+        The parent folder; if it can't be used, the default of `tempfile`.
 
     Raises
     ------
     OSError
-        If there is no place for it.
+        If no folder can be created.
     """
     prefix = "asyncbatch-"
     if wanted:
@@ -36,7 +36,7 @@ def make_run_folder(wanted: str | None) -> Path:
 
 
 def remove(folder: Path) -> bool:
-    """Remove a folder of processes that have been killed, and return whether it is gone. Blocks for up to a second."""
+    """Remove the folder of killed processes, and return whether it is gone. Blocks for up to a second."""
     for _ in range(_REMOVALS):
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():
@@ -46,14 +46,14 @@ def remove(folder: Path) -> bool:
 
 
 def leave(folder: Path, run_folder: Path) -> None:
-    """Remove a folder inside a run's folder, and those around it in which nothing else is left.
+    """Remove a folder inside a run's folder, and its parents up to the run's folder if they are empty.
 
-    So the last one to leave removes the run's folder, when main was killed and can't. Nothing is raised.
+    The last worker thus removes the run's folder if main was killed. Errors are ignored.
     """
     if run_folder not in folder.parents:
         return
     shutil.rmtree(folder, ignore_errors=True)
-    with contextlib.suppress(OSError):  # not empty, or removed by another one
+    with contextlib.suppress(OSError):  # not empty, or removed by another worker
         while folder != run_folder:
             folder = folder.parent
             folder.rmdir()

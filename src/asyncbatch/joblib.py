@@ -1,6 +1,6 @@
-"""A backend for joblib: ``joblib.Parallel`` on the workers of a pool.
+"""A joblib backend that runs ``joblib.Parallel`` on the workers of a pool.
 
-joblib is not installed with this package; main and the workers' image need it.
+joblib is not installed with this package. Install it in main's environment and in the workers' image.
 """
 
 from collections.abc import Callable
@@ -16,21 +16,21 @@ from asyncbatch.main.executor import BatchExecutor
 
 
 class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
-    """What joblib asks for the workers of one pool.
+    """A joblib backend for one pool.
 
-    Calls of ``Parallel`` within a call run one after another in the worker's slot.
+    Nested calls of ``Parallel`` run sequentially in the worker's slot.
 
     Parameters
     ----------
     pool : BatchExecutor
-        An open pool. It stays open.
+        An open pool, which the backend does not close.
     **options
-        joblib's own.
+        Options of joblib.
 
     Raises
     ------
     SettingsError
-        If there is no pool.
+        If no pool is passed.
     """
 
     supports_retrieve_callback = True
@@ -49,21 +49,21 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
         self._futures: set[Future[Any]] = set()
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
-        """Return how many batches joblib keeps under way: those asked for, or as many as the pool takes.
+        """Return the number of batches that joblib keeps in flight: `n_jobs`, or the pool's limit.
 
         Raises
         ------
         ValueError
-            If none are asked for.
+            If `n_jobs` is 0.
         """
         if n_jobs == 0:
-            raise ValueError("n_jobs is 0; it must be a number of batches, or -1 for as many as the pool takes")
+            raise ValueError("n_jobs is 0; it must be a number of batches, or -1 for the pool's limit")
         if n_jobs is None:
             return self._pool.window
         return n_jobs if n_jobs > 0 else max(self._pool.window + 1 + n_jobs, 1)
 
     def submit(self, func: Callable[[], Any], callback: Callable[[Future[Any]], None] | None = None) -> Future[Any]:
-        """Send a batch of calls as one tile."""
+        """Submit a batch of calls as one tile."""
         future = self._pool.submit(_call, func)
         self._futures.add(future)
         future.add_done_callback(self._futures.discard)
@@ -71,20 +71,20 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
             future.add_done_callback(callback)
         return future
 
-    def retrieve_result_callback(self, out: Future[Any]) -> Any:  # noqa: ANN401 - whatever the calls return
-        """Return the results of a batch, or raise what a call raised, as joblib's other backends do."""
+    def retrieve_result_callback(self, out: Future[Any]) -> Any:  # noqa: ANN401 - the results of the calls
+        """Return the results of a batch, or raise the exception of a call, as joblib's other backends do."""
         try:
             results, seconds = out.result()
         except TileError as error:
             if error.__cause__ is None:
                 raise
-            error.__cause__.add_note(str(error))  # with the traceback on the worker
+            error.__cause__.add_note(str(error))  # with the worker's traceback
             raise error.__cause__ from None
         super().batch_completed(len(results), seconds)
         return results
 
     def batch_completed(self, batch_size: int, duration: float) -> None:
-        """Ignore joblib's own measure: with the wait for a worker in it, short calls would look too long to batch."""
+        """Ignore joblib's own measurement, which includes waiting for a worker, so that short calls seem long."""
 
     def abort_everything(self, ensure_ready: bool = True) -> None:  # noqa: ARG002, FBT001, FBT002 - joblib's signature
         """Cancel the batches that are not done."""
@@ -97,11 +97,11 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
 
 
 def _call(batch: Callable[[], list[Any]]) -> tuple[list[Any], float]:
-    """Return the results of a batch, and the seconds that they took on the worker."""
+    """Return the results of a batch, and the seconds it took on the worker."""
     start = perf_counter()
     return batch(), perf_counter() - start
 
 
 def register() -> None:
-    """Make the backend known to joblib as ``asyncbatch``."""
+    """Register the backend in joblib as ``asyncbatch``."""
     register_parallel_backend("asyncbatch", Backend)

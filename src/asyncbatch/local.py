@@ -1,8 +1,8 @@
 """The embedded AWS endpoint: an emulator on loopback, with the stack that main and workers need.
 
-It is the same wire: main and workers talk to it as they talk to AWS. The emulator is a process of its own, so that its
-memory and its work are not main's. It ends when main does, however main ends, and it answers only who names its access
-key, which is another one each time.
+Main and workers use it exactly as they use AWS. The emulator is a separate process, so that it does not use main's
+memory and CPU time. It exits when main ends for any reason. It answers only requests that carry its access key, which
+is random.
 """
 
 import json
@@ -34,34 +34,36 @@ class LocalEndpoint:
     """A running emulator with a stack."""
 
     settings: Settings
-    """Those asked for, with the endpoint's URL."""
+    """The settings, with the endpoint's URL."""
     credentials: Credentials
 
     def requests(self) -> dict[str, int]:
-        """Return the requests that the endpoint has had so far, by ``service:Operation``."""
+        """Return the number of requests so far, by ``service:Operation``."""
         scope = write_scope(self.credentials.access_key, self.settings.region, "asyncbatch")
-        asked = Request(f"{self.settings.endpoint_url}{COUNTS_PATH}", headers={"Authorization": scope})  # noqa: S310 - ours
-        # Its own opener, since a proxy of the environment does not reach loopback.
+        asked = Request(f"{self.settings.endpoint_url}{COUNTS_PATH}", headers={"Authorization": scope})  # noqa: S310 - the embedded endpoint's URL
+        # An opener without proxies, since a proxy does not reach loopback.
         with build_opener(ProxyHandler({})).open(asked, timeout=10) as answer:
             counts: dict[str, int] = json.load(answer)
         return counts
 
 
 @asynccontextmanager
-async def local_endpoint(settings: Settings, *, credentials: Credentials | None = None) -> AsyncIterator[LocalEndpoint]:
-    """Start an emulator with a stack for the time of the block.
+async def open_local_endpoint(
+    settings: Settings, *, credentials: Credentials | None = None
+) -> AsyncIterator[LocalEndpoint]:
+    """Start an emulator with a stack, and stop it at the end of the block.
 
     Parameters
     ----------
     settings : Settings
-        They name the stack and its region.
+        Settings with the names of the stack and its region.
     credentials : Credentials, optional
-        What requests must name; by default random, so that nobody else can use the endpoint.
+        Credentials that requests must use; by default random, so that nobody else can use the endpoint.
 
     Raises
     ------
     AwsError
-        If it does not come up.
+        If the emulator does not start.
     """
     chosen = credentials or Credentials(access_key=secrets.token_hex(16), secret_key=secrets.token_hex(16))
     process = await anyio.open_process(
@@ -73,7 +75,7 @@ async def local_endpoint(settings: Settings, *, credentials: Credentials | None 
     )
     try:
         setup = {
-            "access_key": chosen.access_key,  # not an argument of the command, which all users can see
+            "access_key": chosen.access_key,  # not on the command line, which all users can read
             "stack": settings.stack,
             "region": settings.region,
             "parent": os.getpid(),
@@ -86,8 +88,8 @@ async def local_endpoint(settings: Settings, *, credentials: Credentials | None 
 
 
 async def _stop(process: Process) -> None:
-    """End the emulator."""
-    with suppress(ProcessLookupError):  # it has ended, whoever ended it
+    """Stop the emulator."""
+    with suppress(ProcessLookupError):  # it has already ended
         process.terminate()
         with anyio.move_on_after(_STOP_TIMEOUT) as waiting:
             await process.wait()
@@ -97,10 +99,10 @@ async def _stop(process: Process) -> None:
 
 
 async def _start(process: Process, setup: str) -> str:
-    """Send the emulator its setup, and return the URL that it writes when it is ready."""
+    """Send the emulator its setup, and return the URL that it prints when it is ready."""
     written = ""
     with anyio.move_on_after(_START_TIMEOUT):
-        with suppress(anyio.BrokenResourceError):  # it has ended: its last words say why
+        with suppress(anyio.BrokenResourceError):  # it has ended; its stderr shows why
             await process.stdin.send(f"{setup}\n".encode())  # type: ignore[union-attr]  # a pipe
         async for text in TextReceiveStream(process.stdout):  # type: ignore[arg-type]  # a pipe
             written += text

@@ -1,4 +1,4 @@
-"""Log lines that people read and programs parse: a sentence, then ``key=value`` with a stable ``action``."""
+"""Format of log lines: a message, then ``key=value`` pairs with a stable ``action``."""
 
 import json
 import logging
@@ -11,28 +11,28 @@ _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asc
 
 
 class KeyValueFormatter(logging.Formatter):
-    """Writes what a log call's ``extra`` holds after its message."""
+    """Appends the ``extra`` values of a log call to its message."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line for a record."""
+        """Format a record as one line."""
         extra: dict[str, Any] = {name: value for name, value in vars(record).items() if name not in _STANDARD}
-        pairs = " ".join(f"{name}={_quoted(str(value))}" for name, value in extra.items())
+        pairs = " ".join(f"{name}={_quote(str(value))}" for name, value in extra.items())
         line, *more = super().format(record).split("\n")
         return "\n".join([f"{line} {pairs}".rstrip(), *more])
 
 
-def _quoted(value: str) -> str:
-    """Return a value as one word."""
+def _quote(value: str) -> str:
+    """Quote a value if necessary."""
     return json.dumps(value, ensure_ascii=False) if not value or set(value) & set(' "=\n') else value
 
 
 def configure(level: str) -> None:
-    """Send the project's log records of `level` and above to stderr.
+    """Send asyncbatch's log records of `level` and above to stderr.
 
     Raises
     ------
     SettingsError
-        If there is no such level.
+        If the level is unknown.
     """
     names = logging.getLevelNamesMapping()
     if level.upper() not in names:

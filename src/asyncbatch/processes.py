@@ -1,8 +1,8 @@
-"""Child processes that are signalled only while they are known to be ours, and a watch over any process.
+"""Child processes that can be signalled safely, and a way to wait for the end of any process.
 
-Once a process has been reaped, the system may give its number to another one. So a child here is reaped by one place
-alone, and only after what is left of its process group has been killed: until then neither the child's number nor
-its group's can belong to anybody else. asyncio's own child processes are reaped at once, behind our back.
+After a process has been reaped, the system may reuse its id. Therefore children are reaped in only one place, and only
+after the rest of their process group has been killed: until then, neither the child's id nor its group's can be reused.
+asyncio's own child processes are reaped at once, so they can't be used here.
 """
 
 import contextlib
@@ -18,33 +18,33 @@ from typing import IO, Final
 import anyio
 
 _CHUNK: Final = 65536
-"""Bytes that are read at one time: what a pipe holds."""
+"""Number of bytes to read at one time: the capacity of a pipe."""
 
 _START_TIME: Final = 19
-"""Where ``/proc/PID/stat`` has the time at which the process started, counted from behind the command's name."""
+"""Index of the process's start time in ``/proc/PID/stat``, counted after the command's name."""
 
 
 class ChildProcess:
-    """A child process in a session of its own, with a pipe into it and its output in another.
+    """A child process in a new session, with a pipe to its stdin and another for its output.
 
     Parameters
     ----------
     command : sequence of str
         The program and its arguments.
     environment : mapping
-        All its environment variables.
+        The complete environment of the process.
     folder : Path, optional
-        Its current folder; by default that of this process.
+        Its working directory; by default that of this process.
 
     Raises
     ------
     OSError
-        If it can't be started.
+        If the process can't be started.
 
     Notes
     -----
-    When the process has ended, `poll` and `wait` kill what is left of its process group before they reap it.
-    A process that is forked from this one does not inherit the pipes' ends.
+    When the process has ended, `poll` and `wait` kill the rest of its process group before they reap it.
+    A process that is forked from this one does not inherit the pipes.
     """
 
     def __init__(self, command: Sequence[str], *, environment: Mapping[str, str], folder: Path | None = None) -> None:
@@ -71,16 +71,16 @@ class ChildProcess:
 
     @property
     def returncode(self) -> int | None:
-        """The exit status, or the negative number of the signal that ended the process; None before it was reaped."""
+        """The exit status, or the negative number of the signal that ended the process; None until it is reaped."""
         return self._returncode
 
     def poll(self) -> int | None:
-        """Return the `returncode`; if the process is found to have ended, kill the rest of its group and reap it."""
+        """Return the `returncode`; if the process has ended, first kill the rest of its group and reap it."""
         if self._returncode is not None:
             return self._returncode
         try:
             ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
-        except ChildProcessError:  # reaped by somebody else in this process: its numbers are not ours any more
+        except ChildProcessError:  # other code in this process has reaped it, so its id may have been reused
             ended = True
         else:
             if ended:
@@ -92,9 +92,9 @@ class ChildProcess:
         return self._returncode
 
     async def wait(self) -> int:
-        """Return the `returncode` when the process has ended and the rest of its group was killed."""
+        """Wait until the process has ended and the rest of its group was killed, and return the `returncode`."""
         while (code := self.poll()) is None:
-            end = os.dup(self._end)  # each descriptor can be waited for by one task only
+            end = os.dup(self._end)  # only one task can wait for a descriptor
             try:
                 await anyio.wait_readable(end)
             finally:
@@ -102,17 +102,17 @@ class ChildProcess:
         return code
 
     def terminate(self) -> None:
-        """Send SIGTERM to the process, if it runs."""
+        """Send SIGTERM to the process if it is running."""
         if self.poll() is None:
             os.kill(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
-        """Send SIGKILL to the process and to the rest of its group, if it runs."""
+        """Send SIGKILL to the process and its group if it is running."""
         if self.poll() is None:
             self._kill_group()
 
     async def output(self) -> AsyncGenerator[bytes]:
-        """Yield what the process and its descendants write, until none of them can write any more, or `close`."""
+        """Yield the output of the process and its descendants, until all have closed it, or `close` is called."""
         while not self._output.closed:
             try:
                 await anyio.wait_readable(self._output)
@@ -125,7 +125,7 @@ class ChildProcess:
                 self._output.close()
 
     def read_output(self) -> bytes | None:
-        """Return what was written and not yet read: None if there is nothing now, empty if there won't be any more."""
+        """Return unread output: None if there is none now, empty if there will be no more."""
         if self._output.closed:
             return b""
         try:
@@ -134,14 +134,14 @@ class ChildProcess:
             return None
 
     def close(self) -> None:
-        """Close the pipes' ends. To be called from within the event loop, where `output` may be waiting."""
+        """Close the pipes. Must be called in the event loop, where `output` may be waiting."""
         for pipe in self._pipes:
             if not pipe.closed:
                 anyio.notify_closing(pipe)
                 pipe.close()
 
     def disown(self) -> None:
-        """Forget the process: this one is a fork of its parent."""
+        """Forget the process, since this process is a fork of its parent."""
         for pipe in self._pipes:
             pipe.close()
         if self._returncode is None:
@@ -154,7 +154,7 @@ class ChildProcess:
 
     @property
     def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
-        assert self._process.stdin is not None  # noqa: S101 - both were asked for
+        assert self._process.stdin is not None  # noqa: S101 - both are pipes
         assert self._process.stdout is not None  # noqa: S101 - as above
         return self._process.stdin, self._process.stdout
 
@@ -164,10 +164,10 @@ class ChildProcess:
 
 
 def _open_end(pid: int) -> int:
-    """Return a descriptor that is readable once a child has ended."""
+    """Return a descriptor that becomes readable when a child has ended."""
     try:
         return os.pidfd_open(pid)
-    except (AttributeError, OSError):  # no Linux, an old one, or a sandbox that forbids it
+    except (AttributeError, OSError):  # not Linux, an old kernel, or a sandbox that forbids it
         ours, theirs = os.pipe()
         threading.Thread(target=_close_at_end, args=(pid, theirs), daemon=True).start()
         return ours
@@ -180,7 +180,7 @@ def _close_at_end(pid: int, descriptor: int) -> None:
 
 
 _children: Final[weakref.WeakSet[ChildProcess]] = weakref.WeakSet()
-"""Descriptors belong to the whole process, so what closes them in its forks does too."""
+"""All children of this process, so that its forks can close their descriptors."""
 
 
 def _disown_all() -> None:
@@ -192,17 +192,17 @@ os.register_at_fork(after_in_child=_disown_all)
 
 
 def identify(pid: int) -> str:
-    """Return what tells a process from all others, also from later ones with its number."""
+    """Return a string that identifies a process, even if its id is reused later."""
     return f"{pid}:{_start_time(pid)}"
 
 
 async def wait_gone(identity: str) -> None:
-    """Return when a process has ended, be it a child or not; never where the system does not tell.
+    """Wait until a process has ended, whether or not it is a child; forever if the system can't report it.
 
     Parameters
     ----------
     identity : str
-        What `identify` has returned for it, in whichever process.
+        The result of `identify`, which may have been called in another process.
     """
     pid, _, started = identity.partition(":")
     try:
@@ -212,14 +212,14 @@ async def wait_gone(identity: str) -> None:
     except (AttributeError, OSError):  # as in `_open_end`
         await anyio.sleep_forever()
     try:
-        if _start_time(int(pid)) in {started, ""}:  # else the number is another process's by now
+        if _start_time(int(pid)) in {started, ""}:  # otherwise the id has been reused
             await anyio.wait_readable(end)
     finally:
         os.close(end)
 
 
 def _start_time(pid: int) -> str:
-    """Return when a process started, in the system's own count; empty if it is not known."""
+    """Return the start time of a process in the system's units; empty if it is not known."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""What can be set, where it comes from, and what is allowed: read once, at the edge."""
+"""The settings of a run, their environment variables and their ranges."""
 
 import math
 import os
@@ -13,13 +13,13 @@ from asyncbatch.errors import SettingsError
 Queues = Literal["run", "stack"]
 
 _VARIABLES = {
-    # the classic system's names
+    # names that RIOS 1.4 uses
     "stack": "RIOS_AWSBATCH_STACK",
     "region": "RIOS_AWSBATCH_REGION",
     "idle_timeout": "RIOS_NOMSG_TIMEOUT",
-    # AWS's own
+    # names that AWS uses
     "endpoint_url": "AWS_ENDPOINT_URL",
-    # ours
+    # asyncbatch's own names
     "lease": "ASYNCBATCH_LEASE",
     "run_lease": "ASYNCBATCH_RUN_LEASE",
     "start_timeout": "ASYNCBATCH_START_TIMEOUT",
@@ -32,13 +32,13 @@ _VARIABLES = {
 }
 
 _OTHERWISE = {"region": ("AWS_REGION", "AWS_DEFAULT_REGION")}
-"""Variables that count where a setting's own is not set."""
+"""Variables to use if a setting's own variable is not set."""
 
 _WHOLE = frozenset({"max_attempts", "slot_memory", "max_in_flight"})
 _OPTIONAL = frozenset({"start_timeout", "tile_timeout", "slot_memory", "max_in_flight"})
 
 _RANGES: dict[str, tuple[float, float]] = {
-    "lease": (2, 43_200),  # SQS: visibility is at most 12 h; below 2 s no heartbeat is in time
+    "lease": (2, 43_200),  # at most SQS's visibility timeout of 12 h; below 2 s a heartbeat may be late
     "run_lease": (2, 86_400),
     "idle_timeout": (1, 86_400),
     "start_timeout": (1, 86_400),
@@ -60,29 +60,29 @@ class Settings:
     stack: str = "RIOS"
     """Name of the CloudFormation stack."""
     region: str = "ap-southeast-2"
-    """AWS region of the stack; `AWS_REGION` and `AWS_DEFAULT_REGION` count where `RIOS_AWSBATCH_REGION` is not set."""
+    """AWS region of the stack; `AWS_REGION` and `AWS_DEFAULT_REGION` are used if `RIOS_AWSBATCH_REGION` is not set."""
     endpoint_url: str | None = None
-    """Where all AWS services are asked instead of at AWS."""
+    """Endpoint to use instead of AWS, for all services."""
     lease: float = 30.0
-    """How long a worker holds a tile without renewing it: the delay until a dead worker's tile is given to another."""
+    """How long a worker holds a tile without renewing its lease: the delay until a lost tile is redelivered."""
     run_lease: float = 120.0
-    """How long workers go on without a heartbeat from main, and how long main counts a worker as up without its own."""
+    """How long workers continue without a heartbeat from main, and how long main counts a silent worker as up."""
     idle_timeout: float = 300.0
-    """How long a worker waits for a tile before it leaves."""
+    """How long a worker waits for a tile before it exits."""
     start_timeout: float | None = None
-    """How long to wait for the first worker; by default the launcher's own figure."""
+    """How long to wait for the first worker; the default depends on the launcher."""
     outage: float = 600.0
-    """How long main bears an outage of AWS or of the network, from the first failure, before the run fails."""
+    """How long main tolerates an outage of AWS or the network, from the first failure, before the run fails."""
     max_attempts: int = 5
-    """Attempts at a tile before it is given up as lost."""
+    """Number of attempts at a tile before it is lost."""
     tile_timeout: float | None = None
-    """How long an attempt at a tile may take before its slot is killed; by default, and at most, 11.5 hours."""
+    """How long an attempt at a tile may take before its slot is killed; the default and maximum are 11.5 hours."""
     slot_memory: int | None = None
-    """MiB of memory that the tiles of a slot may take before they get a `MemoryError`; by default no limit."""
+    """MiB of memory that the tiles of a slot may use before they get a `MemoryError`; by default unlimited."""
     max_in_flight: int | None = None
-    """Tiles in flight at one time, which are those sent and not back; by default by the number of slots."""
+    """Maximum number of tiles in flight (sent, but without a result); the default depends on the number of slots."""
     queues: Queues = "run"
-    """``run``: two queues for each run. ``stack``: the stack's own two, for one run at a time."""
+    """``run``: create two queues for each run. ``stack``: use the stack's two queues, for one run at a time."""
 
     def __post_init__(self) -> None:
         for name, (least, most) in _RANGES.items():
@@ -97,7 +97,7 @@ class Settings:
         for name in ("stack", "region"):
             value = getattr(self, name)
             if not isinstance(value, str) or not value:
-                raise SettingsError(f"{name} ({_VARIABLES[name]}) is {value!r}; it must be a name")
+                raise SettingsError(f"{name} ({_VARIABLES[name]}) is {value!r}; it must be a non-empty string")
         if self.queues not in get_args(Queues):
             raise SettingsError(f"queues ({_VARIABLES['queues']}) is {self.queues!r}; it must be 'run' or 'stack'")
         if self.endpoint_url is not None and not _is_endpoint(self.endpoint_url):
@@ -107,26 +107,26 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None, **overrides: object) -> Self:
-        """Take each setting from `overrides`, else from its environment variable, else its default.
+        """Read settings from `overrides`, then environment variables, then defaults.
 
         Parameters
         ----------
         environment : mapping, optional
-            The variables to read; by default the process's own.
+            The environment variables; by default those of the process.
         **overrides
-            Settings by name; None means "not overridden".
+            Settings by name; None does not override.
 
         Raises
         ------
         SettingsError
-            If a value is of the wrong kind or out of range.
+            If a value has the wrong type or is out of range.
         """
         environment = os.environ if environment is None else environment
         for name, value in overrides.items():
             if name not in _VARIABLES:
-                raise SettingsError(f"there is no setting {name}={value!r}{_suggest(name)}; there are {_NAMES}")
+                raise SettingsError(f"unknown setting {name}={value!r}{_suggest(name)}; the settings are {_NAMES}")
         values = {
-            name: _parsed(name, variable, environment[variable])
+            name: _parse(name, variable, environment[variable])
             for name in _VARIABLES
             for variable in [_find_variable(name, environment)]
             if variable
@@ -136,7 +136,7 @@ class Settings:
 
 
 def _is_endpoint(url: object) -> bool:
-    """Return whether a URL names a host, and a port if any, over HTTP."""
+    """Return whether a URL is a valid HTTP or HTTPS endpoint."""
     if not isinstance(url, str) or any(character.isspace() for character in url):
         return False
     try:
@@ -147,18 +147,18 @@ def _is_endpoint(url: object) -> bool:
 
 
 def _suggest(name: str) -> str:
-    """Return the end of a message on an unknown setting: the one that was meant."""
+    """Format a suggestion for a mistyped setting."""
     return "".join(f" (did you mean {meant!r}?)" for meant in get_close_matches(name, _VARIABLES, n=1))
 
 
 def _find_variable(name: str, environment: Mapping[str, str]) -> str | None:
-    """Return the first variable that holds a setting, or None if none does."""
+    """Return the name of the first variable that is set for a setting, or None."""
     names = (_VARIABLES[name], *_OTHERWISE.get(name, ()))
     return next((variable for variable in names if environment.get(variable)), None)
 
 
-def _parsed(name: str, variable: str, text: str) -> object:
-    """Return an environment variable's text as the setting's type."""
+def _parse(name: str, variable: str, text: str) -> object:
+    """Convert an environment variable's text to the setting's type."""
     if name not in _RANGES:
         return text
     try:

@@ -1,4 +1,4 @@
-"""Signals that end a process, on the path of an exception."""
+"""Handling of signals that end a process, by raising an exception."""
 
 import signal
 import threading
@@ -6,24 +6,24 @@ from types import FrameType
 from typing import Final, NoReturn
 
 BY_SIGNAL: Final = 128
-"""A shell's way to say that a signal ended a command: this and the signal's number."""
+"""Added to a signal's number, this is the exit status of a process that the signal ended, as in shells."""
 
 _ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
 
 
 class LeavingByException:
-    """Lets the signals that end this process take the path of an exception, on which everything is cleaned up.
+    """Raises an exception for signals that end this process, so that everything is cleaned up.
 
-    A handler that is there already stays, and so does nohup's request to ignore the end of the terminal.
+    Existing handlers are kept, and so is nohup's request to ignore SIGHUP.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
-        """The signal that asked this process to end, if one did."""
+        """The signal that was received, if any."""
         self._set: list[signal.Signals] = []
 
     def start(self) -> None:
-        """Handle the signals from now on; does nothing in other threads than the main one, where Python sets none."""
+        """Handle the signals from now on; does nothing outside the main thread, where Python can't set handlers."""
         if threading.current_thread() is not threading.main_thread():
             return
         for number in _ENDING:
@@ -32,7 +32,7 @@ class LeavingByException:
                 self._set.append(number)
 
     def stop(self) -> None:
-        """Leave the signals to their default again, unless somebody else handles them by now."""
+        """Restore the default handlers, unless the handlers have been changed since."""
         if threading.current_thread() is not threading.main_thread():
             return
         for number in self._set:
@@ -47,5 +47,5 @@ class LeavingByException:
 
 
 def leave_by_exception() -> None:
-    """Let the signals that end this process take the path of an exception, for the rest of its life."""
+    """Raise an exception for signals that end this process, from now on."""
     LeavingByException().start()

@@ -94,9 +94,9 @@ def check_command(words: list[str]) -> None:
     """Refuse a command that the project would not understand, and programs that this test knows nothing of."""
     match words:
         case ["asyncbatch", *arguments]:
-            entry.parser().parse_args(arguments)
+            entry.build_parser().parse_args(arguments)
         case ["just" | "./dev", "deploy", *options]:
-            entry.parser().parse_args(["stack", "create", *options])
+            entry.build_parser().parse_args(["stack", "create", *options])
         case ["just" | "./dev", recipe, *_]:
             assert recipe in recipes()
         case ["pip", "install", *packages]:
@@ -126,7 +126,7 @@ def test_commands_are_understood(place: str, line: str) -> None:
 
 def find_parser(words: list[str]) -> tuple[Parser, list[str]]:
     """Return the parser of the command that words begin with, and the words after it."""
-    parser = entry.parser()
+    parser = entry.build_parser()
     rest = [*words]
     while rest and parser._subparsers is not None:  # noqa: SLF001 - argparse tells it no other way
         [commands] = [action.choices for action in parser._subparsers._group_actions]  # noqa: SLF001 - as above

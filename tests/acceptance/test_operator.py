@@ -43,7 +43,7 @@ def routed(account: Endpoint) -> None:
 def test_the_doctor_finds_what_is_missing_and_then_that_it_is_there(account: Endpoint) -> None:
     status, out, err = ran(account, "doctor", "--no-tile")
     assert status == 1
-    assert err == "asyncbatch: error: 1 of these keep runs from working\n", out
+    assert err == "asyncbatch: error: 1 check failed\n", out
     levels = {line[9:].partition(":")[0]: line.split()[0] for line in out.splitlines() if not line.startswith(" ")}
     assert levels.pop("image asyncbatch") == "failure"
     assert "`asyncbatch stack push IMAGE`" in out
@@ -65,8 +65,8 @@ def test_without_a_stack_the_doctor_ends_there(account: Endpoint) -> None:
     status, out, _ = ran(account, "doctor", "--stackname", "NoSuch")
     assert status == 1
     assert out.splitlines()[-2:] == [
-        f"failure  stack NoSuch in {REGION}: is not there",
-        "         -> `asyncbatch stack create` makes it, or set RIOS_AWSBATCH_STACK and …_REGION",
+        f"failure  stack NoSuch in {REGION}: not found",
+        "         -> create it with `asyncbatch stack create`, or set RIOS_AWSBATCH_STACK and RIOS_AWSBATCH_REGION",
     ]
 
 
@@ -75,7 +75,7 @@ def test_a_region_that_is_none_is_told_with_the_one_that_was_meant() -> None:
     command = [sys.executable, "-m", "asyncbatch.cli", "doctor", "--region", "us-eest-1"]
     done = subprocess.run(command, env=without, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stdout.startswith("failure  region: us-eest-1 is none in which AWS Batch is known\n")
+    assert done.stdout.startswith("failure  region: AWS Batch is not available in region 'us-eest-1'\n")
     assert "did you mean us-" in done.stdout
 
 
@@ -84,11 +84,11 @@ def test_costs_are_told_with_their_date(account: Endpoint, stack: str) -> None:
     status, out, _ = ran(account, "stack", "cost", "--stackname", stack, "--workers", "10")
     assert status == 0
     assert "an hour of 10 workers" in out
-    assert "list prices of ap-southeast-2, as of January 2025" in out
+    assert "list prices in ap-southeast-2 as of January 2025" in out
 
 
 def test_logs_of_a_run_that_never_was(account: Endpoint) -> None:
     status, out, err = ran(account, "logs", "20260101-000000-abcd")
     assert (status, out) == (1, "")
-    assert err.startswith("asyncbatch: error: no jobs of '20260101-000000-abcd' in RIOSJobQueue: give a run's id")
+    assert err.startswith("asyncbatch: error: no jobs of '20260101-000000-abcd' in RIOSJobQueue")
     assert err.count("\n") == 1

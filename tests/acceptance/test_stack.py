@@ -95,7 +95,7 @@ def test_a_stack_s_life(run: Run, account: Endpoint, clients: dict[str, Any]) ->
     [stack] = clients["cloudformation"].describe_stacks(StackName="RIOS")["Stacks"]
     assert {"Key": "project", "Value": "trees"} in stack["Tags"]
 
-    assert "exists, in state CREATE_COMPLETE: modify it" in told(run("create"), 1)
+    assert "already exists in eu-central-1, in state CREATE_COMPLETE" in told(run("create"), 1)
 
     quiet = told(run("modify", "--maxjobs", "20", "--wait", "--quiet"))
     assert quiet == f"stack RIOS is being modified in {REGION}\nstack RIOS is ready\n"
@@ -105,25 +105,24 @@ def test_a_stack_s_life(run: Run, account: Endpoint, clients: dict[str, Any]) ->
     clients["s3"].put_object(Bucket=outputs["BatchBucket"], Key="runs/old/in/1", Body=b"left")
     tags = {"asyncbatch:stack": "RIOS", "asyncbatch:run": "old"}
     left = [clients["sqs"].create_queue(QueueName=f"asyncbatch-old-{end}", tags=tags)["QueueUrl"] for end in ("a", "b")]
-    assert "give it --yes" in told(run("delete"), 1)
+    assert "Pass --yes" in told(run("delete"), 1)
     refused = answered(account, "n")
-    assert "with its images, its open runs (1), and all in rios-batchbucket" in refused
-    assert refused.endswith("nothing is deleted\r\n")
+    assert "open runs (1) and all objects in rios-batchbucket" in refused
+    assert refused.endswith("stack not deleted\r\n")
     assert told(run("status")).startswith(f"RIOS in {REGION}: UPDATE_COMPLETE\n")
     gone = answered(account, "y", lambda: remove_for_moto(clients))
     assert "ended run old\r\n" in gone
     assert gone.endswith("stack RIOS is gone\r\n")
     assert not set(left) & set(clients["sqs"].list_queues().get("QueueUrls", []))
     assert outputs["BatchBucket"] not in [bucket["Name"] for bucket in clients["s3"].list_buckets()["Buckets"]]
-    assert "no stack 'RIOS' in region eu-central-1" in told(run("status"), 1)
+    assert "stack 'RIOS' not found in eu-central-1" in told(run("status"), 1)
 
 
 @pytest.mark.parametrize("command", ["modify", "delete", "status", "outputs"])
 def test_a_stack_that_is_not_there_is_named(run: Run, command: str) -> None:
     error = told(run(command, "--stackname", "nowhere"), 1)
-    assert error == (
-        "asyncbatch: error: no stack 'nowhere' in region eu-central-1; `asyncbatch stack create` makes one\n"
-    )
+    assert error.startswith("asyncbatch: error: stack 'nowhere' not found in eu-central-1")
+    assert error.count("\n") == 1
 
 
 FOREIGN = """
@@ -135,11 +134,9 @@ Resources: {Orders: {Type: AWS::SQS::Queue, Properties: {MessageRetentionPeriod:
 def test_another_s_stack_is_neither_modified_nor_deleted(run: Run, clients: dict[str, Any]) -> None:
     clients["cloudformation"].create_stack(StackName="shop", TemplateBody=FOREIGN)
     before = clients["sqs"].list_queues()["QueueUrls"]
-    assert told(run("modify", "--stackname", "shop", "--maxjobs", "2"), 1) == (
-        "asyncbatch: error: stack 'shop' in eu-central-1 is not of asyncbatch's template, which would take the place "
-        "of all it has: create one beside it, by another --stackname\n"
-    )
-    assert "is not of asyncbatch's template, nor of RIOS's" in told(run("delete", "--stackname", "shop", "--yes"), 1)
+    for command in (("modify", "--maxjobs", "2"), ("delete", "--yes")):
+        error = told(run(*command, "--stackname", "shop"), 1)
+        assert error.startswith("asyncbatch: error: stack 'shop' in eu-central-1 was ")
     assert clients["sqs"].list_queues()["QueueUrls"] == before
     clients["cloudformation"].delete_stack(StackName="shop")
 
@@ -147,8 +144,8 @@ def test_another_s_stack_is_neither_modified_nor_deleted(run: Run, clients: dict
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["--az", "eu-central-1a"], "--az is given 1 times; give it 3 times"),
-        (["--parameter", "Colour=red"], "no parameter Colour; there are ServiceName"),
+        (["--az", "eu-central-1a"], "--az was passed 1 times"),
+        (["--parameter", "Colour=red"], "unknown parameters Colour; the template has ServiceName"),
     ],
 )
 def test_a_wish_that_can_t_be_is_refused(run: Run, words: list[str], reason: str) -> None:
@@ -192,10 +189,10 @@ def test_an_image_is_pushed_to_the_stack_s_repository(
         assert (tmp_path / "password").read_text()
         (tmp_path / "asked").unlink()
     monkeypatch.setenv("ENGINE", "no-such-engine")
-    assert "no-such-engine (ENGINE) is not here" in told(run("push", "--stackname", "pushed", "built"), 1)
+    assert "'no-such-engine' (ENGINE) not found" in told(run("push", "--stackname", "pushed", "built"), 1)
     monkeypatch.setenv("ENGINE", str(engine))
     engine.write_text(ENGINE.format(architecture="arm64"))
-    assert "built is for ARM64, and the machines of stack pushed are X86_64" in told(
+    assert "built is for ARM64, but the machines of stack pushed are X86_64" in told(
         run("push", "--stackname", "pushed", "built"), 1
     )
     engine.write_text("#!/bin/sh\necho no such image >&2\nexit 5\n")

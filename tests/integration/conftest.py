@@ -13,7 +13,7 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from asyncbatch import BatchExecutor, Settings
-from asyncbatch.local import local_endpoint
+from asyncbatch.local import open_local_endpoint
 from tests import watchdog
 from tests.integration.endpoint import CREDENTIALS, KEY, Endpoint, open_account, open_endpoint
 from tests.integration.eventually import eventually
@@ -46,7 +46,7 @@ def isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def endpoint() -> Iterator[Endpoint]:
-    opening = local_endpoint(Settings(), credentials=KEY)
+    opening = open_local_endpoint(Settings(), credentials=KEY)
     with (
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(opening) as local,

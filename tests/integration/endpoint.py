@@ -14,7 +14,7 @@ import boto3
 from asyncbatch import Settings
 from asyncbatch.aws.session import Credentials
 from asyncbatch.local import LocalEndpoint
-from asyncbatch.stack.template import template
+from asyncbatch.stack.template import read_template
 from asyncbatch.wire.environment import Assignment
 from asyncbatch.wire.manifest import Manifest, manifest_key
 
@@ -129,7 +129,7 @@ def open_account(**variables: str) -> Iterator[Endpoint]:
             assert url, "moto did not start"
             settings = replace(Settings(), endpoint_url=url)
             with open_endpoint(LocalEndpoint(settings=settings, credentials=KEY)) as account:
-                wanted = {"TemplateBody": template(), "Capabilities": ["CAPABILITY_IAM"]}
+                wanted = {"TemplateBody": read_template(), "Capabilities": ["CAPABILITY_IAM"]}
                 account.cloudformation.create_stack(StackName=settings.stack, **wanted)
                 yield account
         finally:

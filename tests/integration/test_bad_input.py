@@ -57,7 +57,7 @@ def test_an_unknown_profile(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_no_such_stack(endpoint: Endpoint) -> None:
-    with pytest.raises(StackNotFound, match="no stack 'Nowhere' in region ap-southeast-2"):
+    with pytest.raises(StackNotFound, match="stack 'Nowhere' not found in ap-southeast-2"):
         BatchExecutor(1, launcher="subprocess", settings=endpoint.settings(stack="Nowhere"))
 
 

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 
 from asyncbatch import Settings
 from asyncbatch.emulator.names import COUNTS_PATH, write_scope
-from asyncbatch.local import local_endpoint
+from asyncbatch.local import open_local_endpoint
 from tests.integration.conftest import Script
 from tests.integration.endpoint import Endpoint
 from tests.integration.eventually import eventually
@@ -117,7 +117,7 @@ def command_of(process: int) -> str:
 @pytest.mark.anyio
 async def test_each_endpoint_has_a_key_that_others_can_t_see(monkeypatch: pytest.MonkeyPatch, team: Team) -> None:
     monkeypatch.setenv(MARK, team.mark)
-    async with local_endpoint(Settings()) as one, local_endpoint(Settings()) as other:
+    async with open_local_endpoint(Settings()) as one, open_local_endpoint(Settings()) as other:
         assert one.credentials.access_key != other.credentials.access_key
         assert len(one.credentials.access_key) == 32
         found = processes(team.mark, "asyncbatch.emulator")
@@ -132,10 +132,10 @@ import os
 import signal
 import anyio
 from asyncbatch import Settings
-from asyncbatch.local import local_endpoint
+from asyncbatch.local import open_local_endpoint
 
 async def main():
-    async with local_endpoint(Settings()):
+    async with open_local_endpoint(Settings()):
         child = os.fork()
         if child == 0:
             signal.pause()

@@ -29,10 +29,10 @@ class Silent:
     async def tail(self, _stream: str, _lines: int) -> list[str]:
         return []
 
-    async def blocked(self, _definition: JobDefinition) -> str:
+    async def explain_blocked(self, _definition: JobDefinition) -> str:
         return ""
 
-    async def reasons(self, _definition: JobDefinition) -> str:
+    async def explain_waiting(self, _definition: JobDefinition) -> str:
         return ""
 
 

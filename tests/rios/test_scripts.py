@@ -238,7 +238,7 @@ except asyncbatch.rios.AWSBatchException as error:
 """
     status, out, err = ended(start(text, RIOS_AWSBATCH_STACK="Nowhere"))
     assert status == 0, err
-    assert "no stack 'Nowhere'" in out
+    assert "stack 'Nowhere' not found" in out
 
 
 def test_more_workers_than_the_stack_was_made_for_are_warned_of(start: Start) -> None:

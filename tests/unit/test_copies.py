@@ -34,11 +34,11 @@ def test_each_copy_comes_back_as_it_was_after_its_last_tile() -> None:
     states = []
     for slot, amount in ((first, 5), (second, 7), (first, 10)):
         slot.value.total += amount
-        states.append(slot.state())
+        states.append(slot.note_tile())
     assert states[0].changed == {"total": 5}, "what is as main sent it does not travel"
     for state in reversed(states):  # results come in any order
         copies.note(state)
-    assert sorted(told(copies.all(0)), key=lambda other: other["total"]) == [
+    assert sorted(told(copies.list_copies(0)), key=lambda other: other["total"]) == [
         {"total": 7, "weights": [1, 2]},
         {"total": 15, "weights": [1, 2]},
     ]
@@ -46,7 +46,7 @@ def test_each_copy_comes_back_as_it_was_after_its_last_tile() -> None:
 
 def test_there_are_as_many_as_workers() -> None:
     copies = Copies(sent=Other(total=0))
-    assert told(copies.all(3)) == [{"total": 0}] * 3
+    assert told(copies.list_copies(3)) == [{"total": 0}] * 3
 
 
 def test_arrays_changed_in_place_new_names_and_removed_ones_come_back() -> None:
@@ -56,8 +56,8 @@ def test_arrays_changed_in_place_new_names_and_removed_ones_come_back() -> None:
     slot.value.histogram[1] += 4
     slot.value.seen = "yes"
     del slot.value.scratch
-    copies.note(slot.state())
-    back: Any = copies.all(1)[0]
+    copies.note(slot.note_tile())
+    back: Any = copies.list_copies(1)[0]
     assert back.histogram.tolist() == [0, 4, 0]
     assert (back.seen, hasattr(back, "scratch")) == ("yes", False)
     assert sent.histogram.tolist() == [0, 0, 0]
@@ -67,8 +67,8 @@ def test_what_does_not_pickle_stays_where_it_is() -> None:
     copies, copy = Copies(sent=Other(total=0)), Copy
     slot = copy(Other(total=0))
     slot.value.total, slot.value.cache = 3, threading.Lock()
-    copies.note(slot.state())
-    assert told(copies.all(1)) == [{"total": 3}]
+    copies.note(slot.note_tile())
+    assert told(copies.list_copies(1)) == [{"total": 3}]
     assert copies.list_unsent() == ["cache"]
 
 
@@ -86,10 +86,10 @@ def test_what_does_not_pickle_stays_where_it_is() -> None:
 )
 def test_what_holds_more_than_attributes_comes_back_whole(sent: object, change: Callable[[Any], None]) -> None:
     copies, slot = Copies(sent="as it was"), Copy(sent)
-    assert slot.state().changed == {}
+    assert slot.note_tile().changed == {}
     change(slot.value)
-    copies.note(slot.state())
-    [back] = copies.all(1)
+    copies.note(slot.note_tile())
+    [back] = copies.list_copies(1)
     assert back is sent
     assert copies.list_changed() == [""]
 
@@ -98,12 +98,12 @@ def test_what_changed_is_named() -> None:
     copies, slot = Copies(sent=Other(a=1, b=2, c=3)), Copy(Other(a=1, b=2, c=3))
     slot.value.a = 5
     del slot.value.b
-    copies.note(slot.state())
+    copies.note(slot.note_tile())
     assert copies.list_changed() == ["a", "b"]
 
 
 def test_tiles_that_count_twice_are_known() -> None:
     copies, first, second = Copies(sent=Other()), Copy(Other()), Copy(Other())
     for slot, tile in ((first, 1), (second, 2), (first, 3), (second, 1), (second, 4), (second, 4)):
-        copies.note(slot.state(tile))
+        copies.note(slot.note_tile(tile))
     assert copies.list_repeated() == [1, 4]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from asyncbatch.pages import page
+from asyncbatch.pages import link_page
 
 PROJECT = Path(__file__).parents[2]
 SOURCES = sorted((PROJECT / "src" / "asyncbatch").rglob("*.py"))
@@ -45,9 +45,9 @@ def test_messages_name_no_file_that_the_wheel_lacks() -> None:
 
 def names_of_pages() -> set[str]:
     """Return the pages that the sources name, by literal calls of `page`."""
-    callers = [path for path in SOURCES if "page(" in path.read_text()]
+    callers = [path for path in SOURCES if "link_page(" in path.read_text()]
     calls = (node for path in callers for node in ast.walk(parse(path)) if isinstance(node, ast.Call))
-    named = [call.args[0] for call in calls if isinstance(call.func, ast.Name) and call.func.id == "page"]
+    named = [call.args[0] for call in calls if isinstance(call.func, ast.Name) and call.func.id == "link_page"]
     return {str(argument.value) for argument in named if isinstance(argument, ast.Constant)}
 
 
@@ -58,7 +58,7 @@ def test_the_pages_that_messages_name_are_there() -> None:
 
 
 def test_pages_are_under_the_project_s_documentation() -> None:
-    assert page("permissions") == f"{URLS['Documentation']}/permissions.md"
+    assert link_page("permissions") == f"{URLS['Documentation']}/permissions.md"
 
 
 def readme_links() -> list[str]:

@@ -9,7 +9,7 @@ from botocore import exceptions as boto
 from botocore.parsers import ResponseParserError
 
 from asyncbatch import errors
-from asyncbatch.pages import page
+from asyncbatch.pages import link_page
 
 _CODES: Final[dict[str, type[errors.AwsError]]] = {
     # credentials
@@ -165,7 +165,7 @@ def by_code(code: str, reason: str, action: str) -> errors.AwsError:
     if ours is errors.CredentialsMissing:
         text = _CREDENTIALS.format(reason=f"{code}: {reason}")
     elif ours is errors.AccessDenied:
-        text = f"{text}; ask for that right: {page('permissions')} lists what is needed"
+        text = f"{text}; ask for that right: {link_page('permissions')} lists what is needed"
     return ours(text, code=code, operation=_operation(action))
 
 

@@ -193,10 +193,10 @@ class RunJobs(Protocol):
 class ExplainWaiting(Protocol):
     """Can say why jobs do not start."""
 
-    async def blocked(self, definition: JobDefinition) -> str:
+    async def explain_blocked(self, definition: JobDefinition) -> str:
         """Return why Batch itself can start no job of a definition; empty if it can."""
 
-    async def reasons(self, definition: JobDefinition) -> str:
+    async def explain_waiting(self, definition: JobDefinition) -> str:
         """Return all that is known to speak against jobs of a definition starting; empty if nothing does."""
 
 

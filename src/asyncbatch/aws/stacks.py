@@ -61,7 +61,7 @@ class StackState:
         return self.status in _READY
 
     @property
-    def mend(self) -> str:
+    def fix(self) -> str:
         """What to do about a stack that is not ready."""
         return "wait for its end" if self.changing else "`asyncbatch stack delete`, then create it anew"
 
@@ -101,7 +101,7 @@ class Stacks:
             raise StackNotFound(_absent(stack, self.region))
         if not found.ready:
             raise StackNotFound(
-                f"stack {stack!r} in {self.region} is in state {found.status}, so it can't be used: {found.mend}"
+                f"stack {stack!r} in {self.region} is in state {found.status}, so it can't be used: {found.fix}"
             )
         return StackOutputs(stack=stack, region=self.region, values=found.outputs)
 
@@ -189,6 +189,6 @@ class Stacks:
 
 def _absent(stack: str, region: str) -> str:
     return (
-        f"no stack {stack!r} in region {region}; "
-        "set RIOS_AWSBATCH_STACK and RIOS_AWSBATCH_REGION, or try it without AWS in local mode"
+        f"stack {stack!r} not found in {region}. Create it with 'asyncbatch stack create', "
+        "set RIOS_AWSBATCH_STACK and RIOS_AWSBATCH_REGION, or use local mode, which needs no AWS"
     )

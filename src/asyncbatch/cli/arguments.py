@@ -1,4 +1,4 @@
-"""What several commands take, and what is written as name=value on the command line. Pure."""
+"""Options that several commands share, and parsers for their values. Pure."""
 
 import ast
 from argparse import ArgumentParser, ArgumentTypeError
@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Literal
 
-if TYPE_CHECKING:  # numpy takes a fifth of a second, which --help should not wait for
+if TYPE_CHECKING:  # importing numpy takes 0.2 s, which would slow down --help
     from asyncbatch.raster.dtypes import Number
 
 
 def stack_options(parser: ArgumentParser) -> None:
-    """Add the options that say which stack is meant."""
+    """Add the options that select the stack."""
     parser.add_argument(
         "--stackname", metavar="NAME", help="CloudFormation stack (default: $RIOS_AWSBATCH_STACK, or RIOS)"
     )
@@ -23,7 +23,7 @@ def stack_options(parser: ArgumentParser) -> None:
 
 
 def quiet_option(parser: ArgumentParser, help_text: str) -> None:
-    """Add the option that leaves progress out."""
+    """Add the option that turns off progress output."""
     parser.add_argument("-q", "--quiet", action="store_true", help=help_text)
 
 
@@ -33,40 +33,40 @@ def named(text: str) -> tuple[str, str]:
     Raises
     ------
     ArgumentTypeError
-        If there is no name, no value, or the name is no Python name.
+        If the name or the value is missing, or the name is not a Python identifier.
     """
     name, sign, value = text.partition("=")
     if not (sign and value):
         raise ArgumentTypeError(f"{text!r} is not of the form NAME=VALUE")
     if not name.isidentifier():
-        raise ArgumentTypeError(f"{name!r} in {text!r} can't be a name: take letters, digits and underscores")
+        raise ArgumentTypeError(f"{name!r} in {text!r} is not a valid name: use letters, digits and underscores")
     return name, value
 
 
 def at_least(least: int, text: str) -> int:
-    """Read a whole number.
+    """Parse an integer.
 
     Raises
     ------
     ArgumentTypeError
-        If it is none, or too small.
+        If it is not an integer, or too small.
     """
     try:
         number = int(text)
     except ValueError:
-        raise ArgumentTypeError(f"{text!r} is not a whole number") from None
+        raise ArgumentTypeError(f"{text!r} is not an integer") from None
     if number < least:
-        raise ArgumentTypeError(f"{number} is too small: take {least} or more")
+        raise ArgumentTypeError(f"{number} is too small; it must be {least} or more")
     return number
 
 
 def positive(text: str) -> int:
-    """Read a whole number from 1."""
+    """Parse an integer of 1 or more."""
     return at_least(1, text)
 
 
 def seconds(text: str) -> float:
-    """Read a time above 0, in seconds.
+    """Parse a positive number of seconds.
 
     Raises
     ------
@@ -78,22 +78,22 @@ def seconds(text: str) -> float:
     except ValueError:
         raise ArgumentTypeError(f"{text!r} is not a number of seconds") from None
     if not 0 < found < float("inf"):
-        raise ArgumentTypeError(f"{text} is not a number of seconds above 0")
+        raise ArgumentTypeError(f"{text} is not a positive number of seconds")
     return found
 
 
 def workers(text: str) -> int | Literal["auto"]:
-    """Read a number of workers, or ``auto``."""
+    """Parse a number of workers, or ``auto``."""
     return "auto" if text == "auto" else positive(text)
 
 
 def not_negative(text: str) -> int:
-    """Read a whole number from 0."""
+    """Parse an integer of 0 or more."""
     return at_least(0, text)
 
 
 def files(pairs: Sequence[tuple[str, str]]) -> dict[str, str | list[str]]:
-    """Gather paths by name; a name given more than once stands for a list."""
+    """Group paths by name; a repeated name makes a list."""
     gathered: dict[str, list[str]] = {}
     for name, path in pairs:
         gathered.setdefault(name, []).append(path)
@@ -101,12 +101,12 @@ def files(pairs: Sequence[tuple[str, str]]) -> dict[str, str | list[str]]:
 
 
 def nodata(texts: Sequence[str]) -> "Number | dict[str, Number | None] | None":
-    """Read a nodata value for all outputs, or ``name=value`` for single ones.
+    """Parse a nodata value for all outputs, or ``name=value`` for single outputs.
 
     Raises
     ------
     ArgumentTypeError
-        If a value is no number, or there are two for one output.
+        If a value is not a number, or an output has two values.
     """
     if len(texts) == 1 and "=" not in texts[0]:
         return number(texts[0])
@@ -119,7 +119,7 @@ def nodata(texts: Sequence[str]) -> "Number | dict[str, Number | None] | None":
 
 
 def number(text: str) -> "Number":
-    """Read a number; a whole one exactly, whatever its size.
+    """Parse a number; integers of any size are exact.
 
     Raises
     ------
@@ -135,12 +135,12 @@ def number(text: str) -> "Number":
 
 
 def other(pairs: Sequence[tuple[str, str]]) -> SimpleNamespace | None:
-    """Gather values as attributes, Python literals as what they say and all else as text.
+    """Return an object with the values as attributes; Python literals are evaluated, others stay text.
 
     Raises
     ------
     ArgumentTypeError
-        If a name is given twice.
+        If a name is repeated.
     """
     values: dict[str, object] = {}
     for name, text in pairs:
@@ -150,7 +150,7 @@ def other(pairs: Sequence[tuple[str, str]]) -> SimpleNamespace | None:
 
 
 def literal(text: str) -> object:
-    """Read a Python literal, or take the text as it is."""
+    """Evaluate a Python literal, or return the text if it is none."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
@@ -158,12 +158,12 @@ def literal(text: str) -> object:
 
 
 def refuse_twice(name: str, values: "dict[str, object] | dict[str, Number | None]") -> None:
-    """Refuse a name that has a value already.
+    """Reject a name that already has a value.
 
     Raises
     ------
     ArgumentTypeError
-        If it has.
+        If the name has a value.
     """
     if name in values:
-        raise ArgumentTypeError(f"{name!r} is given twice")
+        raise ArgumentTypeError(f"{name!r} is passed twice")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from asyncbatch.cli import functions
 
-HELP = "print a shell's completion script"
+HELP = "print the completion script of a shell"
 
 SHELLS = ("bash", "fish", "tcsh", "zsh")
 
@@ -19,7 +19,7 @@ examples:
 
 
 def describe(parser: ArgumentParser, top: ArgumentParser) -> None:
-    """Add the command's arguments to its parser; `top` is the parser whose words are completed."""
+    """Add the command's arguments to its parser; `top` is the parser to complete."""
     parser.epilog = EPILOG
     parser.set_defaults(command=run, top=top)
     parser.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
@@ -27,7 +27,7 @@ def describe(parser: ArgumentParser, top: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Run the command."""
-    import shtab  # noqa: PLC0415 - no other command needs it
+    import shtab  # noqa: PLC0415 - only this command needs it
 
     for action in list_actions(arguments.top):
         if action.type in {Path, functions.place}:
@@ -36,8 +36,8 @@ def run(arguments: Namespace) -> None:
 
 
 def list_actions(parser: ArgumentParser) -> Iterator[Action]:
-    """Yield the arguments of a parser and of its commands."""
-    for action in parser._actions:  # noqa: SLF001 - argparse names no other way, and shtab does the same
+    """Yield the arguments of a parser and its commands."""
+    for action in parser._actions:  # noqa: SLF001 - argparse has no public way; shtab does the same
         yield action
         if isinstance(action.choices, dict):
             for command in action.choices.values():

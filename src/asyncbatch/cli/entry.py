@@ -1,4 +1,4 @@
-"""From the command line to an exit status."""
+"""The entry point of the command line."""
 
 import argparse
 import signal
@@ -19,15 +19,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        The arguments. Default is those of the process.
+        The arguments; by default those of the process.
 
     Returns
     -------
     int
-        0 if all was done; 1 after an error, told on one line of the error output; 2 after wrong usage; 130 after
-        Ctrl-C, 143 after SIGTERM.
+        0 if the command succeeded; 1 after an error, which is printed on one line of stderr; 2 after wrong usage; 130
+        after Ctrl-C, 143 after SIGTERM.
     """
-    arguments = parser().parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     if arguments.command is run.run:
         return run_script(arguments)
     leave_by_exception()
@@ -40,15 +40,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("asyncbatch: interrupted", file=sys.stderr)
         return BY_SIGNAL + signal.SIGINT
     except SystemExit as leaving:
-        # A signal's: see below. Whatever a tile computed, nothing else may end this process.
+        # Only a signal raises this: see `leave_by_exception`. Errors of tiles are `AsyncBatchError`.
         return leaving.code if isinstance(leaving.code, int) else FAILED
     return 0
 
 
 def run_script(arguments: argparse.Namespace) -> int:
-    """Run a script, whose exceptions end this process as they end Python's own."""
+    """Run a script; its exceptions end this process as they end a Python script."""
     try:
-        script = run.prepared(arguments)
+        script = run.prepare(arguments)
     except AsyncBatchError as error:
         print(f"asyncbatch: error: {error}", file=sys.stderr)
         return FAILED
@@ -57,7 +57,7 @@ def run_script(arguments: argparse.Namespace) -> int:
 
 
 class ShowVersion(argparse.Action):
-    """Prints the version: argparse's own action would have it looked up for every command."""
+    """Prints the version; argparse's own action would look it up for every command."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_values: object) -> None:
         """Print the version and exit."""
@@ -67,11 +67,9 @@ class ShowVersion(argparse.Action):
         parser.exit()
 
 
-def parser() -> Parser:
-    """Describe the command line."""
-    top = Parser(
-        prog="asyncbatch", description="Sends the tiles of a raster computation through AWS Batch, SQS and S3."
-    )
+def build_parser() -> Parser:
+    """Return the parser of the command line."""
+    top = Parser(prog="asyncbatch", description="Run the tiles of a raster computation on AWS Batch, SQS and S3.")
     top.add_argument("--version", action=ShowVersion, nargs=0, help="print the version and exit")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     apply.describe(commands.add_parser("apply", help=apply.HELP))

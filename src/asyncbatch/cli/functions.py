@@ -1,4 +1,4 @@
-"""Finds the user's function in the user's file."""
+"""Imports the user's function from the user's file."""
 
 import builtins
 import importlib.util
@@ -16,7 +16,7 @@ from asyncbatch.errors import ProgramError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a function is defined."""
+    """The file and name of a function."""
 
     path: Path
     name: str
@@ -28,7 +28,7 @@ def place(text: str) -> Place:
     Raises
     ------
     ArgumentTypeError
-        If one of the two is missing.
+        If the file or the function is missing.
     """
     path, _sign, name = text.rpartition(":")
     if not (path and name.isidentifier()):
@@ -37,12 +37,12 @@ def place(text: str) -> Place:
 
 
 def load(wanted: Place) -> Callable[..., Any]:
-    """Return a function of a Python file, which is imported and not run as a script.
+    """Import a Python file, and return one of its functions.
 
     Raises
     ------
     ProgramError
-        If there is no such file or function, or the file does not import.
+        If there is no such file or function, or the file can't be imported.
     """
     module = load_module(wanted.path.absolute())
     function = getattr(module, wanted.name, None)
@@ -53,13 +53,13 @@ def load(wanted: Place) -> Callable[..., Any]:
     if hasattr(module, wanted.name):
         kind = type(function).__name__
         raise ProgramError(
-            f"{wanted.name} in {wanted.path} is of type {kind}, and no function; functions there: {there}"
+            f"{wanted.name} in {wanted.path} is not a function but of type {kind}. Functions in the file: {there}"
         )
-    raise ProgramError(f"there is no function {wanted.name} in {wanted.path}; functions there: {there}")
+    raise ProgramError(f"no function {wanted.name} in {wanted.path}. Functions in the file: {there}")
 
 
 def find_exceptions(function: Callable[..., Any], names: Sequence[str]) -> tuple[type[Exception], ...]:
-    """Return the exceptions of some names: Python's own, or such as the function's module has.
+    """Return exception classes by their names, from the function's module or Python's built-ins.
 
     Raises
     ------
@@ -71,26 +71,26 @@ def find_exceptions(function: Callable[..., Any], names: Sequence[str]) -> tuple
     for name in names:
         kind = module.get(name, getattr(builtins, name, None))
         if not (isinstance(kind, type) and issubclass(kind, Exception)):
-            raise ProgramError(f"there is no exception {name!r} in Python or in the module of the function")
+            raise ProgramError(f"no exception {name!r} in Python's built-ins or in the function's module")
         found.append(kind)
     return tuple(found)
 
 
 def load_module(path: Path) -> ModuleType:
-    """Import a Python file under its stem, with its folder on the path, as Python does for a script.
+    """Import a Python file as a module named after it, with its folder on the path, as Python does for a script.
 
     Raises
     ------
     ProgramError
-        If there is no such file, its name is taken, or it does not import.
+        If there is no such file, another module has its name, or it can't be imported.
     """
     if not path.is_file():
-        raise ProgramError(f"there is no file {path}")
+        raise ProgramError(f"file {path} not found")
     if path.stem in sys.modules or path.stem in sys.stdlib_module_names:
-        raise ProgramError(f"{path} has the name of the module {path.stem!r}, which is something else: rename the file")
+        raise ProgramError(f"{path} has the same name as the module {path.stem!r}. Rename the file")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
-        raise ProgramError(f"{path} is not a Python file: its name must end in .py")
+        raise ProgramError(f"{path} is not a Python file; its name must end in .py")
     module = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(path.parent))
     sys.modules[path.stem] = module
@@ -98,18 +98,18 @@ def load_module(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[path.stem]
-        raise ProgramError(f"{path} does not import: {in_short(error, path)}") from error
+        raise ProgramError(f"{path} can't be imported: {format_import_error(error, path)}") from error
     return module
 
 
-def in_short(error: BaseException, path: Path) -> str:
-    """Return an error at import on one line, with the line of the user's file that led to it."""
-    from asyncbatch.raster.failures import one_line  # noqa: PLC0415 - it loads numpy, which --help does without
+def format_import_error(error: BaseException, path: Path) -> str:
+    """Format an import error on one line, with the line of the user's file that caused it."""
+    from asyncbatch.raster.failures import one_line  # noqa: PLC0415 - it imports numpy, which would slow down --help
 
     if isinstance(error, SyntaxError):
         return f"SyntaxError: {error.msg} ({error.filename}, line {error.lineno})"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     where = f" (line {lines[-1]})" if lines else ""
     if isinstance(error, SystemExit):
-        return f"it ends Python instead{where}; put what is not for import under if __name__ == '__main__'"
+        return f"it calls sys.exit{where}; move code that is not for import under if __name__ == '__main__'"
     return f"{one_line(error)}{where}"

@@ -1,4 +1,4 @@
-"""What GDAL warns of, as a command shows it."""
+"""Shows GDAL's warnings for commands."""
 
 import sys
 import warnings
@@ -11,11 +11,11 @@ from asyncbatch.raster import GdalWarning
 
 @contextmanager
 def show_on_one_line() -> Iterator[None]:
-    """Show GDAL's warnings without the place in our code where Python hears of them."""
+    """Show GDAL's warnings without the location in asyncbatch's code where they are issued."""
     with warnings.catch_warnings():
         show = warnings.showwarning
 
-        def show_on_a_line(  # noqa: PLR0917 - as Python calls it
+        def show_on_a_line(  # noqa: PLR0917 - Python's signature
             message: Warning | str,
             category: type[Warning],
             filename: str,

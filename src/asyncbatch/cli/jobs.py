@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from asyncbatch.aws.protocols import Job
     from asyncbatch.stack.joblogs import JobLogs, WorkerLog
 
-LOGS_HELP = "show what a run's workers wrote, or a job"
-SUBMIT_HELP = "run the stack's image of a main script as a job, and follow its log"
+LOGS_HELP = "show the logs of a run's workers, or of a job"
+SUBMIT_HELP = "run the main script's image as a job and follow its log"
 
 
 def describe_logs(parser: ArgumentParser) -> None:
     """Add the arguments of ``logs`` to its parser."""
-    parser.set_defaults(command=logs)
+    parser.set_defaults(command=show_logs)
     read.stack_options(parser)
-    parser.add_argument("run", metavar="RUN", help="a run's id, or a job's")
+    parser.add_argument("run", metavar="RUN", help="id of a run or a job")
     some = parser.add_mutually_exclusive_group()
-    some.add_argument("--worker", metavar="N", help="one worker: its place in the array, or its id")
-    some.add_argument("--from", dest="first", metavar="N", help="this worker, and those after it")
+    some.add_argument("--worker", metavar="N", help="show only this worker, given its array index or its id")
+    some.add_argument("--from", dest="first", metavar="N", help="start with this worker, and show those after it")
     some.add_argument(
-        "--tile", type=read.not_negative, metavar="I", help="what was written while this tile was computed"
+        "--tile", type=read.not_negative, metavar="I", help="show only lines written while this tile was computed"
     )
 
 
@@ -35,11 +35,11 @@ def describe_submit(parser: ArgumentParser) -> None:
     """Add the arguments of ``submit`` to its parser."""
     parser.set_defaults(command=submit)
     read.stack_options(parser)
-    parser.add_argument("--detach", action="store_true", help="do not wait for its end")
-    parser.add_argument("arguments", nargs=REMAINDER, metavar="ARGS", help="the script's own arguments")
+    parser.add_argument("--detach", action="store_true", help="do not wait for the job to end")
+    parser.add_argument("arguments", nargs=REMAINDER, metavar="ARGS", help="arguments of the script")
 
 
-def logs(arguments: Namespace) -> None:
+def show_logs(arguments: Namespace) -> None:
     """Show logs.
 
     Raises
@@ -47,7 +47,7 @@ def logs(arguments: Namespace) -> None:
     AsyncBatchError
         If there are none.
     """
-    # Imported here: the AWS libraries take half a second, which neither an error nor --help should wait for.
+    # Imported here, since the AWS libraries take half a second, which would slow down errors and --help.
     import anyio  # noqa: PLC0415 - as said above
 
     from asyncbatch.stack.joblogs import JobLogs  # noqa: PLC0415
@@ -62,54 +62,54 @@ def logs(arguments: Namespace) -> None:
 
 
 async def show(logs: "JobLogs", arguments: Namespace) -> None:
-    """Print what the arguments ask for.
+    """Print the logs that the arguments select.
 
     Raises
     ------
     AsyncBatchError
-        If there is no such worker, or nothing was written of such a tile.
+        If there is no such worker, or no log line of the tile.
     """
-    from asyncbatch.stack.joblogs import of_tile  # noqa: PLC0415 - see `logs`
+    from asyncbatch.stack.joblogs import select_tile_lines  # noqa: PLC0415 - see `show_logs`
 
-    workers = await logs.workers(arguments.run)
+    workers = await logs.find_workers(arguments.run)
     chosen = choose(workers, arguments)
     if not chosen:
         there = ", ".join(one.worker for one in workers)
         asked = arguments.worker or arguments.first
-        raise AsyncBatchError(f"run {arguments.run} had no worker {asked!r}; it had {there}")
+        raise AsyncBatchError(f"run {arguments.run} has no worker {asked!r}; it has {there}")
     if arguments.tile is None:
         await _show_all(logs, chosen, arguments.run, label=len(workers) > 1 and arguments.worker is None)
         return
-    told = False
+    found = False
     for one in await logs.find_tile(chosen, arguments.tile):
-        for line in of_tile(await logs.lines(one.job), arguments.tile):
+        for line in select_tile_lines(await logs.read_lines(one.job), arguments.tile):
             print(f"{one.worker} | {line}" if len(chosen) > 1 else line)
-            told = True
-    if not told:
+            found = True
+    if not found:
         raise AsyncBatchError(
-            f"no worker of run {arguments.run} wrote of tile {arguments.tile}; "
-            "it does where ASYNCBATCH_LOG is INFO, as it is on Batch by default"
+            f"no log lines of tile {arguments.tile} in run {arguments.run}. "
+            "Workers write them if ASYNCBATCH_LOG is INFO, the default on Batch"
         )
 
 
 async def _show_all(logs: "JobLogs", workers: "Sequence[WorkerLog]", run: str, *, label: bool) -> None:
-    """Print what workers wrote, one after another; where that ends early, say how to go on."""
+    """Print the logs of workers, one by one; if this is interrupted, print the command that continues."""
     for place, one in enumerate(workers):
         try:
-            lines = await logs.lines(one.job)
+            lines = await logs.read_lines(one.job)
         except BaseException:
             if place:
                 how = f"asyncbatch logs {run} --from {one.worker}"
-                print(f"{place} of {len(workers)} workers shown; go on with: {how}", file=sys.stderr)
+                print(f"{place} of {len(workers)} workers shown; continue with: {how}", file=sys.stderr)
             raise
         if not lines:
-            print(f"{one.worker} | {one.job.status}, no lines {one.job.reason}".rstrip())
+            print(f"{one.worker} | {one.job.status}, no log lines {one.job.reason}".rstrip())
         for line in lines:
             print(f"{one.worker} | {line}" if label else line)
 
 
 def choose(workers: "Sequence[WorkerLog]", arguments: Namespace) -> "list[WorkerLog]":
-    """Return the workers that are asked for: all of them, one, or those from one on."""
+    """Return the selected workers: all, one, or all from one on."""
     if arguments.first is None:
         return [one for one in workers if is_asked_for(one, arguments.worker)]
     places = [place for place, one in enumerate(workers) if is_asked_for(one, arguments.first)]
@@ -117,32 +117,32 @@ def choose(workers: "Sequence[WorkerLog]", arguments: Namespace) -> "list[Worker
 
 
 def is_asked_for(one: "WorkerLog", worker: str | None) -> bool:
-    """Return whether a worker is meant: by its id, or its place in the array."""
+    """Return whether a worker is selected, by its id or its array index."""
     return worker is None or worker in {one.worker, one.worker.partition(":")[2]}
 
 
-def exit_status(job: "Job") -> int:
-    """Return the status that a job's script ended with.
+def read_exit_status(job: "Job") -> int:
+    """Return the exit status of a job's script.
 
     Raises
     ------
     AsyncBatchError
-        If the job failed without one.
+        If the job failed without an exit status.
     """
     if job.status == "FAILED" and not job.exit_code:
-        raise AsyncBatchError(f"job {job.id} failed: {job.reason or 'AWS does not say why'}")
+        raise AsyncBatchError(f"job {job.id} failed: {job.reason or 'AWS gave no reason'}")
     return job.exit_code or 0
 
 
 def submit(arguments: Namespace) -> None:
-    """Run a main script as a job; the process ends with the status that the script ends with.
+    """Run a main script as a job, and exit with the script's exit status.
 
     Raises
     ------
     AsyncBatchError
-        If it can't be submitted, or fails without a status.
+        If it can't be submitted, or fails without an exit status.
     """
-    import anyio  # noqa: PLC0415 - see `logs`
+    import anyio  # noqa: PLC0415 - see `show_logs`
 
     from asyncbatch.stack.joblogs import JobLogs  # noqa: PLC0415
     from asyncbatch.wire.tags import get_user_tag  # noqa: PLC0415
@@ -154,18 +154,18 @@ def submit(arguments: Namespace) -> None:
             job = await found.submit_main(arguments.arguments, get_user_tag())
             print(f"submitted job {job}", flush=True)
             if arguments.detach:
-                print(f"its log: asyncbatch logs {job}")
+                print(f"show its log with: asyncbatch logs {job}")
                 return 0
             try:
                 ended = await found.follow(job, lambda line: print(line, flush=True))
             except BaseException:
                 print(
-                    f"job {job} goes on; its log: `asyncbatch logs {job}`; "
-                    f"its end: `aws batch terminate-job --job-id {job} --reason enough`",
+                    f"job {job} continues; show its log with `asyncbatch logs {job}`, end it with "
+                    f"`aws batch terminate-job --job-id {job} --reason stopped`",
                     file=sys.stderr,
                 )
                 raise
-            return exit_status(ended)
+            return read_exit_status(ended)
 
     if status := anyio.run(act):
         sys.exit(status)

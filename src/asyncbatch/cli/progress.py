@@ -1,4 +1,4 @@
-"""Pure: how far a computation is, how fast it goes, and how that reads."""
+"""Progress of a computation, its rate, and how both are displayed. Pure."""
 
 from collections import deque
 from collections.abc import Callable
@@ -7,50 +7,50 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from asyncbatch.raster import Progress
 
-if TYPE_CHECKING:  # the AWS libraries that come with it take half a second
+if TYPE_CHECKING:  # it imports the AWS libraries, which takes half a second
     from asyncbatch.main.dispatcher import Status
 
 MEMORY = 60.0
-"""Seconds over which the rate is taken: longer than a tile, shorter than workers need to come up."""
+"""Seconds over which the rate is computed: longer than a tile, shorter than workers need to come up."""
 
 SPACING = 1.0
-"""Seconds between two notes for the rate at least."""
+"""Minimum number of seconds between two samples for the rate."""
 
 
 StatusSource = Callable[[], "Status"]
 
 
 class Display(Protocol):
-    """Shows progress while it is entered."""
+    """Shows progress while the context is entered."""
 
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *_error: object) -> None: ...
 
     def watch(self, status: StatusSource | None) -> None:
-        """Show from now on what a pool says about itself; None for no pool."""
+        """Show the status of a pool from now on; None for no pool."""
 
     def update(self, progress: Progress) -> None:
-        """Take note of tiles written."""
+        """Note tiles written."""
 
 
 class Pace:
-    """The rate at which tiles get done, over the last minute."""
+    """The rate of tiles over the last minute."""
 
     def __init__(self) -> None:
         self._notes: deque[tuple[float, int]] = deque()
 
     def note(self, done: int, now: float) -> None:
-        """Take note of how many tiles are done at a time, in seconds."""
+        """Note the number of tiles done at a time in seconds."""
         if done and (not self._notes or now - self._notes[-1][0] >= SPACING):
             self._notes.append((now, done))
         while len(self._notes) > 1 and now - self._notes[1][0] > MEMORY:
             self._notes.popleft()
 
     def rate(self, done: int, now: float) -> float | None:
-        """Return tiles per second; None while too little is known.
+        """Return tiles per second; None if it is not known yet.
 
-        The first tile only starts the count, since the time before it is that of workers coming up.
+        Counting starts with the first tile, since workers come up in the time before it.
         """
         if not self._notes:
             return None
@@ -60,11 +60,11 @@ class Pace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """All that is to be shown at one moment."""
+    """The state to display at one moment."""
 
     progress: Progress
     status: "Status | None"
-    """None where there is no pool, or not yet."""
+    """None if there is no pool, or not yet."""
     rate: float | None
     """Tiles per second."""
 
@@ -79,12 +79,12 @@ class Snapshot:
         if self.rate is not None:
             parts.append(f"{format_rate(self.rate)} tiles/s")
             if left:
-                parts.append(f"{clock(left / self.rate)} left")
+                parts.append(f"{format_duration(left / self.rate)} left")
         return ", ".join(parts)
 
 
 class Watch:
-    """Gathers what displays show."""
+    """Collects the state that displays show."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
@@ -94,20 +94,20 @@ class Watch:
         self._updated = 0.0
 
     def watch(self, status: StatusSource | None) -> None:
-        """Ask a pool from now on; None for no pool."""
+        """Query the status of a pool from now on; None for no pool."""
         self._status = status
 
     def update(self, progress: Progress) -> None:
-        """Take note of tiles written."""
+        """Note tiles written."""
         self._progress = progress
         self._updated = self._now()
         self._pace.note(progress.done, self._updated)
 
-    def snapshot(self) -> Snapshot | None:
-        """Return what is to be shown now; None before the first tile is on its way."""
+    def take_snapshot(self) -> Snapshot | None:
+        """Return the state to display now; None before the first tile was sent."""
         if self._progress is None:
             return None
-        # Once all is done, the rate stays what it was then, while workers are sent home.
+        # When all tiles are done, the rate no longer changes while workers stop.
         now = self._updated if self._progress.done == self._progress.total else self._now()
         return Snapshot(
             progress=self._progress,
@@ -117,7 +117,7 @@ class Watch:
 
 
 class Silence:
-    """Shows nothing."""
+    """A display that shows nothing."""
 
     def __enter__(self) -> Self:
         return self
@@ -132,12 +132,12 @@ class Silence:
 
 
 def format_rate(rate: float) -> str:
-    """Return a rate with three digits at most."""
+    """Format a rate with at most three digits."""
     return f"{rate:.{0 if rate >= 100 else 1}f}"  # noqa: PLR2004 - three digits
 
 
-def clock(seconds: float) -> str:
-    """Spell a duration as h:mm:ss, or as m:ss."""
+def format_duration(seconds: float) -> str:
+    """Format a duration as h:mm:ss or m:ss."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

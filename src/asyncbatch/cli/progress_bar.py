@@ -1,4 +1,4 @@
-"""Progress as a bar, for terminals."""
+"""Shows progress as a bar, for terminals."""
 
 from collections.abc import Callable
 from time import monotonic
@@ -14,7 +14,7 @@ from asyncbatch.raster import Progress
 
 
 class Bar:
-    """One line at the foot of the terminal; what is written to the error output meanwhile scrolls above it."""
+    """A progress bar at the bottom of the terminal; other output to stderr scrolls above it."""
 
     def __init__(self, console: Console, now: Callable[[], float] = monotonic) -> None:
         self._watch = Watch(now)
@@ -29,22 +29,22 @@ class Bar:
         self._bar.stop()
 
     def watch(self, status: StatusSource | None) -> None:
-        """Show from now on what a pool says about itself; None for no pool."""
+        """Show the status of a pool from now on; None for no pool."""
         self._watch.watch(status)
 
     def update(self, progress: Progress) -> None:
-        """Take note of tiles written."""
+        """Note tiles written."""
         self._watch.update(progress)
         self._bar.update(self._task, completed=progress.done, total=progress.total)
 
 
 class SnapshotColumn(ProgressColumn):
-    """What a watch knows, asked anew whenever the bar is drawn."""
+    """The state of a watch, read each time the bar is drawn."""
 
     def __init__(self, watch: Watch) -> None:
         super().__init__()
         self._watch = watch
 
-    def render(self, task: Task) -> Text:  # noqa: ARG002 - as the base class has it
+    def render(self, task: Task) -> Text:  # noqa: ARG002 - the base class's signature
         """Return the text beside the bar."""
-        return Text(str(self._watch.snapshot() or "starting"))
+        return Text(str(self._watch.take_snapshot() or "starting"))

@@ -1,4 +1,4 @@
-"""Progress as plain lines, for logs and pipes."""
+"""Shows progress as plain lines, for logs and pipes."""
 
 import sys
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from asyncbatch.cli.progress import Snapshot, StatusSource, Watch
 from asyncbatch.raster import Progress
 
 INTERVAL = 5.0
-"""Seconds between two lines at least."""
+"""Minimum number of seconds between two lines."""
 
 
 class Lines:
-    """A line at the start, one at the end, and in between one now and then while something changes."""
+    """Writes a line at the start, one at the end, and one every few seconds in between if something has changed."""
 
     def __init__(
         self,
@@ -23,7 +23,7 @@ class Lines:
         interval: float = INTERVAL,
     ) -> None:
         self._watch = Watch(now)
-        self._write = write or to_stderr
+        self._write = write or write_to_stderr
         self._interval = interval
         self._shown: Snapshot | None = None
         self._over = Event()
@@ -39,19 +39,19 @@ class Lines:
         self.show()
 
     def watch(self, status: StatusSource | None) -> None:
-        """Show from now on what a pool says about itself; None for no pool."""
+        """Show the status of a pool from now on; None for no pool."""
         self._watch.watch(status)
 
     def update(self, progress: Progress) -> None:
-        """Take note of tiles written."""
+        """Note tiles written."""
         self._watch.update(progress)
         if self._shown is None:
             self.show()
 
     def show(self) -> None:
-        """Write a line, unless the last one says the same."""
-        snapshot = self._watch.snapshot()
-        if snapshot is not None and facts(snapshot) != (facts(self._shown) if self._shown else None):
+        """Write a line if the state has changed since the last one."""
+        snapshot = self._watch.take_snapshot()
+        if snapshot is not None and select_facts(snapshot) != (select_facts(self._shown) if self._shown else None):
             self._shown = snapshot
             self._write(str(snapshot))
 
@@ -60,11 +60,11 @@ class Lines:
             self.show()
 
 
-def facts(snapshot: Snapshot) -> tuple[object, ...]:
-    """Return what makes a new line worth reading: all but the rate, which changes with the time alone."""
+def select_facts(snapshot: Snapshot) -> tuple[object, ...]:
+    """Return the state without the rate, which changes even if nothing else does."""
     return snapshot.progress, snapshot.status
 
 
-def to_stderr(text: str) -> None:
-    """Write a line to the error output."""
+def write_to_stderr(text: str) -> None:
+    """Write a line to stderr."""
     print(text, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""The command ``asyncbatch run``: a RIOS script, unchanged, with its tiles computed by workers."""
+"""The command ``asyncbatch run``: runs a RIOS script unchanged, with its tiles computed by workers."""
 
 import ast
 import logging
@@ -24,9 +24,10 @@ log: Final = logging.getLogger(__name__)
 HELP = "run a RIOS script, unchanged, on AWS Batch"
 
 EPILOG = """\
-The script runs as `python SCRIPT.py` runs it, and workers compute the tiles of each `rios.applier.apply`, whatever
-concurrency the script asks for. A line at the end says how many. With --respect-script, workers compute only where the
-script asks RIOS for them: by the job manager type `AWSBatch`, or a ConcurrencyStyle of that kind or of CW_AWSBATCH.
+Run the script as `python SCRIPT.py` does, but compute the tiles of each `rios.applier.apply` on workers, whatever
+concurrency the script requests. A line at the end shows how many tiles workers computed. With --respect-script, use
+workers only if the script requests them from RIOS, with the job manager type `AWSBatch`, or a ConcurrencyStyle of that
+kind or of CW_AWSBATCH.
 
 example:
   asyncbatch run --local --workers 2 ndvi.py scene.tif
@@ -35,12 +36,12 @@ example:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
-    """A script with its arguments."""
+    """A script and its arguments."""
 
     named: str
-    """The path as it was given."""
+    """The path as the user passed it."""
     path: Path
-    """The same, absolute."""
+    """The absolute path."""
     source: bytes
     arguments: list[str]
     needs_rios: bool
@@ -53,28 +54,30 @@ def describe(parser: ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.formatter_class = RawDescriptionHelpFormatter
     parser.set_defaults(command=run)
-    parser.add_argument("--local", action="store_true", help="on this machine, with an embedded endpoint; needs no AWS")
     parser.add_argument(
-        "--workers", type=read.positive, metavar="N", help="how many to start (default: what the script asks for, or 2)"
+        "--local", action="store_true", help="run workers on this machine, with an embedded endpoint instead of AWS"
+    )
+    parser.add_argument(
+        "--workers", type=read.positive, metavar="N", help="number of workers (default: the script's own number, or 2)"
     )
     parser.add_argument(
         "--respect-script",
         action="store_true",
-        help="leave the script's concurrency as it is (default: all tiles go to workers)",
+        help="keep the script's concurrency settings (default: send all tiles to workers)",
     )
-    parser.add_argument("script", type=Path, metavar="SCRIPT.py", help="what to run")
-    parser.add_argument("arguments", nargs=REMAINDER, metavar="ARGS", help="the script's own arguments")
+    parser.add_argument("script", type=Path, metavar="SCRIPT.py", help="script to run")
+    parser.add_argument("arguments", nargs=REMAINDER, metavar="ARGS", help="arguments of the script")
 
 
-def prepared(arguments: Namespace) -> Script:
-    """Read the script, put what is wished for it into the environment, and register the managers.
+def prepare(arguments: Namespace) -> Script:
+    """Read the script, pass the options in the environment, and register RIOS's managers.
 
     Raises
     ------
     ProgramError
         If there is no such script.
     RiosMissing
-        If the script imports RIOS, and it is not installed.
+        If the script imports RIOS, but RIOS is not installed.
     """
     try:
         source = arguments.script.read_bytes()
@@ -84,14 +87,14 @@ def prepared(arguments: Namespace) -> Script:
         os.environ["ASYNCBATCH_LOCAL"] = "1"
     if arguments.workers:
         os.environ["ASYNCBATCH_WORKERS"] = str(arguments.workers)
-    needs_rios, tally = _names_rios(source), None
+    needs_rios, tally = _imports_rios(source), None
     try:
         import_module("asyncbatch.rios")
         tally = import_module("asyncbatch.rios.redirect").redirect_apply(respect_script=arguments.respect_script)
     except RiosMissing:
-        if needs_rios:  # one that uses a pool of its own needs no RIOS
+        if needs_rios:  # a script that opens its own pool needs no RIOS
             raise
-    sys.excepthook = _from_the_script_on(sys.excepthook)
+    sys.excepthook = _hide_own_frames(sys.excepthook)
     return Script(
         named=str(arguments.script),
         path=arguments.script.absolute(),
@@ -103,30 +106,30 @@ def prepared(arguments: Namespace) -> Script:
 
 
 def run(script: Script) -> None:
-    """Run a script as ``__main__``, and say who computed its tiles; whatever it raises goes on."""
+    """Run a script as ``__main__``, and print where its tiles were computed; its exceptions propagate."""
     main = ModuleType("__main__")
     main.__dict__.update(__file__=str(script.path), __builtins__=sys.modules["builtins"])
-    # It stays there: what the script leaves for the end of the process still needs its names.
+    # It stays there, since code that runs at the end of the process still needs its names.
     sys.modules["__main__"] = main
     sys.argv = [script.named, *script.arguments]
     sys.path[0] = str(script.path.parent)
     code = compile(script.source, str(script.path), "exec", dont_inherit=True)
     try:
-        exec(code, main.__dict__)  # noqa: S102 - the user's own script, at the user's command
+        exec(code, main.__dict__)  # noqa: S102 - the user's own script
     finally:
         error = sys.exception()
         _close(script, ended=error is None or isinstance(error, SystemExit))
 
 
 def _close(script: Script, *, ended: bool) -> None:
-    """Say how many tiles workers and main have computed.
+    """Print how many tiles workers and main have computed.
 
     Parameters
     ----------
     script : Script
-        What has run.
+        The script that ran.
     ended : bool
-        Whether it went to its end, and no error stopped it.
+        Whether it ended without an error.
     """
     if script.tally is None:
         return
@@ -135,11 +138,11 @@ def _close(script: Script, *, ended: bool) -> None:
         if workers or main:
             print(f"asyncbatch: {workers} tiles computed by workers, {main} by main", file=sys.stderr, flush=True)
         if ended and script.needs_rios and not workers:
-            log.warning("workers computed no tiles of RIOS's apply", extra={"action": "no_tiles_on_workers"})
+            log.warning("workers computed no tiles of rios.applier.apply", extra={"action": "no_tiles_on_workers"})
 
 
-def _names_rios(source: bytes) -> bool:
-    """Return whether a script imports RIOS; one that can't be read will say so itself."""
+def _imports_rios(source: bytes) -> bool:
+    """Return whether a script imports RIOS; False if it can't be parsed, since running it will raise that error."""
     try:
         nodes = list(ast.walk(ast.parse(source)))
     except (SyntaxError, ValueError):
@@ -149,10 +152,10 @@ def _names_rios(source: bytes) -> bool:
     return any(name.split(".")[0] == "rios" or name.startswith("asyncbatch.rios") for name in names)
 
 
-def _from_the_script_on(
+def _hide_own_frames(
     shown: Callable[[type[BaseException], BaseException, TracebackType | None], Any],
 ) -> Callable[[type[BaseException], BaseException, TracebackType | None], None]:
-    """Return an exception hook that shows tracebacks without the frames of ours that lead to the script."""
+    """Return an exception hook that hides asyncbatch's frames above the script's in tracebacks."""
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         below = trace

@@ -11,12 +11,12 @@ from asyncbatch.main.stored import Stored, list_stored, remove_stored
 from asyncbatch.settings import Settings
 
 if TYPE_CHECKING:
-    from asyncbatch.stack.runs import RunFound, Sweep
+    from asyncbatch.stack.runs import FoundRun, StackRuns
 
 RUNS_HELP = "list the runs of a stack, those that have ended lately among them, and what this machine can resume"
 GC_HELP = "remove what runs that died have left, and results that nobody has resumed for 30 days"
 
-Action = Callable[["Sweep", Namespace], Awaitable[None]]
+Action = Callable[["StackRuns", Namespace], Awaitable[None]]
 
 
 def describe(parser: ArgumentParser, action: Action) -> None:
@@ -51,12 +51,12 @@ def run(arguments: Namespace) -> None:
     # Imported here: the AWS libraries take half a second, which neither an error nor --help should wait for.
     import anyio  # noqa: PLC0415 - as said above
 
-    from asyncbatch.stack.runs import Sweep  # noqa: PLC0415
+    from asyncbatch.stack.runs import StackRuns  # noqa: PLC0415
 
     settings = Settings.from_environment(stack=arguments.stackname, region=arguments.region)
 
     async def act() -> None:
-        async with Sweep.open(settings) as runs:
+        async with StackRuns.open(settings) as runs:
             await arguments.action(runs, arguments)
 
     anyio.run(act)
@@ -71,18 +71,18 @@ def _act_on_stored(stored: Stored, arguments: Namespace) -> str:
     return f"{'removed' if arguments.delete else 'would remove'} {line_of_stored(stored)}"
 
 
-async def tell(runs: "Sweep", _arguments: Namespace) -> None:
+async def tell(runs: "StackRuns", _arguments: Namespace) -> None:
     """List the runs."""
-    found = await runs.runs()
+    found = await runs.list_runs()
     for one in found:
         print(line(one))
     if not found:
         print(f"no runs on stack {runs.settings.stack}")
 
 
-async def sweep(runs: "Sweep", arguments: Namespace) -> None:
+async def sweep(runs: "StackRuns", arguments: Namespace) -> None:
     """Remove the runs that are over, or tell which those are."""
-    over = [one for one in await runs.runs() if one.over]
+    over = [one for one in await runs.list_runs() if one.over]
     for one in over:
         print(await _sweep_one(runs, one, after=3600.0 * arguments.after, delete=arguments.delete))
     if not over:
@@ -91,9 +91,9 @@ async def sweep(runs: "Sweep", arguments: Namespace) -> None:
         print("nothing is removed yet: `asyncbatch gc --delete` does it")
 
 
-async def _sweep_one(runs: "Sweep", one: "RunFound", *, after: float, delete: bool) -> str:
+async def _sweep_one(runs: "StackRuns", one: "FoundRun", *, after: float, delete: bool) -> str:
     """Remove a run that is over, as far as its main can't come back, and return what to tell of it."""
-    if one.abandoned(after):
+    if one.is_abandoned(after):
         if delete:
             await runs.remove(one)
         return f"{'removed' if delete else 'would remove'} {line(one)}"
@@ -117,7 +117,7 @@ def format_age(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def line(found: "RunFound") -> str:
+def line(found: "FoundRun") -> str:
     """Return a run on one line."""
     if found.gone:
         return f"{found.run}  ended; its logs: asyncbatch logs {found.run}"

@@ -1,21 +1,21 @@
-"""What a stack is wished to be like, on the command line."""
+"""Command line options for the parameters of a stack."""
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from typing import Any
 
 from asyncbatch.cli import arguments as read
-from asyncbatch.stack.template import CHOICES, Wish
+from asyncbatch.stack.template import CHOICES, StackOptions
 
 
 def describe(parser: ArgumentParser) -> None:
-    """Add what a stack may be like; on modifying, what is not given stays."""
+    """Add the options; those that are not passed keep their current value when a stack is modified."""
     parser.add_argument(
         "--az",
         dest="zones",
         action="append",
         default=[],
         metavar="ZONE",
-        help="availability zone, three times (default: the region's own)",
+        help="availability zone; pass it three times (default: the region's first three)",
     )
     parser.add_argument("--ecrname", metavar="NAME", help="name of the image repository (default: asyncbatch-STACK)")
     parser.add_argument("--vcpus", type=vcpus, metavar="N", help="vCPUs of a worker (default: 1)")
@@ -25,16 +25,16 @@ def describe(parser: ArgumentParser) -> None:
         metavar="MIB",
         help="memory of a worker in MiB (default: 3600 for each vCPU, 4096 on Fargate)",
     )
-    parser.add_argument("--maxjobs", type=read.positive, metavar="N", help="workers at one time (default: 64)")
-    parser.add_argument("--compute", choices=CHOICES["ComputeType"], help="what workers run on (default: SPOT)")
-    parser.add_argument("--arch", choices=CHOICES["Architecture"], help="of the images (default: X86_64)")
+    parser.add_argument("--maxjobs", type=read.positive, metavar="N", help="maximum number of workers (default: 64)")
+    parser.add_argument("--compute", choices=CHOICES["ComputeType"], help="type of capacity (default: SPOT)")
+    parser.add_argument("--arch", choices=CHOICES["Architecture"], help="architecture of the images (default: X86_64)")
     parser.add_argument(
         "--instance-type",
         dest="instance_types",
         action="append",
         default=[],
         metavar="TYPE",
-        help="instance type or family; may be given more than once",
+        help="instance type or family; may be repeated",
     )
     parser.add_argument(
         "--parameter",
@@ -43,7 +43,7 @@ def describe(parser: ArgumentParser) -> None:
         default=[],
         type=read.named,
         metavar="NAME=VALUE",
-        help="any other parameter of the template, VpcId for one; may be given more than once",
+        help="any other parameter of the template, such as VpcId; may be repeated",
     )
     parser.add_argument(
         "--tag",
@@ -52,12 +52,12 @@ def describe(parser: ArgumentParser) -> None:
         default=[],
         type=tag,
         metavar="KEY[=VALUE]",
-        help="tag of all that the stack makes; may be given more than once",
+        help="tag for all resources of the stack; may be repeated",
     )
 
 
 def vcpus(text: str) -> float:
-    """Read a number of vCPUs: a whole one, or a part that Fargate has.
+    """Parse a number of vCPUs: an integer, or a fraction that Fargate supports.
 
     Raises
     ------
@@ -69,19 +69,19 @@ def vcpus(text: str) -> float:
     try:
         return read.positive(text)
     except ArgumentTypeError:
-        raise ArgumentTypeError(f"{text!r} is not a number of vCPUs: take 0.25, 0.5, or a whole number") from None
+        raise ArgumentTypeError(f"{text!r} is not a number of vCPUs; it must be 0.25, 0.5 or an integer") from None
 
 
 def tag(text: str) -> tuple[str, str]:
-    """Split ``KEY=VALUE``; a key alone has an empty value."""
+    """Split ``KEY=VALUE``; the value may be missing."""
     key, _, value = text.partition("=")
     if not key:
         raise ArgumentTypeError(f"{text!r} is not of the form KEY[=VALUE]")
     return key, value
 
 
-def read_from(arguments: Namespace) -> Wish:
-    """Return what the arguments wish for."""
+def read_from(arguments: Namespace) -> StackOptions:
+    """Return the stack options in the arguments."""
     values: dict[str, Any] = {
         "ecr_name": arguments.ecrname,
         "vcpus": arguments.vcpus,
@@ -94,4 +94,4 @@ def read_from(arguments: Namespace) -> Wish:
         "others": dict(arguments.others),
         "tags": dict(arguments.tags),
     }
-    return Wish(**values)
+    return StackOptions(**values)

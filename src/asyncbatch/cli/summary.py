@@ -1,46 +1,46 @@
-"""The line that ends a command: what became of its tiles."""
+"""The summary line at the end of a command."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
-from asyncbatch.cli.progress import clock, format_rate
+from asyncbatch.cli.progress import format_duration, format_rate
 from asyncbatch.errors import AsyncBatchError, OutputError, TileError, TileLost, TilesFailed, count_causes
 from asyncbatch.raster import Progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What became of a run's tiles."""
+    """A summary of a run's tiles."""
 
     run: str
-    """The run's id; empty where there was no pool."""
+    """The run's id; empty if there was no pool."""
     done: int
     """Tiles written."""
     total: int
-    """Tiles in all."""
+    """Total number of tiles."""
     failed: Mapping[str, int]
     """Tiles that failed, by cause."""
     elapsed: float
     """Seconds, from before the pool was opened until it was closed."""
     requests: int | None
-    """Requests to AWS; None where they are not known."""
+    """Number of requests to AWS; None if it is not known."""
     written: tuple[str, ...]
     """Paths of the outputs; none if the command failed."""
     logs: str
-    """The command that shows the workers' logs; empty where they are not kept."""
+    """The command that shows the workers' logs; empty if they are not stored."""
     peak_memory: int = 0
-    """Most bytes of memory that a slot had; 0: not known."""
+    """Peak memory of a slot in bytes; 0 if it is not known."""
     resumed: int = 0
-    """Tiles done whose results an earlier run had stored."""
+    """Number of tiles whose results an earlier run had stored."""
     resumable: bool = False
-    """Whether results are stored for another run of the command."""
+    """Whether results are stored, so that the command can be resumed."""
 
     def __str__(self) -> str:
         counts = [
             f"{self.done} of {self.total} tiles done" + (f" ({self.resumed} resumed)" if self.resumed else ""),
             self._count_failed(),
-            f"{clock(self.elapsed)} elapsed",
+            f"{format_duration(self.elapsed)} elapsed",
         ]
         if self.done > self.resumed and self.elapsed:
             counts.append(f"{format_rate((self.done - self.resumed) / self.elapsed)} tiles/s")
@@ -48,9 +48,9 @@ class Summary:
             counts.append(f"{self.requests} requests")
         parts = [", ".join(counts), f"wrote {', '.join(self.written)}" if self.written else "nothing written"]
         if self.resumable and not self.written:
-            parts.append("results are stored: the same command computes the rest")
+            parts.append("results are stored; run the same command again to resume")
         if self.peak_memory:
-            parts.append(f"up to {self.peak_memory / 2**20:.0f} MiB of memory a tile")
+            parts.append(f"up to {self.peak_memory / 2**20:.0f} MiB of memory per tile")
         if self.logs:
             parts.append(f"logs: {self.logs}")
         return (f"run {self.run}: " if self.run else "") + "; ".join(parts)
@@ -61,14 +61,14 @@ class Summary:
 
 
 class Record:
-    """Collects what the summary says.
+    """Collects the values of the summary.
 
     Parameters
     ----------
     outputs : mapping
         A path, or a list of paths, for each name.
     now : callable
-        A clock in seconds; the command begins with the record.
+        A clock in seconds; the elapsed time starts when the record is created.
     """
 
     def __init__(self, outputs: Mapping[str, str | Sequence[str]], now: Callable[[], float] = monotonic) -> None:
@@ -90,12 +90,12 @@ class Record:
         self._progress = progress
 
     def summarize(self, error: BaseException | None) -> Summary | None:
-        """Return the summary, or None if no tile was on its way yet.
+        """Return the summary, or None if no tile was sent.
 
         Parameters
         ----------
         error : BaseException, optional
-            What ended the command early.
+            The error that ended the command early.
         """
         if self._progress is None:
             return None
@@ -118,7 +118,7 @@ class Record:
 
 
 def _list_failures(error: BaseException) -> Sequence[AsyncBatchError]:
-    """Return the errors of tiles that an error is about."""
+    """Return the errors of tiles that an error contains."""
     if isinstance(error, TilesFailed):
         return error.errors
     return [error] if isinstance(error, TileError | TileLost | OutputError) else []

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from asyncbatch.stack.template import DEFAULTS, template
+from asyncbatch.stack.template import DEFAULTS, read_template
 
 ACCOUNT: Final = "123456789012"
 """The number of the account that the endpoint plays."""
@@ -13,7 +13,7 @@ _OUTPUT: Final = re.compile(r"^  (\w+):$", re.MULTILINE)
 
 def output_names() -> list[str]:
     """Return the names of the template's outputs."""
-    return _OUTPUT.findall(template().partition("\nOutputs:\n")[2])
+    return _OUTPUT.findall(read_template().partition("\nOutputs:\n")[2])
 
 
 def make_outputs(stack: str, region: str, *, bucket: str, in_queue: str, out_queue: str) -> dict[str, str]:

@@ -193,7 +193,7 @@ class BatchLauncher(Launcher):
         names = [name for array, size in self._arrays.items() for name in name_members(array, size)]
         asked = [name for name in names if name not in self._over]
         jobs = await self._look_at(asked)
-        await self._waiting.look(list(jobs.values()), self._name)
+        await self._waiting.run_checks(list(jobs.values()), self._name)
         states = {name: await self._state(name, jobs.get(name)) for name in asked}
         self._over |= {name for name, state in states.items() if not state.alive}
         ended = [*(state for state in states.values() if not state.alive), *(_list_earlier(jobs.values()))]

@@ -68,7 +68,7 @@ class Waiting:
         queued = f"behind {self.others} jobs of others in queue {self._queue}" if self.others else ""
         return self.blocked or queued or self._reasons
 
-    async def look(self, jobs: Sequence[Job], name: str) -> None:
+    async def run_checks(self, jobs: Sequence[Job], name: str) -> None:
         """See how long jobs have waited, and why.
 
         Parameters
@@ -94,14 +94,14 @@ class Waiting:
     async def _explain(self, now: float, longest: float, name: str) -> None:
         if longest >= self._soon and now >= self._look_at:
             self._look_at = now + LONG_WAIT
-            self.blocked = await self._capacity.blocked(await self._jobs.definition(self._definition))
+            self.blocked = await self._capacity.explain_blocked(await self._jobs.definition(self._definition))
         if longest >= self._soon and now >= self._count_at:
             self._count_at = now + _RECOUNT
             await self._count_others(name)
         if longest < self._long_wait or self._told or self.others:
             return
         self._told = True
-        self._reasons = await self._capacity.reasons(await self._jobs.definition(self._definition)) or _UNKNOWN
+        self._reasons = await self._capacity.explain_waiting(await self._jobs.definition(self._definition)) or _UNKNOWN
         log.warning(
             "%d workers have waited %.0f s for machines: %s",
             len(self._since),

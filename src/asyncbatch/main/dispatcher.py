@@ -22,7 +22,7 @@ from asyncbatch.launchers import LauncherName
 from asyncbatch.launchers.base import Launcher
 from asyncbatch.launchers.output import show_warnings
 from asyncbatch.launchers.registry import open_launcher
-from asyncbatch.local import local_endpoint
+from asyncbatch.local import open_local_endpoint
 from asyncbatch.main.arguments import check_arguments
 from asyncbatch.main.fleet import Fleet
 from asyncbatch.main.futures import take
@@ -144,7 +144,7 @@ class Dispatcher:
         """
         chosen = settings or Settings.from_environment()
         async with (
-            local_endpoint(chosen) as local,
+            open_local_endpoint(chosen) as local,
             cls(
                 workers=workers,
                 launcher="subprocess",

@@ -26,7 +26,7 @@ from asyncbatch.aws.retries import Endurance
 from asyncbatch.aws.session import AwsSession
 from asyncbatch.aws.stacks import StackOutputs
 from asyncbatch.errors import AwsError
-from asyncbatch.pages import page
+from asyncbatch.pages import link_page
 from asyncbatch.settings import Settings
 from asyncbatch.wire.environment import Assignment
 from asyncbatch.wire.manifest import KEY_SIZE, Manifest, alive_key, manifest_key, run_prefix
@@ -174,7 +174,7 @@ async def open_run(
             "%s says how to choose",
             settings.stack,
             fitted.lease,
-            page("stack"),
+            link_page("stack"),
             extra={"action": "classic_stack"},
         )
         settings = fitted

@@ -22,7 +22,7 @@ from asyncbatch.errors import RunClosed, find_first
 from asyncbatch.events import Observer
 from asyncbatch.launchers import LauncherName
 from asyncbatch.launchers.base import Launcher
-from asyncbatch.local import LocalEndpoint, local_endpoint
+from asyncbatch.local import LocalEndpoint, open_local_endpoint
 from asyncbatch.main.dispatcher import Dispatcher, Workers
 from asyncbatch.main.phase import Phase
 from asyncbatch.main.tile import Tile
@@ -257,7 +257,7 @@ class RunThread:
             async with AsyncExitStack() as stack:
                 settings = self._settings
                 if self._embedded:
-                    self.endpoint = await stack.enter_async_context(local_endpoint(settings))
+                    self.endpoint = await stack.enter_async_context(open_local_endpoint(settings))
                     settings = self.endpoint.settings
                 elif self._aws is not None:
                     settings = await stack.enter_async_context(self._aws.running(settings))

@@ -116,7 +116,7 @@ def compute_block(block: Block, *, fn: UserFunction, other: object, plan: Plan, 
     arrays = take_outputs(outputs, block.window, plan)
     if isinstance(arrays, Refusal):
         return arrays
-    return Computed(arrays=arrays, state=None if copy is None else copy.state(block.tile))
+    return Computed(arrays=arrays, state=None if copy is None else copy.note_tile(block.tile))
 
 
 def take_outputs(outputs: Blocks, window: Window, plan: Plan) -> tuple[Array, ...] | Refusal:
@@ -170,12 +170,12 @@ def trimmed(value: object, label: Label, window: Window, overlap: int) -> Array 
     reach = window.grown(overlap)
     if value.ndim != DIMENSIONS or value.shape[1:] != (reach.rows, reach.columns) or not value.shape[0]:
         margins = f", which includes the overlap of {overlap} on every side" if overlap else ""
-        mend = "; for one band set array[numpy.newaxis]" if value.shape == (reach.rows, reach.columns) else ""
+        fix = "; for one band set array[numpy.newaxis]" if value.shape == (reach.rows, reach.columns) else ""
         wanted = f"(bands, {reach.rows}, {reach.columns}){margins}"
-        return Refusal(f"output {label} has the shape {value.shape}; wanted {wanted}{mend}")
+        return Refusal(f"output {label} has the shape {value.shape}; wanted {wanted}{fix}")
     if gdal_name(value.dtype) is None:
-        mend = "; set array.astype(numpy.uint8)" if value.dtype == np.bool_ else ""
-        return Refusal(f"output {label} is of type {value.dtype}, which GDAL does not have{mend}")
+        fix = "; set array.astype(numpy.uint8)" if value.dtype == np.bool_ else ""
+        return Refusal(f"output {label} is of type {value.dtype}, which GDAL does not have{fix}")
     inner = value[:, overlap : overlap + window.rows, overlap : overlap + window.columns]
     # Always a copy: in one process, the function may reuse its array for the next tile while this one is being written.
     return np.array(inner, dtype=value.dtype.newbyteorder("="), order="C")

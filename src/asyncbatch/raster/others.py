@@ -78,7 +78,7 @@ def gather(
     resumed : int
         Tiles whose results were stored.
     """
-    others = copies.all(0)
+    others = copies.list_copies(0)
     if not others:
         return Applied([] if other is None else [other], failures=failures, resumed=resumed)
     unsent, repeated = copies.list_unsent(), copies.list_repeated()

@@ -127,4 +127,4 @@ def compute(
                 outputs, found = kept.sent.compute(called, inputs)
                 return Computed(outputs=outputs, timings=timings, found=found)
             outputs = called(inputs, None if kept.other is None else kept.other.value)
-    return Computed(outputs=outputs, timings=timings, state=None if kept.other is None else kept.other.state())
+    return Computed(outputs=outputs, timings=timings, state=None if kept.other is None else kept.other.note_tile())

@@ -126,7 +126,7 @@ class _Manager:
             self._choice = None
         self.outObjList = [self._timings]
         if self._flow is not None and self._copies is not None:
-            self.outObjList += self._copies.all(self._workers)
+            self.outObjList += self._copies.list_copies(self._workers)
 
     def _let_readers_wait(self) -> None:
         """Let RIOS's readers wait for room without a limit: a full buffer says that workers are busy, or not yet up.

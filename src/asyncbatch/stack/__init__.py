@@ -1,1 +1,1 @@
-"""The operator's side: the CloudFormation stack, its checks, its runs and their logs."""
+"""Tools for operators: the CloudFormation stack, its checks, its runs and their logs."""

@@ -1,11 +1,11 @@
-"""What a look at a stack finds, for people: how it stands, and what mends it."""
+"""Checks, as `asyncbatch doctor` shows them."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Level(StrEnum):
-    """How bad it is."""
+    """The severity of a check's result."""
 
     OK = "ok"
     WARNING = "warning"
@@ -13,32 +13,32 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that was looked at."""
+class Check:
+    """The result of one check, and what fixes a failed one."""
 
     subject: str
     level: Level
     text: str
-    mend: str = ""
+    fix: str = ""
     known: bool = True
-    """False where it could not be looked at, which says nothing of how it stands."""
+    """False if the check could not be made."""
 
     def __str__(self) -> str:
-        """Return the finding as one line."""
-        mend = f"; {self.mend}" if self.mend else ""
-        return f"{self.subject}: {self.text}{mend}"
+        """Return the check on one line."""
+        fix = f"; {self.fix}" if self.fix else ""
+        return f"{self.subject}: {self.text}{fix}"
 
 
-def ok(subject: str, text: str) -> Finding:
-    """Return that something is as it should be."""
-    return Finding(subject=subject, level=Level.OK, text=text)
+def report_ok(subject: str, text: str) -> Check:
+    """Return a check that passed."""
+    return Check(subject=subject, level=Level.OK, text=text)
 
 
-def warning(subject: str, text: str, mend: str) -> Finding:
-    """Return that something may get in the way."""
-    return Finding(subject=subject, level=Level.WARNING, text=text, mend=mend)
+def report_warning(subject: str, text: str, fix: str) -> Check:
+    """Return a check of something that may keep runs from working."""
+    return Check(subject=subject, level=Level.WARNING, text=text, fix=fix)
 
 
-def failure(subject: str, text: str, mend: str) -> Finding:
-    """Return that something does get in the way."""
-    return Finding(subject=subject, level=Level.FAILURE, text=text, mend=mend)
+def report_failure(subject: str, text: str, fix: str) -> Check:
+    """Return a check of something that keeps runs from working."""
+    return Check(subject=subject, level=Level.FAILURE, text=text, fix=fix)

@@ -1,4 +1,4 @@
-"""The stack's life: created, modified, deleted, and watched meanwhile."""
+"""Creates, modifies, deletes and follows the CloudFormation stack."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -15,27 +15,27 @@ from asyncbatch.aws.session import AwsSession, open_session
 from asyncbatch.aws.stacks import StackEvent, Stacks, StackState
 from asyncbatch.errors import AwsError, StackFailed, StackNotFound
 from asyncbatch.settings import Settings
-from asyncbatch.stack.template import Wish, parameter_names, template
+from asyncbatch.stack.template import StackOptions, list_parameters, read_template
 
 _INTERVAL: Final = 3.0
 
 _OURS: Final = frozenset({"ServiceName", "MaxJobs", "EcrName", "ComputeType"})
-"""Parameters by which a stack of our template is known, in whatever state it is."""
+"""Parameters that identify a stack of asyncbatch's template, in any state."""
 
 _CLASSIC: Final = frozenset({"ServiceName", "MaxJobs"})
-"""Those of them that RIOS 1.4's own template has too."""
+"""Those of them that RIOS 1.4's own template also has."""
 
 _ROOMS: Final = (
     ("MaxVCPUS", "BatchProcessingJobQueueName", 0),
     ("OnDemandVCPUS", "BatchProcessingJobQueueName", 1),
     ("MainMaxVCPUS", "BatchProcessingJobQueueMainName", 0),
 )
-"""Parameters that bound vCPUs, and which environment of which queue they bound."""
+"""Parameters that limit vCPUs, with the queue and the index of the environment that they limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """A stack, by its name."""
+    """A stack, identified by its name."""
 
     stack: str
     region: str
@@ -45,121 +45,124 @@ class Deployment:
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: Settings) -> AsyncIterator[Self]:
-        """Yield the stack that the settings name, be it there or not."""
+        """Yield the stack that the settings name, whether or not it exists."""
         async with open_session(region=settings.region, endpoint_url=settings.endpoint_url) as session:
             yield cls(
                 stack=settings.stack, region=settings.region, _session=session, _stacks=await Stacks.open(session)
             )
 
     async def state(self) -> StackState:
-        """Return how the stack stands.
+        """Return the state of the stack.
 
         Raises
         ------
         StackNotFound
-            If it is not there.
+            If it does not exist.
         """
         found = await self._stacks.state(self.stack)
         if found is None:
-            raise StackNotFound(f"no stack {self.stack!r} in region {self.region}; `asyncbatch stack create` makes one")
+            raise StackNotFound(
+                f"stack {self.stack!r} not found in {self.region}. Create it with 'asyncbatch stack create', "
+                "or set RIOS_AWSBATCH_STACK"
+            )
         return found
 
     async def parameters(self) -> Mapping[str, str]:
-        """Return the stack's parameters; none where there is no stack."""
+        """Return the stack's parameters; empty if there is no stack."""
         found = await self._stacks.state(self.stack)
         return {} if found is None else found.parameters
 
-    async def create(self, wish: Wish) -> None:
-        """Begin to create the stack.
+    async def create(self, options: StackOptions) -> None:
+        """Start to create the stack.
 
         Raises
         ------
         StackFailed
-            If there is one of that name.
+            If a stack of that name exists.
         """
-        parameters = wish.parameters({}, stack=self.stack)
+        parameters = options.merge_parameters({}, stack=self.stack)
         found = await self._stacks.state(self.stack)
-        if found is not None and found.status == "ROLLBACK_COMPLETE":  # it never stood, so that nothing can be lost
+        if found is not None and found.status == "ROLLBACK_COMPLETE":  # its creation failed, so it contains nothing
             await self._stacks.begin_delete(found.id)
             await self.follow(lambda _: None, seen=set(), stack=found.id)
         elif found is not None:
-            fix = "modify it" if found.ready else "delete it first"
-            raise StackFailed(f"stack {self.stack!r} in {self.region} exists, in state {found.status}: {fix}")
-        await self._stacks.begin("create", self.stack, template(), parameters=parameters, tags=wish.tags)
+            fix = "Use 'asyncbatch stack modify'" if found.ready else "Delete it first"
+            raise StackFailed(f"stack {self.stack!r} already exists in {self.region}, in state {found.status}. {fix}")
+        await self._stacks.begin("create", self.stack, read_template(), parameters=parameters, tags=options.tags)
 
-    async def modify(self, wish: Wish) -> bool:
-        """Begin to update the stack to the current template and options; return False if nothing is to change.
+    async def modify(self, options: StackOptions) -> bool:
+        """Start to update the stack to the current template and options; return False if it is up to date.
 
         Raises
         ------
         StackFailed
-            As `to_modify`, or if the change asks for fewer vCPUs than there are machines for.
+            As `to_modify`, or if the new limit of vCPUs is below that of machines that are up.
         """
         found = await self.to_modify()
-        known = {name: value for name, value in found.parameters.items() if name in parameter_names()}
-        parameters = wish.parameters(known, stack=self.stack)
+        known = {name: value for name, value in found.parameters.items() if name in list_parameters()}
+        parameters = options.merge_parameters(known, stack=self.stack)
         await self._check_room(found, parameters)
-        return await self._stacks.begin("update", self.stack, template(), parameters=parameters, tags=wish.tags)
+        return await self._stacks.begin("update", self.stack, read_template(), parameters=parameters, tags=options.tags)
 
     async def to_modify(self) -> StackState:
-        """Return the state of a stack that is to be modified.
+        """Return the state of the stack, and check that it can be modified.
 
         Raises
         ------
         StackFailed
-            If it is not in a state to be changed, or another template's: ours would take the place of all it has.
+            If its state does not allow changes, or it was not created by asyncbatch, whose template would replace all
+                        its resources.
         """
         found = await self.state()
         if not found.parameters.keys() >= _OURS:
             raise StackFailed(
-                f"stack {self.stack!r} in {self.region} is not of asyncbatch's template, which would take the place of "
-                "all it has: create one beside it, by another --stackname"
+                f"stack {self.stack!r} in {self.region} was not created by asyncbatch. An update would replace all "
+                "its resources; create another stack with --stackname"
             )
         if not found.ready:
             raise StackFailed(
-                f"stack {self.stack!r} in {self.region} is in state {found.status}, in which it can't be modified: "
-                f"{found.mend}"
+                f"stack {self.stack!r} in {self.region} can't be modified in state {found.status}: {found.fix}"
             )
         return found
 
     async def _check_room(self, found: StackState, parameters: Mapping[str, str]) -> None:
-        """Refuse fewer vCPUs than Batch has machines for, which it would refuse itself, after minutes."""
+        """Reject a limit of vCPUs below that of machines that are up: Batch would reject it after minutes."""
         for name, output, place in _ROOMS:
             queue, most = found.outputs.get(output), int(parameters.get(name) or 0)
-            if queue is None or not 0 < most < int(found.parameters.get(name) or 0):  # 0: no such machines at all
+            if queue is None or not 0 < most < int(found.parameters.get(name) or 0):  # 0 means no such machines
                 continue
             environments = (await (await Environments.open(self._session)).behind(queue)).environments
             up = sum(one.desired_vcpus for one in environments[place : place + 1])
             if up > most:
                 raise StackFailed(
-                    f"stack {self.stack!r} in {self.region} has machines of {up} vCPUs up, and {name} is to be {most}: "
-                    "wait until they are gone, some minutes after the last run, or allow as many"
+                    f"stack {self.stack!r} in {self.region} has machines with {up} vCPUs up, but {name} would be "
+                    f"{most}. Wait until they are gone, some minutes after the last run, or choose a higher limit"
                 )
 
     async def to_delete(self) -> StackState:
-        """Return how a stack stands that is to be deleted.
+        """Return the state of the stack, and check that it may be deleted.
 
         Raises
         ------
         StackFailed
-            If it is of another template than ours, or RIOS 1.4's.
+            If it was created neither by asyncbatch nor from RIOS 1.4's template.
         """
         found = await self.state()
         if not found.parameters.keys() >= _CLASSIC:
             raise StackFailed(
-                f"stack {self.stack!r} in {self.region} is not of asyncbatch's template, nor of RIOS's: "
-                "whoever made it may delete it"
+                f"stack {self.stack!r} in {self.region} was created neither by asyncbatch nor from RIOS's template. "
+                "Delete it with the tool that created it"
             )
         return found
 
     async def delete(self) -> str:
-        """Empty the stack's bucket and repositories, begin to delete it, and return its id."""
+        """Empty the stack's bucket and repositories, start to delete it, and return its id."""
         found = await self.to_delete()
         if bucket := found.outputs.get("BatchBucket"):
             try:
                 await (await Objects.open(self._session, bucket)).delete_prefix("")
             except AwsError as error:
-                if error.code != "NoSuchBucket":  # an earlier attempt got so far
+                if error.code != "NoSuchBucket":  # an earlier attempt has already deleted it
                     raise
         repositories = await Repositories.open(self._session)
         for name in ("BatchECR", "BatchECRMain"):
@@ -169,37 +172,37 @@ class Deployment:
         return found.id
 
     async def registry(self, output: str) -> Registry:
-        """Return where images of one of the stack's repositories are pushed.
+        """Return the registry of one of the stack's repositories.
 
         Parameters
         ----------
         output : {"BatchECR", "BatchECRMain"}
-            Which repository.
+            The output that names the repository.
 
         Raises
         ------
         StackNotFound
-            If there is no such stack, or it has no such repository.
+            If there is no such stack, or it has no such output.
         """
         found = await self._stacks.outputs(self.stack)
         return await (await Repositories.open(self._session)).registry(found.need(output, "to push an image"))
 
     async def follow(self, tell: Callable[[StackEvent], None], *, seen: set[str], stack: str | None = None) -> None:
-        """Tell the stack's events, and return when CloudFormation has done what it was asked for.
+        """Pass the stack's events to a callback, and return when CloudFormation has finished.
 
         Parameters
         ----------
         tell : callable
-            Takes each new event.
+            Called with each new event.
         seen : set of str
-            Ids of events that are not new.
+            Ids of earlier events, which are skipped.
         stack : str, optional
-            The stack's id, where it is being deleted.
+            The stack's id, if it is being deleted.
 
         Raises
         ------
         StackFailed
-            If CloudFormation failed: with the first resource that did, and its reason.
+            If CloudFormation failed, with the first resource that failed and its reason.
         """
         failed: StackEvent | None = None
         while True:
@@ -214,13 +217,13 @@ class Deployment:
                 break
             await anyio.sleep(_INTERVAL)
         if found is not None and not found.ready and found.status != "DELETE_COMPLETE":
-            what = f"{failed.resource}: {failed.reason}" if failed else found.reason or "without a reason"
+            what = f"{failed.resource}: {failed.reason}" if failed else found.reason or "CloudFormation gave no reason"
             if found.status == "DELETE_FAILED":
-                what = f"{what}; `asyncbatch stack delete` goes on from there"
+                what = f"{what}. Run 'asyncbatch stack delete' again to continue"
             raise StackFailed(f"stack {self.stack!r} in {self.region} ended in state {found.status}: {what}")
 
-    async def events_so_far(self) -> set[str]:
-        """Return the ids of the events that there are."""
+    async def list_event_ids(self) -> set[str]:
+        """Return the ids of all events so far."""
         if await self._stacks.state(self.stack) is None:
             return set()
         return {event.id for event in await self._stacks.events(self.stack)}

@@ -1,4 +1,4 @@
-"""What jobs wrote: a run's workers, or a main script that runs as a job."""
+"""Reads the logs of jobs: of a run's workers, or of a main script that runs as a job."""
 
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -23,12 +23,12 @@ _INTERVAL: Final = 3.0
 
 _BEGUN: Final = "tile_begun"
 _DONE: Final = "tile_done"
-"""The actions of the lines between which a worker computes a tile."""
+"""Actions of the log lines that a worker writes before and after it computes a tile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerLog:
-    """Where a worker's output is."""
+    """A worker and the job that has its log."""
 
     worker: str
     job: Job
@@ -63,41 +63,41 @@ class JobLogs:
                 _streams=await LogStreams.open(session, groups=[group for group in groups if group]),
             )
 
-    async def workers(self, name: str) -> list[WorkerLog]:
-        """Return the workers of a run, by its id; or the jobs of a job's id.
+    async def find_workers(self, name: str) -> list[WorkerLog]:
+        """Return the workers of a run, given its id, or the job with a given id and its children.
 
         Raises
         ------
         AsyncBatchError
-            If there are none.
+            If there is none.
         """
         queue = self.outputs.need("BatchProcessingJobQueueName", "to find jobs")
         jobs = await self._jobs.named(queue, job_name(name)) or [name]
         found = [job for one in jobs for job in await self._jobs.members(one)]
         if not found:
             raise AsyncBatchError(
-                f"no jobs of {name!r} in {queue}: give a run's id, as `asyncbatch runs` lists it, or a job's; "
-                "workers on main's own machine write to its terminal, and Batch forgets jobs after seven days"
+                f"no jobs of {name!r} in {queue}. Pass the id of a run, as 'asyncbatch runs' lists it, or of a job. "
+                "Workers on main's machine write to its terminal, and Batch keeps jobs for seven days only"
             )
         return [WorkerLog(worker=batch_worker(job.id), job=job) for job in found]
 
-    async def lines(self, job: Job) -> list[str]:
-        """Return all that a job has written so far, in all of its attempts; nothing of one that was never started."""
+    async def read_lines(self, job: Job) -> list[str]:
+        """Return the lines that a job has written so far, in all its attempts; empty if it has not started."""
         return [line for stream in job.log_streams for line in (await self._streams.since(stream))[0]]
 
     async def find_tile(self, workers: Sequence[WorkerLog], tile: int) -> list[WorkerLog]:
-        """Return those of some workers that may have begun a tile, without reading all that they wrote."""
+        """Return the workers that may have begun a tile, without reading their whole logs."""
         streams = [stream for one in workers for stream in one.job.log_streams]
         found = await self._streams.find(streams, f"action={_BEGUN} tile={tile}")
         return [one for one in workers if found.intersection(one.job.log_streams)]
 
     async def submit_main(self, arguments: Sequence[str], user: str) -> str:
-        """Submit a main script's image as a job, with arguments for the script, and return the job's id.
+        """Submit the main script's image as a job with arguments for the script, and return the job's id.
 
         Raises
         ------
         StackNotFound
-            If the stack has no job definition for it.
+            If the stack has no job definition for main scripts.
         """
         return await self._jobs.submit(
             name=f"{JOB_PREFIX}main",
@@ -110,23 +110,23 @@ class JobLogs:
         )
 
     def _main_queue(self) -> str:
-        """Return the queue of main scripts, which a stack of RIOS's own template does not have."""
+        """Return the queue of main scripts; a stack of RIOS's own template has only one queue."""
         name = "BatchProcessingJobQueueMainName"
         if name not in self.outputs.values:
             name = "BatchProcessingJobQueueName"
         return self.outputs.need(name, "to submit a main script")
 
     async def follow(self, job: str, tell: Callable[[str], None], *, interval: float = _INTERVAL) -> Job:
-        """Tell a job's states and lines as they come, and return the job when it has ended.
+        """Pass a job's states and log lines to a callback as they appear, and return the job when it has ended.
 
         Parameters
         ----------
         job : str
-            Its id.
+            Id of the job.
         tell : callable
-            Takes each line.
+            Called with each line.
         interval : float
-            Seconds between two looks.
+            Seconds between two requests.
         """
         status, waiting = "", anyio.current_time()
         read: dict[str, str] = {}
@@ -137,35 +137,36 @@ class JobLogs:
                 tell(f"job {job} is {status} {now.reason}".rstrip())
             elif status == "RUNNABLE" and anyio.current_time() - waiting > LONG_WAIT:
                 waiting = float("inf")
-                tell(f"it has waited for {LONG_WAIT:.0f} s: {await self._why() or 'nothing is known to hold it'}")
-            for line in await self._new_lines(now, read):
+                why = await self._explain_waiting() or "no cause found; AWS may be out of capacity"
+                tell(f"job {job} has been waiting for {LONG_WAIT:.0f} s: {why}")
+            for line in await self._read_new_lines(now, read):
                 tell(line)
             if status in ENDED:
                 return now
             await anyio.sleep(interval)
 
-    async def _new_lines(self, job: Job, read: dict[str, str]) -> list[str]:
-        """Return what a job has written since the last call; `read` keeps how far each stream was read."""
+    async def _read_new_lines(self, job: Job, read: dict[str, str]) -> list[str]:
+        """Return the lines that a job has written since the last call; `read` has each stream's position."""
         found: list[str] = []
         for stream in job.log_streams:
             try:
                 lines, read[stream] = await self._streams.since(stream, read.get(stream, ""))
-            except AwsError:  # the stream appears with its first line
+            except AwsError:  # the stream does not exist before its first line
                 continue
             found += lines
         return found
 
-    async def _why(self) -> str:
+    async def _explain_waiting(self) -> str:
         name = self.outputs.need("BatchProcessingJobDefinitionMainName", "to submit a main script")
         definition = await self._jobs.definition(name)
         queue = self._main_queue()
-        return await (await Capacity.open(self._session, queue)).reasons(definition)
+        return await (await Capacity.open(self._session, queue)).explain_waiting(definition)
 
 
-def of_tile(lines: Iterable[str], tile: int) -> list[str]:
-    """Return the lines that a worker wrote while it computed a tile.
+def select_tile_lines(lines: Iterable[str], tile: int) -> list[str]:
+    """Select the lines that a worker wrote while it computed a tile.
 
-    With more than one slot there are lines of the tiles beside it among them.
+    If the worker has several slots, they include lines of concurrent tiles.
     """
     begun, done = (re.compile(rf"\baction={action} tile={tile}\b") for action in (_BEGUN, _DONE))
     found: list[str] = []

@@ -1,6 +1,6 @@
-"""List prices, and what workers cost by them. Pure.
+"""Estimates the cost of workers at list prices. Pure.
 
-All in US dollars. The table is no substitute for the bill: AWS changes prices, and spot prices by the minute.
+All prices are in US dollars. They may differ from the bill: AWS changes prices, and spot prices vary by the minute.
 """
 
 import math
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Final
 
 AS_OF: Final = "January 2025"
-"""When the table was right, from https://aws.amazon.com/ec2/pricing/on-demand/ and …/fargate/pricing/."""
+"""Date of the prices, from https://aws.amazon.com/ec2/pricing/on-demand/ and …/fargate/pricing/."""
 
 LIKE: Final = "us-east-1"
-"""The region that others, of which the table knows nothing, are taken to be like."""
+"""Region whose prices are used for regions that are not in the table."""
 
 _RATIOS: Final = {"c": 2.0, "m": 4.0, "r": 8.0}
-"""GiB for each vCPU in the families that the template takes."""
+"""GiB for each vCPU in the families of the template."""
 
 _VCPU_HOUR: Final[dict[str, dict[str, dict[str, float]]]] = {
     "X86_64": {
@@ -34,7 +34,7 @@ _VCPU_HOUR: Final[dict[str, dict[str, dict[str, float]]]] = {
         "ap-southeast-2": {"c": 0.0444, "m": 0.048, "r": 0.0604},
     },
 }
-"""An hour of a vCPU of on-demand instances with Linux: half the price of c5.large, m5.large and r5.large, or of c6g…"""
+"""Price of a vCPU hour of on-demand Linux instances: half the price of c5.large, m5.large and r5.large, or of c6g…"""
 
 _FARGATE: Final[dict[str, tuple[float, float]]] = {
     "us-east-1": (0.04048, 0.004445),
@@ -44,75 +44,77 @@ _FARGATE: Final[dict[str, tuple[float, float]]] = {
     "eu-central-1": (0.04656, 0.00511),
     "ap-southeast-2": (0.04856, 0.00532),
 }
-"""An hour of a vCPU, and of a GiB, of Fargate with Linux on x86."""
+"""Prices of a vCPU hour and of a GiB hour on Fargate, for Linux on x86."""
 
 _FARGATE_ARM: Final = 0.8
-"""Of that, on ARM."""
+"""Ratio of Fargate's prices on ARM to those on x86."""
 
 _SPOT: Final = (0.3, 0.7)
-"""Between which parts of the on-demand price spot prices mostly lie; AWS promises none."""
+"""Typical range of spot prices, as fractions of the on-demand price; AWS guarantees none."""
 
 _ADDRESS: Final = 0.005
-"""An hour of a public IPv4 address: one for each Fargate worker, or for each machine."""
+"""Price of an hour of a public IPv4 address: one for each Fargate worker, or for each machine."""
 
 _GIB_HOUR: Final = 0.096 / 730
-"""An hour of a GiB of gp3 disk, in the dearer of the regions above."""
+"""Price of a GiB hour of gp3 disk, in the most expensive of the regions above."""
 
 _MACHINES: Final = (16, 2)
-"""vCPUs of a machine, large and small: Batch chooses, and disk and address are each machine's."""
+"""Number of vCPUs of a large and a small machine. Batch chooses the size; each machine has a disk and an address."""
 
 _REGISTERED: Final = 0.95
-"""Part of a machine's memory that jobs can have:
+"""Fraction of a machine's memory that is available to jobs:
 https://docs.aws.amazon.com/batch/latest/userguide/memory-management.html"""
 
 _TRANSFER: Final = {"ap-southeast-2": 0.114}
 _TRANSFER_ELSEWHERE: Final = 0.09
-"""A GB out of AWS to the internet, above the first 100 of a month; into AWS and within the region it is free."""
+"""Price of a GB from AWS to the internet, after the first 100 GB a month; into AWS and within a region it is free."""
 
 _SENDS: Final = 0.40e-6
 _PUT: Final = 5e-6
 _GET: Final = 0.4e-6
-"""One request to SQS, a write to and a read from S3."""
+"""Prices of a request to SQS, a write to S3 and a read from S3."""
 
 _REQUESTS: Final = (1.0, 2.0, 2.0)
-"""For a tile of 400 kB, as benchmarks/requests_per_tile.py counts: requests to SQS, writes to S3, reads from there."""
+"""Requests to SQS, writes to S3 and reads from S3 for a tile of 400 kB, from benchmarks/requests_per_tile.py."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What an hour of workers costs."""
+    """The cost of an hour of workers."""
 
     region: str
-    """Whose prices these are."""
+    """Region of these prices."""
     worker: float
-    """On demand."""
+    """One worker, on demand."""
     workers: tuple[float, float]
-    """All of them with their machines' disks and public addresses, between."""
+    """All workers, with the disks and public addresses of their machines: minimum and maximum."""
     tiles: float
     """The requests of a thousand tiles of 400 kB."""
     transfer: float
-    """A TB of results to a main outside AWS."""
+    """A TB of results sent to a main outside AWS."""
 
 
-def cost(*, workers: int, vcpus: float, memory: int, disk: int, compute: str, architecture: str, region: str) -> Cost:
-    """Return what an hour of workers costs at list price.
+def estimate_cost(
+    *, workers: int, vcpus: float, memory: int, disk: int, compute: str, architecture: str, region: str
+) -> Cost:
+    """Return the cost of an hour of workers at list price.
 
     Parameters
     ----------
     workers : int
-        How many.
+        Number of workers.
     vcpus : float
-        Of one.
+        vCPUs of a worker.
     memory : int
-        Of one, in MiB.
+        Memory of a worker in MiB.
     disk : int
-        Of a machine, in GiB. That of Fargate is free up to 20 GiB, and little above.
+        Disk size of a machine in GiB. On Fargate, 20 GiB are free, and more costs little.
     compute : {"EC2", "SPOT", "FARGATE", "FARGATE_SPOT"}
-        What they run on.
+        Type of capacity.
     architecture : {"X86_64", "ARM64"}
-        Of the machines.
+        Architecture of the machines.
     region : str
-        Where.
+        AWS region.
     """
     known = region if region in _FARGATE else LIKE
     gib = memory / 1024
@@ -122,7 +124,7 @@ def cost(*, workers: int, vcpus: float, memory: int, disk: int, compute: str, ar
         one = (vcpus * vcpu_hour + gib * gib_hour) * factor
         besides = (workers * _ADDRESS, workers * _ADDRESS)
     else:
-        # Its share of the machine that is cheapest for it: by vCPUs, or by memory if that is more.
+        # A worker's share of the cheapest machine: by vCPUs, or by memory if that is more.
         prices = _VCPU_HOUR[architecture][known]
         shares = {family: max(vcpus, gib / (ratio * _REGISTERED)) for family, ratio in _RATIOS.items()}
         one, family = min((share * prices[family], family) for family, share in shares.items())

@@ -1,4 +1,4 @@
-"""The runs of a stack, and what those that died have left."""
+"""Finds the runs of a stack, and removes what killed runs left behind."""
 
 import time
 from calendar import timegm
@@ -20,40 +20,40 @@ from asyncbatch.wire.manifest import JOB_PREFIX, alive_key, manifest_key, read_r
 from asyncbatch.wire.tags import RUN_TAG, STACK_TAG
 
 _OPENING: Final = 600.0
-"""Seconds in which a run that is being opened may not have given a sign of life yet."""
+"""Seconds after its start in which a run may not have sent its first heartbeat."""
 
 DAY: Final = 24 * 3600.0
-"""Seconds of silence after which a run's queues and objects may go: a laptop may sleep, and go on with its run."""
+"""Seconds of silence after which a run's queues and objects may be removed: a sleeping laptop may resume its run."""
 
 _LEASES: Final = 2
-"""Run leases without a sign of life after which a run is over: its workers left after the first."""
+"""Number of run leases without a heartbeat after which a run is over; its workers exit after the first."""
 
 _ENDING: Final = 180.0
-"""Seconds in which jobs end that are terminated."""
+"""Maximum number of seconds that terminated jobs take to end."""
 
 _LOOKS: Final = 5.0
-"""Seconds between looks at whether they have."""
+"""Seconds between two requests for the state of jobs."""
 
 _SHOWN: Final = 3
-"""Jobs named in an error."""
+"""Number of jobs named in an error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunFound:
-    """A run, by what there is of it."""
+class FoundRun:
+    """The resources of a run."""
 
     run: str
     age: float | None
-    """Seconds since it was opened, as its id says; None if that is no run's id."""
+    """Seconds since it was opened, according to its id; None if that is not a run's id."""
     silence: float | None
-    """Seconds since its last sign of life; None if there never was one, or it is deleted."""
+    """Seconds since its last heartbeat; None if there was none, or it has been deleted."""
     run_lease: float
-    """Seconds of silence after which its workers leave."""
+    """Seconds of silence after which its workers exit."""
     queues: tuple[str, ...] = field(repr=False)
     objects: bool
-    """Whether there is anything of it in the bucket."""
+    """Whether it has objects in the bucket."""
     jobs: tuple[TaggedJob, ...] = field(repr=False)
-    """Its workers' jobs of the last days, those that have ended among them."""
+    """Its workers' jobs of the last days, including ended ones."""
 
     @property
     def working(self) -> list[str]:
@@ -62,30 +62,30 @@ class RunFound:
 
     @property
     def gone(self) -> bool:
-        """Whether nothing of it is left but its logs."""
+        """Whether only its logs are left."""
         return not (self.queues or self.objects or self.working)
 
     @property
     def in_use(self) -> bool:
-        """Whether its main is there. The jobs of a run that has just ended may go on for some seconds."""
+        """Whether its main is alive. The jobs of a run that has just ended may continue for some seconds."""
         return bool(self.queues or self.objects) and not self.over
 
     @property
     def over(self) -> bool:
-        """Whether nobody uses what is left of it any more."""
+        """Whether its remaining resources are unused."""
         if self.gone:
             return False
         if self.silence is not None:
             return self.silence > _LEASES * self.run_lease
         return self.age is not None and self.age > _OPENING
 
-    def abandoned(self, after: float = DAY) -> bool:
-        """Return whether its main will not come back: silent for `after` seconds, or its end was cut short."""
+    def is_abandoned(self, after: float = DAY) -> bool:
+        """Return whether its main will not resume: silent for `after` seconds, or its clean-up was interrupted."""
         return self.over and (self.silence is None or self.silence > after)
 
 
-def age_of(run: str, now: float) -> float | None:
-    """Return the seconds from a run's opening, which its id tells, to `now` (seconds since 1970)."""
+def compute_age(run: str, now: float) -> float | None:
+    """Return the seconds from a run's start, according to its id, to `now` (seconds since 1970)."""
     try:
         return now - timegm(time.strptime(run[:15], "%Y%m%d-%H%M%S"))
     except ValueError:
@@ -93,7 +93,7 @@ def age_of(run: str, now: float) -> float | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sweep:
+class StackRuns:
     """The runs of one stack."""
 
     settings: Settings
@@ -122,8 +122,8 @@ class Sweep:
                 _jobs=await Jobs.open(session),
             )
 
-    async def runs(self) -> list[RunFound]:
-        """Return all runs of which there is anything, be it their jobs in Batch's memory, the oldest first."""
+    async def list_runs(self) -> list[FoundRun]:
+        """Return all runs that have any resources, or jobs that Batch still lists, oldest first."""
         queues: dict[str, list[str]] = {}
         for url, tags in (await self._queues.named("asyncbatch-")).items():
             if tags.get(STACK_TAG) == self.settings.stack and (run := tags.get(RUN_TAG)):
@@ -139,22 +139,22 @@ class Sweep:
             for run in sorted({*queues, *jobs, *folders})
         ]
 
-    async def end_jobs(self, found: RunFound) -> None:
-        """End a run's jobs. Should its main come back, it starts others."""
+    async def end_jobs(self, found: FoundRun) -> None:
+        """End a run's jobs. If its main resumes, it starts others."""
         for job in found.working:
             await self._jobs.terminate(job, "its run is over")
 
-    async def remove(self, found: RunFound) -> None:
-        """Remove all that there is of a run, its logs and Batch's memory of it excepted."""
+    async def remove(self, found: FoundRun) -> None:
+        """Remove all resources of a run, except its logs and Batch's list of jobs."""
         await self.end_jobs(found)
         for url in found.queues:
             await self._queues.drop(url)
         await self._objects.delete_prefix(run_prefix(found.run))
 
     async def end_all_jobs(self) -> None:
-        """End all jobs of the stack, those of main scripts too, and return when they have ended.
+        """End all jobs of the stack, including those of main scripts, and return when they have ended.
 
-        Until then they write into the bucket: Batch kills what still runs 30 s after it was told to end.
+        Until then they may write to the bucket: Batch kills a job 30 s after SIGTERM.
 
         Raises
         ------
@@ -166,8 +166,8 @@ class Sweep:
         while working := await self._working():
             if anyio.current_time() > deadline:
                 raise StackFailed(
-                    f"{len(working)} jobs of stack {self.settings.stack!r} have not ended in {_ENDING:.0f} s, so that "
-                    f"its bucket can't be emptied: {', '.join(sorted(working)[:_SHOWN])}; try again when they have"
+                    f"{len(working)} jobs of stack {self.settings.stack!r} did not end in {_ENDING:.0f} s, so its "
+                    f"bucket can't be emptied: {', '.join(sorted(working)[:_SHOWN])}. Try again when they have ended"
                 )
             for job in working - asked:
                 await self._jobs.terminate(job, "its stack is being deleted")
@@ -175,21 +175,21 @@ class Sweep:
             await anyio.sleep(_LOOKS)
 
     async def _working(self) -> set[str]:
-        """Return the ids of the stack's jobs that have not ended, by all its queues."""
+        """Return the ids of the stack's jobs that have not ended, in all its queues."""
         names = ("BatchProcessingJobQueueName", "BatchProcessingJobQueueMainName")
         queues = {self._outputs.values[name] for name in names if name in self._outputs.values}
         jobs = [job for queue in sorted(queues) for job in await self._jobs.tagged(queue, JOB_PREFIX)]
         return {job.id for job in jobs if not job.ended and job.tags.get(STACK_TAG) == self.settings.stack}
 
-    async def _found(self, run: str, queues: Sequence[str], jobs: Sequence[TaggedJob], *, objects: bool) -> RunFound:
+    async def _found(self, run: str, queues: Sequence[str], jobs: Sequence[TaggedJob], *, objects: bool) -> FoundRun:
         sign, run_lease = None, self.settings.run_lease
         if objects:
             sign = await self._objects.age(alive_key(run))
             with suppress(AsyncBatchError):  # no manifest, or one of another version
                 run_lease = read_run_lease(await self._objects.get(manifest_key(run)))
-        return RunFound(
+        return FoundRun(
             run=run,
-            age=age_of(run, time.time()),
+            age=compute_age(run, time.time()),
             silence=None if sign is None else sign.seconds,
             run_lease=run_lease,
             queues=tuple(queues),

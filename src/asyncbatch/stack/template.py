@@ -1,4 +1,4 @@
-"""The template that ships, its parameters, and what is wished of them."""
+"""The CloudFormation template, its parameters, and the options that set them."""
 
 import math
 import re
@@ -11,12 +11,12 @@ from asyncbatch.errors import SettingsError
 
 _AZS: Final = 3
 _MIB_PER_VCPU: Final = 3600
-"""Of workers on machines: as many of them fit a machine of an m family as it has vCPUs. Of its 4 GiB for each, a part
-is not registered, and AWS advises to leave 5 %:
+"""Memory for each vCPU of workers on machines, so that a machine of an m family fits one worker for each vCPU. It has
+4 GiB for each, but some memory is reserved, and AWS recommends leaving 5 %:
 https://docs.aws.amazon.com/batch/latest/userguide/memory-management.html"""
 _MIB_PER_FARGATE_VCPU: Final = 4096
 
-# What follows up to `OF_A_VPC` is the template's own, told here before AWS tells it; a test holds the two together.
+# The following constants up to `OF_A_VPC` repeat the template, to report errors before AWS does. A test compares them.
 
 DEFAULTS: Final = {
     "MaxJobs": "64",
@@ -43,7 +43,7 @@ RANGES: Final = {
     "FargateStorage": (20, 200),
     "BudgetLimit": (0, 1_000_000_000),
 }
-"""The least and the most of whole numbers."""
+"""Minimum and maximum of integer parameters."""
 
 CHOICES: Final = {
     "ComputeType": ("EC2", "SPOT", "FARGATE", "FARGATE_SPOT"),
@@ -61,7 +61,7 @@ PATTERNS: Final = {
 }
 
 OF_A_VPC: Final = ("SubnetIds", "SecurityGroupIds")
-"""What is needed where there is a VpcId."""
+"""Parameters that are required with VpcId."""
 
 _FARGATE_MEMORY: Final[dict[float, Sequence[int]]] = {
     0.25: (512, 1024, 2048),
@@ -73,51 +73,53 @@ _FARGATE_MEMORY: Final[dict[float, Sequence[int]]] = {
     16: range(32768, 122880 + 1, 8192),
     32: (61440, 122880, 249856),
 }
-"""MiB that Fargate has with each number of vCPUs:
+"""MiB of memory that Fargate allows for each number of vCPUs:
 https://docs.aws.amazon.com/batch/latest/APIReference/API_ResourceRequirement.html"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """What a stack is to be like; None leaves a value as it is, or as the template has it."""
+class StackOptions:
+    """Options for a stack; None keeps the current value, or the template's default."""
 
     ecr_name: str | None = None
-    """Stem of the repositories' names."""
+    """Name of the workers' repository, and prefix of that of main scripts."""
     vcpus: float | None = None
-    """Of a worker."""
+    """vCPUs of a worker."""
     memory: int | None = None
-    """Of a worker, in MiB."""
+    """Memory of a worker in MiB."""
     max_jobs: int | None = None
     compute: str | None = None
     architecture: str | None = None
     instance_types: tuple[str, ...] = ()
     zones: tuple[str, ...] = ()
-    """Availability zones: none, or three."""
+    """Availability zones: empty, or three."""
     others: Mapping[str, str] = field(default_factory=dict)
-    """Other parameters, by the template's names."""
+    """Other parameters, by their names in the template."""
     tags: Mapping[str, str] = field(default_factory=dict)
 
-    def parameters(self, now: Mapping[str, str], *, stack: str) -> dict[str, str]:
-        """Return the template's parameters.
+    def merge_parameters(self, now: Mapping[str, str], *, stack: str) -> dict[str, str]:
+        """Merge the options with the stack's current parameters, and return the template's parameters.
 
         Parameters
         ----------
         now : mapping
-            Those of the stack as it is, which stay unless others are given; empty if it is to be created.
+            Current parameters of the stack; empty for a new stack.
         stack : str
-            The stack's name, after which a new stack's queues and repositories are named, so that several stacks, and
-            RIOS's own, can be in one account.
+            The stack's name. Queues and repositories of a new stack are named after it, so that an account can have
+            several stacks, including RIOS's own.
 
         Raises
         ------
         SettingsError
-            If there are availability zones, but not three, or others than the stack's; a parameter that the template
-            does not have; or a value out of its range, or that Fargate or machines do not have.
+            If the availability zones are not three or differ from the stack's, a parameter is unknown, a value is out
+            of range, or Fargate or machines do not support it.
         """
-        if unknown := sorted(self.others.keys() - parameter_names()):
-            raise SettingsError(f"no parameter {', '.join(unknown)}; there are {', '.join(parameter_names())}")
+        if unknown := sorted(self.others.keys() - list_parameters()):
+            raise SettingsError(
+                f"unknown parameters {', '.join(unknown)}; the template has {', '.join(list_parameters())}"
+            )
         if len(self.zones) not in {0, _AZS}:
-            raise SettingsError(f"--az is given {len(self.zones)} times; give it {_AZS} times, once for each subnet")
+            raise SettingsError(f"--az was passed {len(self.zones)} times. Pass it {_AZS} times, once for each subnet")
         given = {
             "EcrName": self.ecr_name and self.ecr_name.lower(),
             "VCPUS": None if self.vcpus is None else f"{self.vcpus:g}",
@@ -131,7 +133,7 @@ class Wish:
         known = {**DEFAULTS, **now, **wanted}
         if not now or "MaxJobs" in wanted or "VCPUS" in wanted:
             wanted["MaxVCPUS"] = str(math.ceil(int(known["MaxJobs"]) * float(known["VCPUS"])))
-        if "MaxMemory" not in wanted and (not now or _changes_kind(now, known)):
+        if "MaxMemory" not in wanted and (not now or _is_kind_changed(now, known)):
             wanted["MaxMemory"] = _choose_memory(known["VCPUS"], known["ComputeType"])
         if not now:
             wanted = {"ServiceName": stack[:64], "EcrName": _name_repository(stack), **wanted}
@@ -145,12 +147,12 @@ def _is_fargate(compute: str) -> bool:
     return compute.startswith("FARGATE")
 
 
-def _changes_kind(now: Mapping[str, str], known: Mapping[str, str]) -> bool:
+def _is_kind_changed(now: Mapping[str, str], known: Mapping[str, str]) -> bool:
     return _is_fargate(now.get("ComputeType", DEFAULTS["ComputeType"])) != _is_fargate(known["ComputeType"])
 
 
 def _choose_memory(vcpus: str, compute: str) -> str:
-    """Return the memory of a worker, in MiB, where none is asked for."""
+    """Return the default memory of a worker in MiB."""
     if not _is_fargate(compute):
         return str(min(math.ceil(_MIB_PER_VCPU * float(vcpus)), RANGES["MaxMemory"][1]))
     most = _MIB_PER_FARGATE_VCPU * float(vcpus)
@@ -159,48 +161,48 @@ def _choose_memory(vcpus: str, compute: str) -> str:
 
 
 def _name_repository(stack: str) -> str:
-    """Return a name as ECR takes it: the classic system's ``riosecr`` may be there as well."""
+    """Return a repository name that ECR accepts and that differs from RIOS's own ``riosecr``."""
     return re.sub(r"-+", "-", f"asyncbatch-{stack.lower()}").strip("-")
 
 
 def _check_zones(now: Mapping[str, str], wanted: Mapping[str, str]) -> None:
-    """Refuse other zones: AWS would make the new subnets before it deletes the old ones, in the same address range."""
+    """Reject other zones: AWS would create the new subnets before deleting the old ones, in the same address range."""
     for name in ("AZ1", "AZ2", "AZ3"):
         if now and name in wanted and wanted[name] != now.get(name, ""):
             raise SettingsError(
                 f"the stack's zones can't be changed ({name} is {now.get(name) or 'chosen by the region'}): "
-                "create another stack by --stackname and --az, and delete this one"
+                "create another stack with --stackname and --az, and delete this one"
             )
 
 
 def _check(parameters: Mapping[str, str]) -> None:
-    """Refuse values that AWS would refuse, some of them only after minutes."""
+    """Reject values that AWS would reject, some of them only after minutes."""
     for name, (least, most) in RANGES.items():
         value = parameters.get(name, "")
         if value and not (value.isdecimal() and least <= int(value) <= most):
-            raise SettingsError(f"{name} is {value}; it must be a whole number from {least} to {most}")
+            raise SettingsError(f"{name} is {value}; it must be an integer from {least} to {most}")
     for name, choices in CHOICES.items():
         if name in parameters and parameters[name] not in choices:
             raise SettingsError(f"{name} is {parameters[name]}; it must be one of {', '.join(choices)}")
     for name, pattern in PATTERNS.items():
         if name in parameters and not re.fullmatch(pattern, parameters[name]):
-            raise SettingsError(f"{name} is {parameters[name]}; it must be like {pattern}")
+            raise SettingsError(f"{name} is {parameters[name]}; it must match {pattern}")
     if parameters.get("VpcId") and (lacking := [name for name in OF_A_VPC if not parameters.get(name)]):
-        raise SettingsError(f"VpcId is {parameters['VpcId']}; a VPC of your own needs {' and '.join(lacking)} too")
+        raise SettingsError(f"VpcId is {parameters['VpcId']}; your own VPC also needs {' and '.join(lacking)}")
     if int(parameters.get("BudgetLimit", "0")) and not parameters.get("BudgetEmail"):
-        raise SettingsError(f"BudgetLimit is {parameters['BudgetLimit']}; it needs BudgetEmail too")
+        raise SettingsError(f"BudgetLimit is {parameters['BudgetLimit']}; it also needs BudgetEmail")
     _check_sizes({**DEFAULTS, **parameters})
 
 
 def _check_sizes(known: Mapping[str, str]) -> None:
-    """Refuse vCPUs and memory of workers and main scripts that Fargate, or machines, do not have."""
+    """Reject sizes of workers and main scripts that Fargate or machines do not support."""
     for vcpus, memory in (("VCPUS", "MaxMemory"), ("MainVCPUS", "MainMemory")):
         if _is_fargate(known["ComputeType"]):
             _check_fargate(known[vcpus], known[memory], name=memory)
         elif float(known[vcpus]) < 1:
             raise SettingsError(
-                f"{vcpus} is {known[vcpus]}; machines ({known['ComputeType']}) need at least 1, "
-                "and parts of a vCPU are had with --compute FARGATE or FARGATE_SPOT"
+                f"{vcpus} is {known[vcpus]}; machines ({known['ComputeType']}) need at least 1. "
+                "For fractions of a vCPU, use --compute FARGATE or FARGATE_SPOT"
             )
 
 
@@ -208,30 +210,31 @@ def _check_fargate(vcpus: str, memory: str, *, name: str) -> None:
     sizes = _FARGATE_MEMORY.get(float(vcpus))
     if sizes is None:
         there = ", ".join(f"{vcpus:g}" for vcpus in _FARGATE_MEMORY)
-        raise SettingsError(f"Fargate has no {vcpus} vCPUs; it has {there}")
+        raise SettingsError(f"Fargate does not support {vcpus} vCPUs; choose one of {there}")
     if int(memory) not in sizes:
-        step = f", each {sizes.step} more" if isinstance(sizes, range) else ""
+        step = f" in steps of {sizes.step}" if isinstance(sizes, range) else ""
         raise SettingsError(
-            f"Fargate has no {memory} MiB with {vcpus} vCPUs; {name} must be from {sizes[0]} to {sizes[-1]}{step}"
+            f"Fargate does not support {memory} MiB with {vcpus} vCPUs; "
+            f"{name} must be from {sizes[0]} to {sizes[-1]}{step}"
         )
 
 
-def parameter_names() -> list[str]:
+def list_parameters() -> list[str]:
     """Return the names of the template's parameters."""
-    section = template().partition("\nParameters:\n")[2]
+    section = read_template().partition("\nParameters:\n")[2]
     return re.findall(r"^  (\w+):$", re.split(r"^\w", section, maxsplit=1, flags=re.MULTILINE)[0], re.MULTILINE)
 
 
-def template() -> str:
-    """Return the template that ships.
+def read_template() -> str:
+    """Return the text of the template.
 
     Raises
     ------
     SettingsError
-        If this installation lacks it.
+        If the template is missing in this installation.
     """
     path = files("asyncbatch") / "infra" / "batch.yaml"
     try:
         return path.read_text()
     except FileNotFoundError as error:
-        raise SettingsError(f"{path} is missing: this installation is not whole; install asyncbatch anew") from error
+        raise SettingsError(f"{path} is missing: the installation is incomplete. Reinstall asyncbatch") from error

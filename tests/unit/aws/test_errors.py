@@ -15,7 +15,7 @@ from botocore.retries import standard
 from asyncbatch import errors
 from asyncbatch.aws.errors import by_code, translated, translation
 from asyncbatch.aws.queues import Queues
-from asyncbatch.pages import page
+from asyncbatch.pages import link_page
 
 PREFIX = "AWS.SimpleQueueService."
 
@@ -222,7 +222,7 @@ def test_a_missing_right_is_named_with_where_it_is_listed() -> None:
     assert isinstance(error, errors.AccessDenied)
     assert str(error) == (
         "sqs:CreateQueue tasks: User me is not authorized (AccessDenied); "
-        f"ask for that right: {page('permissions')} lists what is needed"
+        f"ask for that right: {link_page('permissions')} lists what is needed"
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import asyncbatch
 from asyncbatch.cli import main
-from asyncbatch.cli.entry import parser
+from asyncbatch.cli.entry import build_parser
 from asyncbatch.cli.parsers import Parser, suggest
 
 COMMANDS = {"apply", "completion", "doctor", "gc", "logs", "run", "runs", "stack", "submit"}
@@ -65,12 +65,12 @@ def test_what_is_like_nothing_gets_no_suggestion(words: tuple[str, ...], capsys:
 
 
 def test_a_script_s_own_options_are_not_taken_for_mistyped_ones() -> None:
-    found = parser().parse_args(["run", "script.py", "--wrokers", "3"])
+    found = build_parser().parse_args(["run", "script.py", "--wrokers", "3"])
     assert found.arguments == ["--wrokers", "3"]
 
 
 def test_an_option_s_beginning_does_for_it() -> None:
-    assert parser().parse_args(["doctor", "--stack", "mine"]).stackname == "mine"
+    assert build_parser().parse_args(["doctor", "--stack", "mine"]).stackname == "mine"
 
 
 def test_a_bad_value_is_refused_without_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:

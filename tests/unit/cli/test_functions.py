@@ -52,18 +52,18 @@ def test_a_function_is_loaded_with_its_helpers_beside_it(file: Path) -> None:
 
 
 def test_no_such_file(file: Path) -> None:
-    assert refusal(file, "fn") == f"there is no file {file}"
+    assert refusal(file, "fn") == f"file {file} not found"
 
 
 def test_no_such_function(file: Path) -> None:
     file.write_text("from os.path import join\nb = a = lambda: 1\nC = 5\ndef d(): pass")
-    message = f"there is no function fn in {file}; functions there: a, b, d"
+    message = f"no function fn in {file}. Functions in the file: a, b, d"
     assert refusal(file, "fn") == message
 
 
 def test_not_a_function(file: Path) -> None:
     file.write_text("fn = 5")
-    assert refusal(file, "fn") == f"fn in {file} is of type int, and no function; functions there: none"
+    assert refusal(file, "fn") == f"fn in {file} is not a function but of type int. Functions in the file: none"
 
 
 @pytest.mark.parametrize(
@@ -72,12 +72,12 @@ def test_not_a_function(file: Path) -> None:
         ("x = 1\nimport no_such_module", "ModuleNotFoundError: No module named 'no_such_module' (line 2)"),
         ("def fn(:", "SyntaxError: invalid syntax ("),
         ("def fn():\n    raise ValueError('a\\nb')\nfn()", "ValueError: a b (line 2)"),
-        ("import sys\nsys.exit(0)", "it ends Python instead (line 2); put what is not for import under if __name__"),
+        ("import sys\nsys.exit(0)", "it calls sys.exit (line 2);"),
     ],
 )
 def test_a_file_that_does_not_import(file: Path, text: str, why: str) -> None:
     file.write_text(text)
-    assert refusal(file, "fn").startswith(f"{file} does not import: {why}")
+    assert refusal(file, "fn").startswith(f"{file} can't be imported: {why}")
     assert "user_file" not in sys.modules
 
 
@@ -85,10 +85,10 @@ def test_a_file_that_does_not_import(file: Path, text: str, why: str) -> None:
 def test_a_name_that_is_taken(file: Path, name: str) -> None:
     taken = file.with_name(name)
     taken.write_text("def fn(): pass")
-    assert "which is something else: rename the file" in refusal(taken, "fn")
+    assert f"the module {taken.stem!r}" in refusal(taken, "fn")
 
 
 def test_not_a_python_file(file: Path) -> None:
     text = file.with_suffix(".txt")
     text.write_text("def fn(): pass")
-    assert refusal(text, "fn") == f"{text} is not a Python file: its name must end in .py"
+    assert refusal(text, "fn") == f"{text} is not a Python file; its name must end in .py"

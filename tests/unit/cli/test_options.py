@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from asyncbatch.cli.apply import logs_command
-from asyncbatch.cli.entry import parser
+from asyncbatch.cli.entry import build_parser
 
 
 def commands(top: ArgumentParser, above: str = "") -> Iterator[tuple[str, ArgumentParser]]:
@@ -17,7 +17,7 @@ def commands(top: ArgumentParser, above: str = "") -> Iterator[tuple[str, Argume
         yield from commands(command, f"{above}{name} ")
 
 
-COMMANDS = dict(commands(parser()))
+COMMANDS = dict(commands(build_parser()))
 
 OF_A_STACK = sorted(COMMANDS.keys() - {"completion", "run", "stack"})
 
@@ -42,13 +42,13 @@ def test_what_shows_progress_can_be_quiet(command: str) -> None:
 
 
 def applied(*more: str) -> Namespace:
-    return parser().parse_args(["apply", "a.py:f", "--in", "a=a.tif", "--out", "b=b.tif", *more])
+    return build_parser().parse_args(["apply", "a.py:f", "--in", "a=a.tif", "--out", "b=b.tif", *more])
 
 
 def test_a_run_on_batch_names_the_command_that_shows_its_logs() -> None:
     assert logs_command(applied(), "an-id") == "asyncbatch logs an-id"
     assert logs_command(applied("--stackname", "mine"), "an-id") == "asyncbatch logs --stackname mine an-id"
-    named = parser().parse_args(logs_command(applied("--region", "us-west-2"), "an-id").split()[1:])
+    named = build_parser().parse_args(logs_command(applied("--region", "us-west-2"), "an-id").split()[1:])
     assert (named.run, named.region, named.stackname) == ("an-id", "us-west-2", None)
 
 

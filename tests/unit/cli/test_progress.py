@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from asyncbatch.cli.progress import MEMORY, Pace, Snapshot, Watch, clock
+from asyncbatch.cli.progress import MEMORY, Pace, Snapshot, Watch, format_duration
 from asyncbatch.cli.progress_bar import Bar
 from asyncbatch.cli.progress_lines import Lines
 from asyncbatch.main.dispatcher import Status
@@ -52,7 +52,7 @@ def test_a_moment_reads_well(snapshot: Snapshot, text: str) -> None:
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0:00"), (59.6, "1:00"), (61, "1:01"), (3661, "1:01:01")])
 def test_durations_read_well(seconds: float, text: str) -> None:
-    assert clock(seconds) == text
+    assert format_duration(seconds) == text
 
 
 def test_there_is_no_rate_before_the_second_tile() -> None:
@@ -95,7 +95,7 @@ def test_the_rate_stays_when_all_is_done() -> None:
         watch.update(Progress(done=done, total=11))
         now.time += 5
     now.time += 100
-    assert str(watch.snapshot()) == "11/11 tiles, 2.0 tiles/s"
+    assert str(watch.take_snapshot()) == "11/11 tiles, 2.0 tiles/s"
 
 
 def lines(interval: float = 1e6) -> tuple[Lines, list[str], Clock]:

@@ -11,8 +11,8 @@ from asyncbatch import Settings
 from asyncbatch.aws.stacks import StackState
 from asyncbatch.cli.stack import delete, modify
 from asyncbatch.errors import AccessDenied, StackFailed
-from asyncbatch.stack.runs import RunFound, Sweep
-from asyncbatch.stack.template import Wish
+from asyncbatch.stack.runs import FoundRun, StackRuns
+from asyncbatch.stack.template import StackOptions
 
 pytestmark = pytest.mark.anyio
 
@@ -38,11 +38,11 @@ class Stack:
     async def to_modify(self) -> StackState:
         return await self.to_delete()
 
-    async def modify(self, _wish: Wish) -> bool:
+    async def modify(self, _wish: StackOptions) -> bool:
         self.done.append("modify")
         return True
 
-    async def events_so_far(self) -> set[str]:
+    async def list_event_ids(self) -> set[str]:
         return set()
 
     async def delete(self) -> str:
@@ -53,10 +53,10 @@ class Stack:
     async def open(self, _settings: Settings) -> AsyncIterator["Stack"]:
         yield self
 
-    async def runs(self) -> Sequence[RunFound]:
-        return [RunFound(run="r", age=9.0, silence=1.0, run_lease=120.0, queues=("q",), objects=True, jobs=())]
+    async def list_runs(self) -> Sequence[FoundRun]:
+        return [FoundRun(run="r", age=9.0, silence=1.0, run_lease=120.0, queues=("q",), objects=True, jobs=())]
 
-    async def remove(self, run: RunFound) -> None:
+    async def remove(self, run: FoundRun) -> None:
         self.done.append(f"remove {run.run}")
 
     async def end_all_jobs(self) -> None:
@@ -66,7 +66,7 @@ class Stack:
 
 
 async def run_delete(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Sweep, "open", stack.open)
+    monkeypatch.setattr(StackRuns, "open", stack.open)
     arguments = Namespace(stackname="Trees", region="us-west-2", yes=True, wait=False, quiet=True)
     deployment: Any = stack
     await delete(deployment, arguments)
@@ -109,9 +109,9 @@ async def test_a_stack_with_open_runs_is_modified_only_if_that_is_agreed(
         questions.append(question)
         return agreed
 
-    monkeypatch.setattr(Sweep, "open", stack.open)
-    monkeypatch.setattr("asyncbatch.cli.stack._agreed", ask)
-    monkeypatch.setattr("asyncbatch.cli.stack_options.read_from", lambda _: Wish())
+    monkeypatch.setattr(StackRuns, "open", stack.open)
+    monkeypatch.setattr("asyncbatch.cli.stack._confirm", ask)
+    monkeypatch.setattr("asyncbatch.cli.stack_options.read_from", lambda _: StackOptions())
     deployment: Any = stack
     await modify(deployment, Namespace(stackname="Trees", region="us-west-2", yes=False, wait=False, quiet=True))
     assert len(questions) == 1

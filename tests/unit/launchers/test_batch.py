@@ -76,11 +76,11 @@ class Batch:
     async def tail(self, stream: str, lines: int) -> list[str]:
         return [f"last of {stream}"][:lines]
 
-    async def blocked(self, definition: JobDefinition) -> str:
+    async def explain_blocked(self, definition: JobDefinition) -> str:
         assert definition is DEFINITION
         return self.verdict
 
-    async def reasons(self, definition: JobDefinition) -> str:
+    async def explain_waiting(self, definition: JobDefinition) -> str:
         assert definition is DEFINITION
         self.asked += 1
         return "subnet: has no route out; add one"
@@ -152,7 +152,7 @@ async def test_jobs_that_batch_can_never_start_are_told_as_such_though_not_at_th
     blocked: bool,  # noqa: FBT001 - a parameter
 ) -> None:
     batch = Batch()
-    batch.verdict = "compute environment spot: is INVALID no such role; mend what it says"
+    batch.verdict = "compute environment spot: is INVALID no such role; fix what it says"
     launcher = await started(batch, long_wait=60.0, soon=soon)
     batch.jobs = states("RUNNABLE", "STARTING")
     waiting, starting = await launcher.states()

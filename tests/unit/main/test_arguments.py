@@ -7,7 +7,7 @@ import pytest
 from anyio.abc import TaskGroup
 
 from asyncbatch import Assignment, BatchExecutor, Dispatcher, Launcher, WorkerState
-from asyncbatch.cli.entry import parser
+from asyncbatch.cli.entry import build_parser
 from asyncbatch.errors import SettingsError
 from asyncbatch.launchers import LAUNCHER_NAMES
 from asyncbatch.launchers.batch import BatchLauncher
@@ -81,7 +81,7 @@ def test_workers_of_batch_that_do_not_come_up_name_commands_that_exist() -> None
     commands = [command.split() for command in advice.split("`")[1::2]]
     assert [command[:2] for command in commands] == [["asyncbatch", "doctor"], ["asyncbatch", "logs"]]
     for command in commands:
-        found = parser().parse_args(command[1:])
+        found = build_parser().parse_args(command[1:])
         assert (found.stackname, found.region) == ("mine", "us-west-2")
     assert found.run == "an-id"
 

@@ -13,7 +13,7 @@ def make_crew(*up: str, wanted: int = 2) -> Supervisor:
     return supervisor
 
 
-def look(supervisor: Supervisor, *alive: str, dead: tuple[str, ...] = ()) -> int:
+def check_workers(supervisor: Supervisor, *alive: str, dead: tuple[str, ...] = ()) -> int:
     states = [WorkerState(worker=worker, alive=worker not in dead) for worker in (*alive, *dead)]
     return supervisor.missing(states, 0.0, backlog=1000)
 
@@ -24,8 +24,8 @@ def test_a_worker_that_says_nothing_is_not_up_and_is_replaced() -> None:
     supervisor.heard("a")
     assert supervisor.listen(1.0) == ["b"]
     assert (supervisor.up, supervisor.slots) == (1, 4)
-    assert look(supervisor, "a", "b") == 1
-    assert look(supervisor, "a", "b", "c") == 0
+    assert check_workers(supervisor, "a", "b") == 1
+    assert check_workers(supervisor, "a", "b", "c") == 0
 
 
 def test_a_worker_is_silent_once() -> None:
@@ -40,14 +40,14 @@ def test_a_silent_worker_that_is_heard_of_again_is_up_again() -> None:
     assert supervisor.heard("a")
     assert not supervisor.heard("a")
     assert (supervisor.up, supervisor.slots) == (1, 4)
-    assert look(supervisor, "a", "b") == 1
+    assert check_workers(supervisor, "a", "b") == 1
     assert supervisor.listen(LIMIT) == []
 
 
 def test_whoever_has_left_or_never_came_is_not_up_by_a_late_heartbeat() -> None:
     supervisor = make_crew("a", "b")
     supervisor.goodbye(Goodbye(worker="a", reason="idle", tiles=0, busy_seconds=0.0, requests={}))
-    look(supervisor, dead=("b",))
+    check_workers(supervisor, dead=("b",))
     for worker in "abc":
         assert not supervisor.heard(worker)
     assert supervisor.up == 0
@@ -58,5 +58,5 @@ def test_a_silent_worker_that_ends_is_lost_once() -> None:
     supervisor = make_crew("a", wanted=1)
     for _ in range(9):  # what one worker may be lost in a row, and one more
         supervisor.listen(LIMIT + 1)
-        look(supervisor, dead=("a",))
+        check_workers(supervisor, dead=("a",))
     assert supervisor.up == 0

@@ -148,12 +148,12 @@ def test_margins_larger_than_the_raster_are_those_of_the_whole_raster(
     array = np.arange(2 * rows * columns, dtype=np.int32).reshape(2, rows, columns)
     seen: dict[tuple[int, int], Array] = {}
 
-    def look(info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
+    def inspect(info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
         seen[info.getBlockCount()] = inputs.image
         outputs.result = inputs.image
 
     out = tmp_path / "out.tif"
-    apply(look, {"image": make("in.tif", array)}, {"result": out}, window=window, overlap=5, edge=edge)
+    apply(inspect, {"image": make("in.tif", array)}, {"result": out}, window=window, overlap=5, edge=edge)
     whole = np.pad(array, ((0, 0), (5, 5), (5, 5)), mode=mode)
     for (across, down), block in seen.items():
         top, left = down * window, across * window

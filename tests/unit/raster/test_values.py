@@ -119,11 +119,11 @@ def test_signed_bytes_fill_the_margins_with_their_nodata(make_bands: Make) -> No
 def test_signed_bytes_tell_their_nodata_value(make_bands: Make, tmp_path: Path) -> None:
     seen = []
 
-    def look(info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
+    def inspect(info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
         seen.append(info.getNoDataValueFor(inputs.image))
         outputs.result = inputs.image
 
-    apply(look, {"image": make_bands(BYTES, nodata=(-128,))}, {"result": tmp_path / "out.tif"})
+    apply(inspect, {"image": make_bands(BYTES, nodata=(-128,))}, {"result": tmp_path / "out.tif"})
     assert [None if value is None else (int(value), value.dtype.name) for value in seen] == [(-128, "int8")]
 
 

@@ -7,17 +7,17 @@ from asyncbatch.aws.environments import ComputeEnvironment, JobQueue
 from asyncbatch.aws.networks import Subnet
 from asyncbatch.errors import AwsError
 from asyncbatch.stack.capacity import (
-    known_reasons,
-    of_environment,
-    of_queue,
-    of_quota,
-    of_subnet,
-    of_types,
-    softened,
-    unasked,
-    why_blocked,
+    check_environment,
+    check_queue,
+    check_quota,
+    check_subnet,
+    check_types,
+    downgrade_failures,
+    explain_blocked,
+    format_reasons,
+    report_unchecked,
 )
-from asyncbatch.stack.checks import Finding, Level, failure, ok, warning
+from asyncbatch.stack.checks import Check, Level, report_failure, report_ok, report_warning
 
 PLACE = ComputeEnvironment(
     name="spot",
@@ -35,19 +35,19 @@ SUBNET = Subnet(
 )
 
 
-def told(finding: Finding, level: Level, *parts: str) -> None:
-    assert finding.level is level
+def told(check: Check, level: Level, *parts: str) -> None:
+    assert check.level is level
     for part in parts:
-        assert part in str(finding)
-    assert (finding.level is Level.OK) == (finding.mend == "")
+        assert part in str(check)
+    assert (check.level is Level.OK) == (check.fix == "")
 
 
 def test_all_as_it_should_be() -> None:
-    told(of_queue(QUEUE), Level.OK, "spot")
-    told(of_environment(PLACE, 2), Level.OK, "66")
-    told(of_subnet(SUBNET, fargate=False), Level.OK, "igw-1")
-    told(of_types("types", ("c5",), {"c5": "x86_64"}, "X86_64"), Level.OK, "c5")
-    told(of_quota("quota", "spot", 66, 66), Level.OK, "66")
+    told(check_queue(QUEUE), Level.OK, "spot")
+    told(check_environment(PLACE, 2), Level.OK, "66")
+    told(check_subnet(SUBNET, fargate=False), Level.OK, "igw-1")
+    told(check_types("types", ("c5",), {"c5": "x86_64"}, "X86_64"), Level.OK, "c5")
+    told(check_quota("quota", "spot", 66, 66), Level.OK, "66")
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_all_as_it_should_be() -> None:
     ],
 )
 def test_a_queue_that_takes_no_jobs(change: dict[str, object], part: str) -> None:
-    told(of_queue(replace(QUEUE, **change)), Level.FAILURE, "RIOSJobQueue", part)  # type: ignore[arg-type]  # of several kinds
+    told(check_queue(replace(QUEUE, **change)), Level.FAILURE, "RIOSJobQueue", part)  # type: ignore[arg-type]  # of several kinds
 
 
 @pytest.mark.parametrize(
@@ -67,30 +67,30 @@ def test_a_queue_that_takes_no_jobs(change: dict[str, object], part: str) -> Non
     [
         ({"enabled": False}, "DISABLED"),
         ({"status": "INVALID", "reason": "no subnet"}, "INVALID no subnet"),
-        ({"max_vcpus": 1}, "1 vCPUs at most, and a worker needs 2"),
+        ({"max_vcpus": 1}, "1 vCPUs at most, but a worker needs 2"),
     ],
 )
 def test_an_environment_that_starts_nothing(change: dict[str, object], part: str) -> None:
-    told(of_environment(replace(PLACE, **change), 2), Level.FAILURE, part)  # type: ignore[arg-type]  # of several kinds
+    told(check_environment(replace(PLACE, **change), 2), Level.FAILURE, part)  # type: ignore[arg-type]  # of several kinds
 
 
 @pytest.mark.parametrize(
     ("kinds", "architecture", "level", "part"),
     [
-        ({}, "X86_64", Level.FAILURE, "none of c5, c7g is offered"),
+        ({}, "X86_64", Level.FAILURE, "none of c5, c7g"),
         ({"c5": "x86_64", "c7g": "arm64"}, "X86_64", Level.FAILURE, "c7g can't run images for X86_64"),
         ({"c5": "x86_64", "c7g": "arm64"}, "ARM64", Level.FAILURE, "c5 can't run"),
-        ({"c5": "x86_64"}, "X86_64", Level.WARNING, "c7g not offered"),
+        ({"c5": "x86_64"}, "X86_64", Level.WARNING, "c7g"),
         ({"c5": "x86_64", "c7g": "arm64"}, None, Level.OK, "c7g"),
     ],
 )
 def test_instance_types(kinds: dict[str, str], architecture: str | None, level: Level, part: str) -> None:
-    told(of_types("types", ("c5", "c7g"), kinds, architecture), level, part)
+    told(check_types("types", ("c5", "c7g"), kinds, architecture), level, part)
 
 
 @pytest.mark.parametrize(("allowed", "level"), [(0, Level.FAILURE), (5, Level.WARNING), (66, Level.OK)])
 def test_quotas(allowed: float, level: Level) -> None:
-    told(of_quota("quota", "spot", allowed, 66), level, f"{allowed:g} vCPUs")
+    told(check_quota("quota", "spot", allowed, 66), level, f"{allowed:g} vCPUs")
 
 
 OF_FARGATE = frozenset({"s3", "sqs", "logs", "ecr.api", "ecr.dkr"})
@@ -116,14 +116,18 @@ OF_FARGATE = frozenset({"s3", "sqs", "logs", "ecr.api", "ecr.dkr"})
     ],
 )
 def test_ways_out(change: dict[str, object], fargate: bool, level: Level, part: str) -> None:  # noqa: FBT001 - a parameter
-    told(of_subnet(replace(SUBNET, **change), fargate=fargate), level, part)  # type: ignore[arg-type]  # of several kinds
+    told(check_subnet(replace(SUBNET, **change), fargate=fargate), level, part)  # type: ignore[arg-type]  # of several kinds
 
 
-@pytest.mark.parametrize("bad", [warning, failure])
-def test_reasons_are_what_is_known_to_be_wrong(bad: Callable[[str, str, str], Finding]) -> None:
-    found = [ok("queue", "is VALID"), unasked("quota", AwsError("no right")), bad("subnet", "has no route", "add one")]
-    assert known_reasons(found) == "subnet: has no route; add one"
-    assert not known_reasons(found[:2])
+@pytest.mark.parametrize("bad", [report_warning, report_failure])
+def test_reasons_are_what_is_known_to_be_wrong(bad: Callable[[str, str, str], Check]) -> None:
+    found = [
+        report_ok("queue", "is VALID"),
+        report_unchecked("quota", AwsError("no right")),
+        bad("subnet", "has no route", "add one"),
+    ]
+    assert format_reasons(found) == "subnet: has no route; add one"
+    assert not format_reasons(found[:2])
 
 
 STOPPED = {"enabled": False}, {"status": "INVALID", "reason": "no such role"}, {"max_vcpus": 1}
@@ -132,18 +136,18 @@ STOPPED = {"enabled": False}, {"status": "INVALID", "reason": "no such role"}, {
 @pytest.mark.parametrize("change", STOPPED)
 def test_a_queue_is_blocked_where_none_of_its_environments_starts_anything(change: dict[str, object]) -> None:
     stopped = replace(PLACE, **change)  # type: ignore[arg-type]  # of several kinds
-    assert why_blocked(replace(QUEUE, environments=(stopped, stopped)), 2).count("compute environment spot") == 2
-    assert not why_blocked(replace(QUEUE, environments=(stopped, PLACE)), 2)
+    assert explain_blocked(replace(QUEUE, environments=(stopped, stopped)), 2).count("compute environment spot") == 2
+    assert not explain_blocked(replace(QUEUE, environments=(stopped, PLACE)), 2)
 
 
 def test_a_queue_that_takes_no_jobs_is_blocked_and_one_that_is_being_made_is_not() -> None:
-    assert "DISABLED" in why_blocked(replace(QUEUE, enabled=False), 2)
-    assert "INVALID" in why_blocked(replace(QUEUE, status="INVALID"), 2)
+    assert "DISABLED" in explain_blocked(replace(QUEUE, enabled=False), 2)
+    assert "INVALID" in explain_blocked(replace(QUEUE, status="INVALID"), 2)
     making = replace(PLACE, status="UPDATING")
-    assert not why_blocked(replace(QUEUE, status="CREATING", environments=(making,)), 2)
+    assert not explain_blocked(replace(QUEUE, status="CREATING", environments=(making,)), 2)
 
 
 def test_of_things_of_which_one_is_enough_only_all_together_fail() -> None:
-    good, bad = ok("spot", "is VALID"), failure("on demand", "is INVALID", "mend it")
-    assert [one.level for one in softened([good, bad])] == [Level.OK, Level.WARNING]
-    assert [one.level for one in softened([bad, bad])] == [Level.FAILURE, Level.FAILURE]
+    good, bad = report_ok("spot", "is VALID"), report_failure("on demand", "is INVALID", "fix it")
+    assert [one.level for one in downgrade_failures([good, bad])] == [Level.OK, Level.WARNING]
+    assert [one.level for one in downgrade_failures([bad, bad])] == [Level.FAILURE, Level.FAILURE]

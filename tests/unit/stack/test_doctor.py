@@ -6,7 +6,14 @@ from asyncbatch.aws.protocols import JobDefinition
 from asyncbatch.aws.stacks import StackState
 from asyncbatch.settings import Settings
 from asyncbatch.stack.checks import Level
-from asyncbatch.stack.doctor import installed, of_definition, of_image, of_outputs, of_packages, of_stack
+from asyncbatch.stack.doctor import (
+    check_definition,
+    check_image,
+    check_outputs,
+    check_packages,
+    check_stack,
+    list_packages,
+)
 
 OUTPUTS = {
     "BatchBucket": "b",
@@ -18,21 +25,21 @@ OUTPUTS = {
 
 
 @pytest.mark.parametrize(
-    ("status", "level", "mend"),
+    ("status", "level", "fix"),
     [
         ("CREATE_COMPLETE", Level.OK, ""),
         ("UPDATE_IN_PROGRESS", Level.FAILURE, "wait for its end"),
         ("ROLLBACK_COMPLETE", Level.FAILURE, "`asyncbatch stack delete`, then create it anew"),
     ],
 )
-def test_stacks(status: str, level: Level, mend: str) -> None:
+def test_stacks(status: str, level: Level, fix: str) -> None:
     state = StackState(id="1", status=status, reason="", parameters={}, outputs={})
-    found = of_stack(Settings(), state)
-    assert (found.level, found.mend) == (level, mend)
+    found = check_stack(Settings(), state)
+    assert (found.level, found.fix) == (level, fix)
 
 
 def test_no_stack() -> None:
-    assert "`asyncbatch stack create` makes it" in str(of_stack(Settings(), None))
+    assert "`asyncbatch stack create`" in str(check_stack(Settings(), None))
 
 
 def without(name: str) -> dict[str, str]:
@@ -40,30 +47,30 @@ def without(name: str) -> dict[str, str]:
 
 
 def test_outputs() -> None:
-    assert of_outputs(OUTPUTS).level is Level.OK
-    assert of_outputs(without("BatchLogGroup")).level is Level.WARNING
-    assert "there is no BatchECR" in of_outputs(without("BatchECR")).text
+    assert check_outputs(OUTPUTS).level is Level.OK
+    assert check_outputs(without("BatchLogGroup")).level is Level.WARNING
+    assert "BatchECR missing" in check_outputs(without("BatchECR")).text
 
 
 def test_images() -> None:
-    assert of_image("image", None).level is Level.FAILURE
-    assert "2026-01-02 03:04" in of_image("image", datetime(2026, 1, 2, 3, 4, tzinfo=UTC)).text
+    assert check_image("image", None).level is Level.FAILURE
+    assert "2026-01-02 03:04" in check_image("image", datetime(2026, 1, 2, 3, 4, tzinfo=UTC)).text
 
 
 def test_a_definition_that_takes_another_image() -> None:
     ours = JobDefinition(name="d", revision=2, image="1.dkr.ecr.r.amazonaws.com/riosecr:latest", vcpus=1, memory=512)
-    assert of_definition(ours, "riosecr").level is Level.OK
-    assert of_definition(ours, "1.dkr.ecr.r.amazonaws.com/riosecr").level is Level.OK
-    assert of_definition(ours, "group/riosecr").level is Level.WARNING
+    assert check_definition(ours, "riosecr").level is Level.OK
+    assert check_definition(ours, "1.dkr.ecr.r.amazonaws.com/riosecr").level is Level.OK
+    assert check_definition(ours, "group/riosecr").level is Level.WARNING
 
 
 def test_packages_that_differ_are_named() -> None:
-    here = installed()
+    here = list_packages()
     assert here["numpy"]
-    assert of_packages("tile", here, here).level is Level.OK
+    assert check_packages("tile", here, here).level is Level.OK
     there = {**here, "numpy": "0.1", "pip": "0.1", "only-there": "1"}
-    found = of_packages("tile", here, there)
+    found = check_packages("tile", here, there)
     assert found.level is Level.WARNING
-    assert f"numpy {here['numpy']} here and 0.1 there" in found.text
+    assert f"numpy {here['numpy']} on main, 0.1 on the worker" in found.text
     assert "pip" not in found.text
     assert "only-there" not in found.text

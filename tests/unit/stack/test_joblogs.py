@@ -4,9 +4,9 @@ from typing import cast
 import pytest
 
 from asyncbatch.aws.protocols import Job
-from asyncbatch.cli.jobs import describe_logs, exit_status, is_asked_for, show
+from asyncbatch.cli.jobs import describe_logs, is_asked_for, read_exit_status, show
 from asyncbatch.errors import AsyncBatchError, AwsBusy
-from asyncbatch.stack.joblogs import JobLogs, WorkerLog, of_tile
+from asyncbatch.stack.joblogs import JobLogs, WorkerLog, select_tile_lines
 
 LOG = [
     "INFO tile begun action=tile_begun tile=1",
@@ -22,12 +22,12 @@ LOG = [
 
 
 def test_a_tile_s_lines_are_those_between_its_begin_and_its_end() -> None:
-    assert of_tile(LOG, 11) == LOG[4:7]
-    assert of_tile(LOG, 2) == []
+    assert select_tile_lines(LOG, 11) == LOG[4:7]
+    assert select_tile_lines(LOG, 2) == []
 
 
 def test_a_second_attempt_counts_and_so_does_one_that_never_ended() -> None:
-    assert of_tile(LOG, 1) == [*LOG[:3], *LOG[7:]]
+    assert select_tile_lines(LOG, 1) == [*LOG[:3], *LOG[7:]]
 
 
 @pytest.mark.parametrize(
@@ -39,10 +39,10 @@ def test_a_worker_is_named_by_its_place_or_its_id(asked: str | None, there: bool
 
 
 def test_a_job_ends_with_its_script_s_status() -> None:
-    assert exit_status(Job(id="j", status="SUCCEEDED", exit_code=0)) == 0
-    assert exit_status(Job(id="j", status="FAILED", exit_code=7)) == 7
+    assert read_exit_status(Job(id="j", status="SUCCEEDED", exit_code=0)) == 0
+    assert read_exit_status(Job(id="j", status="FAILED", exit_code=7)) == 7
     with pytest.raises(AsyncBatchError, match="job j failed: Host EC2 terminated"):
-        exit_status(Job(id="j", status="FAILED", reason="Host EC2 terminated"))
+        read_exit_status(Job(id="j", status="FAILED", reason="Host EC2 terminated"))
 
 
 class Logs:
@@ -54,13 +54,13 @@ class Logs:
         jobs = [Job(id=f"j:{place}", status="SUCCEEDED", log_streams=(f"s{place}",)) for place in range(5)]
         self._workers = [WorkerLog(worker=f"0a1b2c3d:{job.id[2:]}", job=job) for job in jobs]
 
-    async def workers(self, _run: str) -> list[WorkerLog]:
+    async def find_workers(self, _run: str) -> list[WorkerLog]:
         return self._workers
 
     async def find_tile(self, workers: list[WorkerLog], tile: int) -> list[WorkerLog]:
         return [one for one in workers if one.worker.endswith(f":{tile}")]
 
-    async def lines(self, job: Job) -> list[str]:
+    async def read_lines(self, job: Job) -> list[str]:
         if job.id == self._unreadable:
             raise AwsBusy("logs:GetLogEvents: throttled")
         self.read.append(job.id)
@@ -78,7 +78,7 @@ async def test_what_ends_early_says_how_to_go_on_and_goes_on_there(capsys: pytes
     with pytest.raises(AwsBusy):
         await shown(Logs(unreadable="j:3"))
     first, told = capsys.readouterr()
-    assert "3 of 5 workers shown; go on with: asyncbatch logs r1 --from 0a1b2c3d:3" in told
+    assert "3 of 5 workers shown; continue with: asyncbatch logs r1 --from 0a1b2c3d:3" in told
     rest = Logs()
     await shown(rest, "--from", "0a1b2c3d:3")
     assert rest.read == ["j:3", "j:4"]

@@ -3,24 +3,24 @@ import re
 import pytest
 
 from asyncbatch.errors import SettingsError
-from asyncbatch.stack.template import CHOICES, DEFAULTS, OF_A_VPC, PATTERNS, RANGES, Wish, parameter_names
+from asyncbatch.stack.template import CHOICES, DEFAULTS, OF_A_VPC, PATTERNS, RANGES, StackOptions, list_parameters
 from tests.unit.template import read_template
 
 NOW = {"EcrName": "riosecr", "VCPUS": "2", "MaxJobs": "10", "MaxVCPUS": "20", "ComputeType": "SPOT"}
 
 
 def test_the_templates_parameters_are_known() -> None:
-    assert parameter_names() == list(read_template()["Parameters"])
+    assert list_parameters() == list(read_template()["Parameters"])
 
 
 def test_a_new_stack_gets_what_is_wished_and_else_what_the_template_has() -> None:
-    assert Wish().parameters({}, stack="RIOS") == {
+    assert StackOptions().merge_parameters({}, stack="RIOS") == {
         "ServiceName": "RIOS",
         "EcrName": "asyncbatch-rios",
         "MaxVCPUS": "64",
         "MaxMemory": "3600",
     }
-    wish = Wish(
+    options = StackOptions(
         ecr_name="MyImages",
         vcpus=4,
         memory=8192,
@@ -31,7 +31,7 @@ def test_a_new_stack_gets_what_is_wished_and_else_what_the_template_has() -> Non
         zones=("a", "b", "c"),
         others={"LogRetention": "7"},
     )
-    assert wish.parameters({}, stack="Other") == {
+    assert options.merge_parameters({}, stack="Other") == {
         "ServiceName": "Other",
         "EcrName": "myimages",
         "VCPUS": "4",
@@ -49,29 +49,31 @@ def test_a_new_stack_gets_what_is_wished_and_else_what_the_template_has() -> Non
 
 
 @pytest.mark.parametrize(
-    ("wish", "changed"),
+    ("options", "changed"),
     [
-        (Wish(), {}),
-        (Wish(compute="EC2"), {"ComputeType": "EC2"}),
-        (Wish(max_jobs=20), {"MaxJobs": "20", "MaxVCPUS": "40"}),
-        (Wish(vcpus=4), {"VCPUS": "4", "MaxVCPUS": "40"}),
-        (Wish(compute="FARGATE"), {"ComputeType": "FARGATE", "MaxMemory": "8192"}),
-        (Wish(max_jobs=20, others={"MaxVCPUS": "1000"}), {"MaxJobs": "20", "MaxVCPUS": "1000"}),
+        (StackOptions(), {}),
+        (StackOptions(compute="EC2"), {"ComputeType": "EC2"}),
+        (StackOptions(max_jobs=20), {"MaxJobs": "20", "MaxVCPUS": "40"}),
+        (StackOptions(vcpus=4), {"VCPUS": "4", "MaxVCPUS": "40"}),
+        (StackOptions(compute="FARGATE"), {"ComputeType": "FARGATE", "MaxMemory": "8192"}),
+        (StackOptions(max_jobs=20, others={"MaxVCPUS": "1000"}), {"MaxJobs": "20", "MaxVCPUS": "1000"}),
     ],
 )
-def test_of_a_stack_that_is_there_only_what_is_wished_changes(wish: Wish, changed: dict[str, str]) -> None:
-    assert wish.parameters(NOW, stack="RIOS") == {**NOW, **changed}
+def test_of_a_stack_that_is_there_only_what_is_wished_changes(options: StackOptions, changed: dict[str, str]) -> None:
+    assert options.merge_parameters(NOW, stack="RIOS") == {**NOW, **changed}
 
 
 @pytest.mark.parametrize("zones", [("a",), ("a", "b"), ("a", "b", "c", "d")])
 def test_zones_are_three_or_none(zones: tuple[str, ...]) -> None:
-    with pytest.raises(SettingsError, match=f"--az is given {len(zones)} times; give it 3 times"):
-        Wish(zones=zones).parameters({}, stack="RIOS")
+    with pytest.raises(SettingsError, match=f"--az was passed {len(zones)} times"):
+        StackOptions(zones=zones).merge_parameters({}, stack="RIOS")
 
 
 def test_a_parameter_that_is_not_the_templates_is_refused() -> None:
-    with pytest.raises(SettingsError, match=re.escape("no parameter Vpc; there are ServiceName, EcrName,")):
-        Wish(others={"Vpc": "vpc-1"}).parameters({}, stack="RIOS")
+    with pytest.raises(
+        SettingsError, match=re.escape("unknown parameters Vpc; the template has ServiceName, EcrName,")
+    ):
+        StackOptions(others={"Vpc": "vpc-1"}).merge_parameters({}, stack="RIOS")
 
 
 def test_what_values_may_be_and_are_is_the_templates() -> None:
@@ -87,41 +89,49 @@ def test_what_values_may_be_and_are_is_the_templates() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "told"),
+    ("options", "told"),
     [
-        (Wish(memory=100), r"MaxMemory is 100; it must be a whole number from 512 to 1000000"),
-        (Wish(max_jobs=10_001), r"MaxJobs is 10001; it must be a whole number from 1 to 10000"),
-        (Wish(others={"WorkerTimeout": "long"}), r"WorkerTimeout is long; it must be a whole number from 60"),
-        (Wish(others={"LogRetention": "2"}), r"LogRetention is 2; it must be one of 1, 3, 5,"),
-        (Wish(others={"PublicAddresses": "yes"}), r"PublicAddresses is yes; it must be one of DISABLED, ENABLED"),
-        (Wish(ecr_name="my images"), r"EcrName is my images; it must be like \[a-z0-9\]"),
-        (Wish(vcpus=1000), r"VCPUS is 1000; it must be like"),
+        (StackOptions(memory=100), r"MaxMemory is 100; it must be an integer from 512 to 1000000"),
+        (StackOptions(max_jobs=10_001), r"MaxJobs is 10001; it must be an integer from 1 to 10000"),
+        (StackOptions(others={"WorkerTimeout": "long"}), r"WorkerTimeout is long; it must be an integer from 60"),
+        (StackOptions(others={"LogRetention": "2"}), r"LogRetention is 2; it must be one of 1, 3, 5,"),
         (
-            Wish(others={"VpcId": "vpc-1", "SubnetIds": "subnet-1"}),
-            r"VpcId is vpc-1; a VPC of your own needs SecurityGroupIds too",
+            StackOptions(others={"PublicAddresses": "yes"}),
+            r"PublicAddresses is yes; it must be one of DISABLED, ENABLED",
+        ),
+        (StackOptions(ecr_name="my images"), r"EcrName is my images; it must match \[a-z0-9\]"),
+        (StackOptions(vcpus=1000), r"VCPUS is 1000; it must match"),
+        (
+            StackOptions(others={"VpcId": "vpc-1", "SubnetIds": "subnet-1"}),
+            r"VpcId is vpc-1; .*SecurityGroupIds",
         ),
         (
-            Wish(compute="FARGATE", memory=1000),
-            r"Fargate has no 1000 MiB with 1 vCPUs; MaxMemory must be from 2048",
+            StackOptions(compute="FARGATE", memory=1000),
+            r"Fargate does not support 1000 MiB with 1 vCPUs; MaxMemory must be from 2048",
         ),
-        (Wish(compute="FARGATE_SPOT", vcpus=3), r"Fargate has no 3 vCPUs; it has 0\.25, 0\.5, 1, 2, 4, 8, 16"),
         (
-            Wish(compute="FARGATE", others={"MainMemory": "5000"}),
-            r"Fargate has no 5000 MiB with 2 vCPUs; MainMemory must be",
+            StackOptions(compute="FARGATE_SPOT", vcpus=3),
+            r"Fargate does not support 3 vCPUs; .* 0\.25, 0\.5, 1, 2, 4, 8, 16",
         ),
-        (Wish(vcpus=0.5), r"VCPUS is 0\.5; machines \(SPOT\) need at least 1"),
-        (Wish(others={"MainVCPUS": "0.25"}), r"MainVCPUS is 0\.25; machines"),
-        (Wish(others={"BudgetLimit": "100"}), r"BudgetLimit is 100.*BudgetEmail"),
+        (
+            StackOptions(compute="FARGATE", others={"MainMemory": "5000"}),
+            r"Fargate does not support 5000 MiB with 2 vCPUs; MainMemory must be",
+        ),
+        (StackOptions(vcpus=0.5), r"VCPUS is 0\.5; machines \(SPOT\) need at least 1"),
+        (StackOptions(others={"MainVCPUS": "0.25"}), r"MainVCPUS is 0\.25; machines"),
+        (StackOptions(others={"BudgetLimit": "100"}), r"BudgetLimit is 100.*BudgetEmail"),
     ],
 )
-def test_what_aws_would_refuse_is_refused_before(wish: Wish, told: str) -> None:
+def test_what_aws_would_refuse_is_refused_before(options: StackOptions, told: str) -> None:
     with pytest.raises(SettingsError, match=told):
-        wish.parameters({}, stack="RIOS")
+        options.merge_parameters({}, stack="RIOS")
 
 
 @pytest.mark.parametrize(("vcpus", "memory"), [(0.25, 2048), (1, 4096), (8, 20480), (16, 122880), (32, 249856)])
 def test_what_fargate_has_is_taken(vcpus: float, memory: int) -> None:
-    assert Wish(compute="FARGATE", vcpus=vcpus, memory=memory).parameters({}, stack="RIOS")["MaxMemory"] == str(memory)
+    assert StackOptions(compute="FARGATE", vcpus=vcpus, memory=memory).merge_parameters({}, stack="RIOS")[
+        "MaxMemory"
+    ] == str(memory)
 
 
 @pytest.mark.parametrize(
@@ -136,17 +146,17 @@ def test_what_fargate_has_is_taken(vcpus: float, memory: int) -> None:
     ],
 )
 def test_memory_follows_the_vcpus(compute: str, vcpus: float, memory: str) -> None:
-    assert Wish(compute=compute, vcpus=vcpus).parameters({}, stack="RIOS")["MaxMemory"] == memory
+    assert StackOptions(compute=compute, vcpus=vcpus).merge_parameters({}, stack="RIOS")["MaxMemory"] == memory
 
 
 @pytest.mark.parametrize("now", [{"AZ1": "a", "AZ2": "b", "AZ3": "c"}, {}])
 def test_the_zones_of_a_stack_stay(now: dict[str, str]) -> None:
     with pytest.raises(SettingsError, match="zones can't be changed"):
-        Wish(zones=("a", "b", "d")).parameters({**NOW, **now}, stack="RIOS")
+        StackOptions(zones=("a", "b", "d")).merge_parameters({**NOW, **now}, stack="RIOS")
     if now:
-        assert Wish(zones=("a", "b", "c")).parameters({**NOW, **now}, stack="RIOS") == {**NOW, **now}
+        assert StackOptions(zones=("a", "b", "c")).merge_parameters({**NOW, **now}, stack="RIOS") == {**NOW, **now}
 
 
 @pytest.mark.parametrize(("stack", "name"), [("RIOS", "asyncbatch-rios"), ("A--b-", "asyncbatch-a-b")])
 def test_repositories_are_named_after_their_stack(stack: str, name: str) -> None:
-    assert Wish().parameters({}, stack=stack)["EcrName"] == name
+    assert StackOptions().merge_parameters({}, stack=stack)["EcrName"] == name

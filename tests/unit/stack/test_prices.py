@@ -1,19 +1,23 @@
 import pytest
 
-from asyncbatch.stack.prices import cost
+from asyncbatch.stack.prices import estimate_cost
 
 
 def test_a_worker_takes_its_share_of_the_machine_that_is_cheapest_for_it() -> None:
     # 3.5 GiB a vCPU: half an m5.large of 0.096; a c5.large would have to be whole for its memory
-    like = cost(workers=10, vcpus=1, disk=100, memory=3600, compute="EC2", architecture="X86_64", region="us-east-1")
+    like = estimate_cost(
+        workers=10, vcpus=1, disk=100, memory=3600, compute="EC2", architecture="X86_64", region="us-east-1"
+    )
     assert like.worker == pytest.approx(0.048)
     # 7 GiB a vCPU: half an r5.large of 0.126
-    large = cost(workers=1, vcpus=1, disk=100, memory=7200, compute="EC2", architecture="X86_64", region="us-east-1")
+    large = estimate_cost(
+        workers=1, vcpus=1, disk=100, memory=7200, compute="EC2", architecture="X86_64", region="us-east-1"
+    )
     assert large.worker == pytest.approx(0.063)
 
 
 def test_spot_is_a_span_below_on_demand() -> None:
-    least, most = cost(
+    least, most = estimate_cost(
         workers=10, vcpus=1, disk=100, memory=4096, compute="SPOT", architecture="X86_64", region="us-east-1"
     ).workers
     assert 0 < least < most < 0.63
@@ -21,7 +25,7 @@ def test_spot_is_a_span_below_on_demand() -> None:
 
 @pytest.mark.parametrize(("architecture", "worker"), [("X86_64", 0.04048 + 4 * 0.004445), ("ARM64", 0.046608)])
 def test_fargate_bills_vcpus_memory_and_an_address(architecture: str, worker: float) -> None:
-    found = cost(
+    found = estimate_cost(
         workers=2, vcpus=1, disk=100, memory=4096, compute="FARGATE", architecture=architecture, region="us-west-2"
     )
     assert found.worker == pytest.approx(worker)
@@ -30,14 +34,16 @@ def test_fargate_bills_vcpus_memory_and_an_address(architecture: str, worker: fl
 
 def test_a_region_that_is_not_in_the_table_is_said_to_be_like_another() -> None:
     assert (
-        cost(workers=1, vcpus=1, disk=100, memory=4096, compute="EC2", architecture="ARM64", region="mars-1").region
+        estimate_cost(
+            workers=1, vcpus=1, disk=100, memory=4096, compute="EC2", architecture="ARM64", region="mars-1"
+        ).region
         == "us-east-1"
     )
 
 
 def test_4096_mib_do_not_fit_a_vcpu_of_the_m_families() -> None:
     one = {
-        memory: cost(
+        memory: estimate_cost(
             workers=1, vcpus=1, disk=30, memory=memory, compute="EC2", architecture="X86_64", region="us-east-1"
         ).worker
         for memory in (3600, 4096)
@@ -47,7 +53,7 @@ def test_4096_mib_do_not_fit_a_vcpu_of_the_m_families() -> None:
 
 def test_machines_disks_and_addresses_are_counted() -> None:
     def price(disk: int) -> tuple[float, float]:
-        return cost(
+        return estimate_cost(
             workers=64, vcpus=1, disk=disk, memory=3600, compute="EC2", architecture="X86_64", region="us-east-1"
         ).workers
 
@@ -58,5 +64,5 @@ def test_machines_disks_and_addresses_are_counted() -> None:
 
 @pytest.mark.parametrize(("region", "price"), [("us-east-1", 90.0), ("ap-southeast-2", 114.0)])
 def test_results_that_leave_aws_cost(region: str, price: float) -> None:
-    found = cost(workers=1, vcpus=1, disk=30, memory=3600, compute="SPOT", architecture="ARM64", region=region)
+    found = estimate_cost(workers=1, vcpus=1, disk=30, memory=3600, compute="SPOT", architecture="ARM64", region=region)
     assert found.transfer == pytest.approx(price)

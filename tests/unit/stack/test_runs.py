@@ -9,7 +9,7 @@ from asyncbatch import Settings
 from asyncbatch.aws.jobs import TaggedJob
 from asyncbatch.aws.stacks import StackOutputs
 from asyncbatch.errors import StackFailed
-from asyncbatch.stack.runs import RunFound, Sweep, age_of
+from asyncbatch.stack.runs import FoundRun, StackRuns, compute_age
 from tests.unit.virtual import VIRTUAL
 
 
@@ -30,21 +30,21 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
     ],
 )
 def test_a_run_is_over_when_it_has_been_silent_for_long(age: float | None, silence: float | None, over: bool) -> None:  # noqa: FBT001 - a table
-    found = RunFound(run="r", age=age, silence=silence, run_lease=120.0, queues=("q",), objects=True, jobs=())
+    found = FoundRun(run="r", age=age, silence=silence, run_lease=120.0, queues=("q",), objects=True, jobs=())
     assert (found.over, found.gone) == (over, False)
 
 
 @pytest.mark.parametrize(("ended", "over", "gone"), [(True, False, True), (False, True, False)])
 def test_of_a_run_that_has_nothing_but_jobs_those_that_go_on_are_left_over(ended: bool, over: bool, gone: bool) -> None:  # noqa: FBT001 - a table
     job = TaggedJob(id="j", ended=ended, tags={})
-    found = RunFound(run="r", age=3_600.0, silence=None, run_lease=120.0, queues=(), objects=False, jobs=(job,))
+    found = FoundRun(run="r", age=3_600.0, silence=None, run_lease=120.0, queues=(), objects=False, jobs=(job,))
     assert (found.over, found.gone, found.working) == (over, gone, [] if ended else ["j"])
 
 
 def test_a_run_s_id_tells_when_it_was_opened() -> None:
-    assert age_of("19700102-000001-abcd", 86_401.0) == 0.0
-    assert age_of("20260101-000000-abcd", 1_767_225_610.0) == 10.0
-    assert age_of("something else", 0.0) is None
+    assert compute_age("19700102-000001-abcd", 86_401.0) == 0.0
+    assert compute_age("20260101-000000-abcd", 1_767_225_610.0) == 10.0
+    assert compute_age("something else", 0.0) is None
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_run_s_id_tells_when_it_was_opened() -> None:
 )
 def test_a_run_is_in_use_as_long_as_its_main_is_there(queues: tuple[str, ...], silence: float, *, in_use: bool) -> None:
     job = TaggedJob(id="j", ended=False, tags={})
-    found = RunFound(
+    found = FoundRun(
         run="r", age=3_600.0, silence=silence, run_lease=120.0, queues=queues, objects=bool(queues), jobs=(job,)
     )
     assert found.in_use is in_use
@@ -91,10 +91,10 @@ class Batch:
 QUEUES = {"BatchProcessingJobQueueName": "workers", "BatchProcessingJobQueueMainName": "mains"}
 
 
-def sweep(jobs: Batch, outputs: dict[str, str]) -> Sweep:
+def sweep(jobs: Batch, outputs: dict[str, str]) -> StackRuns:
     found = StackOutputs(stack="Trees", region="us-west-2", values=outputs)
     settings = Settings(stack="Trees")
-    return Sweep(settings=settings, _outputs=found, _objects=None, _queues=None, _jobs=jobs)  # type: ignore[arg-type]
+    return StackRuns(settings=settings, _outputs=found, _objects=None, _queues=None, _jobs=jobs)  # type: ignore[arg-type]
 
 
 @pytest.mark.anyio
