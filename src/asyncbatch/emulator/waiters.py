@@ -3,6 +3,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
+from contextvars import Context
 from dataclasses import dataclass
 
 from asyncbatch.emulator.faults import ServiceError
@@ -42,7 +43,7 @@ class Waiters:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[Delivery]] = loop.create_future()
         self._waiting[future] = _Wanted(most=most, visibility=visibility)
-        end = loop.call_later(wait, _settle, future)
+        end = loop.call_later(wait, _settle, future, context=Context())  # the queue's, and not the caller's
         try:
             self.serve()
             return await future
@@ -97,7 +98,8 @@ class Waiters:
             now = self._clock()
             due = self._queue.next_visible(now)
             if due is not None:
-                self._timer = asyncio.get_running_loop().call_later(max(0.0, due - now), self.serve)
+                loop = asyncio.get_running_loop()
+                self._timer = loop.call_later(max(0.0, due - now), self.serve, context=Context())
 
 
 def _settle(future: "asyncio.Future[list[Delivery]]") -> None:

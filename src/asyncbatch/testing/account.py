@@ -132,9 +132,29 @@ class MemoryAws:
         """Script more faults; their requests count from now."""
         self._services.faults.add(*faults)
 
-    def recover(self) -> None:
-        """Let nothing more go wrong."""
-        self._services.faults.clear()
+    def recover(self, *faults: Fault) -> None:
+        """End some faults; or let nothing more go wrong."""
+        if faults:
+            self._services.faults.remove(*faults)
+        else:
+            self._services.faults.clear()
+
+    def delete_queue(self, name: str) -> None:
+        """Delete a queue under whoever uses it."""
+        delete, _ = self._shelf.operations()["DeleteQueue"]
+        delete({"QueueUrl": name})
+
+    def delete_objects(self, part: str) -> None:
+        """Delete the objects whose keys contain `part`, under whoever uses them."""
+        for key in self.keys:
+            if part in key:
+                self._s3.bucket.delete(key)
+
+    def send(self, queue: str, text: str) -> None:
+        """Put a message into a queue, as whoever may write to it could."""
+        held = self._shelf.find({"QueueUrl": queue})
+        held.queue.send(_tell_time(), text)
+        held.waiters.serve()
 
     @property
     def requests(self) -> Counter[str]:

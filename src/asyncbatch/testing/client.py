@@ -7,18 +7,22 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 
 from asyncbatch.aws.credentials import CredentialSource
-from asyncbatch.aws.errors import make_client_error
+from asyncbatch.aws.errors import FOREIGN, make_client_error
 from asyncbatch.aws.retries import OUTAGE, Endurance
 from asyncbatch.aws.session import AwsSession
 from asyncbatch.emulator.faults import ServiceError
 from asyncbatch.testing.faults import Fault, Faults
 from asyncbatch.testing.services import Answer, Fields, Operations
 from asyncbatch.testing.transfers import MemoryTransfers
+
+if TYPE_CHECKING:
+    from asyncbatch.testing.jobs import MemoryJob
 
 
 class ProcessKilled(BaseException):
@@ -35,8 +39,8 @@ class Services:
     """Seconds that a request takes, or these by operation or service."""
     requests: Counter[str] = field(default_factory=Counter)
 
-    async def answer(self, operation: str, fields: dict[str, Any]) -> Answer:
-        """Answer a request."""
+    async def answer(self, operation: str, fields: dict[str, Any], job: "MemoryJob | None") -> Answer:
+        """Answer a request of a worker's, or of main's."""
         self.requests[operation] += 1
         fault = self.faults.hit(operation, " ".join(value for value in fields.values() if isinstance(value, str)))
         way = self._find_latency(operation) / 2
@@ -44,7 +48,10 @@ class Services:
         if fault is None:
             answer = await _call(self.operations, operation, fields)
         else:
-            answer = await _call_faultily(self.operations, operation, fields, fault)
+            try:
+                answer = await _call_faultily(self.operations, operation, fields, fault)
+            finally:
+                await strike(fault, job)
         await _sleep(way)  # a caller that is cancelled here does not know what it has done
         return answer
 
@@ -63,6 +70,9 @@ class MemorySession:
         They answer its requests.
     """
 
+    job: "MemoryJob | None" = None
+    """The worker whose session it is; None: main."""
+
     def __init__(self, services: Services) -> None:
         self._services = services
         self._killed = False
@@ -71,13 +81,15 @@ class MemorySession:
     @asynccontextmanager
     async def open(self, *, region: str, endpoint_url: str | None, outage: float = OUTAGE) -> AsyncIterator[AwsSession]:
         """Have our session over this one for the time of the block."""
+        source = CredentialSource(_find_credentials)
+        await source.load_credentials()
         async with AsyncExitStack() as stack:
             yield AwsSession(
                 region=region,
                 endpoint_url=endpoint_url,
-                endurance=Endurance(outage=outage),
+                endurance=Endurance(outage=outage, standing=lambda: source.credentials),
                 transfers=MemoryTransfers.of,
-                _source=CredentialSource(_find_none),
+                _source=source,
                 _session=self,
                 _stack=stack,
             )
@@ -107,7 +119,7 @@ class MemorySession:
             self._requests.add(scope)
             try:
                 with anyio.fail_after(timeout):
-                    return await self._services.answer(operation, fields)
+                    return await self._services.answer(operation, fields, self.job)
             except ServiceError as error:
                 raise make_client_error(error.code, error.message, error.status, operation) from error
             finally:
@@ -136,12 +148,11 @@ class MemoryClient:
         self._service = service
         self._timeout = timeout
         self._connections = anyio.CapacityLimiter(connections)
-        self._handlers: list[Callable[..., None]] = []
+        self._handlers: dict[str, list[Callable[..., None]]] = {"request-created": [], "after-call": []}
 
     def register(self, event: str, handler: Callable[..., None]) -> None:
-        """Call a handler with each request, as botocore does; there are no other events, for nobody signs requests."""
-        if event == "request-created":
-            self._handlers.append(handler)
+        """Call a handler with each request or answer, as botocore does."""
+        self._handlers[event].append(handler)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_"):
@@ -158,14 +169,33 @@ class MemoryClient:
 
     async def _request(self, name: str, fields: dict[str, Any]) -> Answer:
         async with self._connections:
-            for handler in self._handlers:
-                request = SimpleNamespace(context={})
+            request = SimpleNamespace(context={})
+            for handler in self._handlers["request-created"]:
                 handler(request=request, operation_name=name, event_name=f"request-created.{self._service}.{name}")
-            return await self._session.request(f"{self._service}:{name}", fields, timeout=self._timeout)
+            try:
+                answer = await self._session.request(f"{self._service}:{name}", fields, timeout=self._timeout)
+            except FOREIGN as error:
+                self._tell_answer(getattr(error, "response", None), request.context)
+                raise
+            self._tell_answer(answer, request.context)
+            return answer
+
+    def _tell_answer(self, parsed: Answer | None, context: dict[str, Any]) -> None:
+        """Tell of an answer, if there was one."""
+        for handler in self._handlers["after-call"] if parsed is not None else ():
+            handler(parsed=parsed, context=context)
 
 
-async def _find_none() -> None:
-    """Find no credentials: nobody asks for them."""
+async def strike(fault: Fault, job: "MemoryJob | None") -> None:
+    """Let happen to a worker what a fault says, before it does anything more."""
+    if fault.then is not None and job is not None:
+        fault.then(job)
+        await anyio.lowlevel.checkpoint()
+
+
+async def _find_credentials() -> SimpleNamespace:
+    """Find credentials that somebody may renew; nobody signs with them."""
+    return SimpleNamespace(method="memory")
 
 
 async def _sleep(seconds: float) -> None:
@@ -194,7 +224,22 @@ async def _call_faultily(operations: Operations, operation: str, fields: dict[st
     answer = await _send(operations, operation, fields, fault)
     if fault.lost:
         raise fault.refusal()
-    return {**answer, "Body": answer["Body"].damaged()} if fault.damage else answer
+    return _damage(answer, fault)
+
+
+def _damage(answer: Answer, fault: Fault) -> Answer:
+    """Return an answer with the damage that a fault does to it."""
+    if not (fault.damage or fault.truncated):
+        return answer
+    if "Body" in answer:
+        body = answer["Body"]
+        return {**answer, "Body": body.damaged() if fault.damage else body.truncated()}
+    if not answer.get("Messages"):
+        return answer
+    first, *others = answer["Messages"]
+    text, middle = first["Body"], len(first["Body"]) // 2
+    flipped = text[:middle] + chr(ord(text[middle]) ^ 1) + text[middle + 1 :]
+    return {**answer, "Messages": [{**first, "Body": flipped}, *others]}
 
 
 async def _send(operations: Operations, operation: str, fields: Fields, fault: Fault) -> Answer:

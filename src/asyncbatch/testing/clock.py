@@ -3,10 +3,16 @@
 import asyncio
 import selectors
 import threading
-from typing import Any, Final
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any, Final, TypeVarTuple
 
 import anyio
 import anyio.to_thread
+
+from asyncbatch.testing.freezing import guard
+
+Ts = TypeVarTuple("Ts")
 
 _THREAD: Final = "asyncbatch-unpickle"
 """Name of threads that main starts for what it waits for; anyio's own are counted by anyio."""
@@ -62,6 +68,28 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Return the virtual time, in seconds."""
         return self.now
+
+    def call_soon(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        """Call something in the next turn; if it belongs to a process that is frozen then, when that is thawed."""
+        guarded = guard(callback, args, context)
+        if guarded is None:
+            return super().call_soon(callback, *args, context=context)
+        step, chosen = guarded
+        step.handle = super().call_soon(step, context=chosen)
+        return step.handle
+
+    def call_at(
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Call something at a time; if it belongs to a process that is frozen then, when that is thawed."""
+        guarded = guard(callback, args, context)
+        if guarded is None:
+            return super().call_at(when, callback, *args, context=context)
+        step, chosen = guarded
+        step.handle = timer = super().call_at(when, step, context=chosen)
+        return timer
 
     def watch_threads(self) -> None:
         """Let time stand still from now on while `anyio.to_thread` is at work. Call it in a task of this loop."""

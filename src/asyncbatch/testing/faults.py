@@ -1,10 +1,14 @@
 """Faults: what is scripted to go wrong, by operation and count."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from asyncbatch.emulator.faults import ServiceError
+
+if TYPE_CHECKING:
+    from asyncbatch.testing.jobs import MemoryJob
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +22,7 @@ class Fault:
     """Which requests: ``service:Operation`` as AWS names it, for instance ``sqs:SendMessageBatch``; ``s3:*`` and the
     like stand for several. ``slot:Compute`` is a worker's attempt at a tile: an error there is the slot's death."""
     about: str = ""
-    """Only requests whose queue, key or prefix contains this."""
+    """Only requests whose queue, key or prefix contains this; of ``slot:Compute``, ``tile 3 of PROGRAM``."""
     after: int = 0
     """Requests that are let through first."""
     times: int | None = 1
@@ -36,7 +40,12 @@ class Fault:
     hidden: float = 0.0
     """Seconds for which messages that are sent are hidden."""
     damage: bool = False
-    """Whether a bit of the object's content is flipped in the answer."""
+    """Whether a bit of the object's content is flipped in the answer, or one of the messages that were received."""
+    truncated: bool = False
+    """Whether half of the object's content is missing in the answer."""
+    then: "Callable[[MemoryJob], object] | None" = None
+    """What happens to the worker whose request was hit, when its fate is decided: `MemoryJob.kill` for one. An attempt
+    at a tile is hit in the middle. Nothing happens to main."""
 
     def refusal(self) -> Exception:
         """Return the error that the request fails with."""
@@ -56,6 +65,11 @@ class Faults:
         """Script more faults; their requests count from now."""
         for fault in faults:
             self._seen[id(fault)] = (fault, 0)
+
+    def remove(self, *faults: Fault) -> None:
+        """End some faults."""
+        for fault in faults:
+            self._seen.pop(id(fault), None)
 
     def clear(self) -> None:
         """Let nothing more go wrong."""

@@ -1,8 +1,10 @@
 """Batch in memory: jobs are workers that run as tasks of the event loop."""
 
+import asyncio
 import logging
 import signal
 from collections.abc import Callable, Iterator
+from contextvars import Context
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -14,6 +16,8 @@ import anyio.abc
 from asyncbatch.emulator.faults import ServiceError
 from asyncbatch.errors import AsyncBatchError, find_first
 from asyncbatch.testing.client import MemorySession, ProcessKilled, Services
+from asyncbatch.testing.clock import VirtualLoop
+from asyncbatch.testing.freezing import Process
 from asyncbatch.testing.services import Answer, Fields, Operations
 from asyncbatch.testing.slots import Processor
 from asyncbatch.wire.environment import WorkerEnvironment
@@ -42,6 +46,10 @@ class MemoryJob:
     environment: WorkerEnvironment = field(repr=False)
     _scope: anyio.CancelScope = field(default_factory=anyio.CancelScope, repr=False)
     _terminated: anyio.Event = field(default_factory=anyio.Event, repr=False)
+    _process: Process = field(default_factory=Process, repr=False)
+
+    def __post_init__(self) -> None:
+        self.session.job = self
 
     @property
     def ended(self) -> bool:
@@ -60,6 +68,30 @@ class MemoryJob:
         self.reason = self.reason or reason
         self.session.kill()
         self._scope.cancel()
+        if self._process.frozen:
+            self.thaw()
+
+    def freeze(self) -> None:
+        """Stop the worker, as SIGSTOP does, until it is thawed. In virtual time only.
+
+        Raises
+        ------
+        TypeError
+            In an event loop of real time.
+        """
+        loop = asyncio.get_running_loop()
+        if not isinstance(loop, VirtualLoop):
+            raise TypeError(f"freezing a worker needs virtual time: run the test in a VirtualLoop, not in {loop!r}")
+        if self._scope.cancel_called:  # killed meanwhile
+            return
+        if loop.has_threads_at_work():  # for it, perhaps: time stands still until they have ended
+            loop.call_soon(self.freeze, context=Context())
+        else:
+            self._process.freeze()
+
+    def thaw(self) -> None:
+        """Let the worker go on, as SIGCONT does."""
+        self._process.thaw(asyncio.get_running_loop())
 
     def describe(self) -> Answer:
         """Return what ``DescribeJobs`` says of it."""
@@ -77,6 +109,7 @@ class MemoryJob:
     async def run(self, processor: Processor, *, delay: float) -> None:
         """Start the worker after `delay` seconds, and return when it is gone."""
         code = _KILLED
+        self._process.begin()
         try:
             with self._scope:
                 await anyio.sleep(delay)
@@ -88,7 +121,7 @@ class MemoryJob:
                     code = await work(
                         environment,
                         session,
-                        make_start=lambda _memory: processor.start,
+                        make_start=lambda _memory: partial(processor.start, self),
                         watch_termination=self._watch_termination,
                     )
         except* AsyncBatchError as group:

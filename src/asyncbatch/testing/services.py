@@ -45,6 +45,10 @@ class Body:
         """Return a body of the same length with one bit flipped."""
         return Body(bytes([self._content[0] ^ 1]) + self._content[1:]) if self._content else self
 
+    def truncated(self) -> "Body":
+        """Return a body that ends too early."""
+        return Body(self._content[: len(self._content) // 2])
+
 
 class MemoryS3:
     """One bucket.

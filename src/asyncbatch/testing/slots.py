@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FunctionType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import anyio.lowlevel
@@ -18,6 +18,7 @@ import cloudpickle
 from anyio.abc import TaskGroup
 
 from asyncbatch.aws.protocols import Content
+from asyncbatch.testing.client import strike
 from asyncbatch.testing.clock import VirtualLoop
 from asyncbatch.testing.faults import Faults
 from asyncbatch.wire import codec
@@ -26,6 +27,9 @@ from asyncbatch.wire.usercode import Names, UserCode, find_object
 from asyncbatch.worker.failures import describe_failure, is_named
 from asyncbatch.worker.guard import SlotDiedError
 from asyncbatch.worker.slot import Computed
+
+if TYPE_CHECKING:
+    from asyncbatch.testing.jobs import MemoryJob
 
 OPERATION: Final = "slot:Compute"
 """What an attempt at a tile is called in a `Fault`."""
@@ -40,10 +44,10 @@ class Processor:
     """Returns the seconds of the event loop's clock that a tile takes, on top of what its function takes."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    async def start(self, _folder: Path, _group: TaskGroup) -> "MemorySlot":
-        """Start a slot."""
+    async def start(self, job: "MemoryJob", _folder: Path, _group: TaskGroup) -> "MemorySlot":
+        """Start a slot of a worker."""
         await anyio.lowlevel.checkpoint()
-        return MemorySlot(processor=self)
+        return MemorySlot(processor=self, job=job)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -51,6 +55,7 @@ class MemorySlot:
     """Computes tiles: in a thread, or in an event loop of virtual time right there."""
 
     processor: Processor
+    job: "MemoryJob"
     alive: bool = True
     usable: bool = True
     _programs: dict[str, tuple[Callable[..., object], Names]] = field(default_factory=dict)
@@ -68,7 +73,7 @@ class MemorySlot:
         SlotDiedError
             If a fault says so.
         """
-        fault = self.processor.faults.hit(OPERATION, task.program)
+        fault = self.processor.faults.hit(OPERATION, f"tile {task.index} of {task.program}")
         duration = self.processor.duration() + (fault.delay if fault else 0.0)
         self.usable = False  # a tile that is cancelled leaves a slot that is not used again, as a process is killed
         if task.timeout and duration > task.timeout:
@@ -76,7 +81,10 @@ class MemorySlot:
             self.alive = False
             reason = f"it was not done after {task.timeout:g} s, which is its tile_timeout"
             raise SlotDiedError(Loss(reason=reason, cause="timeout"))
-        await anyio.sleep(duration)
+        await anyio.sleep(duration / 2)
+        if fault is not None:
+            await strike(fault, self.job)
+        await anyio.sleep(duration / 2)
         if fault is not None and fault.error is not None:
             self.alive = False
             raise SlotDiedError(f"the slot died: {fault.error}")

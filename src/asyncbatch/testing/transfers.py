@@ -39,6 +39,8 @@ class MemoryTransfers:
             answer = await client.get_object(Bucket=self.bucket, Key=key)
             async with answer["Body"] as stream:
                 content = bytearray(await stream.read())
+        if len(content) != answer["ContentLength"]:
+            raise BlobCorrupt(f"s3://{self.bucket}/{key} arrived cut short: {len(content)} bytes")
         if size is not None and answer["ContentLength"] != size:
             raise BlobCorrupt(f"s3://{self.bucket}/{key} has {answer['ContentLength']} bytes, {size} expected")
         if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
