@@ -47,6 +47,7 @@ _CODES: Final[dict[str, type[errors.AwsError]]] = {
     "ThrottledException": errors.AwsBusy,
     "RequestThrottled": errors.AwsBusy,
     "RequestThrottledException": errors.AwsBusy,
+    "KmsThrottled": errors.AwsBusy,  # of a queue that is encrypted with a key of the account's own
     "TooManyRequestsException": errors.AwsBusy,
     "RequestLimitExceeded": errors.AwsBusy,
     "OverLimit": errors.AwsBusy,

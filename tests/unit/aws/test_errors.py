@@ -47,6 +47,7 @@ CODES = {
         "ThrottledException",
         "RequestThrottled",
         "RequestThrottledException",
+        "KmsThrottled",
         "TooManyRequestsException",
         "RequestLimitExceeded",
         "OverLimit",
