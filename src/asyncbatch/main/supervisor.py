@@ -138,13 +138,19 @@ class Supervisor:
             self._add(hello.worker, hello.slots)
 
     def heard(self, worker: str) -> bool:
-        """Note that a worker says something; return whether it had been silent."""
+        """Note that a worker says something; return whether it had been silent.
+
+        One whose greeting was lost, or comes later, is up: queues keep no order.
+        """
         slots = self._silent.pop(worker, None)
         if slots is not None:
             self._losses = max(0, self._losses - 1)
             self._add(worker, slots)
         elif worker in self._up:
             self.hearing.note(worker)
+        elif worker not in self._ended and worker not in self._dismissed:
+            self._came_up = True
+            self._add(worker, self._each)
         return slots is not None
 
     def listen(self, seconds: float) -> list[str]:

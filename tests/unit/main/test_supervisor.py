@@ -47,6 +47,17 @@ def test_a_greeting_that_comes_twice_counts_once() -> None:
     assert supervisor(up=["a", "a"], slots=4).slots == 4
 
 
+def test_a_worker_is_up_whose_greeting_is_lost_or_comes_later() -> None:
+    found = supervisor(1)
+    assert not found.heard("a")
+    assert (found.came_up, found.up) == (True, 1)
+    found.hello(hello("a", slots=4))
+    assert (found.up, found.slots) == (1, 4)
+    assert found.missing(states(dead=["a"]), 1001.0, backlog=1000) == 1
+    assert not found.heard("a")
+    assert found.up == 0, "what it said before it ended came late"
+
+
 def test_a_worker_that_ended_has_no_slots() -> None:
     found = supervisor(up=["a", "b"], slots=4)
     found.missing(states(alive=["a"], dead=["b"]), 1001.0, backlog=1000)
