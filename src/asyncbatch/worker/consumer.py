@@ -127,10 +127,12 @@ class Consumer:
         wait = _LONGEST_POLL if self.held else max(1.0, min(_LONGEST_POLL, left))
         found: list[Received] = []
         with anyio.CancelScope(shield=True) as self.lifecycle.poll:
+            asked = anyio.current_time()
             try:
                 found = await self.receiver.receive(
                     self.manifest.task_queue, most=want, wait=wait, lease=self.manifest.lease
                 )
+                self.lifecycle.presence.note(asked)
             except QueueGone:
                 self.lifecycle.end_run()
             except (AwsBusy, CredentialsMissing, EndpointUnreachable) as error:

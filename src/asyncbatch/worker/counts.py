@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from asyncbatch.aws.protocols import GetBlob, PutBlob
-from asyncbatch.errors import AwsError, BlobMissing
+from asyncbatch.errors import AwsError, BlobMissing, QueueGone
 from asyncbatch.wire.manifest import Manifest, begun_key
 from asyncbatch.worker.attempts import Verdict, judge, needs_count
 
@@ -35,6 +35,8 @@ class Counts:
         """Store a count, and return whether that worked."""
         try:
             await self.blobs.put(begun_key(self.manifest.run, index), str(count).encode())
+        except QueueGone:  # nobody will ask
+            return False
         except AwsError as error:
             log.warning("attempt not counted", extra={"action": "attempt_not_counted", "tile": index, "why": error})
             return False

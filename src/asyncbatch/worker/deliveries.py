@@ -31,13 +31,24 @@ class Deliveries:
         Seconds that a lease lasts.
     on_gone : callable
         Called when the queue is no longer there.
+    on_renewed : callable
+        Called when the queue has renewed leases, with the time at which it was asked.
     """
 
-    def __init__(self, queue: str, keeper: KeepMessages, *, lease: float, on_gone: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        queue: str,
+        keeper: KeepMessages,
+        *,
+        lease: float,
+        on_gone: Callable[[], None],
+        on_renewed: Callable[[float], None],
+    ) -> None:
         self._queue = queue
         self._keeper = keeper
         self._lease = lease
         self._on_gone = on_gone
+        self._on_renewed = on_renewed
         self._leases = Leases(lease=lease)
         self._removals: Batcher[str] = Batcher(
             self._remove, most=BATCH_LIMIT, linger=lambda: min(_ACK_LINGER, lease / 2)
@@ -81,6 +92,7 @@ class Deliveries:
             group.start_soon(self._renew, some)  # none waits for another that hangs
 
     async def _renew(self, handles: list[str]) -> None:
+        asked = anyio.current_time()
         try:
             with anyio.fail_after(self._lease * DEADLINE):
                 stale = await self._keeper.extend(self._queue, handles, self._lease)
@@ -90,6 +102,7 @@ class Deliveries:
             log.warning("heartbeat failed", extra={"action": "heartbeat_failed", "why": error or "no answer in time"})
             self._leases.retry(handles, anyio.current_time())
         else:
+            self._on_renewed(asked)
             for handle in stale:  # another worker has the tile; whoever is first, main takes
                 log.warning("lease lost", extra={"action": "lease_lost"})
                 self._leases.release(handle)

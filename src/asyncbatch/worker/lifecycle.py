@@ -5,16 +5,14 @@ import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from math import inf
 from typing import Final
 
 import anyio
 
-from asyncbatch.aws.protocols import AgeOfBlob
 from asyncbatch.errors import AwsError
-from asyncbatch.wire.manifest import Manifest, alive_key
 from asyncbatch.wire.messages import TERMINATED
 from asyncbatch.worker.lifeline import wait_for_main_gone
+from asyncbatch.worker.presence import Presence
 
 log: Final = logging.getLogger(__name__)
 
@@ -52,8 +50,7 @@ async def watch_signals(terminate: Callable[[], None]) -> None:
 class Lifecycle:
     """Watches for all that stops a worker, and cancels what is then no longer wanted."""
 
-    manifest: Manifest
-    blobs: AgeOfBlob
+    presence: Presence
     lifeline: str
     """Main's process, as `identify` has it, if the worker is to stop when it is gone; else empty."""
     watch_termination: Callable[[Callable[[], None]], Awaitable[None]] = watch_signals
@@ -74,6 +71,7 @@ class Lifecycle:
         level = logging.WARNING if why is Stop.BROKEN else logging.INFO
         log.log(level, "worker stops", extra={"action": "worker_stops", "reason": why.value})
         self.stop = why
+        self.presence.doubt()
         self.stopped.set()
         if why.abandons_tiles:
             self.tiles.cancel()
@@ -96,14 +94,12 @@ class Lifecycle:
 
     async def _watch_run(self) -> None:
         while True:
-            await anyio.sleep(self.manifest.run_lease / _CHECKS)
+            await anyio.sleep(self.presence.manifest.run_lease / _CHECKS)
             try:
-                age = await self.blobs.age(alive_key(self.manifest.run))
+                if await self.presence.is_over():
+                    self.end_run()
             except AwsError as error:
                 log.warning("run check failed", extra={"action": "run_check_failed", "why": error})
-                continue
-            if (inf if age is None else age.seconds) > self.manifest.run_lease:
-                self.end_run()
 
     async def _watch_termination(self) -> None:
         await self.watch_termination(lambda: self.end(Stop.TERMINATED))

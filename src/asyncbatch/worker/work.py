@@ -28,6 +28,7 @@ from asyncbatch.worker.consumer import Consumer, Held
 from asyncbatch.worker.counts import Counts
 from asyncbatch.worker.deliveries import Deliveries
 from asyncbatch.worker.lifecycle import Lifecycle, Stop, watch_signals
+from asyncbatch.worker.presence import Presence, RunBlobs
 from asyncbatch.worker.programs import Programs
 from asyncbatch.worker.reporter import Reporter
 from asyncbatch.worker.shares import read_memory_limit
@@ -145,19 +146,21 @@ async def _make_consumer(  # noqa: PLR0917
         size=lambda text: len(text) + 1,
         linger=lambda: prefetch.linger(held=held.uncomputed),
     )
+    presence = Presence(manifest=manifest, blobs=objects)
+    blobs = RunBlobs(blobs=objects, presence=presence)
     tiles = Tiles(
         manifest=manifest,
         worker=environment.worker,
         log_stream=environment.log_stream,
-        blobs=objects,
+        blobs=blobs,
         slots=slots,
         programs=Programs(blobs=objects, folder=folder),
         results=results,
         prefetch=prefetch,
-        counts=Counts(manifest=manifest, blobs=objects),
+        counts=Counts(manifest=manifest, blobs=blobs),
         memory=read_memory_limit() or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
     )
-    lifecycle = Lifecycle(manifest=manifest, blobs=objects, lifeline=environment.lifeline)
+    lifecycle = Lifecycle(presence=presence, lifeline=environment.lifeline)
     keeper = await Queues.open(session, connections=_KEEPING, new_for=NEW)
     return Consumer(
         manifest=manifest,
@@ -165,7 +168,9 @@ async def _make_consumer(  # noqa: PLR0917
         held=held,
         receiver=await Queues.open(session, longest_wait=LONGEST_POLL, new_for=NEW),
         # A client that nothing else uses: long polls must not starve renewals.
-        deliveries=Deliveries(manifest.task_queue, keeper, lease=manifest.lease, on_gone=lifecycle.end_run),
+        deliveries=Deliveries(
+            manifest.task_queue, keeper, lease=manifest.lease, on_gone=lifecycle.end_run, on_renewed=presence.note
+        ),
         lifecycle=lifecycle,
         reporter=Reporter(manifest=manifest, tiles=tiles, sender=sender, requests=lambda: dict(session.requests)),
         idle_timeout=environment.idle_timeout or manifest.idle_timeout,

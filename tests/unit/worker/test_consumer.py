@@ -19,6 +19,7 @@ from asyncbatch.worker.attempts import Verdict
 from asyncbatch.worker.consumer import Consumer, Held
 from asyncbatch.worker.deliveries import Deliveries
 from asyncbatch.worker.lifecycle import Lifecycle, Stop
+from asyncbatch.worker.presence import Presence
 from asyncbatch.worker.reporter import Reporter
 from asyncbatch.worker.tiles import NackError
 from tests.unit.virtual import VIRTUAL
@@ -154,13 +155,16 @@ async def work(
 def start(queues: Queues, failures: dict[int, Exception], stop: Stop | None = None) -> Consumer:
     """Return the consumer of a worker of stand-ins."""
     stub: Any = Tiles(failures)
-    lifecycle = Lifecycle(manifest=MANIFEST, blobs=Alive(), lifeline="", stop=stop)
+    presence = Presence(manifest=MANIFEST, blobs=Alive())
+    lifecycle = Lifecycle(presence=presence, lifeline="", stop=stop)
     return Consumer(
         manifest=MANIFEST,
         tiles=stub,
         held=Held(),
         receiver=queues,
-        deliveries=Deliveries("tasks", queues, lease=MANIFEST.lease, on_gone=lifecycle.end_run),
+        deliveries=Deliveries(
+            "tasks", queues, lease=MANIFEST.lease, on_gone=lifecycle.end_run, on_renewed=presence.note
+        ),
         lifecycle=lifecycle,
         reporter=Reporter(manifest=MANIFEST, tiles=stub, sender=queues, requests=dict),
         idle_timeout=60.0,

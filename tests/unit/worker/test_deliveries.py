@@ -43,7 +43,7 @@ class Queue:
 @asynccontextmanager
 async def holding(queue: Queue, *handles: str) -> AsyncIterator[Deliveries]:
     gone: list[bool] = []
-    deliveries = Deliveries("tasks", queue, lease=LEASE, on_gone=lambda: gone.append(True))
+    deliveries = Deliveries("tasks", queue, lease=LEASE, on_gone=lambda: gone.append(True), on_renewed=lambda _: None)
     with anyio.fail_after(10):
         async with anyio.create_task_group() as group:
             group.start_soon(deliveries.run)
@@ -109,7 +109,7 @@ async def test_closing_deletes_what_is_done_and_returns_the_rest() -> None:
 async def test_a_queue_that_is_gone_is_told() -> None:
     queue = Queue()
     known = anyio.Event()
-    deliveries = Deliveries("tasks", queue, lease=LEASE, on_gone=known.set)
+    deliveries = Deliveries("tasks", queue, lease=LEASE, on_gone=known.set, on_renewed=lambda _: None)
     queue.faults = [QueueGone("gone")]
     await deliveries.nack(["a"])
     assert known.is_set()

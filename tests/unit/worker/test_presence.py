@@ -1,0 +1,103 @@
+"""A worker writes nothing for a run that is over."""
+
+from dataclasses import dataclass, field
+
+import anyio
+import pytest
+
+from asyncbatch.aws.protocols import BlobAge
+from asyncbatch.errors import AwsError, QueueGone
+from asyncbatch.wire.manifest import Manifest, alive_key
+from asyncbatch.worker.presence import Presence, RunBlobs
+from tests.unit.virtual import VIRTUAL
+
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", [VIRTUAL], ids=["virtual"])]
+
+MANIFEST = Manifest(
+    run="run",
+    task_queue="tasks",
+    result_queue="results",
+    token=b"key",
+    salt=bytes(32),
+    versions={},
+    lease=30.0,
+    run_lease=60.0,
+    idle_timeout=60.0,
+    max_attempts=3,
+    slot_memory=0,
+)
+
+
+@dataclass
+class Bucket:
+    """What main's heartbeat is in; `age` is None where it was deleted."""
+
+    age_told: float | AwsError | None = 0.0
+    asked: int = 0
+    stored: dict[str, bytes] = field(default_factory=dict)
+
+    async def age(self, key: str) -> BlobAge | None:
+        assert key == alive_key("run")
+        self.asked += 1
+        if isinstance(self.age_told, AwsError):
+            raise self.age_told
+        return None if self.age_told is None else BlobAge(seconds=self.age_told)
+
+    async def put(self, key: str, content: bytes, *, sha256: str | None = None) -> None:
+        assert sha256 is None
+        self.stored[key] = content
+
+    async def get(self, key: str, *, sha256: str | None = None, size: int | None = None) -> bytes:
+        assert (sha256, size) == (None, None)
+        return self.stored[key]
+
+
+def make_blobs(bucket: Bucket) -> RunBlobs:
+    return RunBlobs(blobs=bucket, presence=Presence(manifest=MANIFEST, blobs=bucket))
+
+
+@pytest.mark.parametrize("age", [None, MANIFEST.run_lease + 1])
+async def test_nothing_is_written_for_a_run_that_is_over(age: float | None) -> None:
+    bucket = Bucket(age_told=age)
+    with pytest.raises(QueueGone):
+        await make_blobs(bucket).put("key", b"content")
+    assert bucket.stored == {}
+
+
+@pytest.mark.parametrize("age", [0.0, AwsError("no answer")])
+async def test_what_is_there_or_not_known_to_be_over_is_written_for(age: float | AwsError) -> None:
+    bucket = Bucket(age_told=age)
+    await make_blobs(bucket).put("key", b"content")
+    assert await make_blobs(bucket).get("key") == b"content"
+
+
+async def test_a_run_that_has_just_answered_is_not_asked_for() -> None:
+    bucket = Bucket(age_told=None)
+    blobs = make_blobs(bucket)
+    blobs.presence.note(anyio.current_time())
+    await blobs.put("key", b"content")
+    assert bucket.asked == 0
+
+
+async def test_a_run_is_asked_for_after_a_while_and_where_it_may_be_over() -> None:
+    bucket = Bucket()
+    blobs = make_blobs(bucket)
+    for _ in range(2):
+        await blobs.put("key", b"content")
+    assert bucket.asked == 1
+    await anyio.sleep(MANIFEST.lease)
+    await blobs.put("key", b"content")
+    assert bucket.asked == 2
+    blobs.presence.doubt()
+    await blobs.put("key", b"content")
+    assert bucket.asked == 3
+
+
+async def test_an_answer_tells_of_the_time_at_which_it_was_asked_for() -> None:
+    bucket = Bucket(age_told=None)
+    blobs = make_blobs(bucket)
+    asked = anyio.current_time()
+    await anyio.sleep(MANIFEST.lease)  # for which this process was stopped
+    blobs.presence.note(asked)
+    with pytest.raises(QueueGone):
+        await blobs.put("key", b"content")
