@@ -1,11 +1,20 @@
 """The workers of a run: started, replaced and stopped through its launcher, as the supervisor decides."""
 
+import contextlib
 import logging
 from typing import Final
 
 import anyio
 from anyio.abc import TaskGroup
 
+from asyncbatch.errors import (
+    AccessDenied,
+    AwsBusy,
+    CredentialsMissing,
+    EndpointUnreachable,
+    WorkersLost,
+    WorkersNotStarted,
+)
 from asyncbatch.launchers.base import Launcher
 from asyncbatch.main.ledger import Ledger
 from asyncbatch.main.run import Run
@@ -71,7 +80,17 @@ class Fleet:
             If no worker ever comes up.
         WorkersLost
             If workers keep being lost without one tile getting done.
+        QueueGone, BlobMissing
+            If they are lost since what they need of the run was deleted.
         """
+        try:
+            await self._staff()
+        except (WorkersLost, WorkersNotStarted):
+            with contextlib.suppress(AwsBusy, AccessDenied, CredentialsMissing, EndpointUnreachable):
+                await self._run.check()
+            raise
+
+    async def _staff(self) -> None:
         await self._start(self._supervisor.wanted)
         slots = 0
         while not self._stopping:

@@ -25,7 +25,7 @@ from asyncbatch.aws.queues import NEW, SETTLING, Queues, on_endpoint
 from asyncbatch.aws.retries import Endurance
 from asyncbatch.aws.session import AwsSession
 from asyncbatch.aws.stacks import StackOutputs
-from asyncbatch.errors import AwsError
+from asyncbatch.errors import AwsError, BlobMissing
 from asyncbatch.pages import link_page
 from asyncbatch.settings import Settings
 from asyncbatch.wire.environment import Assignment
@@ -95,6 +95,23 @@ class Run:
                 log.warning("heartbeat failed: %s", why, extra={"action": "heartbeat_failed"})
             failing = why is not None
             await anyio.sleep(max(0.0, started + interval - anyio.current_time()))
+
+    async def check(self) -> None:
+        """See that what workers need of this run is there.
+
+        Raises
+        ------
+        QueueGone
+            If one of its queues was deleted.
+        BlobMissing
+            If its manifest was.
+        """
+        manifest = self.manifest
+        for queue in (manifest.task_queue, manifest.result_queue):
+            await self.sender.count(queue)
+        key = manifest_key(manifest.run)
+        if await self.objects.describe(key) is None:
+            raise BlobMissing(f"s3://{self.assignment.bucket}/{key}, which workers need, was deleted during the run")
 
     async def _renew(self, limit: float, *, manifest: bool) -> object:
         """Write what says that the run is there, and return why that failed; None if it did not."""
@@ -184,6 +201,8 @@ async def open_run(
     sender = await Queues.open(session, connections=32, new_for=NEW)
     usable = anyio.current_time()
     async with AsyncExitStack() as footing:
+        # Deleted last: workers write nothing once the queues are gone.
+        await footing.enter_async_context(_prefix(objects, run, cleanup))
         if settings.queues == "stack":
             task_queue, result_queue = (
                 on_endpoint(outputs.need(name, "by the setting queues='stack'"), settings.endpoint_url)
@@ -208,7 +227,7 @@ async def open_run(
             max_attempts=settings.max_attempts,
             slot_memory=(settings.slot_memory or 0) * 2**20,
         )
-        await footing.enter_async_context(_prefix(objects, manifest, cleanup))
+        await objects.put(manifest_key(run), manifest.to_json())
         receiver = await Queues.open(session, longest_wait=RESULT_POLL, new_for=NEW)
         if settings.endpoint_url is None:
             await anyio.sleep(usable - anyio.current_time())
@@ -254,13 +273,12 @@ async def _queue(queues: Queues, name: str, settings: Settings, run: str, cleanu
 
 
 @asynccontextmanager
-async def _prefix(objects: Objects, manifest: Manifest, cleanup: Cleanup) -> AsyncIterator[None]:
-    """Have the run's manifest and heartbeat in the bucket for the time of the block, and nothing after it."""
+async def _prefix(objects: Objects, run: str, cleanup: Cleanup) -> AsyncIterator[None]:
+    """Have the run's heartbeat in the bucket for the time of the block, and nothing of the run after it."""
     try:
-        await objects.put(alive_key(manifest.run), _BEAT)
-        await objects.put(manifest_key(manifest.run), manifest.to_json())
+        await objects.put(alive_key(run), _BEAT)
         yield
     finally:
-        prefix = run_prefix(manifest.run)
+        prefix = run_prefix(run)
         with cleanup.bound(f"s3://{objects.bucket}/{prefix}"):
             await objects.delete_prefix(prefix)

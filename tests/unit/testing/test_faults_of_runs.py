@@ -1,8 +1,10 @@
 """Main and workers, driven through whole runs in memory on which things go wrong: the results are the same."""
 
+import asyncio
 import logging
 import math
 from collections import Counter
+from contextvars import Context
 from typing import Any
 
 import anyio
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 
 from asyncbatch import Dispatcher, Settings, TileLost, WorkersLost
+from asyncbatch.errors import BlobMissing, QueueGone
 from asyncbatch.testing import VIRTUAL, Fault, MemoryAws, MemoryJob
 from asyncbatch.wire.messages import INLINE_LIMIT
 from tests.unit.testing.runs import begun, find_records, nothing_left, run_on
@@ -119,8 +122,10 @@ async def test_workers_leave_when_the_task_queue_is_gone(age: float) -> None:
 
 
 @pytest.mark.parametrize("about", ["programs/", "/in", "/out"])
-async def test_bodies_that_arrive_damaged_are_fetched_again(about: str) -> None:
-    aws = MemoryAws(faults=[Fault(operation="s3:GetObject", about=about, damage=True, times=2)])
+@pytest.mark.parametrize("damage", ["damage", "truncated"])
+async def test_bodies_that_arrive_damaged_are_fetched_again(about: str, damage: str) -> None:
+    options: dict[str, Any] = {damage: True}
+    aws = MemoryAws(faults=[Fault(operation="s3:GetObject", about=about, times=2, **options)])
     async with run_on(aws) as dispatcher:
         await check_tiles(dispatcher)
 
@@ -133,6 +138,16 @@ async def test_duplicates_change_no_result() -> None:
     async with run_on(aws) as dispatcher:
         await check_tiles(dispatcher)
         assert dispatcher.status().tiles_done == 4
+
+
+@pytest.mark.parametrize("queue", ["-task", "-result"])
+async def test_damaged_messages_are_refused_and_sent_again(queue: str, caplog: pytest.LogCaptureFixture) -> None:
+    aws = MemoryAws()
+    async with run_on(aws) as dispatcher:
+        await anyio.sleep(1.0)  # the hellos
+        aws.fail(Fault(operation="sqs:ReceiveMessage", about=queue, damage=True, times=2))
+        await check_tiles(dispatcher)
+    assert find_records(caplog, "message_refused")
 
 
 async def test_late_messages_are_waited_for(caplog: pytest.LogCaptureFixture) -> None:
@@ -196,6 +211,43 @@ async def test_a_tile_of_a_killed_worker_is_computed_by_another_after_its_lease(
     assert begun(caplog).count(0) == 2
 
 
+async def test_faults_strike_workers_in_the_middle_of_what_they_do(caplog: pytest.LogCaptureFixture) -> None:
+    aws = MemoryAws(duration=10.0, faults=[Fault(operation="slot:Compute", about="tile 1 of", then=MemoryJob.kill)])
+    async with run_on(aws, workers=1) as dispatcher:
+        await check_tiles(dispatcher)
+    assert [job.exit_code for job in aws.jobs] == [137, 0]
+    assert Counter(begun(caplog))[1] == 2
+
+
+async def test_a_worker_that_was_stopped_goes_on_where_it_was(caplog: pytest.LogCaptureFixture) -> None:
+    aws = MemoryAws(duration=10.0)
+    async with run_on(aws, workers=1) as dispatcher:
+        future = dispatcher.submit(square, 3)
+        job = await begin_tile(aws, caplog)
+        job.freeze()
+        await anyio.sleep(LEASE - 5.0)
+        assert not future.done()
+        job.thaw()
+        await anyio.sleep(10.0)
+        assert future.result(0) == 9
+    assert begun(caplog) == [0]
+    assert len(aws.jobs) == 1
+
+
+async def test_a_worker_that_is_stopped_past_the_runs_end_writes_nothing_more(caplog: pytest.LogCaptureFixture) -> None:
+    aws = MemoryAws(duration=10.0, slots=2)
+    async with run_on(aws, workers=2) as dispatcher:
+        future = dispatcher.submit(double, np.zeros(INLINE_LIMIT, np.uint8))
+        frozen = await begin_tile(aws, caplog)
+        frozen.freeze()
+        with anyio.fail_after(2 * LEASE):
+            while not future.done():  # noqa: ASYNC110 - in virtual time
+                await anyio.sleep(1.0)
+        assert not frozen.ended
+        thawing = anyio.current_time() + 20.0
+        asyncio.get_running_loop().call_at(thawing, frozen.thaw, context=Context())
+
+
 async def test_a_tile_of_a_terminated_worker_is_returned_at_once(caplog: pytest.LogCaptureFixture) -> None:
     aws = MemoryAws(duration=10.0, slots=2)  # so that it polls while it computes
     async with run_on(aws, workers=2) as dispatcher:
@@ -243,6 +295,52 @@ async def test_a_tile_that_kills_each_slot_is_lost_and_no_other(caplog: pytest.L
         assert raised.value.attempts == 5
         assert await dispatcher.compute(square, 4) == 16
     assert begun(caplog) == [0] * 5 + [1]
+
+
+@pytest.mark.parametrize("queue", ["-task", "-result"])
+async def test_a_run_whose_queue_is_deleted_ends_with_that_error(queue: str) -> None:
+    aws = MemoryAws(duration=10.0)
+
+    async def compute() -> None:
+        async with run_on(aws) as dispatcher:
+            dispatcher.submit(square, 3)
+            await anyio.sleep(1.0)
+            aws.delete_queue(next(name for name in aws.queues if name.endswith(queue)))
+            await dispatcher.compute(square, 4)
+
+    with pytest.raises(QueueGone):
+        await compute()
+
+
+async def test_a_run_whose_manifest_is_deleted_ends_with_that_error() -> None:
+    aws = MemoryAws(duration=10.0)
+
+    async def compute() -> None:
+        async with run_on(aws) as dispatcher:
+            dispatcher.submit(square, 3)
+            await anyio.sleep(1.0)
+            aws.delete_objects("/manifest")
+            for job in aws.jobs:
+                job.kill()
+            await dispatcher.compute(square, 4)
+
+    with pytest.raises(BlobMissing):
+        await compute()
+
+
+async def test_expired_credentials_are_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    aws = MemoryAws()
+    expired = [Fault(operation=name, error="ExpiredToken", times=None) for name in ("sqs:*", "s3:*")]
+    async with run_on(aws) as dispatcher:
+        await check_tiles(dispatcher)
+        aws.fail(*expired)
+        future = dispatcher.submit(square, 3)
+        await anyio.sleep(1000.0)
+        assert not future.done()
+        aws.recover(*expired)
+        assert await dispatcher.compute(square, 4) == 16
+        assert future.result(0) == 9
+    assert find_records(caplog, "credentials_renewed")
 
 
 async def test_workers_leave_when_main_gives_no_heartbeat() -> None:
