@@ -3,6 +3,7 @@
 import platform
 import sys
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
@@ -52,10 +53,14 @@ def mismatch(main: Mapping[str, str], worker: Mapping[str, str]) -> str:
     return ""
 
 
+_read_version: Final = cache(version)
+"""It takes milliseconds, and each worker of `asyncbatch.testing` asks."""
+
+
 def _version(package: str) -> str:
     """Return the version of a package: as it was installed, or else as it tells itself; empty if it is not there."""
     try:
-        return version(package)
+        return _read_version(package)
     except PackageNotFoundError:
         if package not in _IF_USED:
             return ""

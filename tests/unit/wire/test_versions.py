@@ -77,7 +77,7 @@ def test_rios_is_told_where_it_is_used_even_run_from_its_sources(
 ) -> None:
     (tmp_path / "rios.py").write_text("__version__ = '7.8.9'")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(versions, "version", not_installed)
+    monkeypatch.setattr(versions, "_read_version", not_installed)
     monkeypatch.delitem(sys.modules, "rios", raising=False)
     assert "rios" not in versions_here()
     assert versions_here({"rios": "1.0", "python": "3.0"}) == {"rios": "7.8.9", "python": platform.python_version()}
