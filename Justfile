@@ -39,6 +39,10 @@ test-python PYTHON *ARGS:
     .venv-{{ file_name(PYTHON) }}/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[raster]" --group dev
     shift && .venv-{{ file_name(PYTHON) }}/bin/python -m pytest --numprocesses 3 --dist loadfile tests/unit "$@"
 
+# Play runs in which a seed decides what fails: SEED [TILES] [--seeds COUNT].
+chaos *ARGS:
+    python -m tests.chaos "$@"
+
 # Run the tests against RIOS, with a Python that has RIOS (https://www.rioshome.org), asyncbatch and pytest.
 test-rios PYTHON *ARGS:
     shift && "{{ PYTHON }}" -m pytest --confcutdir tests/rios tests/rios "$@"

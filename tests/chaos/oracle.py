@@ -1,0 +1,143 @@
+"""What must be so after a run, whatever went wrong in it: pure."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final
+
+from asyncbatch import TileError, TileLost
+from asyncbatch.errors import BlobMissing, QueueGone, WorkersNotStarted
+from tests.chaos.schedule import Mishap, Schedule
+from tests.chaos.tile import make_value
+
+
+@dataclass(slots=True, kw_only=True)
+class Report:
+    """What a run came to."""
+
+    outcomes: list[object] = field(default_factory=list)
+    """The values of its tiles in order, or their errors."""
+    error: BaseException | None = None
+    """What ended it early."""
+    ended: Counter[int] = field(default_factory=Counter)
+    """How often main was told of each tile's end."""
+    begun: Counter[int] = field(default_factory=Counter)
+    """How often workers began each tile."""
+    actions: Counter[str] = field(default_factory=Counter)
+    """What was logged."""
+    left: list[str] = field(default_factory=list)
+    """What is still there: queues, objects, workers, tasks, processes, files."""
+    seconds: float = 0.0
+
+
+_MISHAP_SECONDS: Final = 150.0
+"""Seconds that a mishap may cost each time: a lease, a worker's start, and the time in which silence is noticed."""
+
+_AGAIN: Final = frozenset(
+    {"kill", "terminate", "freeze", "kill slot", "double", "outage", "expire credentials", "drop", "delete objects"}
+)
+"""Kinds of mishaps after which tiles may be computed again."""
+
+_AGAIN_IN_SQS: Final = frozenset({"lose answer", "hang", "corrupt", "refuse entries", "refuse", "reset", "slow"})
+"""The same where messages, leases or counts are concerned."""
+
+
+def find_faults(schedule: Schedule, report: Report) -> list[str]:
+    """Return all that is not as it must be; nothing if all is."""
+    faults = [
+        *_judge_end(schedule, report),
+        *(f"left: {what}" for what in report.left if not _hinders_removal(schedule, report)),
+        *(f"tile {tile} ended {times} times" for tile, times in report.ended.items() if times > 1),
+        *(f"logged: {action}" for action in ("unexpected_error",) if report.actions[action]),
+    ]
+    if report.seconds > (limit := limit_seconds(schedule)):
+        faults.append(f"took {report.seconds:.0f} s, more than {limit:.0f}")
+    if not any(_computes_again(mishap) for mishap in schedule.mishaps):
+        faults += [
+            f"tile {tile} was begun {times} times for no reason"
+            for tile, times in report.begun.items()
+            if times > 1 and tile != schedule.poison and schedule.poison is None
+        ]
+    if report.actions["tiles_lost"] and not any(_loses_messages(mishap) for mishap in schedule.mishaps):
+        faults.append("messages of tiles were lost")
+    if schedule.poison is not None and report.begun[schedule.poison] > (most := _limit_attempts(schedule)):
+        faults.append(f"poison was begun {report.begun[schedule.poison]} times, more than {most}")
+    return faults
+
+
+def _limit_attempts(schedule: Schedule) -> int:
+    """Return how often a tile may be begun: a count that arrives damaged is not known, and one may be taken back."""
+    damages = sum(mishap.times for mishap in schedule.mishaps if mishap.kind == "corrupt" and mishap.about == "/out/")
+    frozen = sum(mishap.kind == "freeze" for mishap in schedule.mishaps)
+    copies = sum(mishap.times for mishap in schedule.mishaps if mishap.kind == "double" and mishap.about == "-task")
+    return schedule.max_attempts + damages + frozen + copies
+
+
+def limit_seconds(schedule: Schedule) -> float:
+    """Return the seconds that a run may take."""
+    work = (schedule.tiles + 10) * (max(schedule.durations) + 1.0)
+    poison = (schedule.max_attempts + 1) * _MISHAP_SECONDS if schedule.poison is not None else 0.0
+    mishaps = sum(mishap.times * _MISHAP_SECONDS + 2 * mishap.seconds for mishap in schedule.mishaps)
+    return 60.0 + 2 * work + poison + mishaps
+
+
+def _judge_end(schedule: Schedule, report: Report) -> list[str]:
+    """Return what is wrong with what the user gets."""
+    if report.error is not None:
+        allowed = tuple(error for mishap in schedule.mishaps for error in _ends_with(mishap))
+        fine = isinstance(report.error, allowed)
+        return [] if fine else [f"ended with {type(report.error).__name__}: {report.error}"]
+    if len(report.outcomes) != schedule.tiles:
+        return [f"{len(report.outcomes)} outcomes of {schedule.tiles} tiles"]
+    return [
+        f"tile {index}: {describe(outcome)}"
+        for index, outcome in enumerate(report.outcomes)
+        if not _is_right(schedule, index, outcome)
+    ]
+
+
+def _hinders_removal(schedule: Schedule, report: Report) -> bool:
+    """Return whether a run may leave something: it has half a minute for its removal, and says what it leaves."""
+    hanging = [mishap for mishap in schedule.mishaps if mishap.kind == "hang" and mishap.operation in _REMOVALS]
+    return sum(mishap.times for mishap in hanging) > 1 and report.actions["left_behind"] > 0
+
+
+_REMOVALS: Final = frozenset({"sqs:DeleteQueue", "s3:ListObjectsV2", "s3:DeleteObjects", "batch:TerminateJob"})
+
+
+def _is_right(schedule: Schedule, index: int, outcome: object) -> bool:
+    if index == schedule.failing:
+        return isinstance(outcome, TileError) and isinstance(outcome.__cause__, ArithmeticError)
+    if index == schedule.poison:
+        return isinstance(outcome, TileLost)
+    if outcome == make_value(index, schedule.large):
+        return True
+    return isinstance(outcome, TileLost | BlobMissing) and index % schedule.large == 0 and _deletes_bodies(schedule)
+
+
+def describe(outcome: object) -> str:
+    """Return what a tile came to, in one line."""
+    return f"{type(outcome).__name__}: {str(outcome)[:300]}"
+
+
+def _deletes_bodies(schedule: Schedule) -> bool:
+    return any(mishap.kind == "delete objects" and mishap.about in {"/in/", "/out/"} for mishap in schedule.mishaps)
+
+
+def _ends_with(mishap: Mishap) -> tuple[type[Exception], ...]:
+    """Return the errors with which a mishap may end a run."""
+    if mishap.kind == "delete queue":
+        return (QueueGone,)
+    if mishap.kind == "delete objects" and mishap.about in {"/manifest", "/alive"}:
+        return (BlobMissing,)
+    if mishap.kind in {"drop", "corrupt"} and mishap.about == "-result":  # the greeting of a worker that is killed then
+        return (WorkersNotStarted,)
+    return ()
+
+
+def _computes_again(mishap: Mishap) -> bool:
+    return mishap.kind in _AGAIN or (mishap.kind in _AGAIN_IN_SQS and mishap.operation.startswith("sqs:"))
+
+
+def _loses_messages(mishap: Mishap) -> bool:
+    damaged = mishap.kind == "corrupt" and mishap.operation == "sqs:ReceiveMessage"
+    return damaged or mishap.kind in {"drop", "delete queue"}

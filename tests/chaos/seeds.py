@@ -1,0 +1,5 @@
+"""The seeds that are always played."""
+
+from typing import Final
+
+SEEDS: Final = range(200)

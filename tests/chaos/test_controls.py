@@ -1,0 +1,130 @@
+"""Negative controls: with one of the product's safeguards broken, the same seeds find that."""
+
+import hmac
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import anyio.lowlevel
+import pytest
+
+from asyncbatch.main.ledger import Ledger
+from asyncbatch.main.recovery import Recovery
+from asyncbatch.main.run import Run
+from asyncbatch.main.tile import Tile
+from asyncbatch.wire import messages
+from asyncbatch.worker import counts
+from asyncbatch.worker.attempts import Verdict, judge
+from asyncbatch.worker.consumer import Consumer
+from asyncbatch.worker.counts import Counts
+from asyncbatch.worker.deliveries import Deliveries
+from asyncbatch.worker.presence import Presence
+from tests.chaos.memory import play
+from tests.chaos.oracle import find_faults
+from tests.chaos.schedule import Kind, draw
+from tests.chaos.seeds import SEEDS
+
+Patch = pytest.MonkeyPatch
+
+
+def take_copies(patch: Patch) -> None:
+    """Let main take each result, the first or not."""
+    accept, accepted = Ledger.accept, dict[tuple[int, int], Tile]()
+
+    def accept_all(ledger: Ledger, index: int) -> Tile | None:
+        if tile := accept(ledger, index):
+            accepted[id(ledger), index] = tile
+        return accepted.get((id(ledger), index))
+
+    patch.setattr(Ledger, "accept", accept_all)
+
+
+def keep_no_leases(patch: Patch) -> None:
+    """Let workers renew no leases."""
+    patch.setattr(Deliveries, "_renew_due", lambda *_: None)
+
+
+def give_no_heartbeat(patch: Patch) -> None:
+    """Let main write no heartbeat but its first."""
+
+    async def rest(*_: object, **_named: object) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    patch.setattr(Run, "_renew", rest)
+
+
+def ack_first(patch: Patch) -> None:
+    """Let workers delete tiles before their results are on their way."""
+    announce = Consumer._announce  # noqa: SLF001 - what is broken here
+
+    async def announce_late(consumer: Any, delivery: Any, received: Any, computed: Any) -> None:  # noqa: ANN401
+        await consumer.deliveries._remove([received.handle])  # noqa: SLF001 - as above
+        await announce(consumer, delivery, received, computed)
+
+    patch.setattr(Consumer, "_announce", announce_late)
+
+
+def believe_all(patch: Patch) -> None:
+    """Let both ends take messages that bear another seal."""
+    patch.setattr(messages, "hmac", SimpleNamespace(new=hmac.new, compare_digest=lambda *_: True))
+
+
+def charge_deliveries(patch: Patch) -> None:
+    """Charge a tile for each delivery, whether it was computing or not."""
+
+    def judge_deliveries(*, deliveries: int, **known: Any) -> Verdict:  # noqa: ANN401 - as `judge` has them
+        return judge(deliveries=deliveries, **{**known, "counted": deliveries - 1})
+
+    patch.setattr(counts, "judge", judge_deliveries)
+
+
+def count_nothing(patch: Patch) -> None:
+    """Charge a tile for nothing."""
+
+    async def forget(*_: object) -> bool:
+        await anyio.lowlevel.checkpoint()
+        return True
+
+    patch.setattr(Counts, "write", forget)
+
+
+def announce_once(patch: Patch) -> None:
+    """Let main announce no tile again."""
+
+    async def rest(_: object) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    patch.setattr(Recovery, "watch_messages", rest)
+
+
+def write_late(patch: Patch) -> None:
+    """Let workers write for a run that is over."""
+
+    async def always(_: object) -> bool:
+        await anyio.lowlevel.checkpoint()
+        return True
+
+    patch.setattr(Presence, "may_write", always)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "kind"),
+    [
+        (take_copies, "double"),
+        (keep_no_leases, None),
+        (give_no_heartbeat, None),
+        (ack_first, "kill"),
+        (believe_all, "forge"),
+        (charge_deliveries, "kill"),
+        (count_nothing, "kill"),
+        (announce_once, "drop"),
+        (write_late, "freeze"),
+    ],
+)
+def test_a_safeguard_that_is_broken_is_noticed(
+    break_it: Callable[[Patch], None], kind: Kind | None, monkeypatch: Patch
+) -> None:
+    break_it(monkeypatch)
+    # Those in which what the safeguard is for happens: the others only take time.
+    schedules = [found for found in map(draw, SEEDS) if kind is None or kind in {each.kind for each in found.mishaps}]
+    assert any(find_faults(schedule, play(schedule)) for schedule in schedules)
