@@ -46,6 +46,8 @@ class MemoryJob:
     environment: WorkerEnvironment = field(repr=False)
     _scope: anyio.CancelScope = field(default_factory=anyio.CancelScope, repr=False)
     _terminated: anyio.Event = field(default_factory=anyio.Event, repr=False)
+    _watched: bool = False
+    """Whether the worker handles its termination."""
     _process: Process = field(default_factory=Process, repr=False)
 
     def __post_init__(self) -> None:
@@ -59,9 +61,9 @@ class MemoryJob:
     def terminate(self, reason: str = "") -> None:
         """Ask the worker to leave, as SIGTERM does: before the end of its machine, or by ``TerminateJob``."""
         self.reason = self.reason or reason
-        if self.status == "RUNNABLE":
-            self._scope.cancel()
         self._terminated.set()
+        if not self._watched:  # nothing handles the signal yet
+            self.kill()
 
     def kill(self, reason: str = "") -> None:
         """End the worker at once, in the middle of whatever it does: it says and does nothing more."""
@@ -138,6 +140,7 @@ class MemoryJob:
             self.status = "FAILED" if code else "SUCCEEDED"
 
     async def _watch_termination(self, terminate: Callable[[], None]) -> None:
+        self._watched = True
         await self._terminated.wait()
         terminate()
         await anyio.sleep(_GRACE)

@@ -261,6 +261,17 @@ async def test_a_tile_of_a_terminated_worker_is_returned_at_once(caplog: pytest.
     assert 143 in {job.exit_code for job in aws.jobs}
 
 
+async def test_a_worker_that_is_terminated_before_it_is_up_ends_at_once() -> None:
+    aws = MemoryAws(duration=10.0, faults=[Fault(operation="s3:GetObject", about="/manifest", delay=10.0)])
+    async with run_on(aws, workers=2) as dispatcher:
+        await anyio.sleep(1.0)
+        slow = next(job for job in aws.jobs if job.status == "RUNNING")
+        slow.terminate()
+        await anyio.sleep(1.0)
+        assert slow.ended
+        assert await dispatcher.compute(square, 3) == 9
+
+
 async def test_a_run_whose_workers_keep_dying_ends_with_an_error() -> None:
     aws = MemoryAws(duration=10.0)
     async with nothing_left(aws), anyio.create_task_group() as group:
