@@ -24,92 +24,26 @@ _START_TIME: Final = 19
 """Index of the process's start time in ``/proc/PID/stat``, counted after the command's name."""
 
 
-class ChildProcess:
-    """A child process in a new session, with a pipe to its stdin and another for its output.
+class Pipes:
+    """The ends of the pipes to another process: one to its stdin, and one for its output.
 
     Parameters
     ----------
-    command : sequence of str
-        The program and its arguments.
-    environment : mapping
-        The complete environment of the process.
-    folder : Path, optional
-        Its working directory; by default that of this process.
-
-    Raises
-    ------
-    OSError
-        If the process can't be started.
+    source : binary file
+        The end from which the other process's stdin is fed.
+    output : binary file
+        The end at which its output arrives.
 
     Notes
     -----
-    When the process has ended, `poll` and `wait` kill the rest of its process group before they reap it.
-    A process that is forked from this one does not inherit the pipes.
+    A process that is forked from this one does not inherit them.
     """
 
-    def __init__(self, command: Sequence[str], *, environment: Mapping[str, str], folder: Path | None = None) -> None:
-        self._process = subprocess.Popen(  # noqa: S603 - the caller's command, without a shell
-            command,
-            bufsize=0,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            cwd=folder,
-            start_new_session=True,
-        )
-        self.pid = self._process.pid
-        self._returncode: int | None = None
-        try:
-            os.set_blocking(self._output.fileno(), False)
-            self._end = _open_end(self.pid)
-        except BaseException:
-            os.killpg(self.pid, signal.SIGKILL)
-            self._process.communicate()
-            raise
-        _children.add(self)
-
-    @property
-    def returncode(self) -> int | None:
-        """The exit status, or the negative number of the signal that ended the process; None until it is reaped."""
-        return self._returncode
-
-    def poll(self) -> int | None:
-        """Return the `returncode`; if the process has ended, first kill the rest of its group and reap it."""
-        if self._returncode is not None:
-            return self._returncode
-        try:
-            ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
-        except ChildProcessError:  # other code in this process has reaped it, so its id may have been reused
-            ended = True
-        else:
-            if ended:
-                self._kill_group()
-        if ended:
-            self._returncode = self._process.wait()
-            os.close(self._end)
-            self._pipes[0].close()
-        return self._returncode
-
-    async def wait(self) -> int:
-        """Wait until the process has ended and the rest of its group was killed, and return the `returncode`."""
-        while (code := self.poll()) is None:
-            end = os.dup(self._end)  # only one task can wait for a descriptor
-            try:
-                await anyio.wait_readable(end)
-            finally:
-                os.close(end)
-        return code
-
-    def terminate(self) -> None:
-        """Send SIGTERM to the process if it is running."""
-        if self.poll() is None:
-            os.kill(self.pid, signal.SIGTERM)
-
-    def kill(self) -> None:
-        """Send SIGKILL to the process and its group if it is running."""
-        if self.poll() is None:
-            self._kill_group()
+    def __init__(self, source: IO[bytes], output: IO[bytes]) -> None:
+        self._source = source
+        self._output = output
+        os.set_blocking(output.fileno(), False)
+        _owned.add(self)
 
     async def output(self) -> AsyncGenerator[bytes]:
         """Yield the output of the process and its descendants, until all have closed it, or `close` is called."""
@@ -133,30 +67,126 @@ class ChildProcess:
         except BlockingIOError:
             return None
 
+    def close_source(self) -> None:
+        """Close the end of the pipe to stdin."""
+        self._source.close()
+
     def close(self) -> None:
         """Close the pipes. Must be called in the event loop, where `output` may be waiting."""
-        for pipe in self._pipes:
+        for pipe in (self._source, self._output):
             if not pipe.closed:
                 anyio.notify_closing(pipe)
                 pipe.close()
 
     def disown(self) -> None:
-        """Forget the process, since this process is a fork of its parent."""
-        for pipe in self._pipes:
+        """Close the pipes where nobody waits for them, as in a fork of the process that made them."""
+        for pipe in (self._source, self._output):
             pipe.close()
+
+
+class ChildProcess:
+    """A child process in a new session, with a pipe to its stdin and another for its output.
+
+    Parameters
+    ----------
+    command : sequence of str
+        The program and its arguments.
+    environment : mapping
+        The complete environment of the process.
+    folder : Path, optional
+        Its working directory; by default that of this process.
+    descriptors : sequence of int
+        Descriptors that it inherits in addition to stdin, stdout and stderr.
+
+    Raises
+    ------
+    OSError
+        If the process can't be started.
+
+    Notes
+    -----
+    When the process has ended, `poll` and `wait` kill the rest of its process group before they reap it.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        folder: Path | None = None,
+        descriptors: Sequence[int] = (),
+    ) -> None:
+        self._process = subprocess.Popen(  # noqa: S603 - the caller's command, without a shell
+            command,
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            cwd=folder,
+            start_new_session=True,
+            pass_fds=descriptors,
+        )
+        self.pid = self._process.pid
+        self._returncode: int | None = None
+        try:
+            assert self._process.stdin is not None  # noqa: S101 - both are pipes
+            assert self._process.stdout is not None  # noqa: S101 - as above
+            self.pipes = Pipes(self._process.stdin, self._process.stdout)
+            self._end = _open_end(self.pid)
+        except BaseException:
+            os.killpg(self.pid, signal.SIGKILL)
+            self._process.communicate()
+            raise
+        _owned.add(self)
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit status, or the negative number of the signal that ended the process; None until it is reaped."""
+        return self._returncode
+
+    def poll(self) -> int | None:
+        """Return the `returncode`; if the process has ended, first kill the rest of its group and reap it."""
+        if self._returncode is not None:
+            return self._returncode
+        try:
+            ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+        except ChildProcessError:  # other code in this process has reaped it, so its id may have been reused
+            ended = True
+        else:
+            if ended:
+                self._kill_group()
+        if ended:
+            self._returncode = self._process.wait()
+            os.close(self._end)
+            self.pipes.close_source()
+        return self._returncode
+
+    async def wait(self) -> int:
+        """Wait until the process has ended and the rest of its group was killed, and return the `returncode`."""
+        while (code := self.poll()) is None:
+            end = os.dup(self._end)  # only one task can wait for a descriptor
+            try:
+                await anyio.wait_readable(end)
+            finally:
+                os.close(end)
+        return code
+
+    def terminate(self) -> None:
+        """Send SIGTERM to the process if it is running."""
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL to the process and its group if it is running."""
+        if self.poll() is None:
+            self._kill_group()
+
+    def disown(self) -> None:
+        """Forget the process, since this process is a fork of its parent."""
         if self._returncode is None:
             os.close(self._end)
             self._returncode = self._process.returncode = 0
-
-    @property
-    def _output(self) -> IO[bytes]:
-        return self._pipes[1]
-
-    @property
-    def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
-        assert self._process.stdin is not None  # noqa: S101 - both are pipes
-        assert self._process.stdout is not None  # noqa: S101 - as above
-        return self._process.stdin, self._process.stdout
 
     def _kill_group(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -179,13 +209,13 @@ def _close_at_end(pid: int, descriptor: int) -> None:
     os.close(descriptor)
 
 
-_children: Final[weakref.WeakSet[ChildProcess]] = weakref.WeakSet()
-"""All children of this process, so that its forks can close their descriptors."""
+_owned: Final[weakref.WeakSet[ChildProcess | Pipes]] = weakref.WeakSet()
+"""All children of this process and pipes to others, so that its forks can close their descriptors."""
 
 
 def _disown_all() -> None:
-    for child in list(_children):
-        child.disown()
+    for owned in list(_owned):
+        owned.disown()
 
 
 os.register_at_fork(after_in_child=_disown_all)
@@ -204,18 +234,43 @@ async def wait_gone(identity: str) -> None:
     identity : str
         The result of `identify`, which may have been called in another process.
     """
+    try:
+        end = open_end(identity)
+    except ProcessLookupError:
+        return
+    if end is None:
+        await anyio.sleep_forever()
+    else:
+        try:
+            await anyio.wait_readable(end)
+        finally:
+            os.close(end)
+
+
+def open_end(identity: str) -> int | None:
+    """Return a descriptor that becomes readable when a process has ended; None if the system has none.
+
+    Parameters
+    ----------
+    identity : str
+        The result of `identify`, which may have been called in another process.
+
+    Raises
+    ------
+    ProcessLookupError
+        If it has ended.
+    """
     pid, _, started = identity.partition(":")
     try:
         end = os.pidfd_open(int(pid))
     except ProcessLookupError:
-        return
+        raise
     except (AttributeError, OSError):  # as in `_open_end`
-        await anyio.sleep_forever()
-    try:
-        if _start_time(int(pid)) in {started, ""}:  # otherwise the id has been reused
-            await anyio.wait_readable(end)
-    finally:
+        return None
+    if _start_time(int(pid)) not in {started, ""}:
         os.close(end)
+        raise ProcessLookupError(f"process {pid} has ended, and its id has been reused")
+    return end
 
 
 def _start_time(pid: int) -> str:

@@ -90,7 +90,7 @@ class Team:
 
     def workers(self) -> list[int]:
         """Return the ids of the worker processes."""
-        return processes(self.mark, "asyncbatch.worker")
+        return sorted({*processes(self.mark, "asyncbatch.worker"), *processes(self.mark, "asyncbatch-work")})
 
     def slots(self) -> list[int]:
         """Return the ids of the slots' processes."""

@@ -35,7 +35,7 @@ async def start(team: Team) -> AsyncIterator[Callable[[str], ChildProcess]]:
     for child in children:
         child.kill()
         await child.wait()
-        child.close()
+        child.pipes.close()
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def reap(process: int) -> None:
 
 async def read(child: ChildProcess) -> bytes:
     """Return all that a child writes."""
-    return b"".join([chunk async for chunk in child.output()])
+    return b"".join([chunk async for chunk in child.pipes.output()])
 
 
 @pytest.mark.usefixtures("watch")
@@ -137,13 +137,13 @@ async def test_a_child_may_be_waited_for_by_several_tasks_and_given_up_by_some(
             group.start_soon(wait)
         with anyio.move_on_after(0.05):
             await child.wait()
-        child.close()
+        child.pipes.close()
     assert codes == [4, 4, 4]
 
 
 async def test_kill_ends_the_whole_group(start: Callable[[str], ChildProcess], team: Team) -> None:
     child = start("trap '' TERM; " + HELPER + "while true; do sleep 0.01; done")
-    assert (await anext(child.output())).strip().isdigit()
+    assert (await anext(child.pipes.output())).strip().isdigit()
     child.terminate()
     assert child.poll() is None
     child.kill()
@@ -160,7 +160,7 @@ async def test_output_ends_when_nobody_can_write_any_more_or_when_it_is_closed(
 
         async def listen() -> None:
             nonlocal found
-            async for chunk in child.output():
+            async for chunk in child.pipes.output():
                 found += chunk
             over.set()
 
@@ -170,7 +170,7 @@ async def test_output_ends_when_nobody_can_write_any_more_or_when_it_is_closed(
         await child.wait()
         await anyio.wait_all_tasks_blocked()
         assert not over.is_set()  # a process that has left the group may still write
-        child.close()
+        child.pipes.close()
         await over.wait()
     for process in processes(team.mark):
         os.kill(process, signal.SIGKILL)
@@ -223,7 +223,7 @@ os.read(ours, 1)
 
 async def end():
     for child in children:
-        child.close()
+        child.pipes.close()
     with anyio.fail_after(10):
         print([await child.wait() for child in children])
 

@@ -13,10 +13,12 @@ import anyio.lowlevel
 import pytest
 from anyio.abc import TaskGroup
 
-from asyncbatch import BatchExecutor
+from asyncbatch import BatchExecutor, EndpointUnreachable, Settings, WorkersNotStarted
 from asyncbatch.launchers.subprocess import SubprocessLauncher, WorkerOutput
 from asyncbatch.wire.environment import Assignment
-from tests.integration.eventually import soon
+from tests.integration.endpoint import Endpoint
+from tests.integration.eventually import eventually, soon
+from tests.integration.gate import Gate
 from tests.integration.team import MARK, Team, processes
 
 pytestmark = pytest.mark.anyio
@@ -175,6 +177,38 @@ async def test_an_on_output_that_fails_harms_nobody(
     actions = [getattr(record, "action", "") for record in caplog.records]
     assert actions == ["on_output_failed"]
     assert (await launcher.states())[0].detail.endswith("a | b")
+
+
+def test_the_error_of_workers_that_cannot_import_what_they_need_says_so(
+    endpoint: Endpoint, team: Team, tmp_path: Path
+) -> None:
+    (tmp_path / "aiobotocore.py").write_text("raise ImportError('on purpose')")
+    launcher = team.launcher(environment={"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"})
+    with (
+        pytest.raises(WorkersNotStarted, match="on purpose"),
+        BatchExecutor(1, launcher=launcher, settings=endpoint.settings()) as pool,
+    ):
+        pool.submit(abs, -1).result()
+    assert not processes(team.mark)
+
+
+def test_workers_whose_server_is_killed_are_replaced(endpoint: Endpoint, team: Team, gate: Gate) -> None:
+    with BatchExecutor(2, launcher=team.launcher(), settings=endpoint.settings()) as pool:
+        futures = [pool.submit(gate, tile) for tile in "ab"]
+        eventually(lambda: gate.started("a") and gate.started("b"))
+        workers = set(team.workers())
+        [server] = set(processes(team.mark, "asyncbatch.worker.workerserver")) - workers
+        os.kill(server, signal.SIGKILL)
+        eventually(lambda: len(set(team.workers()) - workers) == 2 and not workers & set(team.workers()))
+        gate.open()
+        assert [future.result(timeout=60) for future in futures] == ["a", "b"]
+
+
+def test_a_pool_that_does_not_open_leaves_no_server(team: Team) -> None:
+    settings = Settings(endpoint_url="http://127.0.0.1:1", outage=1)
+    with pytest.raises(EndpointUnreachable):
+        BatchExecutor(1, launcher=team.launcher(), settings=settings)
+    assert not processes(team.mark)
 
 
 def test_an_instance_has_the_credentials_of_the_embedded_endpoint_as_the_name_has(team: Team) -> None:

@@ -59,7 +59,7 @@ def test_the_stacks_say_where_the_tasks_of_main_wait(stacks: dict[str, str]) -> 
 
 
 def test_the_stacks_say_where_the_worker_is(stacks: dict[str, str]) -> None:
-    assert "asyncbatch/worker/__main__.py" in of(stacks, "asyncbatch.worker ")
+    assert "asyncbatch/worker/__main__.py" in of(stacks, "asyncbatch-work ")
 
 
 def test_the_stacks_say_where_the_tile_is(stacks: dict[str, str]) -> None:

@@ -1,6 +1,7 @@
 """The launchers that have names, and how each is opened."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from asyncbatch.aws.session import AwsSession
@@ -39,3 +40,29 @@ async def open_launcher(launcher: LauncherName | Launcher, session: AwsSession, 
         If the stack lacks an output that the launcher needs.
     """
     return await OPENERS[launcher](session, outputs) if isinstance(launcher, str) else launcher
+
+
+@asynccontextmanager
+async def prepare_launcher(launcher: LauncherName | Launcher) -> AsyncIterator[LauncherName | Launcher]:
+    """Let workers of this machine import what they need while a run is being opened; what they don't use ends here.
+
+    Parameters
+    ----------
+    launcher : {"batch", "subprocess"} or Launcher
+        As the user passes it.
+
+    Yields
+    ------
+    {"batch", "subprocess"} or Launcher
+        What to open the run with.
+    """
+    chosen = SubprocessLauncher() if launcher == "subprocess" else launcher
+    if not isinstance(chosen, SubprocessLauncher):
+        yield chosen
+        return
+    with suppress(OSError):  # it tries again when workers are to start, and then says what is wrong
+        chosen.prepare()
+    try:
+        yield chosen
+    finally:
+        await chosen.stop()

@@ -6,9 +6,9 @@ import logging
 import os
 import signal
 import sys
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -19,28 +19,21 @@ from anyio.abc import TaskGroup
 from asyncbatch.errors import WorkersNotStarted
 from asyncbatch.folders import FOLDER, make_run_folder, remove
 from asyncbatch.launchers.base import Launcher, WorkerState
-from asyncbatch.launchers.output import FLUSH, LineSplitter, StderrWriter
+from asyncbatch.launchers.importfolders import list_import_folders
+from asyncbatch.launchers.listener import Listener
+from asyncbatch.launchers.output import FLUSH, StderrWriter
+from asyncbatch.launchers.workerprocess import WorkerProcess, WorkerServer
 from asyncbatch.processes import ChildProcess, identify
 from asyncbatch.wire.environment import Assignment
 from asyncbatch.wire.processstate import list_inherited_changes, read_environment
-from asyncbatch.wire.versions import COMMON
 
 log: Final = logging.getLogger(__name__)
-
-_LINES: Final = 3
-"""Last lines of a worker's output that go into an error."""
-
-_LONGEST: Final = 300
-"""Characters of each."""
 
 _TERM_GRACE: Final = 2.0
 """Seconds from SIGTERM to SIGKILL for worker processes on this machine."""
 
 _KILL_GRACE: Final = 2.0
 """Seconds after SIGKILL in which a process is gone, unless it hangs in the kernel."""
-
-_LAST_CHUNKS: Final = 16
-"""Chunks read after a worker's end. All that a pipe holds comes first; a process that left its group may write on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,17 +46,26 @@ class WorkerOutput:
 
 @dataclass(slots=True, kw_only=True)
 class _Worker:
-    process: ChildProcess
+    process: WorkerProcess
     folder: Path
-    splitter: LineSplitter = field(default_factory=LineSplitter)
-    lines: deque[str] = field(default_factory=lambda: deque(maxlen=_LINES))
+    listener: Listener
+    server: Listener | None
+    """Listens to what it was forked from."""
 
     def state(self, worker: str) -> WorkerState:
         code = self.process.poll()
         how = "is running" if code is None else _describe_end(code)
-        said = " | ".join(self.lines)
+        # A server that fails takes its workers along.
+        said = " | ".join(self.listener.lines or (self.server.lines if self.server else []))
         detail = f"{how}, its last lines: {said}" if said else f"{how} and printed nothing"
         return WorkerState(worker=worker, alive=code is None, detail=detail)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Server:
+    server: WorkerServer
+    listener: Listener
+    listening: bool = False
 
 
 class SubprocessLauncher(Launcher):
@@ -82,6 +84,7 @@ class SubprocessLauncher(Launcher):
     Notes
     -----
     Workers start in a folder of their own and keep their temporary files there; it is removed when they have ended.
+    Where they run main's own interpreter, they are forked from one process that has imported what they need.
     """
 
     start_timeout = 60.0
@@ -99,6 +102,7 @@ class SubprocessLauncher(Launcher):
         self._on_output = on_output or self._write
         self._writer = StderrWriter()
         self._workers: dict[str, _Worker] = {}
+        self._server: _Server | None = None
         self._folder: Path | None = None
         self._stops = 0
         self.max_workers = os.cpu_count() or 1
@@ -107,8 +111,23 @@ class SubprocessLauncher(Launcher):
         """Return how to see more of what workers do."""
         return ". Set ASYNCBATCH_LOG=DEBUG to see what the workers do"
 
+    def prepare(self) -> None:
+        """Start what workers are forked from, so that it imports what they need before the first is asked for.
+
+        Raises
+        ------
+        OSError
+            If the system can't.
+        """
+        if self._python != sys.executable or self._server is not None:
+            return
+        variables = {**read_environment(), **self._environment}
+        server = WorkerServer(variables | _list_python_variables(variables))
+        listener = Listener(pipes=server.process.pipes, on_line=partial(self._pass_on, "server"))
+        self._server = _Server(server=server, listener=listener)
+
     async def start(self, assignment: Assignment, count: int, group: TaskGroup) -> None:
-        """Start `count` more processes, each in a session of its own, so that Ctrl-C reaches main only.
+        """Start `count` more processes in a session other than main's, so that Ctrl-C reaches main only.
 
         Raises
         ------
@@ -119,11 +138,11 @@ class SubprocessLauncher(Launcher):
         for _ in range(count):
             name = str(len(self._workers))
             try:
-                worker = self._launch(assignment, name)
+                worker = await self._launch(assignment, name, group)
             except OSError as error:
                 raise WorkersNotStarted(f"worker {name} can't be started with {self._python}: {error}") from error
             self._workers[name] = worker  # before anything can interrupt: `stop` ends what is in there
-            group.start_soon(self._listen, name, worker)
+            group.start_soon(worker.listener.listen)
             group.start_soon(self._watch, worker)
             await anyio.lowlevel.checkpoint()
             if self._stops != stops:
@@ -136,7 +155,7 @@ class SubprocessLauncher(Launcher):
     async def stop(self) -> None:
         """End all processes, and those that they started: first politely, then for sure, even when cancelled."""
         self._stops += 1
-        processes = [worker.process for worker in self._workers.values()]
+        processes: list[WorkerProcess] = [worker.process for worker in self._workers.values()]
         try:
             for process in processes:
                 process.terminate()
@@ -149,7 +168,7 @@ class SubprocessLauncher(Launcher):
             with anyio.CancelScope(shield=True):
                 await self._clean_up(processes)
 
-    def _launch(self, assignment: Assignment, name: str) -> _Worker:
+    async def _launch(self, assignment: Assignment, name: str, group: TaskGroup) -> _Worker:
         own = {**assignment.credentials, **self._environment}
         environment = read_environment()  # once: the script may change it at any moment
         variables = {**environment, **own, **assignment.environment()}
@@ -161,16 +180,31 @@ class SubprocessLauncher(Launcher):
             "ASYNCBATCH_LIFELINE": identify(os.getpid()),
             FOLDER: str(folder.parent),
             "TMPDIR": str(folder),
-            "PYTHONPATH": list_import_folders(variables.get("PYTHONPATH", "")),
-            "PYTHONUNBUFFERED": "1",
+            **_list_python_variables(variables),
         }
         try:
-            command = [self._python, "-P", "-m", "asyncbatch.worker"]
-            process = ChildProcess(command, environment=variables, folder=folder)
+            process, server = await self._start_process(variables, folder, group)
         except BaseException:
             folder.rmdir()
             raise
-        return _Worker(process=process, folder=folder)
+        listener = Listener(pipes=process.pipes, on_line=partial(self._pass_on, name))
+        return _Worker(process=process, folder=folder, listener=listener, server=server)
+
+    async def _start_process(
+        self, variables: Mapping[str, str], folder: Path, group: TaskGroup
+    ) -> tuple[WorkerProcess, Listener | None]:
+        """Start a worker's process, and return it with what listens to its server, if it has one."""
+        if self._python != sys.executable:
+            command = [self._python, "-P", "-m", "asyncbatch.worker"]
+            return ChildProcess(command, environment=variables, folder=folder), None
+        if self._server is not None and self._server.server.gone:
+            await self._end_server()
+        self.prepare()
+        assert self._server is not None  # noqa: S101 - it was prepared
+        if not self._server.listening:
+            self._server.listening = True
+            group.start_soon(self._server.listener.listen)
+        return await self._server.server.start(variables, folder), self._server.listener
 
     def _make_folder(self, name: str, wanted: str | None) -> Path:
         if self._folder is not None:
@@ -183,73 +217,49 @@ class SubprocessLauncher(Launcher):
         folder.mkdir(mode=0o700)
         return folder
 
-    async def _clean_up(self, processes: Sequence[ChildProcess]) -> None:
+    async def _clean_up(self, processes: Sequence[WorkerProcess]) -> None:
         with anyio.move_on_after(_KILL_GRACE):
             for process in processes:
                 await process.wait()
-        for name, worker in self._workers.items():
-            self._read_rest(name, worker)
-            worker.process.close()
+        await self._end_server()
+        for worker in self._workers.values():
+            worker.listener.close()
         writer, self._writer = self._writer, StderrWriter()
         await anyio.to_thread.run_sync(writer.close, FLUSH)
         folder, self._folder = self._folder, None
         if folder is not None:
             await _remove(folder)
 
+    async def _end_server(self) -> None:
+        """End what workers were forked from, and with it those that hang."""
+        ended, self._server = self._server, None
+        if ended is not None:
+            await ended.server.stop(_KILL_GRACE)
+            ended.listener.close()
+
     async def _watch(self, worker: _Worker) -> None:
         """Wait for a worker's end, and remove what it has left."""
         await worker.process.wait()
         await _remove(worker.folder)
 
-    async def _listen(self, name: str, worker: _Worker) -> None:
-        """Pass on what a worker writes."""
-        async with contextlib.aclosing(worker.process.output()) as output:
-            async for chunk in output:
-                self._pass_on(name, worker, worker.splitter.feed(chunk))
-        self._pass_on(name, worker, worker.splitter.flush())
-
-    def _read_rest(self, name: str, worker: _Worker) -> None:
-        """Pass on what a worker wrote just before its end."""
-        for _ in range(_LAST_CHUNKS):
-            if not (chunk := worker.process.read_output()):
-                break
-            self._pass_on(name, worker, worker.splitter.feed(chunk))
-        self._pass_on(name, worker, worker.splitter.flush())
-
-    def _pass_on(self, name: str, worker: _Worker, lines: Sequence[str]) -> None:
-        for line in lines:
-            worker.lines.append(line[:_LONGEST])
-            try:
-                self._on_output(WorkerOutput(worker=name, line=line))
-            except Exception:  # the user's own, which may raise anything
-                self._on_output = _ignore
-                log.exception("on_output failed", extra={"action": "on_output_failed", "worker": name})
+    def _pass_on(self, name: str, line: str) -> None:
+        try:
+            self._on_output(WorkerOutput(worker=name, line=line))
+        except Exception:  # the user's own, which may raise anything
+            self._on_output = _ignore
+            log.exception("on_output failed", extra={"action": "on_output_failed", "worker": name})
 
     def _write(self, output: WorkerOutput) -> None:
         self._writer.write(f"worker {output.worker}: {output.line}")
 
 
-def list_import_folders(path: str) -> str:
-    """Return main's PYTHONPATH as a worker on this machine needs it, which starts in another folder.
-
-    It is without main's current folder and that of its script: what lies there travels, here as on another machine.
-    """
-    script = getattr(sys.modules["__main__"], "__file__", None)
-    mains = {Path.cwd(), *([Path(script).resolve().parent] if script else [])}
-    folders = [Path(entry).resolve() for entry in path.split(os.pathsep)] if path else []
-    ours = Path(__file__).resolve().parents[2]
-    if ours in mains and ours not in folders:
-        folders.append(ours)
-    return os.pathsep.join(str(folder) for folder in folders if folder not in mains or _has_common(folder))
-
-
-def _has_common(folder: Path) -> bool:
-    """Return whether a folder has a package that workers need: it may run from its sources."""
-    return any((folder / name / "__init__.py").exists() for name in COMMON)
-
-
 def _ignore(_output: WorkerOutput) -> None:
     """Drop a line."""
+
+
+def _list_python_variables(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return how a worker's interpreter is set up."""
+    return {"PYTHONPATH": list_import_folders(variables.get("PYTHONPATH", "")), "PYTHONUNBUFFERED": "1"}
 
 
 def _describe_end(code: int) -> str:

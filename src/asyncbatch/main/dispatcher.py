@@ -21,7 +21,7 @@ from asyncbatch.events import Observer, RunEnded, RunOpened
 from asyncbatch.launchers import LauncherName
 from asyncbatch.launchers.base import Launcher
 from asyncbatch.launchers.output import show_warnings
-from asyncbatch.launchers.registry import open_launcher
+from asyncbatch.launchers.registry import open_launcher, prepare_launcher
 from asyncbatch.local import open_local_endpoint
 from asyncbatch.main.arguments import check_arguments
 from asyncbatch.main.fleet import Fleet
@@ -144,10 +144,11 @@ class Dispatcher:
         """
         chosen = settings or Settings.from_environment()
         async with (
+            prepare_launcher("subprocess") as launcher,
             open_local_endpoint(chosen) as local,
             cls(
                 workers=workers,
-                launcher="subprocess",
+                launcher=launcher,
                 settings=local.settings,
                 credentials=local.credentials,
                 observers=observers,

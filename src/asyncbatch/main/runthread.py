@@ -22,6 +22,7 @@ from asyncbatch.errors import RunClosed, find_first
 from asyncbatch.events import Observer
 from asyncbatch.launchers import LauncherName
 from asyncbatch.launchers.base import Launcher
+from asyncbatch.launchers.registry import prepare_launcher
 from asyncbatch.local import LocalEndpoint, open_local_endpoint
 from asyncbatch.main.dispatcher import Dispatcher, Workers
 from asyncbatch.main.phase import Phase
@@ -256,6 +257,7 @@ class RunThread:
         try:
             async with AsyncExitStack() as stack:
                 settings = self._settings
+                launcher = await stack.enter_async_context(prepare_launcher(self._launcher))
                 if self._embedded:
                     self.endpoint = await stack.enter_async_context(open_local_endpoint(settings))
                     settings = self.endpoint.settings
@@ -269,7 +271,7 @@ class RunThread:
                 self._dispatcher = await stack.enter_async_context(
                     Dispatcher(
                         workers=self._workers,
-                        launcher=self._launcher,
+                        launcher=launcher,
                         settings=settings,
                         credentials=self.endpoint.credentials if self.endpoint else None,
                         observers=self._observers,

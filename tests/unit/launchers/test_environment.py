@@ -37,7 +37,7 @@ def test_a_worker_knows_what_it_inherits_also_if_the_script_changes_it_at_that_m
     async def start_one() -> None:
         async with anyio.create_task_group() as group:
             assignment = Assignment(run="run", token=b"token", bucket="bucket", region="region", endpoint_url=None)
-            await SubprocessLauncher().start(assignment, 1, group)
+            await SubprocessLauncher(python="python").start(assignment, 1, group)
 
     with pytest.raises(ExceptionGroup) as caught:
         anyio.run(start_one)

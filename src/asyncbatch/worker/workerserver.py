@@ -1,0 +1,66 @@
+"""The process that the workers of main's own machine are forked from: it has imported what all of them need.
+
+Their slots are forked from another process, which it starts: slots need other modules, and it imports them meanwhile.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Final, NoReturn
+
+from asyncbatch import folders
+from asyncbatch.forking import packets
+from asyncbatch.forking.server import ForkServer, Request
+from asyncbatch.processes import open_end
+from asyncbatch.worker.__main__ import end, run
+from asyncbatch.worker.slotprocesses import start_server
+
+_NEEDED: Final = ("anyio._backends._asyncio", "asyncbatch.worker.slot", "asyncbatch.worker.work")
+"""What a worker imports when it runs."""
+
+
+def main() -> None:
+    """Serve main: the first argument is the descriptor of a connection to it, the second identifies its process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    connection, main_process = socket.socket(fileno=int(sys.argv[1])), sys.argv[2]
+    with contextlib.suppress(ProcessLookupError):  # main has ended
+        owner = open_end(main_process)
+        slots = start_server()
+        for name in _NEEDED:
+            import_module(name)
+        ForkServer(connection, lambda _: _run_worker(slots), clean_up=_clean_up, owner=owner).serve()
+        slots.close()
+        with contextlib.suppress(ChildProcessError):
+            os.wait()  # for the other server, so that nothing is left when this one has ended
+    os._exit(0)
+
+
+def _run_worker(slots: socket.socket) -> NoReturn:
+    """Be a worker."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def connect() -> socket.socket:
+        ours, theirs = packets.make_pair()
+        with slots, theirs:
+            try:
+                packets.send(slots, {"do": "connect"}, (theirs.fileno(),))
+            except OSError:  # the server for slots has ended
+                return start_server()
+        return ours
+
+    end(run(connect))
+
+
+def _clean_up(request: Request) -> None:
+    """Remove what a worker has left: main may have been killed, too."""
+    folder, run_folder = (request.environment.get(name) for name in ("TMPDIR", folders.FOLDER))
+    if folder and run_folder:
+        folders.leave(Path(folder), Path(run_folder))
+
+
+if __name__ == "__main__":
+    main()
