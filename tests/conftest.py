@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
-from tests.watchdog import Watchdog
+from tests.watchdog import register_watchdog
 
 # Tests start hundreds of interpreters: each module is compiled once, also where an image of Python says otherwise.
 sys.dont_write_bytecode = False
@@ -23,7 +23,7 @@ hypothesis.settings.load_profile("asyncbatch")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.pluginmanager.register(Watchdog())
+    register_watchdog(config)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -41,6 +41,7 @@ _ANSWER: Final = 10.0
 _SETTLED: Final = 0.3
 """Seconds without anything more written, after which they have."""
 
+_NAME: Final = "watchdog of tests"
 _STACKS: Final = Path(__file__).parent / "stacks"
 
 
@@ -51,6 +52,12 @@ class HangingError(BaseException):
 def variables() -> dict[str, str]:
     """Return the environment variables that let the watchdog see the stacks of a process."""
     return {name: os.environ[name] for name in (VARIABLE, "PYTHONPATH") if name in os.environ}
+
+
+def register_watchdog(config: pytest.Config) -> None:
+    """Have the watchdog watch the tests, once."""
+    if not config.pluginmanager.has_plugin(_NAME):
+        config.pluginmanager.register(Watchdog(), _NAME)
 
 
 class Watchdog:

@@ -16,8 +16,13 @@ from tests.integration.conftest import anyio_backend, endpoint, isolated, script
 from tests.integration.endpoint import Endpoint
 from tests.integration.team import MARK, Team
 from tests.rios.job import PRELUDE
+from tests.watchdog import register_watchdog
 
 __all__ = ["anyio_backend", "endpoint", "isolated", "on_the_endpoint", "script", "swept", "team"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    register_watchdog(config)  # tests/conftest.py is not there where `just test-rios` runs these
 
 
 @pytest.fixture(scope="module")
