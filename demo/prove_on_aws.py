@@ -42,6 +42,23 @@ with BatchExecutor(workers=4) as pool:
     assert lost == [5]
 """
 
+METADATA: Final = """
+from urllib.error import URLError
+from urllib.request import urlopen
+from asyncbatch import BatchExecutor
+
+def ask(url):
+    try:
+        return urlopen(url, timeout=5).read()
+    except URLError as error:
+        return str(error)
+
+with BatchExecutor(workers=1) as pool:
+    answer = pool.submit(ask, "http://169.254.169.254/latest/meta-data/").result()
+    print(answer)
+    assert "Connection refused" in answer
+"""
+
 MAIN: Final = (
     "from asyncbatch import BatchExecutor\nwith BatchExecutor(2) as pool: print(sum(pool.map(abs, range(10))))\n"
 )
@@ -79,6 +96,7 @@ def list_steps(script: Path) -> list[Step]:
         Step(proves="a worker starts and computes a tile", command=(*cli, "doctor")),
         Step(proves="workers on spot machines return right results", command=(python, "-c", TILES)),
         Step(proves="a lost worker is replaced, and only its tile is lost", command=(python, "-c", LOSSES)),
+        Step(proves="jobs can't reach the credentials of their machine", command=(python, "-c", METADATA)),
         Step(proves="a main script's image is built and pushed", command=("just", "push-main", str(script))),
         Step(proves="a main script runs as a job", command=(*cli, "submit")),
         Step(proves="a stack is modified", command=(*cli, "stack", "modify", "--maxjobs", "4", "--yes", "--wait")),

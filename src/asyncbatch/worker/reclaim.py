@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Final
 
 import anyio
@@ -15,9 +16,17 @@ from asyncbatch.errors import AwsError
 
 log: Final = logging.getLogger(__name__)
 
+NOTICE_FILE: Final = Path("/run/asyncbatch/spot-notice")
+"""Appears when the machine is about to be reclaimed, where the stack's launch template mounts its folder into jobs."""
+
 _INTERVAL: Final = 5.0
 _TRIES: Final = 3
 """Failures in a row after which there is taken to be no metadata service."""
+
+
+async def is_noticed() -> bool:
+    """Return whether the machine has written that it is about to be reclaimed."""
+    return await anyio.Path(NOTICE_FILE).exists()
 
 
 async def is_announced(taken_back: Callable[[], Awaitable[bool]]) -> bool:

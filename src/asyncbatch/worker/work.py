@@ -101,7 +101,7 @@ async def work(
             consumer.lifecycle.watch_termination = watch_termination
             await slots.wait_until_started()
             await sender.send(manifest.result_queue, [greeting])
-            async with _watched_machine(environment.metadata_url) as leaving:
+            async with _watch_machine(environment.metadata_url) as leaving:
                 # Batch may start a worker on a machine that is about to go: it must take no tile there.
                 consumer.lifecycle.stop = Stop.TERMINATED if leaving else None
                 stop = await consumer.run()
@@ -109,17 +109,19 @@ async def work(
 
 
 @asynccontextmanager
-async def _watched_machine(metadata_url: str) -> AsyncIterator[bool]:
-    """Yield whether this machine is about to be taken back; terminate this process when it is within the block."""
+async def _watch_machine(metadata_url: str) -> AsyncIterator[bool]:
+    """Yield whether this machine is about to be reclaimed; terminate this process when it is within the block."""
     if not metadata_url:
         yield False
         return
     async with aiohttp.ClientSession() as http, anyio.create_task_group() as group:
-        machine = MachineMetadata.over(http, metadata_url)
-        if await reclaim.is_announced(machine.taken_back):
+        # A machine that keeps its jobs from the metadata service tells them by a file.
+        in_file = await anyio.Path(reclaim.NOTICE_FILE.parent).is_dir()
+        taken_back = reclaim.is_noticed if in_file else MachineMetadata.over(http, metadata_url).taken_back
+        if await reclaim.is_announced(taken_back):
             yield True
             return
-        group.start_soon(reclaim.watch, machine.taken_back)
+        group.start_soon(reclaim.watch, taken_back)
         yield False
         group.cancel_scope.cancel()
 

@@ -3,11 +3,15 @@
 import email
 import json
 import re
-from typing import Any
+import subprocess
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
 from tests.unit.template import find_references, find_statements, listed, of_type, read_template
+
+PROJECT: Final = Path(__file__).parents[3]
 
 RULE_DESCRIPTION = re.compile(r"[a-zA-Z0-9. _\-:/()#,@\[\]+=&;{}!$*]{0,255}")
 """EC2's API reference, AuthorizeSecurityGroupEgress: IpRange.Description."""
@@ -89,13 +93,55 @@ def test_main_scripts_and_workers_share_no_capacity() -> None:
     assert kind == {"Fn::If": ["OnFargate", "FARGATE", "EC2"]}
 
 
-def test_user_data_has_the_parts_that_batch_takes() -> None:
-    """Batch User Guide, "Launch template support": MIME multipart archive; ECS agent: draining is off by default."""
+def read_user_data() -> str:
+    """Return the script that instances run when they start."""
     [machine] = of_type("AWS::EC2::LaunchTemplate").values()
     message = email.message_from_string(machine["LaunchTemplateData"]["UserData"]["Fn::Base64"])
     [part] = (part for part in message.walk() if not part.is_multipart())
     assert part.get_content_type() == "text/x-shellscript"
-    assert "ECS_ENABLE_SPOT_INSTANCE_DRAINING=true >> /etc/ecs/ecs.config" in str(part.get_payload())
+    return str(part.get_payload())
+
+
+def test_user_data_has_the_parts_that_batch_takes() -> None:
+    """Batch User Guide, "Launch template support": MIME multipart archive; ECS agent: draining is off by default."""
+    assert "ECS_ENABLE_SPOT_INSTANCE_DRAINING=true >> /etc/ecs/ecs.config" in read_user_data()
+
+
+def test_the_script_that_tells_jobs_of_spot_interruptions_does_so(tmp_path: Path) -> None:
+    """In place of `curl` and `iptables` are scripts that write down what they are asked."""
+    _, _, rest = read_user_data().partition("<<'SCRIPT'\n")
+    script, _, _ = rest.partition("\nSCRIPT\n")
+    folder = tmp_path / "notices"
+    folder.mkdir()
+    tools = {
+        "iptables": f'echo "$*" >> {tmp_path}/rules; [ "$2" != --check ]',
+        "sleep": f"[ ! -e {folder}/spot-notice ]",  # ends the script when the job has been told
+        # The first question for a notice gets 404, with which curl exits with 22.
+        "curl": f"""
+            case "$*" in
+                *" PUT "*/latest/api/token) echo secret;;
+                *"token: secret"*spot/instance-action)
+                    [ -e {tmp_path}/asked ] || {{ touch {tmp_path}/asked; exit 22; }}
+                    echo '{{"action": "terminate"}}' > {folder}/new;;
+                *) exit 1;;
+            esac""",
+    }
+    for name, content in tools.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{content}\n")
+        (tmp_path / name).chmod(0o755)
+    here = script.replace("/run/asyncbatch", str(folder))
+    subprocess.run(["bash", "-c", here], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, check=False, timeout=30)
+    assert json.loads((folder / "spot-notice").read_text()) == {"action": "terminate"}
+    rule = "OUTPUT --destination 169.254.169.254 --match owner ! --uid-owner 0 --jump REJECT"
+    assert (tmp_path / "rules").read_text().splitlines() == [f"--wait --check {rule}", f"--wait --insert {rule}"]
+
+
+def test_jobs_do_not_run_as_root_or_they_could_get_the_credentials_of_the_machine() -> None:
+    [user] = re.findall(r"^USER (\d+)$", (PROJECT / "container" / "Dockerfile").read_text(), re.MULTILINE)
+    definitions = of_type("AWS::Batch::JobDefinition")
+    assert {
+        name: definition["ContainerProperties"]["User"] for name, definition in definitions.items()
+    } == dict.fromkeys(definitions, user)
 
 
 def test_images_with_a_tag_and_those_of_running_jobs_are_kept() -> None:

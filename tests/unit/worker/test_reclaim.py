@@ -1,10 +1,12 @@
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import anyio
 import pytest
 
 from asyncbatch.errors import EndpointUnreachable
+from asyncbatch.worker import reclaim
 from asyncbatch.worker.reclaim import is_announced, watch
 
 pytestmark = pytest.mark.anyio
@@ -39,3 +41,10 @@ async def test_where_nobody_answers_it_gives_up() -> None:
 @pytest.mark.parametrize(("answer", "announced"), [("yes", True), ("no", False), ("", False)])
 async def test_a_machine_is_asked_once_before_a_worker_begins(answer: str, *, announced: bool) -> None:
     assert await is_announced(answers(answer)) is announced  # type: ignore[arg-type]  # a coroutine function
+
+
+async def test_a_file_may_announce_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reclaim, "NOTICE_FILE", tmp_path / "spot-notice")
+    assert not await is_announced(reclaim.is_noticed)
+    (tmp_path / "spot-notice").touch()
+    assert await is_announced(reclaim.is_noticed)
