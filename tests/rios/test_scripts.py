@@ -239,18 +239,3 @@ except asyncbatch.rios.AWSBatchException as error:
     status, out, err = ended(start(text, RIOS_AWSBATCH_STACK="Nowhere"))
     assert status == 0, err
     assert "stack 'Nowhere' not found" in out
-
-
-def test_more_workers_than_the_stack_was_made_for_are_warned_of(start: Start) -> None:
-    text = """
-from asyncbatch.rios import pools
-class Opened:
-    outputs = {"BatchMaxJobs": "1"}
-    def __init__(self, *_, **__): pass
-pools.BatchExecutor = Opened
-from asyncbatch.rios.options import Choice
-pools.opened(Choice.read(workers=2))
-"""
-    status, _, err = ended(start(text))
-    assert status == 0, err
-    assert "BatchMaxJobs" in err
