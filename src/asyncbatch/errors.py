@@ -151,6 +151,11 @@ class RunClosed(RunError, RuntimeError):
     """The pool has been shut down. Also a `RuntimeError`, as in `concurrent.futures`."""
 
 
+def _mention(replay: str) -> str:
+    """Return the line that names the command to replay a tile."""
+    return f"\nreplay it on this machine: {replay}" if replay else ""
+
+
 class TileError(AsyncBatchError):
     """The user's function raised an exception while it computed a tile.
 
@@ -172,6 +177,8 @@ class TileError(AsyncBatchError):
         What the tile covers, such as a window in pixels.
     peak_memory : int
         Peak memory of the slot's process in bytes; 0 if it is not known.
+    replay : str
+        The command that computes the tile again on this machine; empty if the tile is not kept.
 
     Notes
     -----
@@ -189,6 +196,7 @@ class TileError(AsyncBatchError):
         log_stream: str = "",
         place: str = "",
         peak_memory: int = 0,
+        replay: str = "",
     ) -> None:
         super().__init__(reason)
         self.reason = reason
@@ -199,6 +207,7 @@ class TileError(AsyncBatchError):
         self.log_stream = log_stream
         self.place = place
         self.peak_memory = peak_memory
+        self.replay = replay
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(type(self), **vars(self)), ()
@@ -207,7 +216,7 @@ class TileError(AsyncBatchError):
         place = f" ({self.place})" if self.place else ""
         where = f", log {self.log_stream}" if self.log_stream else ""
         head = f"tile {self.tile}{place} failed on worker {self.worker}, attempt {self.attempt}{where}: {self.reason}"
-        return f"{head}\n{self.remote_traceback}".rstrip()
+        return f"{head}\n{self.remote_traceback}".rstrip() + _mention(self.replay)
 
 
 class TileLost(AsyncBatchError):
@@ -229,6 +238,8 @@ class TileLost(AsyncBatchError):
         What the tile covers, such as a window in pixels.
     peak_memory : int
         Peak memory of the last attempt's process in bytes, as far as observed; 0 if it is not known.
+    replay : str
+        The command that computes the tile again on this machine; empty if the tile is not kept.
     """
 
     def __init__(
@@ -241,6 +252,7 @@ class TileLost(AsyncBatchError):
         log_stream: str = "",
         place: str = "",
         peak_memory: int = 0,
+        replay: str = "",
     ) -> None:
         super().__init__(reason)
         self.reason = reason
@@ -250,6 +262,7 @@ class TileLost(AsyncBatchError):
         self.log_stream = log_stream
         self.place = place
         self.peak_memory = peak_memory
+        self.replay = replay
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(type(self), **vars(self)), ()
@@ -258,7 +271,8 @@ class TileLost(AsyncBatchError):
         place = f" ({self.place})" if self.place else ""
         last = f" (last: worker {self.worker})" if self.worker else ""
         where = f", log {self.log_stream}" if self.log_stream else ""
-        return f"tile {self.tile}{place} lost after {self.attempts} attempts{last}{where}: {self.reason}"
+        head = f"tile {self.tile}{place} lost after {self.attempts} attempts{last}{where}: {self.reason}"
+        return head + _mention(self.replay)
 
 
 class TileTimeout(TileLost):

@@ -108,7 +108,11 @@ class ProcessesAsJobs:
 
     def _start(self, job: str, asked: Mapping[str, str]) -> "subprocess.Popen[bytes]":
         environment = {
-            **{name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ},
+            **{
+                name: os.environ[name]
+                for name in ("PATH", "HOME", "PYTHONPATH", "XDG_STATE_HOME")
+                if name in os.environ
+            },
             **watchdog.variables(),
             **CREDENTIALS,
             **asked,

@@ -55,7 +55,9 @@ def outcome(command: list[str], folder: Path, inputs: Path, name: str) -> tuple[
     (folder / "script.py").write_text(HERE[name].text)
     before = set(folder.iterdir())
     environment = {
-        variable: os.environ[variable] for variable in ("PATH", "HOME", "PYTHONPATH") if variable in os.environ
+        variable: os.environ[variable]
+        for variable in ("PATH", "HOME", "PYTHONPATH", "XDG_STATE_HOME")
+        if variable in os.environ
     }
     done = subprocess.run(
         [*command, "script.py", *HERE[name].arguments],

@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from asyncbatch.cli import apply, completion, doctor, jobs, run, runs, stack
+from asyncbatch.cli import apply, completion, doctor, jobs, replay, run, runs, stack
 from asyncbatch.cli.parsers import Parser
 from asyncbatch.errors import AsyncBatchError
 from asyncbatch.signals import BY_SIGNAL, leave_by_exception
@@ -78,6 +78,7 @@ def build_parser() -> Parser:
     jobs.describe_logs(commands.add_parser("logs", help=jobs.LOGS_HELP))
     runs.describe(commands.add_parser("runs", help=runs.RUNS_HELP), runs.tell)
     runs.describe(commands.add_parser("gc", help=runs.GC_HELP), runs.sweep)
+    replay.describe(commands.add_parser("replay", help=replay.HELP))
     doctor.describe(commands.add_parser("doctor", help=doctor.HELP))
     stack.describe(commands.add_parser("stack", help=stack.HELP))
     completion.describe(

@@ -7,14 +7,17 @@ from time import time
 from typing import TYPE_CHECKING
 
 from asyncbatch.cli import arguments as read
+from asyncbatch.main.failed import FailedRun, list_failed, remove_failed
 from asyncbatch.main.stored import Stored, list_stored, remove_stored
 from asyncbatch.settings import Settings
 
 if TYPE_CHECKING:
     from asyncbatch.stack.runs import FoundRun, StackRuns
 
-RUNS_HELP = "list the runs of a stack, those that have ended lately among them, and what this machine can resume"
-GC_HELP = "remove what runs that died have left, and results that nobody has resumed for 30 days"
+RUNS_HELP = (
+    "list the runs of a stack, those that have ended lately among them, and what this machine can resume or replay"
+)
+GC_HELP = "remove what runs that died have left, and what this machine has kept of runs for 30 days"
 
 Action = Callable[["StackRuns", Namespace], Awaitable[None]]
 
@@ -23,7 +26,7 @@ def describe(parser: ArgumentParser, action: Action) -> None:
     """Add a command's arguments to its parser."""
     parser.set_defaults(command=run, action=action)
     read.stack_options(parser)
-    parser.add_argument("--local", action="store_true", help="only stored results on this machine; needs no AWS")
+    parser.add_argument("--local", action="store_true", help="only what this machine keeps; needs no AWS")
     if action is sweep:
         parser.add_argument("--delete", action="store_true", help="do it; without, only tell what would be removed")
         parser.add_argument(
@@ -43,9 +46,7 @@ def run(arguments: Namespace) -> None:
     AsyncBatchError
         If it fails.
     """
-    stored = list_stored(time())
-    for each in (each for each in stored if arguments.action is tell or each.expired):
-        print(_act_on_stored(each, arguments))
+    show_kept(arguments, time())
     if arguments.local:
         return
     # Imported here: the AWS libraries take half a second, which neither an error nor --help should wait for.
@@ -62,13 +63,20 @@ def run(arguments: Namespace) -> None:
     anyio.run(act)
 
 
-def _act_on_stored(stored: Stored, arguments: Namespace) -> str:
-    """Remove stored results if that is asked for, and return what to tell of them."""
-    if arguments.action is tell:
-        return line_of_stored(stored)
-    if arguments.delete:
-        remove_stored(stored)
-    return f"{'removed' if arguments.delete else 'would remove'} {line_of_stored(stored)}"
+def show_kept(arguments: Namespace, now: float) -> None:
+    """List what this machine keeps of runs, or remove what it has kept for long enough."""
+    kept: list[tuple[bool, str, Callable[[], None]]] = [
+        *((each.expired, line_of_stored(each), partial(remove_stored, each)) for each in list_stored(now)),
+        *((each.expired, line_of_failed(each), partial(remove_failed, each)) for each in list_failed(now)),
+    ]
+    for expired, text, remove in kept:
+        if arguments.action is tell:
+            print(text)
+        elif expired and arguments.delete:
+            remove()
+            print(f"removed {text}")
+        elif expired:
+            print(f"would remove {text}")
 
 
 async def tell(runs: "StackRuns", _arguments: Namespace) -> None:
@@ -107,6 +115,14 @@ def line_of_stored(stored: Stored) -> str:
     """Return a file of stored results on one line."""
     state = "being computed" if stored.in_use else f"can be resumed, last result {format_age(stored.age)} ago"
     return f"{stored.title}  {state}, {stored.results} results, {stored.size / 1e6:,.1f} MB in {stored.path}"
+
+
+def line_of_failed(failed: FailedRun) -> str:
+    """Return the failed tiles of a run on one line."""
+    return (
+        f"{failed.run}  {len(failed.tiles)} failed tiles, the last {format_age(failed.age)} ago, "
+        f"{failed.size / 1e6:,.1f} MB; to compute the first here: asyncbatch replay {failed.run} {failed.tiles[0]}"
+    )
 
 
 def format_age(seconds: float) -> str:

@@ -35,6 +35,8 @@ class Summary:
     """Number of tiles whose results an earlier run had stored."""
     resumable: bool = False
     """Whether results are stored, so that the command can be resumed."""
+    replay: str = ""
+    """The command that replays the first failed tile; empty if the error itself names it."""
 
     def __str__(self) -> str:
         counts = [
@@ -51,6 +53,8 @@ class Summary:
             parts.append("results are stored; run the same command again to resume")
         if self.peak_memory:
             parts.append(f"up to {self.peak_memory / 2**20:.0f} MiB of memory per tile")
+        if self.replay:
+            parts.append(f"replay a failed tile: {self.replay}")
         if self.logs:
             parts.append(f"logs: {self.logs}")
         return (f"run {self.run}: " if self.run else "") + "; ".join(parts)
@@ -114,7 +118,12 @@ class Record:
             peak_memory=self.peak_memory,
             resumed=self.resumed,
             resumable=self.resumable,
+            replay=_find_replay([] if error in self.failures else self.failures),
         )
+
+
+def _find_replay(failures: Sequence[BaseException]) -> str:
+    return next((command for error in failures if (command := getattr(error, "replay", ""))), "")
 
 
 def _list_failures(error: BaseException) -> Sequence[AsyncBatchError]:

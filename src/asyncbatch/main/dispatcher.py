@@ -30,6 +30,7 @@ from asyncbatch.main.liveness import Liveness
 from asyncbatch.main.observers import EventLog, Observers, Tally
 from asyncbatch.main.options import OnError, RetryOn, check_on_error
 from asyncbatch.main.program import Program, ProgramCache, encode_arguments
+from asyncbatch.main.replays import Replays
 from asyncbatch.main.run import Cleanup, open_run
 from asyncbatch.main.scheduler import Scheduler
 from asyncbatch.main.supervisor import Supervisor
@@ -103,6 +104,8 @@ class Dispatcher:
         They get all events of the run; see `asyncbatch.events`.
     open_session : callable, optional
         Opens the session of AWS clients; see `in_memory`.
+    keep_failed : bool
+        Whether to keep failed tiles on this machine for ``asyncbatch replay``.
 
     Notes
     -----
@@ -119,12 +122,14 @@ class Dispatcher:
         credentials: Credentials | None = None,
         observers: Sequence[Observer] = (),
         open_session: OpenSession = open_session,
+        keep_failed: bool = True,
     ) -> None:
         self._workers = check_arguments(workers=workers, launcher=launcher, settings=settings)
         self._wanted_launcher = launcher
         self._settings = settings or Settings.from_environment()
         self._credentials = credentials
         self._open_session = open_session
+        self._keep_failed = keep_failed
         self._programs = ProgramCache()
         self._cleanup = Cleanup()
         self._tally = Tally()
@@ -184,7 +189,13 @@ class Dispatcher:
         account = aws or MemoryAws()
         async with (
             account.running(settings or Settings.from_environment()) as chosen,
-            cls(workers=workers, settings=chosen, observers=observers, open_session=account.open_session) as dispatcher,
+            cls(
+                workers=workers,
+                settings=chosen,
+                observers=observers,
+                open_session=account.open_session,
+                keep_failed=False,
+            ) as dispatcher,
         ):
             yield dispatcher
 
@@ -223,7 +234,13 @@ class Dispatcher:
                 hearing=Liveness(limit=self._settings.run_lease),
             )
             self._group = await stack.enter_async_context(anyio.create_task_group())
-            self._scheduler = Scheduler(run, supervisor=self._supervisor, observers=self._observers, group=self._group)
+            self._scheduler = Scheduler(
+                run,
+                supervisor=self._supervisor,
+                observers=self._observers,
+                group=self._group,
+                replays=Replays(run) if self._keep_failed else None,
+            )
             self._scheduler.start()
             self._fleet = Fleet(
                 run,

@@ -276,6 +276,7 @@ class RunThread:
                         credentials=self.endpoint.credentials if self.endpoint else None,
                         observers=self._observers,
                         open_session=self._aws.open_session if self._aws else open_session,
+                        keep_failed=self._aws is None,
                     )
                 )
                 opened.set_result(None)

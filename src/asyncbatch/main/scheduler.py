@@ -26,6 +26,7 @@ from asyncbatch.main.pacer import Pacer
 from asyncbatch.main.phase import Phase
 from asyncbatch.main.receiver import Receiver
 from asyncbatch.main.recovery import Recovery
+from asyncbatch.main.replays import Replays
 from asyncbatch.main.run import Run
 from asyncbatch.main.sender import Sender
 from asyncbatch.main.supervisor import Supervisor
@@ -52,9 +53,19 @@ class Scheduler:
         Those who watch the run.
     group : TaskGroup
         What goes on in the background goes on in it.
+    replays : Replays, optional
+        Keeps failed tiles.
     """
 
-    def __init__(self, run: Run, *, supervisor: Supervisor, observers: Observers, group: TaskGroup) -> None:
+    def __init__(
+        self,
+        run: Run,
+        *,
+        supervisor: Supervisor,
+        observers: Observers,
+        group: TaskGroup,
+        replays: Replays | None = None,
+    ) -> None:
         self.ledger = Ledger()
         self.phase = Phase.OPEN
         self.failure: AsyncBatchError | None = None
@@ -71,6 +82,7 @@ class Scheduler:
         self._sender = Sender(run, pacer=self._pacer)
         self._recovery = Recovery(run, ledger=self.ledger, sender=self._sender)
         self._withdrawals = Withdrawals(self._sender.withdraw)
+        self._replays = replays
         self._receiver = Receiver(run, ledger=self.ledger, supervisor=supervisor, pacer=self._pacer)
 
     def start(self) -> None:
@@ -268,6 +280,8 @@ class Scheduler:
         try:
             value = await self._receiver.value(result, tile)
         except AsyncBatchError as error:
+            if self._replays is not None:
+                await self._replays.keep(tile, error)
             self._finish(tile, error=error)
         else:
             self._pacer.note_result_size(tile.result_size)

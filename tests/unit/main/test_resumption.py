@@ -107,6 +107,21 @@ def test_tiles_that_failed_are_tried_again_and_no_others() -> None:
         assert stored() == ["some.map"]
 
 
+def draw(_: int) -> str:
+    return uuid4().hex
+
+
+def test_equal_arguments_are_a_tile_each() -> None:
+    """A function may draw random numbers: one result must not stand for all."""
+    with BatchExecutor.in_memory() as pool:
+        results = pool.map(draw, [2, 2, 2], buffersize=1, resume="numbers")
+        first = next(results)
+        close(results)
+        again = list(pool.map(draw, [2, 2, 2], resume="numbers"))
+        assert again[0] == first
+        assert len(set(again)) == 3
+
+
 def test_chunks_are_resumed() -> None:
     with BatchExecutor.in_memory() as pool:
         results = pool.map(square, range(6), chunksize=2, buffersize=1, resume="squares")

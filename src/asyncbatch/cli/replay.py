@@ -1,0 +1,60 @@
+"""The command ``asyncbatch replay``."""
+
+import pdb  # noqa: T100 - what --pdb is for
+import sys
+import traceback
+from argparse import ArgumentParser, Namespace
+from types import TracebackType
+
+from asyncbatch.cli import arguments as read
+from asyncbatch.main.failed import read_failed
+
+HELP = "compute a failed tile again, in this process"
+
+FAILED = 1
+
+
+def describe(parser: ArgumentParser) -> None:
+    """Add the command's arguments to its parser."""
+    parser.set_defaults(command=run)
+    parser.add_argument("run", metavar="RUN", help="the run's id, as the tile's error has it")
+    parser.add_argument("tile", metavar="TILE", type=read.not_negative, help="the tile's number in that run")
+    parser.add_argument("--pdb", action="store_true", help="start the debugger where the function raises, or at Ctrl-C")
+
+
+def run(arguments: Namespace) -> None:
+    """Run the command: its exit status is 1 if the function raises.
+
+    Raises
+    ------
+    AsyncBatchError
+        If the tile is not kept on this machine.
+    SystemExit
+        If the function raises.
+    """
+    failed = read_failed(arguments.run, arguments.tile)
+    # Imported here: the worker's modules take a tenth of a second, which --help should not wait for.
+    from asyncbatch.worker.replay import load_tile  # noqa: PLC0415 - as said above
+
+    print(f"tile {arguments.tile} of run {arguments.run} failed with: {failed.error}", file=sys.stderr)
+    with load_tile(failed.program, failed.payload) as compute:
+        try:
+            value = compute()
+        except BaseException as error:
+            trace = _skip_own(error.__traceback__)
+            traceback.print_exception(type(error), error, trace)
+            if arguments.pdb:
+                pdb.post_mortem(trace)
+            raise SystemExit(FAILED) from error
+    print(f"here it succeeds, and returns {_shorten(repr(value))}")
+
+
+def _skip_own(trace: TracebackType | None) -> TracebackType | None:
+    """Return the part of a traceback that begins in the user's code."""
+    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    return trace
+
+
+def _shorten(text: str, most: int = 200) -> str:
+    return text if len(text) <= most else f"{text[:most]}…"

@@ -1,0 +1,50 @@
+"""A tile in this process, as a slot computes it: for a debugger."""
+
+import faulthandler
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from asyncbatch.wire import codec
+from asyncbatch.worker.baseline import Baseline
+from asyncbatch.worker.usermain import Presenter
+
+
+@contextmanager
+def load_tile(program: Path, payload: bytearray) -> Iterator[Callable[[], object]]:
+    """Make this process what the tile expects, and yield what computes it, while the block runs.
+
+    The folder, the environment and ``__main__`` are those of the script that submitted the tile; they stay so.
+
+    Parameters
+    ----------
+    program : Path
+        The file of its program.
+    payload : bytearray
+        Its arguments.
+
+    Raises
+    ------
+    Exception
+        Whatever unpickling them raises.
+    """
+    faulthandler.enable()
+    with tempfile.TemporaryDirectory(prefix="asyncbatch-") as folder:
+        baseline, presenter = Baseline({}), Presenter(Path(folder) / "main")
+        with baseline.importing():
+            content: Any = codec.decode(bytearray(program.read_bytes()))
+        state, function, code = content
+        presenter.prepare(code, program)
+        baseline.enter(state)
+        presenter.present(code)
+        arguments: Any = codec.decode(payload)
+        args, kwargs, more = arguments
+        if more is not None:
+            presenter.present_more(more)
+        try:
+            yield partial(function, *args, **kwargs)
+        finally:
+            baseline.calm()
