@@ -1,7 +1,7 @@
 """Checks everything a run needs, from credentials to a tile computed by a worker."""
 
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import distributions
@@ -16,7 +16,7 @@ from asyncbatch.aws.protocols import JobDefinition
 from asyncbatch.aws.queues import NEW, SETTLING, Queues, on_endpoint
 from asyncbatch.aws.repositories import Repositories, named_by
 from asyncbatch.aws.session import AwsSession, open_session
-from asyncbatch.aws.stacks import StackOutputs, Stacks, StackState
+from asyncbatch.aws.stacks import Stacks, StackState
 from asyncbatch.errors import AccessDenied, AsyncBatchError, AwsError, CredentialsMissing, VersionMismatch
 from asyncbatch.pages import link_page
 from asyncbatch.settings import Settings
@@ -39,122 +39,180 @@ _IMAGE: Final = f"build it ({link_page('images')}), then push it with `asyncbatc
 _RIGHTS: Final = f"grant the permissions listed in {link_page('permissions')}"
 
 
+TryTile = Callable[[Settings], Awaitable[dict[str, str]]]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Examined:
+    """What is checked, and what is known of it so far."""
+
+    settings: Settings
+    session: AwsSession
+    try_tile: TryTile | None
+    stack: StackState | None = None
+    """Set by the check of the stack."""
+    image_missing: bool = False
+    """Set by the check of the image."""
+
+    @property
+    def state(self) -> StackState:
+        """The stack's state, which the checks after that of the stack rely on."""
+        if self.stack is None:
+            raise AsyncBatchError("the stack is not checked yet")
+        return self.stack
+
+    @property
+    def outputs(self) -> Mapping[str, str]:
+        """The stack's outputs."""
+        return self.state.outputs
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doctor:
     """Checks a stack, and the credentials and packages of its user."""
 
     settings: Settings
-    try_tile: Callable[[Settings], Awaitable[dict[str, str]]] | None = None
+    try_tile: TryTile | None = None
     """Computes `list_packages` on a worker of AWS Batch, which takes minutes if no machine is up."""
 
     async def run_checks(self) -> AsyncIterator[Check]:
         """Yield the checks one by one; stop after a failure that makes the others pointless."""
         async with open_session(region=self.settings.region, endpoint_url=self.settings.endpoint_url) as session:
-            fatal = False
-            async for check in self._check_access(session):
-                fatal = fatal or check.level is Level.FAILURE
-                yield check
-            if fatal:
-                return
-            state = await (await Stacks.open(session)).state(self.settings.stack)
-            yield (found := check_stack(self.settings, state))
-            if state is None or found.level is Level.FAILURE:
-                return
-            outputs = StackOutputs(stack=self.settings.stack, region=self.settings.region, values=state.outputs)
-            yield (found := check_outputs(outputs.values))
-            if found.level is Level.FAILURE:
-                return
-            yield await self._check_bucket(session, outputs.values["BatchBucket"])
-            yield await self._check_queues(session, outputs.values)
-            yield (image := await self._check_image(session, outputs.values["BatchECR"]))
-            async for check in self._check_machines(session, state):
-                yield check
-        if self.try_tile is not None and image.level is not Level.FAILURE:
-            yield await self._check_tile(self.try_tile)
+            examined = _Examined(settings=self.settings, session=session, try_tile=self.try_tile)
+            for run, needed in _CHECKS:
+                failed = False
+                async for check in run(examined):
+                    failed = failed or check.level is Level.FAILURE
+                    yield check
+                if failed and needed:
+                    return
 
-    async def _check_access(self, session: AwsSession) -> AsyncIterator[Check]:
-        region = self.settings.region
-        if guess := await session.other_regions():
-            yield report_failure(
-                "region", f"AWS Batch is not available in region {region!r}", f"{guess} Set RIOS_AWSBATCH_REGION"
-            )
-            return
+
+async def _check_region(examined: _Examined) -> AsyncIterator[Check]:
+    region = examined.settings.region
+    if guess := await examined.session.other_regions():
+        yield report_failure(
+            "region", f"AWS Batch is not available in region {region!r}", f"{guess} Set RIOS_AWSBATCH_REGION"
+        )
+    else:
         yield report_ok("region", region)
-        try:
-            yield report_ok("credentials", await (await Account.open(session)).caller())
-        except CredentialsMissing as error:
-            yield report_failure("credentials", str(error), "make `aws sts get-caller-identity` work")
-        except AwsError as error:
-            yield report_failure("credentials", str(error), "check the network")
 
-    async def _check_bucket(self, session: AwsSession, bucket: str) -> Check:
-        key = f"runs/doctor-{secrets.token_hex(4)}/in/0"
-        try:
-            objects = await Objects.open(session, bucket)
-            await objects.put(key, b"doctor")
-            await objects.get(key)
-            await objects.delete_prefix(key)
-        except AwsError as error:
-            return report_failure(f"bucket {bucket}", str(error), _RIGHTS)
-        return report_ok(f"bucket {bucket}", "objects can be written, read and deleted")
 
-    async def _check_queues(self, session: AwsSession, outputs: Mapping[str, str]) -> Check:
-        try:
-            queues = await Queues.open(session, new_for=NEW)
-            if self.settings.queues == "stack":
-                subject = "the stack's queues"
-                await queues.check(on_endpoint(outputs["BatchInQueue"], self.settings.endpoint_url))
-                return report_ok(subject, "can be reached")
-            subject = "queues of a run"
-            queue = await queues.create(f"asyncbatch-doctor-{secrets.token_hex(4)}", lease=30, tags={})
-            try:
-                if self.settings.endpoint_url is None:
-                    await anyio.sleep(SETTLING)
-                await queues.send(queue, ["doctor"])
-                await queues.receive(queue, most=1, wait=2, lease=30)
-            finally:
-                await queues.drop(queue)
-        except AccessDenied as error:
-            return report_failure(
-                subject, str(error), f"{_RIGHTS}, or set ASYNCBATCH_QUEUES=stack to use the stack's own queues"
-            )
-        except AwsError as error:
-            return report_failure(subject, str(error), _RIGHTS)
-        return report_ok(subject, "can be created, used and deleted")
+async def _check_credentials(examined: _Examined) -> AsyncIterator[Check]:
+    try:
+        yield report_ok("credentials", await (await Account.open(examined.session)).caller())
+    except CredentialsMissing as error:
+        yield report_failure("credentials", str(error), "make `aws sts get-caller-identity` work")
+    except AwsError as error:
+        yield report_failure("credentials", str(error), "check the network")
 
-    async def _check_image(self, session: AwsSession, repository: str) -> Check:
-        subject = f"image {named_by(repository)}:latest"
-        try:
-            pushed = await (await Repositories.open(session)).pushed(repository, "latest")
-        except AwsError as error:
-            return report_warning(subject, f"can't be checked: {error}", _RIGHTS)
-        return check_image(subject, pushed)
 
-    async def _check_machines(self, session: AwsSession, state: StackState) -> AsyncIterator[Check]:
-        try:
-            jobs = await Jobs.open(session)
-            definition = await jobs.definition(state.outputs["BatchProcessingJobDefinitionName"])
-        except AwsError as error:
-            yield report_failure("job definition", str(error), "deploy the stack again")
-            return
-        yield check_definition(definition, state.outputs["BatchECR"])
-        capacity = await Capacity.open(session, state.outputs["BatchProcessingJobQueueName"])
-        architecture = state.parameters.get("Architecture")
-        async for check in capacity.run_checks(definition, architecture):
-            yield check
+async def _check_stack(examined: _Examined) -> AsyncIterator[Check]:
+    stacks = await Stacks.open(examined.session)
+    examined.stack = await stacks.state(examined.settings.stack)
+    yield check_stack(examined.settings, examined.stack)
 
-    async def _check_tile(self, try_tile: Callable[[Settings], Awaitable[dict[str, str]]]) -> Check:
-        """Compute one tile on a worker, and compare the installed packages there and here."""
-        subject = "a tile on a worker"
-        try:
-            there = await try_tile(self.settings)
-        except VersionMismatch as error:
-            return report_failure(
-                subject, str(error), f"build the image with main's versions ({link_page('images')}), and push it"
-            )
-        except AsyncBatchError as error:
-            return report_failure(subject, str(error), "fix the reason; failed checks above may be the cause")
-        return check_packages(subject, list_packages(), there)
+
+async def _check_outputs(examined: _Examined) -> AsyncIterator[Check]:
+    yield check_outputs(examined.outputs)
+
+
+async def _check_bucket(examined: _Examined) -> AsyncIterator[Check]:
+    bucket = examined.outputs["BatchBucket"]
+    key = f"runs/doctor-{secrets.token_hex(4)}/in/0"
+    try:
+        objects = await Objects.open(examined.session, bucket)
+        await objects.put(key, b"doctor")
+        await objects.get(key)
+        await objects.delete_prefix(key)
+    except AwsError as error:
+        yield report_failure(f"bucket {bucket}", str(error), _RIGHTS)
+    else:
+        yield report_ok(f"bucket {bucket}", "objects can be written, read and deleted")
+
+
+async def _check_queues(examined: _Examined) -> AsyncIterator[Check]:
+    of_stack = examined.settings.queues == "stack"
+    subject = "the stack's queues" if of_stack else "queues of a run"
+    try:
+        queues = await Queues.open(examined.session, new_for=NEW)
+        if of_stack:
+            await queues.check(on_endpoint(examined.outputs["BatchInQueue"], examined.settings.endpoint_url))
+        else:
+            await _try_queue(queues, settling=0.0 if examined.settings.endpoint_url else SETTLING)
+    except AccessDenied as error:
+        yield report_failure(
+            subject, str(error), f"{_RIGHTS}, or set ASYNCBATCH_QUEUES=stack to use the stack's own queues"
+        )
+    except AwsError as error:
+        yield report_failure(subject, str(error), _RIGHTS)
+    else:
+        yield report_ok(subject, "can be reached" if of_stack else "can be created, used and deleted")
+
+
+async def _try_queue(queues: Queues, *, settling: float) -> None:
+    queue = await queues.create(f"asyncbatch-doctor-{secrets.token_hex(4)}", lease=30, tags={})
+    try:
+        await anyio.sleep(settling)
+        await queues.send(queue, ["doctor"])
+        await queues.receive(queue, most=1, wait=2, lease=30)
+    finally:
+        await queues.drop(queue)
+
+
+async def _check_image(examined: _Examined) -> AsyncIterator[Check]:
+    repository = examined.outputs["BatchECR"]
+    subject = f"image {named_by(repository)}:latest"
+    try:
+        pushed = await (await Repositories.open(examined.session)).pushed(repository, "latest")
+    except AwsError as error:
+        yield report_warning(subject, f"can't be checked: {error}", _RIGHTS)
+        return
+    examined.image_missing = pushed is None
+    yield check_image(subject, pushed)
+
+
+async def _check_machines(examined: _Examined) -> AsyncIterator[Check]:
+    try:
+        jobs = await Jobs.open(examined.session)
+        definition = await jobs.definition(examined.outputs["BatchProcessingJobDefinitionName"])
+    except AwsError as error:
+        yield report_failure("job definition", str(error), "deploy the stack again")
+        return
+    yield check_definition(definition, examined.outputs["BatchECR"])
+    capacity = await Capacity.open(examined.session, examined.outputs["BatchProcessingJobQueueName"])
+    async for check in capacity.run_checks(definition, examined.state.parameters.get("Architecture")):
+        yield check
+
+
+async def _check_tile(examined: _Examined) -> AsyncIterator[Check]:
+    """Compute one tile on a worker, and compare the installed packages there and here."""
+    if examined.try_tile is None or examined.image_missing:
+        return
+    subject = "a tile on a worker"
+    try:
+        there = await examined.try_tile(examined.settings)
+    except VersionMismatch as error:
+        fix = f"build the image with main's versions ({link_page('images')}), and push it"
+        yield report_failure(subject, str(error), fix)
+    except AsyncBatchError as error:
+        yield report_failure(subject, str(error), "fix the reason; failed checks above may be the cause")
+    else:
+        yield check_packages(subject, list_packages(), there)
+
+
+_CHECKS: Final[Sequence[tuple[Callable[[_Examined], AsyncIterator[Check]], bool]]] = (
+    (_check_region, True),
+    (_check_credentials, True),
+    (_check_stack, True),
+    (_check_outputs, True),
+    (_check_bucket, False),
+    (_check_queues, False),
+    (_check_image, False),
+    (_check_machines, False),
+    (_check_tile, False),
+)
+"""The checks in their order, and whether the ones after it need it."""
 
 
 def list_packages() -> dict[str, str]:
