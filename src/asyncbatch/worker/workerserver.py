@@ -32,6 +32,7 @@ def main() -> None:
         slots = start_server()
         for name in _NEEDED:
             import_module(name)
+        import_module("asyncbatch.aws.loader").preload("sqs")
         ForkServer(connection, lambda _: _run_worker(slots), clean_up=_clean_up, owner=owner).serve()
         slots.close()
         with contextlib.suppress(ChildProcessError):
