@@ -11,6 +11,10 @@ LIFE: Final = 30 * 86_400.0
 """Seconds for which files are kept there that nobody has changed: as long as the bucket keeps objects."""
 
 
+RESULTS: Final = "results"
+"""The kind of files that hold stored results."""
+
+
 def locate_state_folder(kind: str) -> Path:
     """Return where files of a kind are kept: below ``$XDG_STATE_HOME``, or else below ``~/.local/state``."""
     home = os.environ.get("XDG_STATE_HOME", "")

@@ -1,13 +1,11 @@
 """The command ``asyncbatch replay``."""
 
-import pdb  # noqa: T100 - what --pdb is for
 import sys
 import traceback
 from argparse import ArgumentParser, Namespace
 from types import TracebackType
 
 from asyncbatch.cli import arguments as read
-from asyncbatch.main.failed import read_failed
 
 HELP = "compute a failed tile again, in this process"
 
@@ -32,10 +30,11 @@ def run(arguments: Namespace) -> None:
     SystemExit
         If the function raises.
     """
-    failed = read_failed(arguments.run, arguments.tile)
-    # Imported here: the worker's modules take a tenth of a second, which --help should not wait for.
-    from asyncbatch.worker.replay import load_tile  # noqa: PLC0415 - as said above
+    # Imported here: these modules take a fifth of a second, which --help should not wait for.
+    from asyncbatch.main.failed import read_failed  # noqa: PLC0415 - as said above
+    from asyncbatch.worker.replay import load_tile  # noqa: PLC0415
 
+    failed = read_failed(arguments.run, arguments.tile)
     print(f"tile {arguments.tile} of run {arguments.run} failed with: {failed.error}", file=sys.stderr)
     with load_tile(failed.program, failed.payload) as compute:
         try:
@@ -44,6 +43,8 @@ def run(arguments: Namespace) -> None:
             trace = _skip_own(error.__traceback__)
             traceback.print_exception(type(error), error, trace)
             if arguments.pdb:
+                import pdb  # noqa: PLC0415, T100 - what --pdb is for
+
                 pdb.post_mortem(trace)
             raise SystemExit(FAILED) from error
     print(f"here it succeeds, and returns {_shorten(repr(value))}")

@@ -9,13 +9,15 @@ import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from asyncbatch.aws.protocols import Content
 from asyncbatch.errors import AsyncBatchError, SettingsError
-from asyncbatch.main.program import Program
 from asyncbatch.main.records import explain_unsafe
 from asyncbatch.statefolder import LIFE, locate_state_folder, make_state_folder
+
+if TYPE_CHECKING:  # it loads cloudpickle, for which `asyncbatch --help` should not wait
+    from asyncbatch.main.program import Program
 
 _FAILED: Final = "failed"
 """The state folder's part for failed tiles."""
@@ -80,7 +82,7 @@ class FailedTiles:
         self._kept = 0
         self._size = 0
 
-    def keep(self, index: int, program: Program, payload: Content, error: str) -> str:
+    def keep(self, index: int, program: "Program", payload: Content, error: str) -> str:
         """Keep a tile, and return the command that computes it again; empty if too much is kept already.
 
         Raises

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from asyncbatch.errors import ProgramError, SettingsError
 from asyncbatch.main.identity import identify
 from asyncbatch.main.journal import Journal
-from asyncbatch.statefolder import make_state_folder
+from asyncbatch.statefolder import RESULTS, make_state_folder
 from asyncbatch.wire.codec import decode
 from asyncbatch.wire.processstate import ProcessState
 from asyncbatch.wire.versions import versions_here
@@ -26,9 +26,6 @@ if TYPE_CHECKING:  # it refers to programs, which refer to this
 T = TypeVar("T")
 
 log: Final = logging.getLogger(__name__)
-
-RESULTS: Final = "results"
-"""The state folder's part for stored results."""
 
 _KEY: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 

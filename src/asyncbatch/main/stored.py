@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asyncbatch.main import records
-from asyncbatch.main.resumption import RESULTS
-from asyncbatch.statefolder import LIFE, locate_state_folder
+from asyncbatch.statefolder import LIFE, RESULTS, locate_state_folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
