@@ -100,7 +100,7 @@ def test_containers_that_do_not_come_up_are_told_of_by_their_last_words(
     podman("build", "--quiet", "--tag", deployed, str(tmp_path))
     try:
         with (
-            pytest.raises(WorkersNotStarted, match=r"in state FAILED.*its last lines: these were its last words"),
+            pytest.raises(WorkersNotStarted, match=r"in state FAILED.*last lines: these were its last words"),
             BatchExecutor(2, settings=endpoint.settings) as pool,
         ):
             pool.submit(where, 1).result(timeout=120)

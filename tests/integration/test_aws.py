@@ -8,7 +8,7 @@ import pytest
 
 from asyncbatch.aws.objects import DELETE_LIMIT, Objects
 from asyncbatch.aws.protocols import Received
-from asyncbatch.aws.queues import Queues, on_endpoint
+from asyncbatch.aws.queues import Queues, rewrite_queue_url
 from asyncbatch.aws.session import AwsSession, open_session
 from asyncbatch.aws.stacks import Stacks
 from asyncbatch.emulator.objects import PART_MINIMUM
@@ -238,8 +238,8 @@ async def test_queues_are_found_through_the_endpoint_whatever_host_their_url_nam
 ) -> None:
     name = queue.rpartition("/")[2]
     foreign = f"https://sqs.ap-southeast-2.amazonaws.com/123456789012/{name}"
-    assert on_endpoint(foreign, None) == foreign
-    seen = on_endpoint(foreign, endpoint.local.settings.endpoint_url)
+    assert rewrite_queue_url(foreign, None) == foreign
+    seen = rewrite_queue_url(foreign, endpoint.local.settings.endpoint_url)
     assert seen == f"{endpoint.local.settings.endpoint_url}/123456789012/{name}"
     await queues.send(seen, ["tile"])
     (found,) = await receive(queues, queue)

@@ -154,21 +154,21 @@ async def test_jobs_are_told_apart_by_their_tags(jobs: Jobs) -> None:
         for run in ("one", "other")
     }
     await jobs.submit(name="not-tagged-one", queue="queue", definition="worker", size=1, environment={}, tags={})
-    found = await jobs.tagged("queue", "tagged-")
+    found = await jobs.list_tagged("queue", "tagged-")
     assert {job.id: job.tags["run"] for job in found} == made
     assert all(job.ended for job in found)
 
 
 async def test_the_newest_definition_says_how_many_slots(jobs: Jobs, batch: Any) -> None:  # noqa: ANN401 - see above
-    assert (await jobs.definition("worker")).slots == 4
+    assert (await jobs.find_definition("worker")).slots == 4
     definitions = batch.describe_job_definitions(jobDefinitionName="worker")["jobDefinitions"]
     first = next(found["jobDefinitionArn"] for found in definitions if found["revision"] == 1)
-    assert (await jobs.definition(first)).slots == 1
+    assert (await jobs.find_definition(first)).slots == 1
 
 
 async def test_an_absent_definition_is_told(jobs: Jobs) -> None:
     with pytest.raises(StackNotFound, match="job definition nobody is not there or not active"):
-        await jobs.definition("nobody")
+        await jobs.find_definition("nobody")
 
 
 async def test_an_absent_queue_is_told(jobs: Jobs) -> None:

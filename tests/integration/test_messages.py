@@ -6,7 +6,7 @@ from typing import Any, Final
 import pytest
 
 from asyncbatch import BatchExecutor
-from asyncbatch.aws.queues import on_endpoint
+from asyncbatch.aws.queues import rewrite_queue_url
 from asyncbatch.wire.messages import Body, Goodbye, Hello, Message, Result, Sentinel, Task, seal
 from tests.integration.endpoint import Endpoint
 from tests.integration.eventually import eventually
@@ -129,7 +129,7 @@ def test_a_run_on_the_stacks_own_queues_is_not_disturbed_by_one_that_died(
     stack, task_queue, result_queue = elsewhere
     # With a short lease: what a long poll takes that the first pool has left behind is soon out again.
     settings: Any = account.settings(stack=stack, queues="stack")
-    assert on_endpoint(task_queue, settings.endpoint_url).endswith("/classic-in")
+    assert rewrite_queue_url(task_queue, settings.endpoint_url).endswith("/classic-in")
     with BatchExecutor(1, launcher=team.launcher(), settings=settings) as pool:
         assert list(pool.map(double, range(20))) == [2 * tile for tile in range(20)]
         assert not account.queues()

@@ -44,20 +44,20 @@ async def served(machine: Machine) -> AsyncIterator[MachineMetadata]:
     await site.start()
     port = runner.addresses[0][1]
     async with aiohttp.ClientSession() as http:
-        yield MachineMetadata.over(http, f"http://127.0.0.1:{port}/")
+        yield MachineMetadata.open_at(http, f"http://127.0.0.1:{port}/")
     await runner.cleanup()
 
 
 async def test_a_notice_is_seen_also_after_a_token_has_run_out() -> None:
     machine = Machine()
     async with served(machine) as metadata:
-        assert [await metadata.taken_back() for _ in range(3)] == [False] * 3
+        assert [await metadata.is_reclaimed() for _ in range(3)] == [False] * 3
         machine.notice = '{"action": "terminate", "time": "2026-01-01T00:00:00Z"}'
-        assert await metadata.taken_back()
+        assert await metadata.is_reclaimed()
     assert len(machine.tokens) == 2
 
 
 async def test_where_there_is_no_such_service_that_is_told() -> None:
     async with aiohttp.ClientSession() as http:
         with pytest.raises(EndpointUnreachable):
-            await MachineMetadata.over(http, "http://127.0.0.1:1").taken_back()
+            await MachineMetadata.open_at(http, "http://127.0.0.1:1").is_reclaimed()

@@ -80,7 +80,7 @@ def test_a_failed_tile_is_numbered_within_its_own_raster(pool: BatchExecutor, tm
 
 
 def test_an_output_never_set_is_no_error_of_the_function(pool: BatchExecutor, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="output 'result' was never set; the function set: 'resutl'"):
+    with pytest.raises(OutputError, match="output 'result' was not set; the function set: 'resutl'"):
         apply(forgets, {"image": image(tmp_path, "uint8")}, {"result": tmp_path / "out.tif"}, executor=pool)
 
 

@@ -42,13 +42,13 @@ async def test_all_lines_are_read_and_then_those_that_are_new(account: Endpoint,
         region=REGION, endpoint_url=local.settings.endpoint_url, credentials=local.credentials
     ) as session:
         streams = await LogStreams.open(session, groups=["/asyncbatch/RIOS", BATCH_GROUP])
-        lines, token = await streams.since("worker")
+        lines, token = await streams.read_since("worker")
         assert lines == [f"line {place}" for place in range(MANY)]
-        assert (await streams.since("worker", token)) == ([], token)
+        assert (await streams.read_since("worker", token)) == ([], token)
         written(logs, "worker", MANY, 3)
-        lines, _ = await streams.since("worker", token)
+        lines, _ = await streams.read_since("worker", token)
         assert lines == [f"line {MANY + place}" for place in range(3)]
         assert await streams.tail("worker", 2) == [f"line {MANY + 1}", f"line {MANY + 2}"]
         with pytest.raises(AwsError, match="GetLogEvents /asyncbatch/RIOS nobody"):
-            await streams.since("nobody")
+            await streams.read_since("nobody")
         assert await streams.tail("nobody", 2) == []

@@ -155,9 +155,9 @@ async def test_expired_tokens_are_refused_by_every_service(endpoint: Endpoint, s
         queues, objects = await Queues.open(session), await Objects.open(session, endpoint.bucket)
         stacks, batch = await Stacks.open(session), await Jobs.open(session)
         for ask in (
-            lambda: queues.named("asyncbatch-"),
+            lambda: queues.list_named("asyncbatch-"),
             lambda: objects.put("key", b""),
-            lambda: objects.folders(""),
+            lambda: objects.list_folders(""),
             lambda: stacks.outputs("RIOS"),
             lambda: batch.describe(["job"]),
         ):

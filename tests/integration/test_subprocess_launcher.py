@@ -153,7 +153,7 @@ async def test_last_words_are_passed_on_though_the_listeners_are_gone(team: Team
     ("text", "end"),
     [
         ("exit 1", "exited with status 1 and printed nothing"),
-        ("echo a; echo b; echo c; printf d; exit 2", "exited with status 2, its last lines: b | c | d"),
+        ("echo a; echo b; echo c; printf d; exit 2", "exited with status 2, last lines: b | c | d"),
         ("kill -9 $$", "was killed by SIGKILL and printed nothing"),
         ("kill -40 $$", "was killed by signal 40 and printed nothing"),
     ],

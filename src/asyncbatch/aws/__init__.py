@@ -1,1 +1,1 @@
-"""The edge to AWS: the one place that imports aiobotocore, and where its errors are translated."""
+"""The only package that imports an AWS SDK. It translates the SDK's errors."""

@@ -1,15 +1,15 @@
-"""Who is asking, and what the account is allowed to have."""
+"""The identity and quotas of an AWS account."""
 
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from asyncbatch.aws.errors import translated
+from asyncbatch.aws.errors import translate_errors
 from asyncbatch.aws.session import AwsSession
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """An account's identity and quotas, through a client each."""
+    """The identity and quotas of an account."""
 
     _identities: Any = field(repr=False)
     _quotas: Any = field(repr=False)
@@ -19,19 +19,19 @@ class Account:
         """Return the account of a session's credentials."""
         return cls(_identities=await session.client("sts"), _quotas=await session.client("service-quotas"))
 
-    async def caller(self) -> str:
-        """Return the ARN of whom the credentials stand for.
+    async def identify_caller(self) -> str:
+        """Return the ARN of the identity of the credentials.
 
         Raises
         ------
         CredentialsMissing
-            If there are none, or AWS does not take them.
+            If there are no credentials, or AWS rejects them.
         """
-        with translated("sts:GetCallerIdentity"):
+        with translate_errors("sts:GetCallerIdentity"):
             return str((await self._identities.get_caller_identity())["Arn"])
 
-    async def quota(self, service: str, code: str) -> float:
+    async def read_quota(self, service: str, code: str) -> float:
         """Return the value of a quota."""
-        with translated(f"servicequotas:GetServiceQuota {service} {code}"):
+        with translate_errors(f"servicequotas:GetServiceQuota {service} {code}"):
             answer = await self._quotas.get_service_quota(ServiceCode=service, QuotaCode=code)
         return float(answer["Quota"]["Value"])

@@ -1,4 +1,4 @@
-"""Credentials that are read again once AWS refuses them: a login elsewhere renews those of a run that goes on."""
+"""Credentials that are read again when AWS rejects them, so that a new login renews those of a running run."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -10,31 +10,31 @@ from aiobotocore.credentials import AioCredentials
 log: Final = logging.getLogger(__name__)
 
 _FIXED: Final = frozenset({"env", "explicit"})
-"""Sources that nobody outside this process can change."""
+"""Sources that can't change while this process runs."""
 
 _PAUSE: Final = 1.0
-"""Seconds between two readings at least: many requests are refused at one time."""
+"""Minimum number of seconds between two reads, since many requests may be rejected at one time."""
 
 
 Load = Callable[[], Awaitable[Any]]
 
 
 class CredentialSource:
-    """Where a session's credentials come from; in place of the SDK's own resolver.
+    """Loads the credentials of a session; replaces the SDK's resolver.
 
     Parameters
     ----------
     load : callable
-        Reads credentials, as the SDK has them; None if there are none.
+        Reads the SDK's credentials; returns None if there are none.
     """
 
     def __init__(self, load: Load) -> None:
         self._load = load
         self.credentials: RenewableCredentials | None = None
-        """What was found; None before anything is asked, and where there are none."""
+        """The credentials; None before they are loaded, or if there are none."""
 
     async def load_credentials(self) -> "RenewableCredentials | None":
-        """Return the credentials, as the SDK asks for them."""
+        """Return the credentials. Called by the SDK."""
         found = await self._load()
         self.credentials = RenewableCredentials(self._load, found) if found else None
         return self.credentials
@@ -46,12 +46,12 @@ class RenewableCredentials(AioCredentials):  # type: ignore[misc]  # aiobotocore
     Parameters
     ----------
     load : callable
-        Reads credentials from where they come from, as the SDK has them.
+        Reads the SDK's credentials from their source.
     found : credentials
-        What it found first.
+        The result of its first call.
     """
 
-    def __init__(self, load: Load, found: Any) -> None:  # noqa: ANN401 - of the SDK's own kinds
+    def __init__(self, load: Load, found: Any) -> None:  # noqa: ANN401 - classes of the SDK
         super().__init__("", "", method=found.method)
         self._load = load
         self._found = found
@@ -61,25 +61,25 @@ class RenewableCredentials(AioCredentials):  # type: ignore[misc]  # aiobotocore
         self._accepted = False
         self._refused = False
         self.refusals = 0
-        """How often AWS has refused what was found."""
+        """How often AWS has rejected the credentials."""
 
     @property
     def accepted(self) -> bool:
-        """Whether AWS has ever taken them: if not, they are wrong, and waiting does not help."""
+        """Whether AWS has ever accepted them: if not, they are wrong, and waiting does not help."""
         return self._accepted
 
     @property
     def paused(self) -> bool:
-        """Whether AWS has taken them, and refuses them now."""
+        """Whether AWS has accepted them before, and rejects them now."""
         return self._accepted and self._refused
 
     @property
     def renewable(self) -> bool:
-        """Whether somebody may renew them while this process runs."""
+        """Whether they may be renewed while this process runs."""
         return self.method not in _FIXED
 
-    async def get_frozen_credentials(self) -> Any:  # noqa: ANN401 - as the SDK has it
-        """Return the credentials that sign the next request."""
+    async def get_frozen_credentials(self) -> Any:  # noqa: ANN401 - the SDK's signature
+        """Return the credentials for signing the next request."""
         if self._stale:
             async with self._reading:
                 if self._stale and anyio.current_time() - self._read_at >= _PAUSE:
@@ -93,17 +93,17 @@ class RenewableCredentials(AioCredentials):  # type: ignore[misc]  # aiobotocore
             raise
 
     def get_account_id(self) -> None:
-        """Return nothing: no service that is used here has endpoints of an account."""
+        """Return None: no service used here has account-specific endpoints."""
 
     def note_refusal(self, refusals: int, reason: str) -> None:
-        """Note that AWS refused a request; it was signed when there were so many `refusals`."""
-        if refusals != self.refusals:  # what signed it has been replaced since
+        """Note that AWS rejected a request that was signed when the count of refusals was `refusals`."""
+        if refusals != self.refusals:  # these credentials have been replaced since
             return
         self._stale = True
         if self._accepted and not self._refused:
-            how = "for instance by `aws sso login`" if self.renewable else "or restart the run with others"
+            how = "for example with `aws sso login`" if self.renewable else "or restart the run with new credentials"
             log.warning(
-                "AWS refuses the credentials, which may have expired (%s): the run pauses until they are renewed, %s",
+                "AWS rejects the credentials, which may have expired (%s). The run pauses until they are renewed, %s",
                 reason,
                 how,
                 extra={"action": "credentials_expired"},
@@ -112,9 +112,9 @@ class RenewableCredentials(AioCredentials):  # type: ignore[misc]  # aiobotocore
         self.refusals += 1
 
     def note_success(self, refusals: int) -> None:
-        """Note that AWS took a request that was signed when there were so many `refusals`."""
+        """Note that AWS accepted a request that was signed when the count of refusals was `refusals`."""
         if refusals != self.refusals:
             return
         if self.paused:
-            log.warning("credentials renewed; the run goes on", extra={"action": "credentials_renewed"})
+            log.warning("credentials renewed; the run continues", extra={"action": "credentials_renewed"})
         self._accepted, self._refused = True, False

@@ -1,17 +1,17 @@
-"""Batch's job queues, and the compute environments behind them."""
+"""Job queues and compute environments of AWS Batch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from asyncbatch.aws.errors import translated
+from asyncbatch.aws.errors import translate_errors
 from asyncbatch.aws.session import AwsSession
 from asyncbatch.errors import StackNotFound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComputeEnvironment:
-    """What Batch starts machines by."""
+    """A compute environment."""
 
     name: str
     enabled: bool
@@ -22,15 +22,15 @@ class ComputeEnvironment:
     """``EC2``, ``SPOT``, ``FARGATE`` or ``FARGATE_SPOT``."""
     max_vcpus: int
     instance_types: tuple[str, ...]
-    """Types or families; none on Fargate."""
+    """Instance types or families; empty on Fargate."""
     subnets: tuple[str, ...]
     desired_vcpus: int = 0
-    """Of the machines that Batch has now, or is starting."""
+    """Number of vCPUs of machines that Batch has started or is starting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobQueue:
-    """A job queue with its compute environments, in their order."""
+    """A job queue with its compute environments in order."""
 
     name: str
     enabled: bool
@@ -41,30 +41,30 @@ class JobQueue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environments:
-    """Job queues and compute environments through one client."""
+    """Reads job queues and compute environments."""
 
     _client: Any = field(repr=False)
 
     @classmethod
     async def open(cls, session: AwsSession) -> Self:
-        """Return environments over a client of their own."""
+        """Return an instance with its own client."""
         return cls(_client=await session.client("batch"))
 
-    async def behind(self, queue: str) -> JobQueue:
-        """Return a job queue, by its name or ARN.
+    async def find_queue(self, queue: str) -> JobQueue:
+        """Return a job queue, given its name or ARN.
 
         Raises
         ------
         StackNotFound
             If there is none.
         """
-        with translated(f"batch:DescribeJobQueues {queue}"):
+        with translate_errors(f"batch:DescribeJobQueues {queue}"):
             found = (await self._client.describe_job_queues(jobQueues=[queue]))["jobQueues"]
         if not found:
-            raise StackNotFound(f"job queue {queue} is not there; deploy the stack again")
+            raise StackNotFound(f"job queue {queue} not found. Deploy the stack again")
         order = sorted(found[0]["computeEnvironmentOrder"], key=lambda entry: entry["order"])
         names = [entry["computeEnvironment"] for entry in order]
-        with translated(f"batch:DescribeComputeEnvironments {', '.join(names)}"):
+        with translate_errors(f"batch:DescribeComputeEnvironments {', '.join(names)}"):
             answer = await self._client.describe_compute_environments(computeEnvironments=names)
         described = {one["computeEnvironmentArn"]: one for one in answer["computeEnvironments"]}
         return JobQueue(
@@ -72,12 +72,12 @@ class Environments:
             enabled=found[0].get("state") == "ENABLED",
             status=found[0].get("status", ""),
             reason=found[0].get("statusReason", ""),
-            environments=tuple(_environment(described[name]) for name in names if name in described),
+            environments=tuple(_read_environment(described[name]) for name in names if name in described),
         )
 
 
-def _environment(described: Mapping[str, Any]) -> ComputeEnvironment:
-    """Return what matters of a described compute environment."""
+def _read_environment(described: Mapping[str, Any]) -> ComputeEnvironment:
+    """Convert a compute environment from Batch's description."""
     resources = described.get("computeResources", {})
     return ComputeEnvironment(
         name=described["computeEnvironmentName"],

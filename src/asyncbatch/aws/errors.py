@@ -1,4 +1,4 @@
-"""Translation of botocore's and aiohttp's errors to ours."""
+"""Translates errors of botocore and aiohttp to those of `asyncbatch.errors`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +27,7 @@ _CODES: Final[dict[str, type[errors.AwsError]]] = {
     "MissingAuthenticationToken": errors.CredentialsMissing,
     "MissingAuthenticationTokenException": errors.CredentialsMissing,
     "RequestExpired": errors.CredentialsMissing,
-    "400": errors.CredentialsMissing,  # of S3's HEAD, which has no body to say that a token has expired
+    "400": errors.CredentialsMissing,  # S3's response to a HEAD with an expired token, which has no body
     "TokenRefreshRequired": errors.CredentialsMissing,
     # permission
     "AccessDenied": errors.AccessDenied,
@@ -41,7 +41,7 @@ _CODES: Final[dict[str, type[errors.AwsError]]] = {
     "QueueDoesNotExist": errors.QueueGone,
     "ReceiptHandleIsInvalid": errors.HandleStale,
     "MessageNotInflight": errors.HandleStale,
-    # load; SQS spells throttling in ways that botocore's standard mode does not know
+    # load; SQS has throttling codes that botocore's standard mode does not know
     "ThrottlingException": errors.AwsBusy,
     "Throttling": errors.AwsBusy,
     "ThrottledException": errors.AwsBusy,
@@ -57,7 +57,7 @@ _CODES: Final[dict[str, type[errors.AwsError]]] = {
     "InternalError": errors.AwsBusy,
     "InternalFailure": errors.AwsBusy,
     "RequestTimeout": errors.AwsBusy,
-    "RequestTimeTooSkewed": errors.AwsBusy,  # a laptop that wakes up sets its clock soon
+    "RequestTimeTooSkewed": errors.AwsBusy,  # temporary: a laptop adjusts its clock soon after it wakes up
     "RequestTimeoutException": errors.AwsBusy,
     "PriorRequestNotComplete": errors.AwsBusy,
     "BandwidthLimitExceeded": errors.AwsBusy,
@@ -73,23 +73,23 @@ _CODES: Final[dict[str, type[errors.AwsError]]] = {
 }
 
 _FAULTS: Final = frozenset({500, 502, 503, 504})
-"""HTTP statuses of faults that pass."""
+"""HTTP statuses of temporary faults."""
 
 _PREFIX: Final = "AWS.SimpleQueueService."
 
 _STALE: Final = ("not available for visibility timeout change", "receipt handle has expired")
-"""How SQS words a stale handle where its code says only that some parameter is invalid."""
+"""Texts by which SQS reports a stale handle, since its code only says that a parameter is invalid."""
 
 _BEYOND_LIMIT: Final = "Total VisibilityTimeout for the message is beyond the limit"
 
 _CREDENTIALS: Final = (
-    "no usable AWS credentials ({reason}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile by "
-    "AWS_PROFILE; if they have expired, log in again, for instance by `aws sso login`"
+    "no usable AWS credentials ({reason}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or set AWS_PROFILE; "
+    "if they have expired, log in again, for example with `aws sso login`"
 )
-_UNREACHABLE: Final = "{action}: no answer ({reason}); check the network, the region and AWS_ENDPOINT_URL"
-_FOREIGN_ANSWER: Final = "{action}: what answered is not AWS ({reason}); check proxies and AWS_ENDPOINT_URL"
+_UNREACHABLE: Final = "{action}: no response ({reason}); check the network, the region and AWS_ENDPOINT_URL"
+_FOREIGN_ANSWER: Final = "{action}: the response is not from AWS ({reason}); check proxies and AWS_ENDPOINT_URL"
 _LONGEST: Final = 300
-"""Characters of a reason: it may hold a whole page that a proxy sent."""
+"""Maximum number of characters of a reason, since it may contain a whole page from a proxy."""
 
 _CLASSES: Final[tuple[tuple[type[BaseException], type[errors.AwsError], str], ...]] = (
     (boto.NoCredentialsError, errors.CredentialsMissing, _CREDENTIALS),
@@ -101,10 +101,10 @@ _CLASSES: Final[tuple[tuple[type[BaseException], type[errors.AwsError], str], ..
     (boto.NoAuthTokenError, errors.CredentialsMissing, _CREDENTIALS),
     (boto.MetadataRetrievalError, errors.CredentialsMissing, _CREDENTIALS),
     (boto.RefreshWithMFAUnsupportedError, errors.CredentialsMissing, _CREDENTIALS),
-    (boto.FlexibleChecksumError, errors.BlobCorrupt, "{action}: the body arrived damaged ({reason})"),
-    (boto.ResponseStreamingError, errors.BlobCorrupt, "{action}: the body arrived damaged ({reason})"),
-    (boto.IncompleteReadError, errors.BlobCorrupt, "{action}: the body arrived cut short ({reason})"),
-    (aiohttp.ClientPayloadError, errors.BlobCorrupt, "{action}: the body arrived cut short ({reason})"),
+    (boto.FlexibleChecksumError, errors.BlobCorrupt, "{action}: the response was damaged ({reason})"),
+    (boto.ResponseStreamingError, errors.BlobCorrupt, "{action}: the response was damaged ({reason})"),
+    (boto.IncompleteReadError, errors.BlobCorrupt, "{action}: the response was truncated ({reason})"),
+    (aiohttp.ClientPayloadError, errors.BlobCorrupt, "{action}: the response was truncated ({reason})"),
     (ResponseParserError, errors.EndpointUnreachable, _FOREIGN_ANSWER),
     (boto.ConnectionError, errors.EndpointUnreachable, _UNREACHABLE),
     (boto.HTTPClientError, errors.EndpointUnreachable, _UNREACHABLE),
@@ -115,50 +115,50 @@ _CLASSES: Final[tuple[tuple[type[BaseException], type[errors.AwsError], str], ..
 )
 
 FOREIGN: Final = (boto.ClientError, *(foreign for foreign, _, _ in _CLASSES))
-"""All that the AWS libraries are known to raise."""
+"""The exceptions that the AWS libraries are known to raise."""
 
 
 @contextmanager
-def translated(action: str) -> Iterator[None]:
-    """Translate whatever the AWS libraries raise in the block; `action` says what was being done, and to what.
+def translate_errors(action: str) -> Iterator[None]:
+    """Translate errors of the AWS libraries in the block; `action` names the operation and its resource.
 
     Raises
     ------
     AwsError
-        Or the subclass that fits.
+        Or the matching subclass.
     """
     try:
         yield
     except FOREIGN as error:
-        raise translation(error, action) from error
+        raise translate_error(error, action) from error
 
 
-def translation(error: BaseException, action: str) -> errors.AwsError:
-    """Return our error for a foreign one."""
+def translate_error(error: BaseException, action: str) -> errors.AwsError:
+    """Return the `AwsError` for an error of the AWS libraries."""
     if isinstance(error, boto.ClientError):
         detail = error.response.get("Error", {})
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        found = by_code(str(detail.get("Code", "")), str(detail.get("Message", error)), action)
-        if status in _FAULTS and type(found) is errors.AwsError:  # Batch's own faults are of code ServerException
+        found = make_error(str(detail.get("Code", "")), str(detail.get("Message", error)), action)
+        if status in _FAULTS and type(found) is errors.AwsError:  # the code of Batch's own faults is ServerException
             return errors.AwsBusy(*found.args, code=found.code, operation=found.operation)
         return found
     for foreign, ours, text in _CLASSES:
         if isinstance(error, foreign):
             reason = " ".join(str(error).split()) or type(error).__name__
             told = reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]} …"
-            return ours(text.format(action=action, reason=told), operation=_operation(action))
+            return ours(text.format(action=action, reason=told), operation=_parse_operation(action))
     message = f"{type(error).__name__} is not an error of the AWS libraries"
     raise TypeError(message) from error
 
 
 def make_client_error(code: str, reason: str, status: int, operation: str) -> Exception:
-    """Return botocore's error for a refusal by a service, for what stands for AWS in tests."""
+    """Return botocore's error for a rejection by a service, for fake services in tests."""
     answer = {"Error": {"Code": code, "Message": reason}, "ResponseMetadata": {"HTTPStatusCode": status}}
     return boto.ClientError(answer, operation)  # type: ignore[no-any-return]  # botocore has no types
 
 
-def by_code(code: str, reason: str, action: str) -> errors.AwsError:
-    """Return our error for an error code of an AWS service."""
+def make_error(code: str, reason: str, action: str) -> errors.AwsError:
+    """Return the error for an error code of an AWS service."""
     ours = _CODES.get(code) or _CODES.get(code.removeprefix(_PREFIX)) or errors.AwsError
     if code.endswith("InvalidParameterValue") and any(words in reason.lower() for words in _STALE):
         ours = errors.HandleStale
@@ -166,31 +166,31 @@ def by_code(code: str, reason: str, action: str) -> errors.AwsError:
     if ours is errors.CredentialsMissing:
         text = _CREDENTIALS.format(reason=f"{code}: {reason}")
     elif ours is errors.AccessDenied:
-        text = f"{text}; ask for that right: {link_page('permissions')} lists what is needed"
-    return ours(text, code=code, operation=_operation(action))
+        text = f"{text}; ask for this permission: {link_page('permissions')}"
+    return ours(text, code=code, operation=_parse_operation(action))
 
 
 def is_stack_missing(error: errors.AwsError) -> bool:
-    """Whether CloudFormation says that there is no such stack, for which it has no code."""
+    """Return whether an error means that there is no such stack, for which CloudFormation has no code."""
     return error.code == "ValidationError" and "does not exist" in str(error)
 
 
 def is_unchanged(error: errors.AwsError) -> bool:
-    """Whether CloudFormation says that an update changes nothing, for which it has no code."""
+    """Return whether an error means that an update changes nothing, for which CloudFormation has no code."""
     return error.code == "ValidationError" and "No updates are to be performed" in str(error)
 
 
 def is_beyond_limit(code: str, reason: str) -> bool:
-    """Whether SQS says that a lease would reach beyond its limit, for which it has no code."""
+    """Return whether an error means that a lease would exceed SQS's limit, for which SQS has no code."""
     return code.endswith("InvalidParameterValue") and _BEYOND_LIMIT in reason
 
 
 def is_cancellation(reason: str) -> bool:
-    """Whether a resource of a stack failed only because another did, for which CloudFormation has no status."""
+    """Return whether a resource failed only because another did, for which CloudFormation has no status."""
     return "cancelled" in reason.lower()
 
 
-def _operation(action: str) -> str:
-    """Return the operation with which the text of an action begins, if it does."""
+def _parse_operation(action: str) -> str:
+    """Return the operation at the beginning of an action's text; empty if there is none."""
     first = action.partition(" ")[0]
     return first if ":" in first else ""

@@ -1,4 +1,4 @@
-"""The metadata service of an EC2 machine, which tells when a spot machine is about to be taken back."""
+"""The metadata service of an EC2 machine, which announces the reclaim of a spot machine."""
 
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -6,35 +6,35 @@ from typing import Final, Self
 
 import aiohttp
 
-from asyncbatch.aws.errors import translated
+from asyncbatch.aws.errors import translate_errors
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=2.0)
 _TOKEN_LIFE: Final = 21_600
-"""Seconds, the longest that the service allows."""
+"""Lifetime of a token in seconds, the maximum that the service allows."""
 
 
 @dataclass(slots=True, kw_only=True)
 class MachineMetadata:
-    """The metadata service of the machine that this process runs on, by IMDSv2."""
+    """A client of the machine's metadata service (IMDSv2)."""
 
     url: str
     _http: aiohttp.ClientSession = field(repr=False)
     _token: str = field(default="", repr=False)
 
     @classmethod
-    def over(cls, http: aiohttp.ClientSession, url: str) -> Self:
-        """Return the service at a URL."""
+    def open_at(cls, http: aiohttp.ClientSession, url: str) -> Self:
+        """Return a client of the service at a URL."""
         return cls(url=url.rstrip("/"), _http=http)
 
-    async def taken_back(self) -> bool:
-        """Return whether the machine is to be stopped or terminated, which is told two minutes before.
+    async def is_reclaimed(self) -> bool:
+        """Return whether the machine will be stopped or terminated, which is announced two minutes before.
 
         Raises
         ------
         EndpointUnreachable
-            If there is no such service here.
+            If there is no metadata service.
         """
-        with translated("reading the machine's metadata"):
+        with translate_errors("reading the machine's metadata"):
             if not self._token:
                 life = {"X-aws-ec2-metadata-token-ttl-seconds": str(_TOKEN_LIFE)}
                 async with self._http.put(f"{self.url}/latest/api/token", headers=life, timeout=_TIMEOUT) as answer:
@@ -44,5 +44,5 @@ class MachineMetadata:
             url = f"{self.url}/latest/meta-data/spot/instance-action"
             async with self._http.get(url, headers=token, timeout=_TIMEOUT) as answer:
                 if answer.status == HTTPStatus.UNAUTHORIZED:
-                    self._token = ""  # it has run out: the next call gets another
+                    self._token = ""  # it has expired; the next call requests another
                 return answer.status == HTTPStatus.OK

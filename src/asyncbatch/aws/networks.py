@@ -1,10 +1,10 @@
-"""Subnets, their routes out, and the machines that a region offers."""
+"""Subnets, their routes, and the instance types of a region."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
-from asyncbatch.aws.errors import translated
+from asyncbatch.aws.errors import translate_errors
 from asyncbatch.aws.session import AwsSession
 from asyncbatch.errors import AwsError
 
@@ -14,44 +14,44 @@ _TARGETS: Final = ("GatewayId", "NatGatewayId", "TransitGatewayId", "NetworkInte
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subnet:
-    """A subnet, and the ways out of it."""
+    """A subnet and its routes."""
 
     id: str
     zone: str
     public_addresses: bool
-    """Whether machines get a public address when they are started."""
+    """Whether machines get a public address when they start."""
     free_addresses: int
     gateway: str
-    """Where its default route leads, ``igw-…`` or ``nat-…`` for instance; empty if it has none."""
+    """Target of its default route, such as ``igw-…`` or ``nat-…``; empty if it has none."""
     endpoints: frozenset[str]
-    """Services that its VPC has endpoints for, by the last part of their names: ``s3``, ``sqs``."""
+    """Services for which its VPC has endpoints, by the last part of their names: ``s3``, ``sqs``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Networks:
-    """Subnets and instance types through one client."""
+    """Describes subnets and instance types."""
 
     _client: Any = field(repr=False)
 
     @classmethod
     async def open(cls, session: AwsSession) -> Self:
-        """Return networks over a client of their own."""
+        """Return an instance with its own client."""
         return cls(_client=await session.client("ec2"))
 
-    async def subnets(self, ids: Sequence[str]) -> list[Subnet]:
-        """Return subnets with their ways out.
+    async def describe_subnets(self, ids: Sequence[str]) -> list[Subnet]:
+        """Return subnets with their routes.
 
         Raises
         ------
         AwsError
-            If one is not there.
+            If a subnet does not exist.
         """
-        with translated(f"ec2:DescribeSubnets {', '.join(ids)}"):
+        with translate_errors(f"ec2:DescribeSubnets {', '.join(ids)}"):
             found = (await self._client.describe_subnets(SubnetIds=list(ids)))["Subnets"]
         vpc = [{"Name": "vpc-id", "Values": sorted({subnet["VpcId"] for subnet in found})}]
-        with translated("ec2:DescribeRouteTables"):
+        with translate_errors("ec2:DescribeRouteTables"):
             tables = (await self._client.describe_route_tables(Filters=vpc))["RouteTables"]
-        with translated("ec2:DescribeVpcEndpoints"):
+        with translate_errors("ec2:DescribeVpcEndpoints"):
             answer = await self._client.describe_vpc_endpoints(Filters=vpc)
         endpoints = frozenset(
             one["ServiceName"].partition("com.amazonaws.")[2].partition(".")[2] for one in answer["VpcEndpoints"]
@@ -62,16 +62,16 @@ class Networks:
                 zone=subnet.get("AvailabilityZone", ""),
                 public_addresses=bool(subnet.get("MapPublicIpOnLaunch")),
                 free_addresses=int(subnet.get("AvailableIpAddressCount", 0)),
-                gateway=_gateway(tables, subnet),
+                gateway=_find_gateway(tables, subnet),
                 endpoints=endpoints,
             )
             for subnet in found
         ]
 
-    async def offered(self, types: Collection[str]) -> set[str]:
-        """Return which of some instance types or families the region offers."""
+    async def list_offered(self, types: Collection[str]) -> set[str]:
+        """Return the instance types or families that the region offers."""
         found: set[str] = set()
-        with translated("ec2:DescribeInstanceTypeOfferings"):
+        with translate_errors("ec2:DescribeInstanceTypeOfferings"):
             pages = self._client.get_paginator("describe_instance_type_offerings").paginate(
                 LocationType="region", PaginationConfig={"PageSize": _OFFERINGS_PAGE}
             )
@@ -79,24 +79,26 @@ class Networks:
                 found.update(one["InstanceType"] for one in page["InstanceTypeOfferings"])
         return {one for one in types if one in found or any(name.startswith(f"{one}.") for name in found)}
 
-    async def architecture(self, instance_type: str) -> str:
-        """Return the architecture of an instance type, ``x86_64`` or ``arm64``; of a family, of its ``large``."""
+    async def find_architecture(self, instance_type: str) -> str:
+        """Return the architecture of an instance type, or of a family's ``large``: ``x86_64`` or ``arm64``."""
         name = instance_type if "." in instance_type else f"{instance_type}.large"
-        with translated(f"ec2:DescribeInstanceTypes {name}"):
+        with translate_errors(f"ec2:DescribeInstanceTypes {name}"):
             found = (await self._client.describe_instance_types(InstanceTypes=[name]))["InstanceTypes"]
         if not found:
-            raise AwsError(f"ec2:DescribeInstanceTypes {name}: there is no such type")
+            raise AwsError(f"ec2:DescribeInstanceTypes: unknown instance type {name}")
         architectures: list[str] = found[0]["ProcessorInfo"]["SupportedArchitectures"]
-        return architectures[-1]  # the old i386 comes first
+        return architectures[-1]  # i386 may come first
 
 
-def _gateway(tables: Sequence[Mapping[str, Any]], subnet: Mapping[str, Any]) -> str:
-    """Return where a subnet's default route leads: by its own table, or else by its VPC's main one."""
-    own = [table for table in tables if any(one.get("SubnetId") == subnet["SubnetId"] for one in _links(table))]
+def _find_gateway(tables: Sequence[Mapping[str, Any]], subnet: Mapping[str, Any]) -> str:
+    """Return the target of a subnet's default route, from its own route table or its VPC's main table."""
+    own = [
+        table for table in tables if any(one.get("SubnetId") == subnet["SubnetId"] for one in _list_associations(table))
+    ]
     main = [
         table
         for table in tables
-        if table.get("VpcId") == subnet["VpcId"] and any(one.get("Main") for one in _links(table))
+        if table.get("VpcId") == subnet["VpcId"] and any(one.get("Main") for one in _list_associations(table))
     ]
     for table in own or main:
         for route in table.get("Routes", []):
@@ -105,7 +107,7 @@ def _gateway(tables: Sequence[Mapping[str, Any]], subnet: Mapping[str, Any]) -> 
     return ""
 
 
-def _links(table: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+def _list_associations(table: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     """Return a route table's associations."""
     found: Sequence[Mapping[str, Any]] = table.get("Associations", [])
     return found

@@ -10,15 +10,15 @@ from typing import Any, Final, Self
 
 import anyio
 
-from asyncbatch.aws.errors import by_code, translated
+from asyncbatch.aws.errors import make_error, translate_errors
 from asyncbatch.aws.protocols import BlobAge, BlobInfo, MoveContents
-from asyncbatch.aws.retries import endure
+from asyncbatch.aws.retries import call_with_retries
 from asyncbatch.aws.session import AwsSession
 from asyncbatch.aws.transfers import SHA256, Transfers
 from asyncbatch.errors import BlobMissing
 
 DELETE_LIMIT: Final = 1000
-"""Keys that S3 takes in one DeleteObjects."""
+"""Maximum number of keys in one DeleteObjects."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -29,18 +29,18 @@ class Objects:
     _session: AwsSession = field(repr=False)
     _transfers: MoveContents = field(repr=False)
     _client: Any = field(default=None, repr=False)
-    """For all but contents; made when it is first needed, since it takes long and some workers never need it."""
+    """For everything but contents. Created when first needed, since that is slow and some workers never need it."""
     _opening: anyio.Lock = field(default_factory=anyio.Lock, repr=False)
 
     @classmethod
     async def open(cls, session: AwsSession, bucket: str) -> Self:
-        """Return the objects of `bucket`."""
+        """Return an instance for `bucket`."""
         transfers = Transfers.of if session.transfers is None else session.transfers
         return cls(bucket=bucket, _session=session, _transfers=transfers(session, bucket))
 
     async def put(self, key: str, content: bytes, *, sha256: str | None = None) -> None:
-        """Store `content` under `key`, over whatever was there; S3 checks it, and keeps `sha256` if it is given."""
-        await endure(partial(self._transfers.put, key, content, sha256=sha256), self._session.endurance)
+        """Store `content` under `key`, replacing an existing object; S3 verifies and stores `sha256` if passed."""
+        await call_with_retries(partial(self._transfers.put, key, content, sha256=sha256), self._session.retry_policy)
 
     async def get(self, key: str, *, sha256: str | None = None, size: int | None = None) -> bytearray:
         """Return the object under `key`.
@@ -50,18 +50,20 @@ class Objects:
         key : str
             The object's key.
         sha256 : str, optional
-            What the content must hash to; it is fetched again where it does not.
+            Expected hash of the content; if it differs, the object is fetched again.
         size : int, optional
-            Bytes that the object must have: one of another size is not read.
+            Expected size in bytes; an object of another size is not read.
 
         Raises
         ------
         BlobMissing
             If there is no such object.
         BlobCorrupt
-            If the content is wrong however often it is fetched.
+            If the content is still wrong after retries.
         """
-        return await endure(partial(self._transfers.get, key, sha256=sha256, size=size), self._session.endurance)
+        return await call_with_retries(
+            partial(self._transfers.get, key, sha256=sha256, size=size), self._session.retry_policy
+        )
 
     async def age(self, key: str) -> BlobAge | None:
         """Return the age of the object under `key`, or None if there is none."""
@@ -69,31 +71,31 @@ class Objects:
         return None if found is None else BlobAge(seconds=found.age)
 
     async def describe(self, key: str) -> BlobInfo | None:
-        """Return what S3 knows of the object under `key`, or None if there is none."""
+        """Return size, age and hash of the object under `key`, or None if there is none."""
         client = await self._open_client()
 
         async def call() -> BlobInfo:
-            with translated(f"s3:HeadObject s3://{self.bucket}/{key}"):
+            with translate_errors(f"s3:HeadObject s3://{self.bucket}/{key}"):
                 head = await client.head_object(Bucket=self.bucket, Key=key, ChecksumMode="ENABLED")
             answered = head["ResponseMetadata"]["HTTPHeaders"].get("date")
             return BlobInfo(
-                age=_seconds_between(head["LastModified"], answered),
+                age=_compute_age(head["LastModified"], answered),
                 size=head["ContentLength"],
                 sha256=_read_sha256(head),
             )
 
         try:
-            return await endure(call, self._session.endurance)
+            return await call_with_retries(call, self._session.retry_policy)
         except BlobMissing:
             return None
 
-    async def folders(self, prefix: str) -> list[str]:
-        """Return what the keys that start with `prefix` have between it and the next slash."""
+    async def list_folders(self, prefix: str) -> list[str]:
+        """Return the folders under `prefix`: the parts of keys between it and the next slash."""
         client = await self._open_client()
         found: list[str] = []
         token: dict[str, str] = {}
         while True:
-            with translated(f"s3:ListBucket s3://{self.bucket}/{prefix}"):
+            with translate_errors(f"s3:ListBucket s3://{self.bucket}/{prefix}"):
                 page = await client.list_objects_v2(Bucket=self.bucket, Prefix=prefix, Delimiter="/", **token)
             found += [entry["Prefix"].removeprefix(prefix).rstrip("/") for entry in page.get("CommonPrefixes", [])]
             if not page.get("IsTruncated"):
@@ -101,21 +103,21 @@ class Objects:
             token = {"ContinuationToken": page["NextContinuationToken"]}
 
     async def delete(self, keys: Sequence[str]) -> None:
-        """Delete the objects under `keys`; absent ones do not matter."""
+        """Delete the objects under `keys`; missing objects are ignored."""
         for start in range(0, len(keys), DELETE_LIMIT):
             await self._delete_some(keys[start : start + DELETE_LIMIT])
 
     async def delete_prefix(self, prefix: str) -> int:
-        """Delete all objects whose key starts with `prefix`; return how many there were."""
+        """Delete all objects whose key starts with `prefix`, and return their number."""
         client = await self._open_client()
         deleted = 0
 
         async def call() -> list[str]:
-            with translated(f"s3:ListBucket s3://{self.bucket}/{prefix}"):
+            with translate_errors(f"s3:ListBucket s3://{self.bucket}/{prefix}"):
                 page = await client.list_objects_v2(Bucket=self.bucket, Prefix=prefix, MaxKeys=DELETE_LIMIT)
             return [entry["Key"] for entry in page.get("Contents", [])]
 
-        while keys := await endure(call, self._session.endurance):
+        while keys := await call_with_retries(call, self._session.retry_policy):
             await self._delete_some(keys)
             deleted += len(keys)
         return deleted
@@ -126,14 +128,14 @@ class Objects:
 
         async def call() -> None:
             wanted = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
-            with translated(action):
+            with translate_errors(action):
                 answer = await client.delete_objects(Bucket=self.bucket, Delete=wanted)
             for failure in answer.get("Errors", []):
-                raise by_code(failure.get("Code", "?"), f"{failure.get('Message')} for {failure.get('Key')}", action)
+                raise make_error(failure.get("Code", "?"), f"{failure.get('Message')} for {failure.get('Key')}", action)
 
-        await endure(call, self._session.endurance)
+        await call_with_retries(call, self._session.retry_policy)
 
-    async def _open_client(self) -> Any:  # noqa: ANN401 - botocore makes clients at run time
+    async def _open_client(self) -> Any:  # noqa: ANN401 - botocore creates client classes at run time
         async with self._opening:
             if self._client is None:
                 self._client = await self._session.client("s3")
@@ -141,15 +143,15 @@ class Objects:
 
 
 def _read_sha256(head: Mapping[str, Any]) -> str | None:
-    """Return the hash of an object's content; of one sent in parts, as its writer has noted it."""
+    """Return the hash of an object's content; for an object sent in parts, the hash in its metadata."""
     checksum: str = head.get("ChecksumSHA256", "")
-    if not checksum or "-" in checksum:  # none, or of the parts' hashes
+    if not checksum or "-" in checksum:  # no hash, or a hash of the parts' hashes
         noted: str | None = head.get("Metadata", {}).get(SHA256)
         return noted
     return base64.b64decode(checksum).hex()
 
 
-def _seconds_between(written: datetime, answered: str | None) -> float:
-    """Return the seconds from an object's writing to S3's answer, both by S3's clock."""
+def _compute_age(written: datetime, answered: str | None) -> float:
+    """Return the seconds from an object's last write to S3's response, both by S3's clock."""
     now = parsedate_to_datetime(answered) if answered else datetime.now(tz=written.tzinfo)
     return max(0.0, (now - written).total_seconds())

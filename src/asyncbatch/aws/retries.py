@@ -1,4 +1,4 @@
-"""Retries of what botocore's own retries leave over."""
+"""Retries after botocore's own retries have failed."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -19,48 +19,48 @@ from asyncbatch.errors import AsyncBatchError, AwsBusy, BlobCorrupt, Credentials
 T = TypeVar("T")
 
 OUTAGE: Final = 60.0
-"""Seconds that a worker or a command bears an outage of AWS or of the network, counted from the first failure."""
+"""Seconds for which a worker or a command retries during an outage, counted from the first failure."""
 
 RENEWAL: Final = 24 * 3600.0
-"""Seconds that a run waits for somebody to log in again: credentials end at night too."""
+"""Seconds for which a run waits for renewed credentials, which may expire at night."""
 
 _DAMAGED: Final = 4
-"""How often a body is fetched that keeps arriving damaged: the SDK does not ask again by itself."""
+"""Number of attempts to fetch an object that arrives damaged, which the SDK does not retry."""
 
 
 class Standing(Protocol):
-    """How credentials have fared."""
+    """The status of credentials."""
 
     @property
     def accepted(self) -> bool:
-        """Whether AWS has ever taken them."""
+        """Whether AWS has ever accepted them."""
 
     @property
     def renewable(self) -> bool:
-        """Whether somebody may renew them."""
+        """Whether they may be renewed."""
 
     @property
     def paused(self) -> bool:
-        """Whether AWS has taken them, and refuses them now."""
+        """Whether AWS has accepted them before, and rejects them now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Endurance:
-    """Which failures pass, and for how long they are borne."""
+class RetryPolicy:
+    """Which failures are retried, and for how long."""
 
     outage: float = OUTAGE
-    """Seconds for an outage of AWS or of the network, counted from the first failure."""
+    """Seconds to retry during an outage of AWS or the network, counted from the first failure."""
     standing: Callable[[], Standing | None] = lambda: None
-    """Returns how the credentials have fared; None where there are none."""
+    """Returns the status of the credentials; None if there are none."""
 
     @property
     def paused(self) -> bool:
-        """Whether the credentials have ended, so that nothing will succeed before they are renewed."""
+        """Whether the credentials have expired, so that requests fail until they are renewed."""
         standing = self.standing()
         return standing is not None and standing.paused
 
     def limit(self, error: BaseException) -> float:
-        """Return for how many seconds from its first failure a call that fails like this is repeated; 0: not at all."""
+        """Return for how many seconds after its first failure a call with this error is retried; 0 for no retries."""
         if isinstance(error, AwsBusy | EndpointUnreachable):
             return self.outage
         standing = self.standing()
@@ -70,10 +70,10 @@ class Endurance:
 
 
 class _StopAfterOutage:
-    """Stops when the first failure is too long ago: the call itself may have taken long."""
+    """Stops when the first failure is too long ago; time that the call itself took counts."""
 
-    def __init__(self, endurance: Endurance) -> None:
-        self._endurance = endurance
+    def __init__(self, retry_policy: RetryPolicy) -> None:
+        self._retry_policy = retry_policy
         self._first: float | None = None
 
     def __call__(self, state: RetryCallState) -> bool:
@@ -81,36 +81,36 @@ class _StopAfterOutage:
         if self._first is None:
             self._first = failed
         error = state.outcome.exception() if state.outcome else None
-        return error is None or failed - self._first >= self._endurance.limit(error)
+        return error is None or failed - self._first >= self._retry_policy.limit(error)
 
 
-async def endure(call: Callable[[], Awaitable[T]], endurance: Endurance) -> T:
-    """Await `call` until it succeeds, through throttling, outages, credentials that end and damaged bodies.
+async def call_with_retries(call: Callable[[], Awaitable[T]], retry_policy: RetryPolicy) -> T:
+    """Retry a call after throttling, outages, expired credentials and damaged responses.
 
-    Only calls whose repetition is harmless may be passed.
+    The call must be safe to repeat.
 
     Parameters
     ----------
     call : callable
-        Returns an awaitable, a fresh one each time.
-    endurance : Endurance
-        What is borne, and for how long.
+        Returns a new awaitable each time.
+    retry_policy : RetryPolicy
+        Which failures are retried, and for how long.
     """
     try:
-        return await call()  # mostly that is all, and tenacity takes half a millisecond to find out
+        return await call()  # the usual case; tenacity would add half a millisecond
     except AsyncBatchError as error:
         first: AsyncBatchError | None = error
 
     async def go_on() -> T:
         nonlocal first
-        if first is not None:  # counts as the first attempt, which it was
+        if first is not None:  # counts as the first attempt
             failure, first = first, None
             raise failure
         return await call()
 
     outages = AsyncRetrying(
-        retry=retry_if_exception(lambda error: endurance.limit(error) > 0),
-        stop=_StopAfterOutage(endurance),
+        retry=retry_if_exception(lambda error: retry_policy.limit(error) > 0),
+        stop=_StopAfterOutage(retry_policy),
         wait=wait_exponential(multiplier=0.2, max=5.0) + wait_random(max=1.0),
         reraise=True,
     )

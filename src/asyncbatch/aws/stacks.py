@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Self
 
-from asyncbatch.aws.errors import is_stack_missing, is_unchanged, translated
+from asyncbatch.aws.errors import is_stack_missing, is_unchanged, translate_errors
 from asyncbatch.aws.session import AwsSession
 from asyncbatch.errors import AwsError, StackNotFound
 
@@ -20,7 +20,7 @@ class StackOutputs:
     values: dict[str, str]
 
     def need(self, name: str, purpose: str) -> str:
-        """Return an output.
+        """Return an output, which must exist.
 
         Raises
         ------
@@ -30,19 +30,19 @@ class StackOutputs:
         if name not in self.values:
             there = ", ".join(sorted(self.values)) or "none"
             raise StackNotFound(
-                f"stack {self.stack!r} in {self.region} has no output {name}, needed {purpose}; it has: {there}"
+                f"stack {self.stack!r} in {self.region} has no output {name}, required {purpose}; its outputs: {there}"
             )
         return self.values[name]
 
     @property
     def max_jobs(self) -> int | None:
-        """Workers that run at one time; None where the stack does not say."""
+        """Maximum number of workers; None if the stack has no limit."""
         return int(self.values["BatchMaxJobs"]) if "BatchMaxJobs" in self.values else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackState:
-    """How a stack stands."""
+    """The state of a stack."""
 
     id: str
     status: str
@@ -52,7 +52,7 @@ class StackState:
 
     @property
     def changing(self) -> bool:
-        """Whether CloudFormation is at work."""
+        """Whether CloudFormation is changing the stack."""
         return self.status.endswith("_IN_PROGRESS")
 
     @property
@@ -62,13 +62,13 @@ class StackState:
 
     @property
     def fix(self) -> str:
-        """What to do about a stack that is not ready."""
-        return "wait for its end" if self.changing else "`asyncbatch stack delete`, then create it anew"
+        """What to do if the stack is not ready."""
+        return "wait until it ends" if self.changing else "delete it with `asyncbatch stack delete` and create it again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackEvent:
-    """What happened to a resource of a stack."""
+    """An event of a resource of a stack."""
 
     id: str
     resource: str
@@ -78,37 +78,35 @@ class StackEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stacks:
-    """Stacks through one client."""
+    """Creates, changes and describes stacks."""
 
     region: str
     _client: Any = field(repr=False)
 
     @classmethod
     async def open(cls, session: AwsSession) -> Self:
-        """Return stacks over a client of their own."""
+        """Return an instance with its own client."""
         return cls(region=session.region, _client=await session.client("cloudformation"))
 
     async def outputs(self, stack: str) -> StackOutputs:
-        """Return the outputs of a stack that is in working order.
+        """Return the outputs of a stack that is ready.
 
         Raises
         ------
         StackNotFound
-            If there is no such stack, or it is not in working order.
+            If there is no such stack, or it is not ready.
         """
         found = await self.state(stack)
         if found is None:
-            raise StackNotFound(_absent(stack, self.region))
+            raise StackNotFound(_format_not_found(stack, self.region))
         if not found.ready:
-            raise StackNotFound(
-                f"stack {stack!r} in {self.region} is in state {found.status}, so it can't be used: {found.fix}"
-            )
+            raise StackNotFound(f"stack {stack!r} in {self.region} can't be used in state {found.status}: {found.fix}")
         return StackOutputs(stack=stack, region=self.region, values=found.outputs)
 
     async def state(self, stack: str) -> StackState | None:
-        """Return how a stack stands, by its name or, even after its end, by its id; None if there is none."""
+        """Return the state of a stack, given its name, or its id even after its deletion; None if there is none."""
         try:
-            with translated(f"cloudformation:DescribeStacks {stack}"):
+            with translate_errors(f"cloudformation:DescribeStacks {stack}"):
                 answer = await self._client.describe_stacks(StackName=stack)
         except AwsError as error:
             if is_stack_missing(error):
@@ -133,14 +131,14 @@ class Stacks:
         parameters: Mapping[str, str],
         tags: Mapping[str, str],
     ) -> bool:
-        """Begin to create or change a stack; return False if there is nothing to change.
+        """Start to create or update a stack; return False if there is nothing to change.
 
         Parameters
         ----------
         parameters : mapping
-            Values by name; the template's own defaults hold for the others.
+            Values by name; others have the template's defaults.
         tags : mapping
-            What all its resources are to be tagged with.
+            Tags for all its resources.
         """
         wanted = {
             "StackName": stack,
@@ -148,11 +146,11 @@ class Stacks:
             "Capabilities": ["CAPABILITY_IAM"],
             "Parameters": [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
         }
-        if tags or change == "create":  # without, a change leaves them as they are
+        if tags or change == "create":  # an update without tags keeps the current ones
             wanted["Tags"] = [{"Key": key, "Value": value} for key, value in tags.items()]
         call = self._client.create_stack if change == "create" else self._client.update_stack
         try:
-            with translated(f"cloudformation:{change.title()}Stack {stack}"):
+            with translate_errors(f"cloudformation:{change.title()}Stack {stack}"):
                 await call(**wanted)
         except AwsError as error:
             if is_unchanged(error):
@@ -161,13 +159,13 @@ class Stacks:
         return True
 
     async def begin_delete(self, stack: str) -> None:
-        """Begin to delete a stack, by name or id."""
-        with translated(f"cloudformation:DeleteStack {stack}"):
+        """Start to delete a stack, given its name or id."""
+        with translate_errors(f"cloudformation:DeleteStack {stack}"):
             await self._client.delete_stack(StackName=stack)
 
     async def events(self, stack: str) -> list[StackEvent]:
-        """Return the newest events of a stack, by name or id, the oldest first."""
-        with translated(f"cloudformation:DescribeStackEvents {stack}"):
+        """Return the newest events of a stack, given its name or id, oldest first."""
+        with translate_errors(f"cloudformation:DescribeStackEvents {stack}"):
             answer = await self._client.describe_stack_events(StackName=stack)
         return [
             StackEvent(
@@ -180,14 +178,14 @@ class Stacks:
         ]
 
     async def create(self, stack: str, template: str) -> None:
-        """Create a stack from a template as it is, and wait until it stands."""
+        """Create a stack from a template without parameters, and wait until it is ready."""
         await self.begin("create", stack, template, parameters={}, tags={})
-        with translated(f"cloudformation:CreateStack {stack}"):
+        with translate_errors(f"cloudformation:CreateStack {stack}"):
             waiter = self._client.get_waiter("stack_create_complete")
             await waiter.wait(StackName=stack, WaiterConfig={"Delay": 1, "MaxAttempts": 900})
 
 
-def _absent(stack: str, region: str) -> str:
+def _format_not_found(stack: str, region: str) -> str:
     return (
         f"stack {stack!r} not found in {region}. Create it with 'asyncbatch stack create', "
         "set RIOS_AWSBATCH_STACK and RIOS_AWSBATCH_REGION, or use local mode, which needs no AWS"

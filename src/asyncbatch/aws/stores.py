@@ -1,6 +1,6 @@
-"""Stores of obstore: how they are made for a bucket, and what their errors mean.
+"""Creates obstore's stores for a bucket, and translates their errors.
 
-A put and a get of 320 kB cost a quarter of the SDK's CPU time, and the event loop is free meanwhile.
+A put and a get of 320 kB take a quarter of the SDK's CPU time, and do not block the event loop.
 """
 
 import os
@@ -18,21 +18,21 @@ from botocore.regions import EndpointResolver
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
-from asyncbatch.aws.errors import by_code
+from asyncbatch.aws.errors import make_error
 from asyncbatch.aws.session import CONNECT_TIMEOUT, AwsSession, is_on_this_machine
 from asyncbatch.errors import AwsError, BlobCorrupt, EndpointUnreachable
 
-if TYPE_CHECKING:  # they are nowhere at run time
+if TYPE_CHECKING:  # not available at run time
     from obstore.store import ClientConfig, S3Config
 
 _IDLE_CONNECTION: Final = timedelta(seconds=12)
-"""How long a connection is kept for the next request: S3 closes idle ones soon after."""
+"""How long an idle connection is kept: S3 closes idle connections soon after."""
 
 _LONGEST_REQUEST: Final = timedelta(days=1)
-"""obstore's own limit is 30 s, whatever the size. `Transfers` limits what hangs."""
+"""Replaces obstore's limit of 30 s for any size. `Transfers` limits hanging requests."""
 
 _NOWHERE: Final = "http://127.0.0.1:9"
-"""A proxy that nothing uses: naming one, with the endpoint excluded, is how to use none."""
+"""A dummy proxy: setting it and excluding the endpoint is the way to use no proxy."""
 
 _STATUS: Final = re.compile(r"Server returned non-2xx status code: (\d{3})[^:\n]*: ?(.*)", re.DOTALL)
 _ELEMENT: Final = re.compile(r"<(Code|Message)>([^<]*)</")
@@ -42,17 +42,17 @@ _NO_RANGE: Final = frozenset({"416", "InvalidRange"})
 _FOREIGN: Final = ("Received redirect", "Unable to extract metadata", "Error parsing")
 _LONGEST_REASON: Final = 300
 
-_UNREACHABLE: Final = "{action}: no answer ({reason}); check the network, the region and AWS_ENDPOINT_URL"
-_FOREIGN_ANSWER: Final = "{action}: what answered is not AWS ({reason}); check proxies and AWS_ENDPOINT_URL"
+_UNREACHABLE: Final = "{action}: no response ({reason}); check the network, the region and AWS_ENDPOINT_URL"
+_FOREIGN_ANSWER: Final = "{action}: the response is not from AWS ({reason}); check proxies and AWS_ENDPOINT_URL"
 
 
 STORE_ERRORS: Final = (BaseError, FileNotFoundError)
-"""All that obstore raises of what a server answers; the latter stands for status 404."""
+"""The exceptions that obstore raises for responses; the latter means status 404."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StorePlan:
-    """How the stores of a bucket are made; all but the credentials."""
+    """The configuration of a bucket's stores, without credentials."""
 
     bucket: str
     config: "S3Config"
@@ -60,9 +60,9 @@ class StorePlan:
 
     @classmethod
     def of(cls, session: AwsSession, bucket: str) -> Self:
-        """Return the plan for a bucket of a session's account."""
+        """Return the configuration for a bucket of a session's account."""
         endpoint = session.endpoint_url or _find_endpoint(session)
-        address = _address(session, bucket, endpoint)
+        address = _make_config(session, bucket, endpoint)
         client: ClientConfig = {
             "allow_http": address["endpoint"].startswith("http:"),
             "connect_timeout": timedelta(seconds=CONNECT_TIMEOUT),
@@ -76,47 +76,47 @@ class StorePlan:
         config: S3Config = {
             **address,
             "region": session.region,
-            # Set, since obstore takes what is not set from variables that the SDK does not know.
+            # Set everything, since obstore reads missing values from variables that the SDK does not know.
             "aws_endpoint_url_s3": address["endpoint"],
             "skip_signature": False,
             "unsigned_payload": False,
             "request_payer": False,
             "s3_express": False,
-            "checksum_algorithm": "sha256",  # signing computes it anyway
+            "checksum_algorithm": "sha256",  # needed for signing anyway
         }
         return cls(bucket=bucket, config=config, client=client)
 
-    def open(self, credentials: Any, *, read_timeout: float | None) -> S3Store:  # noqa: ANN401 - as the SDK has them
-        """Return a store that signs with these credentials.
+    def open(self, credentials: Any, *, read_timeout: float | None) -> S3Store:  # noqa: ANN401 - a class of the SDK
+        """Return a store that signs requests with some credentials.
 
         Parameters
         ----------
         credentials : credentials
-            Frozen, as the SDK has them.
+            Frozen credentials of the SDK.
         read_timeout : float or None
-            Seconds without a byte of the answer. They pass while a large body is sent, too.
+            Seconds without receiving data, including the time in which a large object is sent.
         """
         signing: S3Config = {"access_key_id": credentials.access_key, "secret_access_key": credentials.secret_key}
-        # An empty one would be sent.
+        # An empty token would be sent.
         token: S3Config = {"session_token": credentials.token} if credentials.token else {}
         silence: ClientConfig = {} if read_timeout is None else {"read_timeout": timedelta(seconds=read_timeout)}
-        with translated_store(f"opening s3://{self.bucket}"):
+        with translate_store_errors(f"opening s3://{self.bucket}"):
             return S3Store(
                 self.bucket,
                 config={**self.config, **signing, **token},
                 client_options={**self.client, **silence},
-                retry_config={"max_retries": 0},  # `retries.endure` repeats, and counts
+                retry_config={"max_retries": 0},  # `retries.call_with_retries` retries and counts
             )
 
 
 @contextmanager
-def translated_store(action: str) -> Iterator[None]:
-    """Translate whatever obstore raises in the block; `action` says what was being done, and to what.
+def translate_store_errors(action: str) -> Iterator[None]:
+    """Translate errors of obstore in the block; `action` names the operation and its resource.
 
     Raises
     ------
     AwsError
-        Or the subclass that fits.
+        Or the matching subclass.
     """
     try:
         yield
@@ -127,28 +127,28 @@ def translated_store(action: str) -> Iterator[None]:
 
 
 @contextmanager
-def translated_body(action: str) -> Iterator[None]:
-    """Translate whatever obstore raises while a body arrives, whose head has arrived.
+def translate_body_errors(action: str) -> Iterator[None]:
+    """Translate errors of obstore while the body of a response arrives.
 
     Raises
     ------
     BlobCorrupt
-        Whatever it is: fetching it again shows whether S3 still answers.
+        For any error: fetching again shows whether S3 still responds.
     """
     try:
         yield
     except (BaseError, TimeoutError) as error:
-        raise BlobCorrupt(f"{action}: the body arrived cut short ({_shorten(str(error))})") from error
+        raise BlobCorrupt(f"{action}: the response was truncated ({_shorten(str(error))})") from error
 
 
 def translate_store_error(text: str, action: str) -> AwsError:
-    """Return our error for the text of one of obstore's, which has no other trace of status and code."""
+    """Return the error for the text of an obstore error, the only place with status and code."""
     summary, _, details = text.partition(_DETAILS)
     if code := read_code(text):
         if code in _NO_RANGE:
             return BlobCorrupt(f"{action}: the object has fewer bytes than expected")
         said = dict(_ELEMENT.findall(summary)).get("Message") or summary.rpartition("status code: ")[2]
-        return by_code(code, _shorten(said), action)
+        return make_error(code, _shorten(said), action)
     if "HTTP error" in summary:
         causes = _CAUSE.findall(details)
         reason = _shorten(causes[-1] if causes else summary)
@@ -159,9 +159,9 @@ def translate_store_error(text: str, action: str) -> AwsError:
 
 
 def read_code(text: str) -> str:
-    """Return the error code in the text of an error of obstore's, or the status of an answer without one.
+    """Return the error code in the text of an obstore error, or the status if there is no code.
 
-    Empty if there was no answer.
+    Empty if there was no response.
     """
     answer = _STATUS.search(text.partition(_DETAILS)[0])
     return dict(_ELEMENT.findall(answer[2])).get("Code") or answer[1] if answer else ""
@@ -173,7 +173,7 @@ def _shorten(text: str) -> str:
 
 
 def _find_endpoint(session: AwsSession) -> str:
-    """Return the endpoint of S3 that the user has set up for the SDK; empty if it is AWS's own."""
+    """Return the endpoint of S3 in the SDK's configuration; empty for AWS's own."""
     if session.setting("ignore_configured_endpoint_urls"):
         return ""
     names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
@@ -181,8 +181,8 @@ def _find_endpoint(session: AwsSession) -> str:
     return found or session.profile().get("endpoint_url", "")
 
 
-def _address(session: AwsSession, bucket: str, endpoint: str) -> "S3Config":
-    """Return where a bucket is asked: in the path at an endpoint that is set, at a host of its own at AWS."""
+def _make_config(session: AwsSession, bucket: str, endpoint: str) -> "S3Config":
+    """Return a bucket's address: path style at a configured endpoint, virtual-hosted style at AWS."""
     if endpoint:
         return {"endpoint": endpoint.rstrip("/"), "virtual_hosted_style_request": False}
     resolver = EndpointResolver(session.data("endpoints"))
@@ -192,15 +192,15 @@ def _address(session: AwsSession, bucket: str, endpoint: str) -> "S3Config":
         use_dualstack_endpoint=bool(session.setting("use_dualstack_endpoint")),
         use_fips_endpoint=bool(session.setting("use_fips_endpoint")),
     )["hostname"]
-    if "." in bucket:  # no certificate is for such a host
+    if "." in bucket:  # certificates do not match such a host
         return {"endpoint": f"https://{host}", "virtual_hosted_style_request": False}
     return {"endpoint": f"https://{bucket}.{host}", "virtual_hosted_style_request": True}
 
 
 def _read_certificates(session: AwsSession) -> bytes:
-    """Return the certificates that the SDK trusts: those of AWS_CA_BUNDLE, or those that come with it."""
+    """Return the certificates that the SDK trusts: those in AWS_CA_BUNDLE, or the SDK's own."""
     path = session.setting("ca_bundle") or get_cert_path(verify=True)
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise AwsError(f"the certificates in {path} (AWS_CA_BUNDLE) cannot be read: {error.strerror}") from error
+        raise AwsError(f"can't read the certificates in {path} (AWS_CA_BUNDLE): {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""Bodies of objects to S3 and back: each function makes one attempt."""
+"""Transfers the contents of objects to and from S3. Each function makes one attempt."""
 
 import hashlib
 from collections.abc import Iterator
@@ -11,28 +11,28 @@ import anyio.to_thread
 import obstore
 from obstore.store import S3Store
 
-from asyncbatch.aws.errors import translated
+from asyncbatch.aws.errors import translate_errors
 from asyncbatch.aws.session import READ_TIMEOUT, AwsSession, Signing
-from asyncbatch.aws.stores import STORE_ERRORS, StorePlan, read_code, translated_body, translated_store
+from asyncbatch.aws.stores import STORE_ERRORS, StorePlan, read_code, translate_body_errors, translate_store_errors
 from asyncbatch.errors import AwsError, BlobCorrupt
 
 PART: Final = 16 * 2**20
-"""Bytes of a part of a large object."""
+"""Size in bytes of a part of a large object."""
 
 WHOLE: Final = 2 * PART
-"""Bytes up to which an object goes by one request."""
+"""Maximum size in bytes of an object that is transferred in one request."""
 
 _AT_ONCE: Final = 4
-"""Parts on their way at one time: one connection to S3 carries some 80 MB/s."""
+"""Number of parts to transfer at one time: one connection to S3 carries about 80 MB/s."""
 
 _SLOWEST: Final = 20_000
-"""Bytes a second below which an upload counts as hanging."""
+"""Bytes per second below which an upload counts as hanging."""
 
 _LONG_HASH: Final = 2**20
-"""Bytes from which the event loop does not wait for a hash."""
+"""Size in bytes from which hashes are computed in a thread."""
 
 SHA256: Final = "sha256"
-"""The metadata that holds the hash of an object sent in parts: S3 itself keeps a hash of the parts' hashes."""
+"""Metadata key for the hash of an object sent in parts, since S3 only stores a hash of the parts' hashes."""
 
 
 _IN_PARTS: Final = {"s3:CreateMultipartUpload": 1, "s3:CompleteMultipartUpload": 1}
@@ -47,7 +47,7 @@ class _Stores:
 
 @dataclass(slots=True, kw_only=True)
 class Transfers:
-    """Puts and gets objects of one bucket."""
+    """Transfers objects of one bucket."""
 
     _session: AwsSession = field(repr=False)
     _plan: StorePlan = field(repr=False)
@@ -55,16 +55,16 @@ class Transfers:
 
     @classmethod
     def of(cls, session: AwsSession, bucket: str) -> Self:
-        """Return what transfers the objects of a bucket of a session's account."""
+        """Return an instance for a bucket of a session's account."""
         return cls(_session=session, _plan=StorePlan.of(session, bucket))
 
     async def put(self, key: str, content: bytes, *, sha256: str | None) -> None:
-        """Store an object; S3 checks it by its SHA-256."""
+        """Store an object; S3 verifies its SHA-256."""
         action = f"s3:PutObject s3://{self._plan.bucket}/{key} ({len(content)} bytes)"
         stores = await self._sign(action)
         parts = -(-len(content) // PART) if len(content) > WHOLE else 0
         self._session.requests.update(_IN_PARTS | {"s3:UploadPart": parts} if parts else {"s3:PutObject": 1})
-        with translated_store(action), self._noting(stores), anyio.fail_after(_limit(len(content))):
+        with translate_store_errors(action), self._noting(stores), anyio.fail_after(_limit(len(content))):
             await obstore.put_async(
                 stores.writes,
                 key,
@@ -76,7 +76,7 @@ class Transfers:
             )
 
     async def get(self, key: str, *, sha256: str | None, size: int | None) -> bytearray:
-        """Return an object; `sha256` and `size` say what it must be."""
+        """Return an object; verify its `sha256` and `size` if they are not None."""
         action = f"s3:GetObject s3://{self._plan.bucket}/{key}"
         stores = await self._sign(action)
         if size is not None and size > WHOLE:
@@ -88,7 +88,7 @@ class Transfers:
         return content
 
     async def _get_parts(self, stores: _Stores, key: str, size: int, action: str) -> bytearray:
-        """Return an object of `size` bytes, several parts of which are on their way at one time."""
+        """Fetch an object of `size` bytes in parts, several at one time."""
         content = bytearray(size)
         limiter = anyio.CapacityLimiter(_AT_ONCE)
         failures: list[AwsError] = []
@@ -113,19 +113,19 @@ class Transfers:
     async def _get_some(
         self, stores: _Stores, key: str, size: int | None, action: str, *, span: tuple[int, int] | None = None
     ) -> obstore.Bytes:
-        """Return an object that has `size` bytes, or a span of it, as obstore holds it."""
+        """Fetch an object of `size` bytes, or a span of it, as obstore's bytes."""
         self._session.requests["s3:GetObject"] += 1
-        with translated_store(action), self._noting(stores):
+        with translate_store_errors(action), self._noting(stores):
             answer = await obstore.get_async(stores.reads, key, options={"range": span} if span else None)
         found = answer.meta["size"]
         if size is not None and found != size:
             raise BlobCorrupt(f"s3://{self._plan.bucket}/{key} has {found} bytes, {size} expected")
-        with translated_body(action):
+        with translate_body_errors(action):
             return await answer.bytes_async()
 
     async def _sign(self, action: str) -> _Stores:
-        """Return the stores that sign with the present credentials: others after each renewal."""
-        with translated(action):
+        """Return stores that sign with the current credentials; new ones after each renewal."""
+        with translate_errors(action):
             signing = await self._session.sign()
         if self._stores is None or self._stores.signing.credentials != signing.credentials:
             self._stores = _Stores(
@@ -134,11 +134,11 @@ class Transfers:
                 writes=self._plan.open(signing.credentials, read_timeout=None),
             )
         self._stores.signing = signing
-        return replace(self._stores)  # as it is now: what AWS says of these credentials may come after a renewal
+        return replace(self._stores)  # a copy, since the response may arrive after a renewal
 
     @contextmanager
     def _noting(self, stores: _Stores) -> Iterator[None]:
-        """Note whether AWS takes the credentials in the block."""
+        """Note whether AWS accepts the credentials in the block."""
         try:
             yield
         except STORE_ERRORS as error:
@@ -149,7 +149,7 @@ class Transfers:
 
 
 def _limit(size: int) -> float:
-    """Return how many seconds an upload of `size` bytes may take."""
+    """Return the maximum number of seconds for an upload of `size` bytes."""
     return READ_TIMEOUT + size / _SLOWEST
 
 

@@ -1,1 +1,1 @@
-"""When things move: batches, prefetch, and the window. Both ends use it, and only `batcher` waits for anything."""
+"""Decides when to send and how much to prefetch, for main and workers. Only `batcher` waits."""

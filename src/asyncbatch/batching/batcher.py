@@ -11,7 +11,7 @@ from asyncbatch.errors import RunClosed
 T = TypeVar("T")
 
 _FLIGHTS: Final = 8
-"""Batches under way at one time."""
+"""Maximum number of batches in flight."""
 
 
 class _Batch(Generic[T]):
@@ -23,22 +23,22 @@ class _Batch(Generic[T]):
 
 
 class Batcher(Generic[T]):
-    """Sends items in batches: a batch goes when it is full, or when it has lingered and none is under way.
+    """Sends items in batches: when a batch is full, or when its linger time is over and no batch is in flight.
 
-    What comes fast therefore fills batches by itself, since items collect while AWS answers (Nagle's rule, RFC 896).
+    At high rates, batches therefore fill while AWS processes the previous one (Nagle's algorithm, RFC 896).
 
     Parameters
     ----------
     send : callable
         Sends a batch.
     most : int
-        Items in a batch at most.
+        Maximum number of items in a batch.
     most_bytes : int, optional
-        Bytes in a batch at most.
+        Maximum size of a batch in bytes.
     size : callable
-        Bytes that an item takes.
+        Returns the size of an item in bytes.
     linger : callable
-        For how many seconds, at this moment, a batch that is not full may wait for more.
+        Returns for how many seconds a batch that is not full may currently wait for more items.
     """
 
     def __init__(
@@ -56,10 +56,10 @@ class Batcher(Generic[T]):
         self._size = size
         self._linger = linger
         self._first = 0.0
-        """When the open batch got its first item."""
+        """Time when the open batch got its first item."""
         self._flying = 0
         self._flown = 0.0
-        """When the last batch was sent."""
+        """Time when the last batch was sent."""
         self._batch: _Batch[T] = _Batch()
         self._ready: list[_Batch[T]] = []
         self._changed = anyio.Event()
@@ -68,16 +68,16 @@ class Batcher(Generic[T]):
         self._finished = anyio.Event()
 
     def add(self, item: T) -> None:
-        """Hand over an item and do not wait."""
+        """Queue an item for sending, and return at once."""
         self._put(item)
 
     async def deliver(self, item: T) -> None:
-        """Hand over an item, and return when it has been sent.
+        """Queue an item, and return when it has been sent.
 
         Raises
         ------
         Exception
-            What sending it raised.
+            The exception that sending it raised.
         """
         batch = self._put(item)
         await batch.ended.wait()
@@ -85,11 +85,11 @@ class Batcher(Generic[T]):
             raise batch.error
 
     def reconsider(self) -> None:
-        """Ask again how long the open batch may linger."""
+        """Check again how long the open batch may linger."""
         self._changed.set()
 
     async def aclose(self) -> None:
-        """Return when all that was handed over has been sent; `run` ends then."""
+        """Wait until all items have been sent; `run` then returns."""
         self._closing = True
         self._changed.set()
         await self._finished.wait()
@@ -99,10 +99,10 @@ class Batcher(Generic[T]):
         async with anyio.create_task_group() as flights:
             while True:
                 self._changed = anyio.Event()
-                if self._batch.items and (self._closing or anyio.current_time() >= self._due()):
+                if self._batch.items and (self._closing or anyio.current_time() >= self._compute_due()):
                     self._seal()
                 for batch in self._ready:
-                    flights.start_soon(self._fly, batch)
+                    flights.start_soon(self._send_batch, batch)
                 self._ready.clear()
                 if self._closing and not self._batch.items:
                     break
@@ -128,24 +128,24 @@ class Batcher(Generic[T]):
         self._ready.append(self._batch)
         self._batch = _Batch()
 
-    def _due(self) -> float:
-        """Return when the open batch goes if it does not fill up before."""
+    def _compute_due(self) -> float:
+        """Return the time when the open batch is sent if it is not full before."""
         due = self._first + max(TUNING.least_linger, self._linger())
         return max(due, self._flown + TUNING.answer_timeout) if self._flying else due
 
     def _pause(self) -> float | None:
-        return max(0.0, self._due() - anyio.current_time()) if self._batch.items else None
+        return max(0.0, self._compute_due() - anyio.current_time()) if self._batch.items else None
 
-    async def _fly(self, batch: _Batch[T]) -> None:
+    async def _send_batch(self, batch: _Batch[T]) -> None:
         self._flying += 1
         self._flown = anyio.current_time()
         try:
             async with self._flights:
                 await self._send(batch.items)
-        except Exception as error:  # noqa: BLE001 - raised where the item was delivered
+        except Exception as error:  # noqa: BLE001 - raised by `deliver`
             batch.error = error
         except BaseException:
-            batch.error = RunClosed("the run was ended while this was being sent")
+            batch.error = RunClosed("the run ended while this item was being sent")
             raise
         finally:
             self._flying -= 1

@@ -1,4 +1,4 @@
-"""How many tiles main keeps in flight, and how long its batches linger. Pure."""
+"""Decides how many tiles main keeps in flight, and how long its batches linger. Pure."""
 
 from dataclasses import dataclass
 from math import ceil
@@ -8,39 +8,39 @@ from asyncbatch.batching.tuning import TUNING, Tuning
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What main knows of its run at one moment."""
+    """The load of a run at one moment."""
 
     slots: int
-    """Of all workers that are up."""
+    """Total number of slots of all workers that are up."""
     in_flight: int
-    """Tiles sent, or being sent, whose results have not come back."""
+    """Number of tiles sent or being sent, but without a result."""
     rate: float | None
-    """Results a second of late; None if not yet known."""
+    """Recent results per second; None if not yet known."""
     seconds: float | None
-    """What a tile takes in its slot, of late; None if not yet known."""
+    """Recent time of a tile in its slot; None if not yet known."""
     tile_bytes: float
-    """Payload and result of a tile, of late."""
+    """Recent size of a tile's payload and result."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pacing:
-    """What follows from a load."""
+    """The pacing for a load."""
 
     window: int
-    """Tiles that may be in flight at one time."""
+    """Maximum number of tiles in flight."""
     linger: float
-    """Seconds for which announcements, and results in their queue, may wait for more."""
+    """Seconds for which announcements, and messages in the result queue, may wait for more."""
 
 
 def pace(load: Load, *, limit: int | None = None, tuning: Tuning = TUNING) -> Pacing:
-    """Return how to go on under a load.
+    """Return the pacing for a load.
 
     Parameters
     ----------
     load : Load
-        What is known.
+        The current load.
     limit : int, optional
-        The window that the user has set, in tiles.
+        The user's limit of tiles in flight.
     tuning : Tuning
         The constants.
     """
@@ -48,7 +48,7 @@ def pace(load: Load, *, limit: int | None = None, tuning: Tuning = TUNING) -> Pa
 
 
 def _widen(load: Load, limit: int | None, tuning: Tuning) -> int:
-    """Return the window: what fills the path (bandwidth times delay) and fits main's memory; two a slot at least."""
+    """Return the window: bandwidth times delay, limited by main's memory, but at least two tiles per slot."""
     path = int((load.rate or 0.0) * tuning.delay)
     width = limit or max(tuning.least_window, tuning.tiles_per_slot * load.slots, path)
     held = int(tuning.window_bytes / max(load.tile_bytes, 1.0))
@@ -56,9 +56,9 @@ def _widen(load: Load, limit: int | None, tuning: Tuning) -> int:
 
 
 def _linger(load: Load, tuning: Tuning) -> float:
-    """Return a share of the time for which the workers have a backlog: nothing that lingers then is missed.
+    """Return a share of the time that the workers' backlog lasts, in which they do not miss what lingers.
 
-    As many slots as Little's law says are busy hold one tile each and have one prefetched; the rest is backlog.
+    Slots that are busy according to Little's law each compute one tile and have one prefetched; the rest is backlog.
     """
     if not load.rate or load.seconds is None or load.slots < 1:
         return 0.0

@@ -1,4 +1,4 @@
-"""When a worker asks for tiles and for how many, and how long its results linger. Pure."""
+"""Decides when a worker asks for tiles, for how many, and how long its results linger. Pure."""
 
 from dataclasses import dataclass, field
 from math import ceil, inf
@@ -12,14 +12,14 @@ class Poll:
     """The next request for tiles."""
 
     size: int
-    """Tiles to ask for; 0: none before something changes."""
+    """Number of tiles to ask for; 0 for none until something changes."""
     delay: float
-    """Seconds from now before which not to ask."""
+    """Seconds to wait before asking."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Prefetch:
-    """Decides by how long tiles take and how large they are."""
+    """Decides by the duration and size of tiles."""
 
     slots: int
     tuning: Tuning = TUNING
@@ -32,7 +32,7 @@ class Prefetch:
         self.size.add(size)
 
     def target(self) -> int:
-        """Return how many tiles to hold beyond those being computed: at least one a slot."""
+        """Return how many tiles to hold in addition to those computing: at least one per slot."""
         if self.seconds.value is None or self.size.value is None:
             return self.slots
         by_time = ceil(self.slots * self.tuning.horizon / max(self.seconds.value, 1e-6))
@@ -42,14 +42,14 @@ class Prefetch:
     def next_poll(self, *, held: int, age: float) -> Poll:
         """Return how many tiles to ask for next, and when.
 
-        With short tiles it is worth waiting until several can be had for one request. With every slot busy with a long
-        tile, the next one is asked for just in time, and before any tile is done no second one: workers that have none
-        take them.
+        For short tiles, waiting until one request returns several saves requests. If all slots are busy with long
+        tiles, the next tile is requested just in time, and no second one before a tile is done, so that idle workers
+        get them.
 
         Parameters
         ----------
         held : int
-            Tiles received and not yet computed.
+            Number of tiles received but not yet computed.
         age : float
             Seconds since the oldest of them was received.
         """
@@ -65,14 +65,15 @@ class Prefetch:
         return Poll(size=size, delay=max(0.0, self.seconds.value - age - self.tuning.horizon))
 
     def linger(self, *, held: int) -> float:
-        """Return for how many seconds a result may wait for others that go with it.
+        """Return for how many seconds a result may wait for others to send with it.
 
-        A worker with nothing left to compute sends what it has. Where results come rarely, waiting saves few requests.
+        A worker with nothing left to compute sends its results at once. If results are rare, waiting saves few
+        requests.
 
         Parameters
         ----------
         held : int
-            Tiles received and not yet computed.
+            Number of tiles received but not yet computed.
         """
         if not held or self.seconds.value is None:
             return 0.0

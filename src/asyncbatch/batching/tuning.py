@@ -1,4 +1,4 @@
-"""Every constant of the pacing, and why it has its value."""
+"""All constants of pacing, with the reasons for their values."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -6,37 +6,38 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
-    """The constants of the pacing. Times are in seconds."""
+    """The constants of pacing. Times are in seconds."""
 
     least_window: int = 64
-    """Tiles in flight before anything is known."""
+    """Tiles in flight before the rate is known."""
     tiles_per_slot: int = 6
-    """One computing, one prefetched, and four so that batches fill while the workers never see the end of the queue."""
+    """One computing, one prefetched, and four so that batches fill while the queue is never empty for workers."""
     delay: float = 1.0
-    """From a tile's sending to its result, for the window: a batch lingers for half a second at most on either way.
-    Where the path is shorter, the rate grows with the window until something else is full."""
+    """Time from sending a tile to its result, for the window: a batch lingers for at most half a second in each
+    direction. If the actual delay is shorter, the rate increases with the window until another limit is reached."""
     window_bytes: int = 256 * 2**20
-    """Payloads and results that a window holds in main's memory, unless the slots need more tiles."""
+    """Size of payloads and results of a window in main's memory, unless the slots need more tiles."""
 
     batch: int = 10
-    """Messages that SQS takes in one request."""
+    """Maximum number of messages in one SQS request."""
     least_linger: float = 0.002
-    """What is added within the same few turns of the event loop belongs together."""
+    """Items that are added within a few iterations of the event loop are sent together."""
     longest_linger: float = 0.5
-    """Progress is to be seen, and half a second is about the eye's patience."""
+    """Users see progress without a noticeable delay."""
     backlog_share: float = 0.25
-    """Of the time for which the workers have work, what announcements may linger, and results too: at a quarter each,
-    the workers never see the end of the queue."""
+    """Share of the time of the workers' backlog for which announcements, and results too, may linger: with a quarter
+    each, the queue is never empty for workers."""
     answer_timeout: float = 0.1
-    """A batch that is not full waits for the answer to the one before it, but no longer: requests may hang."""
+    """A batch that is not full waits for the response to the previous one for at most this time, since requests may
+    hang."""
     batching_gap: float = 0.1
-    """Results of one worker that come less often than this go alone: waiting saves few requests then."""
+    """Results of a worker that are less frequent than this are sent alone, since waiting would save few requests."""
 
     horizon: float = 0.1
-    """Work held ahead of the slots: what a receive and a fetch take at worst, hardly more. More saves requests on short
-    tiles, but at the run's end one worker would sit on tiles that another could do."""
+    """Work to hold in addition to the slots' tiles: about the maximum time of a receive and a fetch. More would save
+    requests for short tiles, but at the end of a run one worker would hold tiles that another could compute."""
     ahead_bytes: int = 64 * 2**20
-    """Payloads held ahead, beyond one tile a slot."""
+    """Size of prefetched payloads, in addition to one tile per slot."""
 
 
 TUNING: Final = Tuning()

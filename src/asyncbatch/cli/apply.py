@@ -42,7 +42,7 @@ def describe(parser: ArgumentParser) -> None:
         dest="inputs",
         action="append",
         required=True,
-        type=read.named,
+        type=read.split_named,
         metavar="NAME=PATH",
         help="an input; once more with the same name makes a list",
     )
@@ -51,7 +51,7 @@ def describe(parser: ArgumentParser) -> None:
         dest="outputs",
         action="append",
         required=True,
-        type=read.named,
+        type=read.split_named,
         metavar="NAME=PATH",
         help="an output; once more with the same name makes a list",
     )
@@ -59,15 +59,23 @@ def describe(parser: ArgumentParser) -> None:
         "--other",
         action="append",
         default=[],
-        type=read.named,
+        type=read.split_named,
         metavar="KEY=VALUE",
         help="an attribute of the function's fourth argument: a Python literal, or else text",
     )
     rasters.add_argument(
-        "--window", type=read.positive, default=256, metavar="PIXELS", help="side of a tile (default: %(default)s)"
+        "--window",
+        type=read.parse_positive,
+        default=256,
+        metavar="PIXELS",
+        help="side of a tile (default: %(default)s)",
     )
     rasters.add_argument(
-        "--overlap", type=read.not_negative, default=0, metavar="PIXELS", help="margin around each tile (default: none)"
+        "--overlap",
+        type=read.parse_not_negative,
+        default=0,
+        metavar="PIXELS",
+        help="margin around each tile (default: none)",
     )
     rasters.add_argument(
         "--edge",
@@ -113,7 +121,7 @@ def describe_workers(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("workers")
     group.add_argument(
         "--workers",
-        type=read.workers,
+        type=read.parse_workers,
         default=2,
         metavar="N",
         help="how many to start, or auto: as the tiles are worth it (default: %(default)s)",
@@ -126,7 +134,7 @@ def describe_workers(parser: ArgumentParser) -> None:
     where.add_argument("--serial", action="store_true", help="no workers: compute in this process, to try things out")
     group.add_argument(
         "--tile-timeout",
-        type=read.seconds,
+        type=read.parse_seconds,
         metavar="SECONDS",
         help="what an attempt at a tile may take (default: $ASYNCBATCH_TILE_TIMEOUT, or no limit)",
     )
@@ -137,8 +145,8 @@ def describe_workers(parser: ArgumentParser) -> None:
         metavar="EXCEPTION",
         help="exception of Python's, or of the function's module, after which a tile is tried again; may be repeated",
     )
-    read.stack_options(parser)
-    read.quiet_option(parser, "print neither progress nor a summary; warnings and errors are printed")
+    read.add_stack_options(parser)
+    read.add_quiet_option(parser, "print neither progress nor a summary; warnings and errors are printed")
 
 
 def run(arguments: Namespace) -> None:
@@ -157,7 +165,7 @@ def run(arguments: Namespace) -> None:
     if arguments.serial and arguments.resume:
         arguments.parser.error("--resume needs workers; --serial has none")
     try:
-        other, nodata = read.other(arguments.other), read.nodata(arguments.nodata)
+        other, nodata = read.parse_other(arguments.other), read.parse_nodata(arguments.nodata)
     except ArgumentTypeError as error:
         arguments.parser.error(str(error))
     # Imported here: numpy takes a fifth of a second, which --help should not wait for.
@@ -168,8 +176,8 @@ def run(arguments: Namespace) -> None:
     retry_on = functions.find_exceptions(function, arguments.retry_on)
     with show_on_one_line():
         prepared = prepare(
-            read.files(arguments.inputs),
-            read.files(arguments.outputs),
+            read.group_paths(arguments.inputs),
+            read.group_paths(arguments.outputs),
             window=arguments.window,
             overlap=arguments.overlap,
             edge=arguments.edge,
@@ -196,7 +204,7 @@ def recorded(arguments: Namespace) -> "Iterator[Record]":
     """Print a summary at the end of the block, whatever ends it."""
     from asyncbatch.cli.summary import Record  # noqa: PLC0415 - as in `run`
 
-    record, failure = Record(read.files(arguments.outputs)), None
+    record, failure = Record(read.group_paths(arguments.outputs)), None
     try:
         yield record
     except BaseException as error:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:  # importing numpy takes 0.2 s, which would slow down --help
     from asyncbatch.raster.dtypes import Number
 
 
-def stack_options(parser: ArgumentParser) -> None:
+def add_stack_options(parser: ArgumentParser) -> None:
     """Add the options that select the stack."""
     parser.add_argument(
         "--stackname", metavar="NAME", help="CloudFormation stack (default: $RIOS_AWSBATCH_STACK, or RIOS)"
@@ -22,12 +22,12 @@ def stack_options(parser: ArgumentParser) -> None:
     )
 
 
-def quiet_option(parser: ArgumentParser, help_text: str) -> None:
+def add_quiet_option(parser: ArgumentParser, help_text: str) -> None:
     """Add the option that turns off progress output."""
     parser.add_argument("-q", "--quiet", action="store_true", help=help_text)
 
 
-def named(text: str) -> tuple[str, str]:
+def split_named(text: str) -> tuple[str, str]:
     """Split ``name=value``.
 
     Raises
@@ -43,7 +43,7 @@ def named(text: str) -> tuple[str, str]:
     return name, value
 
 
-def at_least(least: int, text: str) -> int:
+def parse_at_least(least: int, text: str) -> int:
     """Parse an integer.
 
     Raises
@@ -60,12 +60,12 @@ def at_least(least: int, text: str) -> int:
     return number
 
 
-def positive(text: str) -> int:
+def parse_positive(text: str) -> int:
     """Parse an integer of 1 or more."""
-    return at_least(1, text)
+    return parse_at_least(1, text)
 
 
-def seconds(text: str) -> float:
+def parse_seconds(text: str) -> float:
     """Parse a positive number of seconds.
 
     Raises
@@ -82,17 +82,17 @@ def seconds(text: str) -> float:
     return found
 
 
-def workers(text: str) -> int | Literal["auto"]:
+def parse_workers(text: str) -> int | Literal["auto"]:
     """Parse a number of workers, or ``auto``."""
-    return "auto" if text == "auto" else positive(text)
+    return "auto" if text == "auto" else parse_positive(text)
 
 
-def not_negative(text: str) -> int:
+def parse_not_negative(text: str) -> int:
     """Parse an integer of 0 or more."""
-    return at_least(0, text)
+    return parse_at_least(0, text)
 
 
-def files(pairs: Sequence[tuple[str, str]]) -> dict[str, str | list[str]]:
+def group_paths(pairs: Sequence[tuple[str, str]]) -> dict[str, str | list[str]]:
     """Group paths by name; a repeated name makes a list."""
     gathered: dict[str, list[str]] = {}
     for name, path in pairs:
@@ -100,7 +100,7 @@ def files(pairs: Sequence[tuple[str, str]]) -> dict[str, str | list[str]]:
     return {name: paths if len(paths) > 1 else paths[0] for name, paths in gathered.items()}
 
 
-def nodata(texts: Sequence[str]) -> "Number | dict[str, Number | None] | None":
+def parse_nodata(texts: Sequence[str]) -> "Number | dict[str, Number | None] | None":
     """Parse a nodata value for all outputs, or ``name=value`` for single outputs.
 
     Raises
@@ -109,16 +109,16 @@ def nodata(texts: Sequence[str]) -> "Number | dict[str, Number | None] | None":
         If a value is not a number, or an output has two values.
     """
     if len(texts) == 1 and "=" not in texts[0]:
-        return number(texts[0])
+        return parse_number(texts[0])
     values: dict[str, Number | None] = {}
     for text in texts:
-        name, value = named(text)
-        refuse_twice(name, values)
-        values[name] = number(value)
+        name, value = split_named(text)
+        reject_repeated(name, values)
+        values[name] = parse_number(value)
     return values or None
 
 
-def number(text: str) -> "Number":
+def parse_number(text: str) -> "Number":
     """Parse a number; integers of any size are exact.
 
     Raises
@@ -134,7 +134,7 @@ def number(text: str) -> "Number":
     raise ArgumentTypeError(f"{text!r} is not a number")
 
 
-def other(pairs: Sequence[tuple[str, str]]) -> SimpleNamespace | None:
+def parse_other(pairs: Sequence[tuple[str, str]]) -> SimpleNamespace | None:
     """Return an object with the values as attributes; Python literals are evaluated, others stay text.
 
     Raises
@@ -144,12 +144,12 @@ def other(pairs: Sequence[tuple[str, str]]) -> SimpleNamespace | None:
     """
     values: dict[str, object] = {}
     for name, text in pairs:
-        refuse_twice(name, values)
-        values[name] = literal(text)
+        reject_repeated(name, values)
+        values[name] = parse_literal(text)
     return SimpleNamespace(**values) if values else None
 
 
-def literal(text: str) -> object:
+def parse_literal(text: str) -> object:
     """Evaluate a Python literal, or return the text if it is none."""
     try:
         return ast.literal_eval(text)
@@ -157,7 +157,7 @@ def literal(text: str) -> object:
         return text
 
 
-def refuse_twice(name: str, values: "dict[str, object] | dict[str, Number | None]") -> None:
+def reject_repeated(name: str, values: "dict[str, object] | dict[str, Number | None]") -> None:
     """Reject a name that already has a value.
 
     Raises

@@ -12,7 +12,7 @@ HELP = "check everything a run needs and suggest fixes"
 def describe(parser: ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
     parser.set_defaults(command=run)
-    read.stack_options(parser)
+    read.add_stack_options(parser)
     parser.add_argument(
         "--no-tile",
         dest="tile",

@@ -104,7 +104,7 @@ def load_module(path: Path) -> ModuleType:
 
 def format_import_error(error: BaseException, path: Path) -> str:
     """Format an import error on one line, with the line of the user's file that caused it."""
-    from asyncbatch.raster.failures import one_line  # noqa: PLC0415 - it imports numpy, which would slow down --help
+    from asyncbatch.raster.failures import format_one_line  # noqa: PLC0415 - it imports numpy, which would slow down --help
 
     if isinstance(error, SyntaxError):
         return f"SyntaxError: {error.msg} ({error.filename}, line {error.lineno})"
@@ -112,4 +112,4 @@ def format_import_error(error: BaseException, path: Path) -> str:
     where = f" (line {lines[-1]})" if lines else ""
     if isinstance(error, SystemExit):
         return f"it calls sys.exit{where}; move code that is not for import under if __name__ == '__main__'"
-    return f"{one_line(error)}{where}"
+    return f"{format_one_line(error)}{where}"

@@ -21,20 +21,20 @@ SUBMIT_HELP = "run the main script's image as a job and follow its log"
 def describe_logs(parser: ArgumentParser) -> None:
     """Add the arguments of ``logs`` to its parser."""
     parser.set_defaults(command=show_logs)
-    read.stack_options(parser)
+    read.add_stack_options(parser)
     parser.add_argument("run", metavar="RUN", help="id of a run or a job")
     some = parser.add_mutually_exclusive_group()
     some.add_argument("--worker", metavar="N", help="show only this worker, given its array index or its id")
     some.add_argument("--from", dest="first", metavar="N", help="start with this worker, and show those after it")
     some.add_argument(
-        "--tile", type=read.not_negative, metavar="I", help="show only lines written while this tile was computed"
+        "--tile", type=read.parse_not_negative, metavar="I", help="show only lines written while this tile was computed"
     )
 
 
 def describe_submit(parser: ArgumentParser) -> None:
     """Add the arguments of ``submit`` to its parser."""
     parser.set_defaults(command=submit)
-    read.stack_options(parser)
+    read.add_stack_options(parser)
     parser.add_argument("--detach", action="store_true", help="do not wait for the job to end")
     parser.add_argument("arguments", nargs=REMAINDER, metavar="ARGS", help="arguments of the script")
 

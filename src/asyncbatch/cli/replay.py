@@ -16,7 +16,7 @@ def describe(parser: ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
     parser.set_defaults(command=run)
     parser.add_argument("run", metavar="RUN", help="the run's id, as the tile's error has it")
-    parser.add_argument("tile", metavar="TILE", type=read.not_negative, help="the tile's number in that run")
+    parser.add_argument("tile", metavar="TILE", type=read.parse_not_negative, help="the tile's number in that run")
     parser.add_argument("--pdb", action="store_true", help="start the debugger where the function raises, or at Ctrl-C")
 
 

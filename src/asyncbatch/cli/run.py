@@ -58,7 +58,10 @@ def describe(parser: ArgumentParser) -> None:
         "--local", action="store_true", help="run workers on this machine, with an embedded endpoint instead of AWS"
     )
     parser.add_argument(
-        "--workers", type=read.positive, metavar="N", help="number of workers (default: the script's own number, or 2)"
+        "--workers",
+        type=read.parse_positive,
+        metavar="N",
+        help="number of workers (default: the script's own number, or 2)",
     )
     parser.add_argument(
         "--respect-script",

@@ -25,14 +25,14 @@ Action = Callable[["StackRuns", Namespace], Awaitable[None]]
 def describe(parser: ArgumentParser, action: Action) -> None:
     """Add a command's arguments to its parser."""
     parser.set_defaults(command=run, action=action)
-    read.stack_options(parser)
+    read.add_stack_options(parser)
     parser.add_argument("--local", action="store_true", help="only what this machine keeps; needs no AWS")
     if action is sweep:
         parser.add_argument("--delete", action="store_true", help="do it; without, only tell what would be removed")
         parser.add_argument(
             "--after",
             metavar="HOURS",
-            type=partial(read.at_least, 0),
+            type=partial(read.parse_at_least, 0),
             default=24,
             help="how long a run must be silent before its queues and objects go (default: 24); its jobs end before",
         )

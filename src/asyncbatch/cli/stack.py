@@ -37,12 +37,12 @@ def describe(parser: ArgumentParser) -> None:
     ):
         command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         command.set_defaults(command=run, action=action)
-        read.stack_options(command)
+        read.add_stack_options(command)
         if name in {"create", "modify"}:
             stack_options.describe(command)
         if name in {"create", "modify", "delete"}:
             command.add_argument("--wait", action="store_true", help="wait until it is done, and print progress")
-            read.quiet_option(command, "with --wait: print no progress")
+            read.add_quiet_option(command, "with --wait: print no progress")
         if name == "push":
             command.add_argument("image", metavar="IMAGE", help="name of a local image of docker or podman")
             command.add_argument(
@@ -50,7 +50,10 @@ def describe(parser: ArgumentParser) -> None:
             )
         if name == "cost":
             command.add_argument(
-                "--workers", type=read.positive, metavar="N", help="number of workers (default: the stack's maximum)"
+                "--workers",
+                type=read.parse_positive,
+                metavar="N",
+                help="number of workers (default: the stack's maximum)",
             )
         if name in {"modify", "delete"}:
             command.add_argument("--yes", action="store_true", help="do not ask for confirmation")

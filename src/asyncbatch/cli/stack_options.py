@@ -21,11 +21,13 @@ def describe(parser: ArgumentParser) -> None:
     parser.add_argument("--vcpus", type=vcpus, metavar="N", help="vCPUs of a worker (default: 1)")
     parser.add_argument(
         "--mem",
-        type=read.positive,
+        type=read.parse_positive,
         metavar="MIB",
         help="memory of a worker in MiB (default: 3600 for each vCPU, 4096 on Fargate)",
     )
-    parser.add_argument("--maxjobs", type=read.positive, metavar="N", help="maximum number of workers (default: 64)")
+    parser.add_argument(
+        "--maxjobs", type=read.parse_positive, metavar="N", help="maximum number of workers (default: 64)"
+    )
     parser.add_argument("--compute", choices=CHOICES["ComputeType"], help="type of capacity (default: SPOT)")
     parser.add_argument("--arch", choices=CHOICES["Architecture"], help="architecture of the images (default: X86_64)")
     parser.add_argument(
@@ -41,7 +43,7 @@ def describe(parser: ArgumentParser) -> None:
         dest="others",
         action="append",
         default=[],
-        type=read.named,
+        type=read.split_named,
         metavar="NAME=VALUE",
         help="any other parameter of the template, such as VpcId; may be repeated",
     )
@@ -67,7 +69,7 @@ def vcpus(text: str) -> float:
     if text in {"0.25", "0.5", ".25", ".5"}:
         return float(text)
     try:
-        return read.positive(text)
+        return read.parse_positive(text)
     except ArgumentTypeError:
         raise ArgumentTypeError(f"{text!r} is not a number of vCPUs; it must be 0.25, 0.5 or an integer") from None
 

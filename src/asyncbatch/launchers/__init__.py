@@ -1,7 +1,7 @@
-"""What starts workers: AWS Batch, or processes of this machine."""
+"""Launchers start workers: with AWS Batch, or as processes of this machine."""
 
 from typing import Final, Literal, get_args
 
 LauncherName = Literal["batch", "subprocess"]
 LAUNCHER_NAMES: Final[tuple[str, ...]] = get_args(LauncherName)
-"""The launchers that go by a name; `registry` opens them."""
+"""The names of built-in launchers; `registry` opens them."""

@@ -1,4 +1,4 @@
-"""What workers write: cut into lines, and passed on to stderr without ever holding up the event loop."""
+"""Splits the output of workers into lines, and writes them to stderr without blocking the event loop."""
 
 import codecs
 import logging
@@ -14,36 +14,36 @@ from typing import Final
 import anyio
 
 FLUSH: Final = 2.0
-"""Seconds that stderr has at the end to take what is queued."""
+"""Seconds to wait at the end until queued lines have been written to stderr."""
 
 _LOGGER: Final = logging.getLogger("asyncbatch")
 
 _LONGEST: Final = 65536
-"""Characters of a line that are kept back for its end; a longer one is passed on in parts."""
+"""Maximum number of characters of a line; a longer line is forwarded in parts."""
 
 _QUEUED: Final = 4 * 1024 * 1024
-"""Characters that wait to be written to stderr; what comes on top is dropped."""
+"""Maximum number of characters that wait to be written to stderr; further lines are dropped."""
 
 _AT_ONCE: Final = select.PIPE_BUF
-"""Bytes that a pipe takes without blocking once it is ready: those of other writers don't get in between."""
+"""Bytes that a pipe accepts atomically and without blocking when it is ready."""
 
 
 class LineSplitter:
-    """Cuts a stream of bytes into lines of text, in memory and time that do not depend on where its lines end."""
+    """Splits a stream of bytes into lines of text, with limited memory and time even for very long lines."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._parts: list[str] = []
         self._length = 0
         self._cut = False
-        """Whether the line's beginning was passed on already."""
+        """Whether the beginning of the current line has been forwarded."""
 
     def feed(self, chunk: bytes) -> list[str]:
-        """Return the lines that end in `chunk`, and what there is of the last one if that is very long."""
+        """Return the lines that end in `chunk`, and the beginning of the last line if it is very long."""
         return self._split(self._decoder.decode(chunk))
 
     def flush(self) -> list[str]:
-        """Return the last line, if it has no end."""
+        """Return the last line if it is incomplete."""
         lines = self._split(self._decoder.decode(b"", final=True))
         return [*lines, self._take()] if self._parts else lines
 
@@ -52,7 +52,7 @@ class LineSplitter:
         self._hold(first)
         lines = []
         for part in others:
-            if self._parts or not self._cut:  # else the line has been passed on already, to its last character
+            if self._parts or not self._cut:  # otherwise the whole line has been forwarded
                 lines.append(self._take())
             self._cut = False
             self._hold(part)
@@ -76,13 +76,13 @@ class LineSplitter:
 class StderrWriter:
     """Writes lines to stderr in a thread.
 
-    A terminal that stands still, or a pipe that nobody reads, holds up this thread only. Lines that come meanwhile are
-    queued, and dropped and counted when there are too many. A stderr that is closed ends the writing.
+    A stopped terminal, or a pipe that nobody reads, blocks only this thread. Meanwhile lines are queued; if there are
+    too many, they are dropped and counted. If stderr is closed, writing ends.
 
     Parameters
     ----------
     most : int
-        Characters that may be queued.
+        Maximum number of queued characters.
     """
 
     def __init__(self, *, most: int = _QUEUED) -> None:
@@ -105,12 +105,12 @@ class StderrWriter:
             self._report_dropped()
             self._queue(line)
             if self._thread is None:
-                # A daemon, since it may never be done; it holds no lock that Python needs at its end.
+                # A daemon, since it may block forever; it holds no lock that Python needs to exit.
                 self._thread = threading.Thread(target=self._run, name="asyncbatch-output", daemon=True)
                 self._thread.start()
 
     def close(self, timeout: float) -> None:
-        """Take no more lines; return when all that are queued are written, or after `timeout` seconds."""
+        """Reject further lines, and wait until queued lines are written, or for `timeout` seconds."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -133,13 +133,13 @@ class StderrWriter:
         try:
             while text := self._take():
                 _write(text)
-        except (OSError, ValueError):  # closed: nobody wants to read it
+        except (OSError, ValueError):  # stderr is closed
             with self._changed:
                 self._closed = True
                 self._lines.clear()
 
     def _take(self) -> str:
-        """Wait for lines, and return as many as are written at once; empty when there won't be any more."""
+        """Wait for lines, and return as many as can be written at once; empty when closed."""
         with self._changed:
             if not self._lines:
                 self._report_dropped()
@@ -153,9 +153,9 @@ class StderrWriter:
 
 
 class LastResort(logging.Handler):
-    """Shows main's warnings where nobody has configured logging, as Python does, but by a `StderrWriter`.
+    """Shows main's warnings if logging is not configured, as Python does, but through a `StderrWriter`.
 
-    Python's own last resort waits for a stderr that nobody reads, and fails in the middle of the run if it is closed.
+    Python's own last resort blocks if nobody reads stderr, and fails during the run if it is closed.
     """
 
     def __init__(self, writer: StderrWriter) -> None:
@@ -163,7 +163,7 @@ class LastResort(logging.Handler):
         self._writer = writer
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Queue a record, unless somebody else shows it: a handler of the user's, or of another pool."""
+        """Queue a record, unless another handler shows it: the user's, or another pool's."""
         first, *others = (*_LOGGER.handlers, *logging.getLogger().handlers)
         if first is self and all(isinstance(other, LastResort) for other in others):
             self._writer.write(self.format(record))
@@ -171,7 +171,7 @@ class LastResort(logging.Handler):
 
 @asynccontextmanager
 async def show_warnings() -> AsyncIterator[None]:
-    """Show main's warnings for the time of the block without ever waiting for stderr."""
+    """Show main's warnings during the block without blocking on stderr."""
     writer = StderrWriter()
     handler = LastResort(writer)
     _LOGGER.addHandler(handler)
@@ -184,14 +184,14 @@ async def show_warnings() -> AsyncIterator[None]:
 
 
 def _write(text: str) -> None:
-    """Write to stderr, whatever that is now."""
+    """Write to the current stderr."""
     stream, terminal = sys.stderr, sys.__stderr__
-    if stream is None:  # closed before Python began
+    if stream is None:  # closed before Python started
         raise ValueError("there is no stderr")
-    if terminal is None or stream is not terminal:  # a notebook's, or that of a progress bar
+    if terminal is None or stream is not terminal:  # replaced by a notebook or a progress bar
         stream.write(text)
         return
-    # Not through the stream: who waits in there holds its lock, which Python needs at its end.
+    # Not through the stream: a blocked write holds its lock, which Python needs to exit.
     content = text.encode(terminal.encoding, terminal.errors or "backslashreplace")
     descriptor = terminal.fileno()
     room = select.poll()

@@ -1,4 +1,4 @@
-"""The launchers that have names, and how each is opened."""
+"""The built-in launchers by name."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -12,7 +12,7 @@ from asyncbatch.launchers.batch import BatchLauncher
 from asyncbatch.launchers.subprocess import SubprocessLauncher
 
 
-async def _open_subprocess(session: AwsSession, outputs: StackOutputs) -> Launcher:  # noqa: ARG001 - as each opener
+async def _open_subprocess(session: AwsSession, outputs: StackOutputs) -> Launcher:  # noqa: ARG001 - the signature of all openers
     return SubprocessLauncher()
 
 
@@ -28,7 +28,7 @@ async def open_launcher(launcher: LauncherName | Launcher, session: AwsSession, 
     Parameters
     ----------
     launcher : {"batch", "subprocess"} or Launcher
-        As the user passes it.
+        The user's argument.
     session : AwsSession
         Main's session, which must stay open as long as the launcher is used.
     outputs : StackOutputs
@@ -37,7 +37,7 @@ async def open_launcher(launcher: LauncherName | Launcher, session: AwsSession, 
     Raises
     ------
     AwsError
-        If the stack lacks an output that the launcher needs.
+        If the stack lacks an output that the launcher requires.
     """
     return await OPENERS[launcher](session, outputs) if isinstance(launcher, str) else launcher
 
@@ -49,7 +49,7 @@ async def prepare_launcher(launcher: LauncherName | Launcher) -> AsyncIterator[L
     Parameters
     ----------
     launcher : {"batch", "subprocess"} or Launcher
-        As the user passes it.
+        The user's argument.
 
     Yields
     ------

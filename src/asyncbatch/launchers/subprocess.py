@@ -1,4 +1,4 @@
-"""Workers as processes of main's machine."""
+"""The launcher that starts workers as processes of main's machine."""
 
 import contextlib
 import json
@@ -30,15 +30,15 @@ from asyncbatch.wire.processstate import list_inherited_changes, read_environmen
 log: Final = logging.getLogger(__name__)
 
 _TERM_GRACE: Final = 2.0
-"""Seconds from SIGTERM to SIGKILL for worker processes on this machine."""
+"""Seconds from SIGTERM to SIGKILL."""
 
 _KILL_GRACE: Final = 2.0
-"""Seconds after SIGKILL in which a process is gone, unless it hangs in the kernel."""
+"""Seconds after SIGKILL within which a process ends, unless it hangs in the kernel."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerOutput:
-    """A line that a worker wrote to stdout or stderr; a very long one comes in parts."""
+    """A line that a worker wrote to stdout or stderr; a very long line arrives in parts."""
 
     worker: str
     line: str
@@ -57,7 +57,7 @@ class _Worker:
         how = "is running" if code is None else _describe_end(code)
         # A server that fails takes its workers along.
         said = " | ".join(self.listener.lines or (self.server.lines if self.server else []))
-        detail = f"{how}, its last lines: {said}" if said else f"{how} and printed nothing"
+        detail = f"{how}, last lines: {said}" if said else f"{how} and printed nothing"
         return WorkerState(worker=worker, alive=code is None, detail=detail)
 
 
@@ -74,16 +74,16 @@ class SubprocessLauncher(Launcher):
     Parameters
     ----------
     python : str, optional
-        The interpreter; by default the one that runs main.
+        The Python interpreter; by default main's.
     environment : mapping, optional
-        Variables on top of main's own.
+        Environment variables in addition to main's.
     on_output : callable, optional
-        Takes each line that a worker writes, in the event loop, so it must return at once. By default lines go to
-        main's stderr, by a thread that nobody waits for: lines that stderr does not take in time are dropped.
+        Called with each line that a worker writes, in the event loop, so it must return at once. By default lines are
+        written to main's stderr in a thread; lines that stderr does not accept in time are dropped.
 
     Notes
     -----
-    Workers start in a folder of their own and keep their temporary files there; it is removed when they have ended.
+    Each worker starts in its own temporary folder, which is removed when it has ended.
     Where they run main's own interpreter, they are forked from one process that has imported what they need.
     """
 
@@ -107,8 +107,8 @@ class SubprocessLauncher(Launcher):
         self._stops = 0
         self.max_workers = os.cpu_count() or 1
 
-    def suggest_next_step(self, run: str) -> str:  # noqa: ARG002 - as the base class has it
-        """Return how to see more of what workers do."""
+    def suggest_next_step(self, run: str) -> str:  # noqa: ARG002 - the base class's signature
+        """Return how to get more output of workers."""
         return ". Set ASYNCBATCH_LOG=DEBUG to see what the workers do"
 
     def prepare(self) -> None:
@@ -132,7 +132,7 @@ class SubprocessLauncher(Launcher):
         Raises
         ------
         WorkersNotStarted
-            If the system can't start one.
+            If a process can't be started.
         """
         stops = self._stops
         for _ in range(count):
@@ -141,7 +141,7 @@ class SubprocessLauncher(Launcher):
                 worker = await self._launch(assignment, name, group)
             except OSError as error:
                 raise WorkersNotStarted(f"worker {name} can't be started with {self._python}: {error}") from error
-            self._workers[name] = worker  # before anything can interrupt: `stop` ends what is in there
+            self._workers[name] = worker  # before the next await, so that `stop` ends this worker too
             group.start_soon(worker.listener.listen)
             group.start_soon(self._watch, worker)
             await anyio.lowlevel.checkpoint()
@@ -153,7 +153,7 @@ class SubprocessLauncher(Launcher):
         return [worker.state(name) for name, worker in self._workers.items()]
 
     async def stop(self) -> None:
-        """End all processes, and those that they started: first politely, then for sure, even when cancelled."""
+        """End all processes and their children: with SIGTERM, then with SIGKILL, even when cancelled."""
         self._stops += 1
         processes: list[WorkerProcess] = [worker.process for worker in self._workers.values()]
         try:
@@ -170,7 +170,7 @@ class SubprocessLauncher(Launcher):
 
     async def _launch(self, assignment: Assignment, name: str, group: TaskGroup) -> _Worker:
         own = {**assignment.credentials, **self._environment}
-        environment = read_environment()  # once: the script may change it at any moment
+        environment = read_environment()  # once, since the script may change it at any time
         variables = {**environment, **own, **assignment.environment()}
         folder = self._make_folder(name, variables.get("TMPDIR"))
         inherited = {n: v for n, v in list_inherited_changes(environment).items() if n not in own}
@@ -209,7 +209,7 @@ class SubprocessLauncher(Launcher):
     def _make_folder(self, name: str, wanted: str | None) -> Path:
         if self._folder is not None:
             folder = self._folder / name
-            with contextlib.suppress(FileNotFoundError):  # the last worker to leave has removed the run's folder
+            with contextlib.suppress(FileNotFoundError):  # the last worker to exit has removed the run's folder
                 folder.mkdir(mode=0o700)
                 return folder
         self._folder = make_run_folder(wanted)
@@ -238,14 +238,14 @@ class SubprocessLauncher(Launcher):
             ended.listener.close()
 
     async def _watch(self, worker: _Worker) -> None:
-        """Wait for a worker's end, and remove what it has left."""
+        """Wait until a worker has ended, and remove its folder."""
         await worker.process.wait()
         await _remove(worker.folder)
 
     def _pass_on(self, name: str, line: str) -> None:
         try:
             self._on_output(WorkerOutput(worker=name, line=line))
-        except Exception:  # the user's own, which may raise anything
+        except Exception:  # the user's callback may raise anything
             self._on_output = _ignore
             log.exception("on_output failed", extra={"action": "on_output_failed", "worker": name})
 
@@ -254,7 +254,7 @@ class SubprocessLauncher(Launcher):
 
 
 def _ignore(_output: WorkerOutput) -> None:
-    """Drop a line."""
+    """Ignore a line."""
 
 
 def _list_python_variables(variables: Mapping[str, str]) -> dict[str, str]:
@@ -270,6 +270,6 @@ def _describe_end(code: int) -> str:
 
 
 async def _remove(folder: Path) -> None:
-    """Remove a folder of processes that have ended."""
+    """Remove the folder of processes that have ended."""
     if not await anyio.to_thread.run_sync(remove, folder):
-        log.warning("temporary folder left", extra={"action": "folder_left", "folder": folder})
+        log.warning("can't remove temporary folder", extra={"action": "folder_left", "folder": folder})

@@ -124,7 +124,7 @@ class Fleet:
     async def _replace_lost(self) -> None:
         """Ask for the workers' states, and start others where some are missing."""
         supervisor, now = self._supervisor, anyio.current_time()
-        if supervisor.looks.due > now or self._run.endurance.paused:  # other workers would be refused as well
+        if supervisor.looks.due > now or self._run.retry_policy.paused:  # other workers would be refused as well
             return
         try:
             states = await self._launcher.states()
@@ -153,7 +153,7 @@ class Fleet:
         return True
 
     def _note_failure(self, attempts: Retries, error: Exception) -> None:
-        borne = self._run.endurance.limit(error)
+        borne = self._run.retry_policy.limit(error)
         pause = self._supervisor.note_failure(attempts, error, anyio.current_time(), borne=borne)
         log.warning(
             "launcher failed; next attempt in %.1f s: %s",

@@ -179,7 +179,7 @@ class Receiver:
 
     async def _endure(self, error: AwsError) -> None:
         """Wait a little after a failed receive, unless what failed does not pass, or has been failing for too long."""
-        limit, now = self._run.endurance.limit(error), anyio.current_time()
+        limit, now = self._run.retry_policy.limit(error), anyio.current_time()
         first = self._failing_since is None
         if self._failing_since is None:
             self._failing_since = now

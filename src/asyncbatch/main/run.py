@@ -21,8 +21,8 @@ from asyncbatch.aws.protocols import (
     ReceiveMessages,
     SendMessages,
 )
-from asyncbatch.aws.queues import NEW, SETTLING, Queues, on_endpoint
-from asyncbatch.aws.retries import Endurance
+from asyncbatch.aws.queues import NEW, SETTLING, Queues, rewrite_queue_url
+from asyncbatch.aws.retries import RetryPolicy
 from asyncbatch.aws.session import AwsSession
 from asyncbatch.aws.stacks import StackOutputs
 from asyncbatch.errors import AwsError, BlobMissing
@@ -75,7 +75,7 @@ class Run:
     objects: Blobs
     sender: Messages
     receiver: ReceiveMessages
-    endurance: Endurance
+    retry_policy: RetryPolicy
     """Which failures pass, and for how long they are borne."""
 
     async def keep_alive(self) -> None:
@@ -205,7 +205,7 @@ async def open_run(
         await footing.enter_async_context(_prefix(objects, run, cleanup))
         if settings.queues == "stack":
             task_queue, result_queue = (
-                on_endpoint(outputs.need(name, "by the setting queues='stack'"), settings.endpoint_url)
+                rewrite_queue_url(outputs.need(name, "by the setting queues='stack'"), settings.endpoint_url)
                 for name in ("BatchInQueue", "BatchOutQueue")
             )
         else:
@@ -245,7 +245,7 @@ async def open_run(
             objects=objects,
             sender=sender,
             receiver=receiver,
-            endurance=session.endurance,
+            retry_policy=session.retry_policy,
         )
 
 

@@ -1,4 +1,4 @@
-"""Rasters, tile by tile, through any executor: a small applier for where RIOS is not installed."""
+"""Applies functions to rasters, tile by tile, with any executor. Does not need RIOS."""
 
 from asyncbatch.raster.apply import Progress, apply
 from asyncbatch.raster.bindings import GdalWarning

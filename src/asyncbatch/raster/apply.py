@@ -19,21 +19,21 @@ from asyncbatch.raster.policy import Failures, OnError, check_on_error
 from asyncbatch.raster.reader import Reader
 from asyncbatch.raster.resuming import mention_stored, resume_apply
 from asyncbatch.raster.serial import Serial
-from asyncbatch.raster.sources import Files, common_grid, inspect, labelled
+from asyncbatch.raster.sources import Files, find_common_grid, inspect, label_files
 from asyncbatch.raster.targets import Nodata, Target, settle_targets
 from asyncbatch.raster.writer import Writer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a computation is."""
+    """The progress of a computation."""
 
     done: int
-    """Tiles written."""
+    """Number of tiles written."""
     total: int
-    """Tiles in all."""
+    """Total number of tiles."""
     failed: int = 0
-    """Tiles that failed, where that does not end the computation."""
+    """Number of failed tiles that did not end the computation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ def apply(
     edge: Edge = "nodata",
     executor: Executor | None = None,
     nodata: Nodata = None,
-    format: str | None = None,  # noqa: A002 - the word GDAL's users know
+    format: str | None = None,  # noqa: A002 - GDAL's term
     creation_options: Sequence[str] = (),
     progress: Callable[[Progress], None] | None = None,
     tile_timeout: float | None = None,
@@ -64,96 +64,96 @@ def apply(
     on_error: OnError = "raise",
     resume: bool = False,
 ) -> Applied:
-    """Apply a function to rasters, tile by tile, and write what it returns.
+    """Apply a function to rasters, tile by tile, and write its outputs.
 
     Parameters
     ----------
     fn : callable
-        ``fn(info, inputs, outputs)``, or ``fn(info, inputs, outputs, other)`` if `other` is given. It reads arrays
-        shaped (bands, rows, columns) from the attributes of `inputs` and sets such arrays on `outputs`; `info` is a
-        `BlockInfo`. A function written for RIOS does. The arrays it gets include the overlap, and those it sets must.
+        ``fn(info, inputs, outputs)``, or ``fn(info, inputs, outputs, other)`` if `other` is passed. It reads arrays of
+        shape (bands, rows, columns) from attributes of `inputs`, and sets such arrays on `outputs`; `info` is a
+        `BlockInfo`. The arrays include the overlap, in `inputs` and in `outputs`. Functions written for RIOS work.
     inputs, outputs : mapping
-        A path for each name, or a list of paths; a list gives, and wants, a list of arrays. `outputs` may be empty, for
-        functions that only add up what they find in `other`.
+        A path or a list of paths for each name; for a list of paths, the attribute is a list of arrays. `outputs` may
+        be empty, for functions that only collect results in `other`.
     other : object, optional
-        The function's fourth argument. Each slot of each worker has a copy of its own: what the function changes in it
-        comes back in `others` of the returned value, and the caller's own object stays as it was.
+        The function's fourth argument. Each slot of each worker has its own copy: changes that the function makes are
+        returned in `others` of the returned object, and the caller's object does not change.
     window : int
-        Side of a tile in pixels. Tiles at the right and lower edge are smaller.
+        Size of a tile in pixels. Tiles at the right and lower edge may be smaller.
     overlap : int
-        Margin in pixels by which every tile's arrays are larger on each side. It is cut off again on writing.
+        Margin in pixels by which each tile's arrays are larger on each side. It is removed before writing.
     edge : {"nodata", "nearest", "reflect"}
-        What margins hold beyond the raster's edge. ``nodata``: the band's nodata value, or the nearest pixel where it
-        declares none. ``nearest``: the nearest pixel. ``reflect``: the raster mirrored at its edge, the pixels at the
-        edge included. The last two are those of `scipy.ndimage`.
+        The content of margins beyond the raster's edge. ``nodata``: the band's nodata value, or the nearest pixel if
+        the band declares none. ``nearest``: the nearest pixel. ``reflect``: the raster mirrored at its edge, including
+        the pixels at the edge. The last two are as in `scipy.ndimage`.
     executor : Executor, optional
-        Where to compute: a `BatchExecutor`, or any other. Default is this process, tile after tile.
+        A `BatchExecutor`, or any other executor. By default tiles are computed serially in this process.
     nodata : number or mapping, optional
-        Nodata value to declare in the outputs, one for all or one for each name. Default is none: an input's value
-        need not fit, and 0, which RIOS declares by default, is a good value of many outputs.
+        Nodata value to declare in the outputs, one for all or one for each name. By default none: the inputs' value may
+        not fit, and 0, the default in RIOS, is a valid value in many outputs.
     format : str, optional
-        GDAL's driver for all outputs. Default is what each path's extension says.
+        GDAL driver for all outputs. By default chosen by each path's extension.
     creation_options : sequence of str
-        ``KEY=VALUE`` for the driver. They add to, and win over, the defaults for GTiff (``TILED=YES COMPRESS=LZW
-        INTERLEAVE=BAND BIGTIFF=IF_SAFER``) and HFA (``COMPRESSED=YES``).
+        ``KEY=VALUE`` options for the driver. They are added to the defaults for GTiff (``TILED=YES COMPRESS=LZW
+        INTERLEAVE=BAND BIGTIFF=IF_SAFER``) and HFA (``COMPRESSED=YES``), and override them.
     progress : callable, optional
-        Called with a `Progress` at the start and after each tile that is written, in this thread.
+        Called with a `Progress` at the start and after each written tile, in this thread.
     tile_timeout : float, optional
-        Seconds that an attempt at a tile may take in its slot. By default the setting of the pool; only a
-        `BatchExecutor` has one.
+        Maximum number of seconds of an attempt at a tile in its slot. By default the pool's setting. Only with a
+        `BatchExecutor`.
     retry_on : exception class, or sequence of them
-        What the function may raise for its tile to be computed again, up to the pool's `max_attempts`; only with a
+        Exceptions of the function after which its tile is retried, up to the pool's `max_attempts`. Only with a
         `BatchExecutor`.
     on_error : {"raise", "collect", "nodata"}
-        What becomes of a tile whose function raises, sets no usable outputs, or that no worker survives. ``raise``: the
-        first such error is raised at once. ``collect``: all other tiles are computed, then one `TilesFailed` has all
-        errors; no output appears, but what the tiles have done besides is done. ``nodata``: the tile has the nodata
-        value in all outputs, which `nodata` must name; the outputs appear, and the returned value's `failures` has the
-        errors. If all tiles fail, that is a `TilesFailed` too.
+        What to do if a tile's function raises an exception or sets invalid outputs, or all its attempts are lost.
+        ``raise``: raise the first error at once. ``collect``: compute all other tiles, then raise a `TilesFailed` with
+        all errors; no output appears, but side effects of the tiles remain. ``nodata``: fill the tile with the nodata
+        value in all outputs, which requires `nodata`; the outputs appear, and `failures` of the returned object has
+        the errors. If all tiles fail, `TilesFailed` is raised.
     resume : bool
-        Whether to store results on main's disk, beside the first output, as they arrive. The same call does not compute
-        them again if main has died or tiles have failed. They are deleted when the outputs are whole. Only with a
+        Whether to store results on main's disk, beside the first output, as they arrive. If main dies or tiles fail,
+        the same call does not compute them again. They are deleted when the outputs are complete. Only with a
         `BatchExecutor`; see "Resume" in docs/reliability.md.
 
     Returns
     -------
     Applied
-        Its `others` are the copies of `other` as the tiles have left them, to be merged by the caller; its `failures`
-        are the errors of the tiles that hold nodata.
+        `others` has the copies of `other` with the changes of the tiles, for the caller to merge; `failures` has the
+        errors of tiles that were filled with nodata.
 
     Raises
     ------
     RasterError
-        If an input can't be read, an output can't be written, a value can't be kept, or an argument makes no sense.
+        If an input can't be read, an output can't be written, a value can't be represented, or an argument is invalid.
     GridMismatch
         If the inputs differ in size, georeferencing (by more than a hundredth of a pixel) or projection.
     OutputError
-        If the function left an output unset, or set one of the wrong shape or type.
+        If the function did not set an output, or set one of the wrong shape or type.
     TileError
-        If the function raised.
+        If the function raised an exception.
     TileLost
-        If no worker survived a tile.
+        If all attempts at a tile were lost.
     TilesFailed
-        If tiles failed, and `on_error` had the others computed.
+        If tiles failed, and all others were computed according to `on_error`.
     ResumeRefused
-        If the stored results are of another function or other arguments, or if another process uses them.
+        If the stored results belong to another function or other arguments, or another process uses them.
 
     Notes
     -----
-    Outputs appear under their final names only when every tile of every output has been written; until then what was
-    there before stays. The type of the first tile's array becomes the file's, and so does its number of bands.
-    Geotransform and projection are those of the inputs, and the nodata value is the one asked for. Nothing else is
-    copied, also from a single input to a single output: not the bands' names and descriptions, units, scale and offset,
-    colour tables and interpretation, categories, attribute tables, metadata, ground control points, overviews or masks.
+    Outputs appear under their final names only when every tile of every output has been written; until then existing
+    files remain. The type and number of bands of the first tile's array become those of the file. Geotransform and
+    projection are those of the inputs, and the nodata value is the one passed. Nothing else is copied, even from a
+    single input to a single output: no names and descriptions of bands, units, scale and offset, colour tables and
+    interpretation, categories, attribute tables, metadata, ground control points, overviews or masks.
 
-    Where margins would hold nodata, which a function has to expect anywhere in the raster, they do so beyond its edge
-    too, as in RIOS. Where the input declares none, RIOS has 0 there. That looks like data, and a filter makes a rim of
-    it (a slope of 84 degrees), so `apply` repeats the nearest pixel instead.
+    By default, margins beyond the raster's edge contain nodata, as in RIOS, since functions must expect nodata anywhere
+    in the raster. If an input declares no nodata value, RIOS uses 0. This looks like data, and filters produce
+    artefacts at the edge (such as a slope of 84 degrees). Therefore `apply` repeats the nearest pixel instead.
 
-    Arrays hold the numbers that are stored in the files, whatever scale and offset a band declares. Where bands of
-    several types share an array, it has the smallest type for all of them. A value that this type, or an output's type
-    or format, can't hold is an error, never rounded or cut; only creation options that ask for it (``COMPRESS=JPEG``,
-    ``DISCARD_LSB``, floating point of 16 bits) change values.
+    Arrays contain the stored numbers; scale and offset of bands are not applied. If bands of several types share an
+    array, it has the smallest common type. A value that this type, or an output's type or format, can't represent is an
+    error; values are never rounded or clipped. Only creation options that request it (``COMPRESS=JPEG``,
+    ``DISCARD_LSB``, 16-bit floating point) change values.
     """
     check_call(fn=fn, executor=executor, progress=progress)
     prepared = prepare(
@@ -187,23 +187,23 @@ def prepare(
     overlap: int = 0,
     edge: Edge = "nodata",
     nodata: Nodata = None,
-    format: str | None = None,  # noqa: A002 - as of `apply`
+    format: str | None = None,  # noqa: A002 - see `apply`
     creation_options: Sequence[str] = (),
     on_error: OnError = "raise",
 ) -> Prepared:
-    """Check everything that can be checked before any work: the first half of `apply`, with its arguments and errors.
+    """Check everything before computing: the first half of `apply`, with the same arguments and errors.
 
-    It needs no executor, so that one need not be opened in vain.
+    It needs no executor, so that invalid arguments do not open one.
     """
     window, overlap = read_pixels("window", window, 1), read_pixels("overlap", overlap, 0)
     check_settings(inputs=inputs, outputs=outputs, edge=edge, nodata=nodata, driver=format)
     check_options(creation_options)
     if not inputs:
-        raise RasterError("inputs is empty; pass at least one input: its grid is that of the tiles")
-    inspected = [inspect(path, label) for label, path in labelled(inputs, "input")]
-    grid = common_grid(inspected)
+        raise RasterError("inputs is empty; pass at least one input, which defines the grid")
+    inspected = [inspect(path, label) for label, path in label_files(inputs, "input")]
+    grid = find_common_grid(inspected)
     targets = settle_targets(
-        labelled(outputs, "output"),
+        label_files(outputs, "output"),
         inspected,
         driver=format,
         options=creation_options,
@@ -233,7 +233,7 @@ def carry_out(
     retry_on: type[Exception] | Sequence[type[Exception]] = (),
     resume: bool = False,
 ) -> Applied:
-    """Compute and write what has been prepared: the second half of `apply`, with its arguments and errors."""
+    """Compute and write the outputs: the second half of `apply`, with the same arguments and errors."""
     plan = prepared.plan
     failures = Failures(policy=prepared.on_error, total=len(plan.tiling))
 
@@ -261,12 +261,12 @@ def carry_out(
 
 
 def bind(pool: Executor, fn: UserFunction, other: object, plan: Plan, **options: object) -> Any:  # noqa: ANN401 - a program or a partial
-    """Bind what all tiles share to the function of one; a pool that can sends it to its workers once.
+    """Bind the arguments that all tiles share; a `BatchExecutor` uploads them once.
 
     Raises
     ------
     RasterError
-        If the pool has no such options.
+        If the executor does not support the options.
     """
     program = getattr(pool, "program", partial)(compute_block, fn=fn, other=other, plan=plan, call=Call())
     given = {name: value for name, value in options.items() if value is not None and value != ()}
@@ -274,5 +274,5 @@ def bind(pool: Executor, fn: UserFunction, other: object, plan: Plan, **options:
         return program
     if not hasattr(program, "with_options"):
         shown = " and ".join(f"{name}={value!r}" for name, value in given.items())
-        raise RasterError(f"{shown} needs a BatchExecutor; {type(pool).__name__} has no such options")
+        raise RasterError(f"{shown} needs a BatchExecutor; {type(pool).__name__} does not support it")
     return program.with_options(**given)

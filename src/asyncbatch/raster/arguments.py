@@ -1,4 +1,4 @@
-"""The arguments of `apply`, checked for their kinds. Pure."""
+"""Checks the types of the arguments of `apply`. Pure."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -10,18 +10,18 @@ from asyncbatch.errors import RasterError
 from asyncbatch.raster.plan import EDGES
 
 _SHOWN: Final = 200
-"""Characters of a value that a message shows."""
+"""Maximum number of characters of a value in a message."""
 
 _FILES: Final = "a path or a list of paths for each name, such as {'image': 'a.tif'}"
 
 
 def check_call(*, fn: object, executor: object, progress: object) -> None:
-    """Check what is called.
+    """Check the arguments that are called.
 
     Raises
     ------
     RasterError
-        If it can't be; it says which argument, its value and what is wanted. So do all errors of this module.
+        If one is invalid: with its name, its value and what it must be.
     """
     _require("fn", fn, callable(fn), "a function of info, inputs and outputs")
     is_pool = not isinstance(executor, type) and callable(getattr(executor, "submit", None))
@@ -33,7 +33,7 @@ def check_call(*, fn: object, executor: object, progress: object) -> None:
 
 
 def check_settings(*, inputs: object, outputs: object, edge: object, nodata: object, driver: object) -> None:
-    """Check what is read and written, and with which values."""
+    """Check the arguments about inputs and outputs."""
     _require("inputs", inputs, _are_files(inputs), _FILES)
     _require("outputs", outputs, _are_files(outputs), _FILES)
     _require("edge", edge, edge in EDGES, f"one of {', '.join(map(repr, EDGES))}")
@@ -45,18 +45,18 @@ def check_settings(*, inputs: object, outputs: object, edge: object, nodata: obj
 
 
 def check_options(options: object) -> None:
-    """Check the creation options, which are not one text: its characters would be taken for options."""
+    """Check that the creation options are a list, not a string, whose characters would be used as options."""
     are_texts = (
         isinstance(options, Sequence)
         and not isinstance(options, str | bytes)
         and all(isinstance(option, str) for option in options)
     )
-    _require("creation_options", options, are_texts, "a list of texts, such as ['COMPRESS=LZW']")
+    _require("creation_options", options, are_texts, "a list of strings, such as ['COMPRESS=LZW']")
 
 
 def read_pixels(name: str, value: object, least: int) -> int:
-    """Return a number of pixels as Python's own, whichever whole number it is."""
-    wanted = f"a whole number of pixels, at least {least}"
+    """Convert a number of pixels to an int."""
+    wanted = f"an integer number of pixels, at least {least}"
     _require(name, value, not isinstance(value, bool) and hasattr(value, "__index__"), wanted)
     number = index(value)  # type: ignore[arg-type]  # it has __index__
     _require(name, value, number >= least, wanted)
@@ -81,7 +81,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def _require(name: str, value: object, is_right: bool, wanted: str) -> None:  # noqa: FBT001 - the rule's own word
+def _require(name: str, value: object, is_right: bool, wanted: str) -> None:  # noqa: FBT001 - the result of a check
     if not is_right:
         shown = " ".join(repr(value).split())
         raise RasterError(f"{name} is {shown[:_SHOWN]}{'…' * (len(shown) > _SHOWN)}; it must be {wanted}")

@@ -1,4 +1,4 @@
-"""GDAL's Python bindings: loaded when first needed, heard out, and left as the user has set them."""
+"""GDAL's Python bindings: imported when first needed, with errors collected and the user's settings kept."""
 
 import importlib
 import warnings
@@ -10,50 +10,50 @@ from asyncbatch.errors import RasterError
 
 
 class GdalWarning(UserWarning):
-    """What GDAL warns of; filter it, or turn it into an error, as Python's warnings."""
+    """A warning of GDAL. Filter it, or turn it into an error, like other Python warnings."""
 
 
-def gdal() -> Any:  # noqa: ANN401 - the bindings carry no types
+def load_gdal() -> Any:  # noqa: ANN401 - the bindings have no types
     """Return the module ``osgeo.gdal``.
 
     Raises
     ------
     RasterError
-        If the bindings are not installed, or don't load.
+        If the bindings are not installed, or can't be imported.
     """
-    return _module("gdal")
+    return _import_module("gdal")
 
 
-def osr() -> Any:  # noqa: ANN401 - as above
+def load_osr() -> Any:  # noqa: ANN401 - as above
     """Return the module ``osgeo.osr``."""
-    return _module("osr")
+    return _import_module("osr")
 
 
-def _module(name: str) -> Any:  # noqa: ANN401 - as above
+def _import_module(name: str) -> Any:  # noqa: ANN401 - as above
     try:
         return importlib.import_module(f"osgeo.{name}")
     except ImportError as error:
         raise RasterError(
-            f"GDAL's Python bindings can't be loaded ({error}); install libgdal and the package 'gdal' of its version, "
-            "or the package 'gdal-wheel', which needs no libgdal"
+            f"can't import GDAL's Python bindings ({error}); install libgdal and the package 'gdal' in the same "
+            "version, or the package 'gdal-wheel', which includes libgdal"
         ) from error
 
 
 @contextmanager
-def listening(*, path: str = "", shown: str = "") -> Iterator[list[str]]:
+def collect_errors(*, path: str = "", shown: str = "") -> Iterator[list[str]]:
     """Collect the errors that GDAL reports in this thread.
 
-    The list grows while the block runs. Nothing is raised and nothing printed: an error is not always a failure, and
-    some failures are reported only when a raster is closed. Warnings are no part of it: they become `GdalWarning` at
-    the end of the block, and Python shows each of them once. What the user has set (`gdal.UseExceptions`, an error
-    handler of their own) is the same afterwards.
+    The list grows while the block runs. Nothing is raised or printed: an error does not always mean failure, and some
+    failures are reported only when a raster is closed. Warnings are not in the list: they are issued as `GdalWarning`
+    at the end of the block, and Python shows each of them once. The user's settings (`gdal.UseExceptions`, an error
+    handler) are restored afterwards.
 
     Parameters
     ----------
     path, shown : str, optional
-        A path that GDAL may name, and what the user knows it by.
+        A path in GDAL's messages, and the user's name for it, which replaces it.
     """
-    bindings = gdal()
+    bindings = load_gdal()
     heard: list[str] = []
     warned: list[str] = []
 
@@ -64,12 +64,12 @@ def listening(*, path: str = "", shown: str = "") -> Iterator[list[str]]:
     def tidy(message: str) -> str:
         return " ".join((message.replace(path, shown) if path else message).split())
 
-    with exceptions_off(bindings):
+    with disable_exceptions(bindings):
         bindings.PushErrorHandler(hear)
         try:
             yield heard
         except RuntimeError as error:
-            # Before 3.7 exceptions can't be switched off for one thread, and the handler is not always asked.
+            # Before 3.7, exceptions can't be disabled for one thread, and the handler is not always called.
             heard.append(tidy(str(error)))
         finally:
             bindings.PopErrorHandler()
@@ -77,13 +77,13 @@ def listening(*, path: str = "", shown: str = "") -> Iterator[list[str]]:
         warnings.warn(f"GDAL: {message}", GdalWarning, stacklevel=1)
 
 
-def exceptions_off(bindings: Any) -> AbstractContextManager[object]:  # noqa: ANN401 - as above
-    """Switch off exceptions for this thread, where GDAL can; this also silences its warning of GDAL 4."""
+def disable_exceptions(bindings: Any) -> AbstractContextManager[object]:  # noqa: ANN401 - as above
+    """Disable exceptions for this thread if GDAL supports it; this also silences its warning about GDAL 4."""
     manager = getattr(bindings, "ExceptionMgr", None)
     return nullcontext() if manager is None else manager(useExceptions=False)
 
 
-def reason(heard: list[str], path: str) -> str:
-    """Put what GDAL said into words that may follow the path, all on one line."""
+def format_reason(heard: list[str], path: str) -> str:
+    """Format GDAL's errors on one line, to follow a path in a message."""
     said = dict.fromkeys(message.removeprefix(f"{path}: ") for message in heard)
-    return "; ".join([*said][:3]) or "GDAL gives no reason"
+    return "; ".join([*said][:3]) or "GDAL gave no reason"

@@ -1,4 +1,4 @@
-"""One tile on a worker: arrays in, the user's function, arrays out. Knows no files and no GDAL."""
+"""Computes one tile on a worker: arrays in, the user's function, arrays out. Uses no files and no GDAL."""
 
 import uuid
 from collections.abc import Callable, Iterable
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from asyncbatch.copies import Copy, State
-from asyncbatch.raster.dtypes import Array, gdal_name
+from asyncbatch.raster.dtypes import Array, get_gdal_name
 from asyncbatch.raster.grid import Window
 from asyncbatch.raster.info import BlockInfo
 from asyncbatch.raster.plan import Label, Plan
@@ -18,18 +18,18 @@ UserFunction = Callable[..., Any]
 """``fn(info, inputs, outputs)``, or ``fn(info, inputs, outputs, other)``."""
 
 DIMENSIONS = 3
-"""Bands, rows, columns."""
+"""Number of dimensions of arrays: bands, rows, columns."""
 
 
 class Blocks(SimpleNamespace):
     """Arrays by name: the `inputs` and `outputs` of a user's function.
 
-    Each attribute is an array shaped (bands, rows, columns), or a list of such where the name stands for several files.
+    Each attribute is an array of shape (bands, rows, columns), or a list of arrays if the name has several files.
     """
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - an array or a list of arrays, as the caller named it
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - an array or a list of arrays
         known = ", ".join(sorted(vars(self))) or "none"
-        raise AttributeError(f"no array is named {name!r}; there are: {known}")
+        raise AttributeError(f"no array {name!r}; the arrays are: {known}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,16 +38,16 @@ class Block:
 
     tile: int
     window: Window
-    """Without the margins."""
+    """The tile's window, without margins."""
     arrays: tuple[Array, ...]
-    """One for each source, with the margins."""
+    """One array for each source, with margins."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Says that the function ran, but its outputs can't be written, and why.
+    """The reason why a function's outputs can't be written.
 
-    It travels as a result, not as an exception, so that main can tell it from what the user's function raises.
+    It is returned as a result, not raised, so that main can distinguish it from exceptions of the user's function.
     """
 
     reason: str
@@ -55,18 +55,18 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Computed:
-    """What comes back of a tile."""
+    """The result of a tile."""
 
     arrays: tuple[Array, ...]
-    """One for each output of the plan, shaped (bands, rows, columns), its margins cut off."""
+    """One array of shape (bands, rows, columns) for each output of the plan, without margins."""
     state: State | None
-    """How this slot's copy of `other` stands; None where there is none, or where main's own was used."""
+    """The state of this slot's copy of `other`; None if there is none, or if main's own object was used."""
 
 
 class Call:
-    """One call of `apply`, and the copy of `other` that a slot keeps from one of its tiles to the next.
+    """One call of `apply`, with the copy of `other` that a slot keeps between its tiles.
 
-    Its id makes programs of equal calls differ, so that no slot goes on with the copy of the call before.
+    Its id makes programs of equal calls different, so that a slot does not continue with the copy of an earlier call.
     """
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class Call:
         self._id, self._is_elsewhere, self._copy = name, True, None
 
     def copy_of(self, other: object) -> Copy | None:
-        """Return this slot's copy; None in the process of main, whose threads use its own object."""
+        """Return this slot's copy; None in main's process, whose threads use the original object."""
         if self._is_elsewhere and self._copy is None and other is not None:
             self._copy = Copy(other)
         return self._copy
@@ -93,22 +93,22 @@ def compute_block(block: Block, *, fn: UserFunction, other: object, plan: Plan, 
     Parameters
     ----------
     block : Block
-        The tile's own arrays.
+        The tile's arrays.
     fn : callable
         The user's function.
     other : object
-        Its fourth argument; None to call it with three.
+        Its fourth argument; None to call it with three arguments.
     plan : Plan
-        What all tiles share.
+        The plan, which all tiles share.
     call : Call
-        Which call of `apply` it belongs to.
+        The call of `apply`.
 
     Returns
     -------
     Computed or Refusal
-        What the function set, or why it can't be written.
+        The function's outputs, or why they can't be written.
     """
-    inputs = hang((source.label for source in plan.sources), block.arrays)
+    inputs = attach((source.label for source in plan.sources), block.arrays)
     outputs = Blocks()
     info = BlockInfo(plan, block.window, block.arrays)
     copy = call.copy_of(other)
@@ -120,23 +120,23 @@ def compute_block(block: Block, *, fn: UserFunction, other: object, plan: Plan, 
 
 
 def take_outputs(outputs: Blocks, window: Window, plan: Plan) -> tuple[Array, ...] | Refusal:
-    """Return what the function set, checked and without its margins."""
+    """Check the function's outputs, and return them without margins."""
     if not plan.outputs and vars(outputs):
         names = ", ".join(repr(name) for name in sorted(vars(outputs)))
-        return Refusal(f"the function set {names}, but no output is asked for")
+        return Refusal(f"the function set {names}, but there are no outputs")
     results = []
     for label in plan.outputs:
         files = sum(label.name == each.name for each in plan.outputs)
         value = pick(outputs, label, files)
-        checked = value if isinstance(value, Refusal) else trimmed(value, label, window, plan.overlap)
+        checked = value if isinstance(value, Refusal) else trim(value, label, window, plan.overlap)
         if isinstance(checked, Refusal):
             return checked
         results.append(checked)
     return tuple(results)
 
 
-def hang(labels: Iterable[Label], arrays: Iterable[Array]) -> Blocks:
-    """Hang each array where its label says."""
+def attach(labels: Iterable[Label], arrays: Iterable[Array]) -> Blocks:
+    """Set each array as an attribute or list item, according to its label."""
     blocks = Blocks()
     for label, array in zip(labels, arrays, strict=True):
         if label.position is None:
@@ -147,35 +147,35 @@ def hang(labels: Iterable[Label], arrays: Iterable[Array]) -> Blocks:
 
 
 def pick(outputs: Blocks, label: Label, files: int) -> object:
-    """Return what the function set for an output, or a refusal."""
+    """Return the value that the function set for an output, or a refusal."""
     values = vars(outputs)
     if label.name not in values:
-        there = ", ".join(repr(name) for name in sorted(values)) or "none at all"
-        return Refusal(f"output {label.name!r} was never set; the function set: {there}")
+        there = ", ".join(repr(name) for name in sorted(values)) or "none"
+        return Refusal(f"output {label.name!r} was not set; the function set: {there}")
     value = values[label.name]
     if label.position is None:
         return value
     if not isinstance(value, list | tuple) or len(value) != files:
-        got = f"{len(value)} of them" if isinstance(value, list | tuple) else f"a {type(value).__name__}"
+        got = f"{len(value)} items" if isinstance(value, list | tuple) else f"a {type(value).__name__}"
         return Refusal(f"output {label.name!r} must be a list of {files} arrays, one for each file; got {got}")
     return value[label.position]
 
 
-def trimmed(value: object, label: Label, window: Window, overlap: int) -> Array | Refusal:
-    """Return an output without its margins, or the reason why it can't be written."""
+def trim(value: object, label: Label, window: Window, overlap: int) -> Array | Refusal:
+    """Return an output without margins, or the reason why it can't be written."""
     if not isinstance(value, np.ndarray):
         return Refusal(f"output {label} must be a numpy array; got a {type(value).__name__}")
     if isinstance(value, np.ma.MaskedArray):
-        return Refusal(f"output {label} is a masked array; set the masked pixels with .filled(value)")
-    reach = window.grown(overlap)
+        return Refusal(f"output {label} is a masked array; fill the masked pixels with .filled(value)")
+    reach = window.grow(overlap)
     if value.ndim != DIMENSIONS or value.shape[1:] != (reach.rows, reach.columns) or not value.shape[0]:
         margins = f", which includes the overlap of {overlap} on every side" if overlap else ""
         fix = "; for one band set array[numpy.newaxis]" if value.shape == (reach.rows, reach.columns) else ""
         wanted = f"(bands, {reach.rows}, {reach.columns}){margins}"
-        return Refusal(f"output {label} has the shape {value.shape}; wanted {wanted}{fix}")
-    if gdal_name(value.dtype) is None:
+        return Refusal(f"output {label} has shape {value.shape}; expected {wanted}{fix}")
+    if get_gdal_name(value.dtype) is None:
         fix = "; set array.astype(numpy.uint8)" if value.dtype == np.bool_ else ""
-        return Refusal(f"output {label} is of type {value.dtype}, which GDAL does not have{fix}")
+        return Refusal(f"output {label} has type {value.dtype}, which GDAL does not support{fix}")
     inner = value[:, overlap : overlap + window.rows, overlap : overlap + window.columns]
-    # Always a copy: in one process, the function may reuse its array for the next tile while this one is being written.
+    # Always a copy: in one process, the function may reuse its array for the next tile while this one is written.
     return np.array(inner, dtype=value.dtype.newbyteorder("="), order="C")

@@ -1,4 +1,4 @@
-"""Pure: the data types of numpy and GDAL, and which values they hold."""
+"""Data types of numpy and GDAL, and the values that they can represent. Pure."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ _GDAL_NAMES = {
 
 _NUMPY_NAMES = {name: dtype for dtype, name in _GDAL_NAMES.items()} | {
     "UInt8": "uint8",
-    # numpy has no complex integers, so GDAL is asked to widen them.
+    # numpy has no complex integers, so GDAL converts them to a wider type.
     "CInt16": "complex64",
     "CInt32": "complex128",
     "CFloat16": "complex64",
@@ -34,28 +34,28 @@ _NUMPY_NAMES = {name: dtype for dtype, name in _GDAL_NAMES.items()} | {
 
 
 EXACT = np.dtype(np.float64)
-"""The type that holds more whole numbers than any other floating-point type of GDAL."""
+"""The floating-point type of GDAL that represents the most integers exactly."""
 
 
-def gdal_name(dtype: np.dtype[Any]) -> str | None:
-    """Return GDAL's name of a numpy type; None if there is no such type in GDAL."""
+def get_gdal_name(dtype: np.dtype[Any]) -> str | None:
+    """Return GDAL's name for a numpy type; None if GDAL has no such type."""
     return _GDAL_NAMES.get(dtype.name)
 
 
-def numpy_type(gdal_name: str) -> np.dtype[Any] | None:
-    """Return the numpy type that holds GDAL's; None for one that is not known."""
+def get_numpy_type(gdal_name: str) -> np.dtype[Any] | None:
+    """Return the numpy type for a GDAL type; None if it is unknown."""
     name = _NUMPY_NAMES.get(gdal_name)
     return None if name is None else np.dtype(name)
 
 
-def fitted(value: Number, dtype: np.dtype[Any]) -> Number | None:
-    """Return a nodata value as Python's number for this type; None if no pixel of the type can have it.
+def fit_nodata(value: Number, dtype: np.dtype[Any]) -> Number | None:
+    """Convert a nodata value to a Python number for a type; None if no pixel of the type can have it.
 
-    A fraction is rounded as the pixels are. A whole number, which Python holds exactly, is not.
+    A fraction is rounded like pixels. An integer, which Python represents exactly, is not rounded.
     """
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
-        # Not a number and the infinities fail the first comparison or the last.
+        # NaN and infinities fail the first or the last comparison.
         if not limits.min <= value <= limits.max or value != int(value):
             return None
         return int(value)
@@ -63,7 +63,7 @@ def fitted(value: Number, dtype: np.dtype[Any]) -> Number | None:
     try:
         with np.errstate(over="ignore"):
             rounded = float(real.type(value))
-    except OverflowError:  # a whole number beyond all floating point
+    except OverflowError:  # an integer too large for floating point
         return None
     if np.isinf(rounded) and not np.isinf(value):
         return None
@@ -71,21 +71,21 @@ def fitted(value: Number, dtype: np.dtype[Any]) -> Number | None:
 
 
 def find_inexact(array: Array, dtype: np.dtype[Any]) -> int | None:
-    """Return the first value of an array that a type can't hold exactly; None if it holds them all.
+    """Return the first value of an array that a type can't represent exactly; None if there is none.
 
-    Of the conversions that numpy calls safe, only those from 64-bit integers to floating point may change a value.
+    Of numpy's safe casts, only those from 64-bit integers to floating point may change a value.
 
     Parameters
     ----------
     array : ndarray
-        Of a type that numpy casts to `dtype` safely.
+        Its type can be safely cast to `dtype`.
     dtype : dtype
         The type to convert to.
     """
     if array.dtype.kind not in "iu" or array.dtype.itemsize < EXACT.itemsize or dtype.kind in "iu":
         return None
     converted = array.astype(EXACT)
-    # One past the greatest integer rounds to itself, and does not convert back on every machine.
+    # One past the largest integer rounds to itself, and can't be converted back on every machine.
     within = converted < float(np.iinfo(array.dtype).max)
     inexact = ~within | (np.where(within, converted, 0.0).astype(array.dtype) != array)
     return int(array[inexact][0]) if inexact.any() else None

@@ -1,4 +1,4 @@
-"""Names the tile and its window in whatever made a tile fail, whichever executor it comes from."""
+"""Adds a tile's index and window to its error, for any executor."""
 
 import traceback
 from concurrent.futures import BrokenExecutor, CancelledError, Executor
@@ -9,19 +9,19 @@ from asyncbatch.raster.grid import Window
 from asyncbatch.raster.serial import Serial
 
 
-def translated(error: BaseException, executor: Executor, tile: int, window: Window) -> AsyncBatchError:
-    """Return the error to raise in main for a tile's future that holds `error`.
+def translate_error(error: BaseException, executor: Executor, tile: int, window: Window) -> AsyncBatchError:
+    """Return the error to raise in main for an error of a tile's future.
 
     Parameters
     ----------
     error : BaseException
-        What ``future.exception()`` returned.
+        The result of ``future.exception()``.
     executor : Executor
-        Where the tile was computed.
+        The executor that computed the tile.
     tile : int
-        Index within this computation; a pool counts over its whole life.
+        Index within this computation; a pool's own index counts all its tiles.
     window : Window
-        What the tile covers, without the margins.
+        The tile's window, without margins.
     """
     if isinstance(error, TileError | TileLost):
         error.tile, error.place = tile, str(window)
@@ -29,27 +29,27 @@ def translated(error: BaseException, executor: Executor, tile: int, window: Wind
     if isinstance(error, AsyncBatchError):
         return error
     if isinstance(error, CancelledError):
-        return RunClosed(f"tile {tile} ({window}) was cancelled: the pool was shut down before it was computed")
+        return RunClosed(f"tile {tile} ({window}) was cancelled, since the pool was shut down before it was computed")
     if isinstance(error, BrokenExecutor):
-        return TileLost(one_line(error), tile=tile, attempts=1, place=str(window))
+        return TileLost(format_one_line(error), tile=tile, attempts=1, place=str(window))
     return TileError(
-        one_line(error),
+        format_one_line(error),
         tile=tile,
         worker="main" if isinstance(executor, Serial) else type(executor).__name__,
-        remote_traceback=user_traceback(error),
+        remote_traceback=format_user_traceback(error),
         place=str(window),
     )
 
 
-def one_line(error: BaseException) -> str:
-    """Return an exception as ``traceback`` prints it last, on one line."""
+def format_one_line(error: BaseException) -> str:
+    """Format an exception on one line, like the last line of a traceback."""
     return " ".join("".join(traceback.format_exception_only(error)).split())
 
 
-def user_traceback(error: BaseException) -> str:
-    """Return the traceback from the user's function on, without the frames of ours that lead to it."""
+def format_user_traceback(error: BaseException) -> str:
+    """Format the traceback from the user's function on, without asyncbatch's frames above it."""
     if type(error.__cause__).__name__ == "_RemoteTraceback":
-        # A process pool has the text of it only, in quotes.
+        # A process pool has only the text of the traceback, in quotes.
         return str(error.__cause__).strip().strip('"').strip()
     frames = error.__traceback__
     below = frames

@@ -1,4 +1,4 @@
-"""Which GDAL driver writes a file, and with which creation options; settled before any work."""
+"""Chooses the GDAL driver and creation options of an output."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -7,94 +7,94 @@ from pathlib import Path
 from typing import Any
 
 from asyncbatch.errors import RasterError
-from asyncbatch.raster.bindings import gdal
-from asyncbatch.raster.creation import closest, explain_refusal, read_options
+from asyncbatch.raster.bindings import load_gdal
+from asyncbatch.raster.creation import explain_refusal, read_options, suggest_closest
 
 DEFAULTS: dict[str, tuple[str, ...]] = {
-    # As RIOS has them, so that both give a user the same file.
+    # The same as in RIOS, so that both write the same file.
     "GTiff": ("TILED=YES", "COMPRESS=LZW", "INTERLEAVE=BAND", "BIGTIFF=IF_SAFER"),
     "HFA": ("COMPRESSED=YES",),
 }
 
 EXACT = frozenset({"ENVI", "ERS", "EHdr", "GTiff", "HFA", "KEA", "RRASTER", "SAGA", "Zarr"})
-"""Drivers that keep every value, unless a creation option says otherwise.
+"""Drivers that preserve every value, unless a creation option changes that.
 
-Others may change some by default: GPKG writes opaque tiles as JPEG, ILWIS has no room for the least integers, netCDF
-is read upside down where its extension is not .nc. What they have written is read again and compared.
+Others may change values by default: GPKG writes opaque tiles as JPEG, ILWIS can't represent the smallest integers, and
+netCDF is read upside down if the extension is not .nc. Files of these drivers are read again and compared.
 """
 
 TIFF_BLOCK = 256
 """GDAL's block size of a tiled TIFF."""
 TIFF_STEP = 16
-"""The sides of a TIFF's blocks must be multiples of this."""
+"""The sizes of a TIFF's blocks must be multiples of this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
-    """How a raster file is written."""
+    """The driver and options for writing a raster file."""
 
     driver: str
     """GDAL's short name."""
     options: tuple[str, ...]
-    """As ``KEY=VALUE``."""
+    """Options as ``KEY=VALUE``."""
 
 
 def choose_format(path: str, driver: str | None, options: Sequence[str], window: int) -> Format:
-    """Settle driver and options of an output.
+    """Choose the driver and options of an output.
 
     Parameters
     ----------
     path : str
-        Its extension names the driver if `driver` is None.
+        Path of the output; its extension selects the driver if `driver` is None.
     driver : str or None
         GDAL's short name.
     options : sequence of str
-        ``KEY=VALUE`` each; they add to the driver's defaults and win over them.
+        ``KEY=VALUE`` options, which are added to the driver's defaults and override them.
     window : int
-        Side of a tile in pixels; TIFF blocks are made to fit it.
+        Size of a tile in pixels; TIFF blocks are chosen to fit.
 
     Raises
     ------
     RasterError
-        If there is no such driver, it can't write in pieces, or it can't take an option or its value.
+        If there is no such driver, it can't write tile by tile, or it rejects an option.
     """
-    name = driver_of(path) if driver is None else driver
-    found = gdal().GetDriverByName(name)
+    name = find_driver(path) if driver is None else driver
+    found = load_gdal().GetDriverByName(name)
     if found is None or found.GetMetadataItem("DCAP_RASTER") != "YES":
-        writable = [driver.ShortName for driver in _raster_drivers() if driver.GetMetadataItem("DCAP_CREATE") == "YES"]
-        meant = closest(name, writable) or "take GTiff, for instance"
-        raise RasterError(f"output {path}: this GDAL has no raster format {name!r}; {meant}")
+        writable = [driver.ShortName for driver in _list_drivers() if driver.GetMetadataItem("DCAP_CREATE") == "YES"]
+        meant = suggest_closest(name, writable) or "choose GTiff, for example"
+        raise RasterError(f"output {path}: this GDAL does not support format {name!r}; {meant}")
     if found.GetMetadataItem("DCAP_CREATE") != "YES":
         raise RasterError(
             f"output {path}: format {name} can't be written tile by tile; "
             f"write a GTiff (.tif) and convert it with gdal_translate -of {name}"
         )
-    settled = merged(DEFAULTS.get(found.ShortName, ()), options)
+    settled = merge_options(DEFAULTS.get(found.ShortName, ()), options)
     _refuse_options(settled, found, path)
     if found.ShortName == "GTiff":
-        settled = with_fitting_blocks(settled, window)
+        settled = fit_blocks(settled, window)
     return Format(driver=found.ShortName, options=settled)
 
 
-def driver_of(path: str) -> str:
-    """Return the name of the first driver that writes files with the path's extension tile by tile."""
+def find_driver(path: str) -> str:
+    """Return the first driver that writes files with the path's extension tile by tile."""
     extension = Path(path).suffix[1:].lower()
     candidates = [
         driver.ShortName
-        for driver in _raster_drivers()
+        for driver in _list_drivers()
         if extension and extension in (driver.GetMetadataItem("DMD_EXTENSIONS") or "").split()
     ]
     for name in candidates:
-        if gdal().GetDriverByName(name).GetMetadataItem("DCAP_CREATE") == "YES":
+        if load_gdal().GetDriverByName(name).GetMetadataItem("DCAP_CREATE") == "YES":
             return str(name)
     if candidates:
         return str(candidates[0])
     shown = f"the extension .{extension}" if extension else "a name without extension"
-    raise RasterError(f"output {path}: no GDAL format goes with {shown}; name one with format=, or end it in .tif")
+    raise RasterError(f"output {path}: no GDAL format matches {shown}; pass format=, or use the extension .tif")
 
 
-def merged(defaults: Sequence[str], options: Sequence[str]) -> tuple[str, ...]:
-    """Put the user's options in the place of the defaults with the same keys."""
+def merge_options(defaults: Sequence[str], options: Sequence[str]) -> tuple[str, ...]:
+    """Merge the user's options with the defaults, which they override."""
     settled: dict[str, str] = {}
     for option in (*defaults, *options):
         if not re.fullmatch(r"[^=\s]+=.*", option):
@@ -103,11 +103,11 @@ def merged(defaults: Sequence[str], options: Sequence[str]) -> tuple[str, ...]:
     return tuple(settled.values())
 
 
-def with_fitting_blocks(options: Sequence[str], window: int) -> tuple[str, ...]:
-    """Let each TIFF block lie within one window, where that is possible and the user has no say in it.
+def fit_blocks(options: Sequence[str], window: int) -> tuple[str, ...]:
+    """Choose the TIFF block size so that each block is within one window, if possible and not set by the user.
 
-    A block that several windows share may be written more than once, and a compressed TIFF never takes back the
-    space of its first writing.
+    A block that several windows share may be written more than once, and a compressed TIFF never reuses the space of
+    an earlier write.
     """
     keys = {option.partition("=")[0].upper() for option in options}
     if "TILED=YES" not in options or {"BLOCKXSIZE", "BLOCKYSIZE"} & keys:
@@ -126,8 +126,8 @@ def _refuse_options(options: Sequence[str], driver: Any, path: str) -> None:  # 
             raise RasterError(f"output {path}: format {driver.ShortName} {refusal}")
 
 
-def _raster_drivers() -> Iterator[Any]:
-    bindings = gdal()
+def _list_drivers() -> Iterator[Any]:
+    bindings = load_gdal()
     for index in range(bindings.GetDriverCount()):
         driver = bindings.GetDriver(index)
         if driver.GetMetadataItem("DCAP_RASTER") == "YES":

@@ -1,4 +1,4 @@
-"""Pure geometry: a raster's grid, its windows, and how tiles cover it."""
+"""Geometry: a raster's grid, its windows, and its tiling. Pure."""
 
 import re
 from collections.abc import Iterator
@@ -9,19 +9,19 @@ Transform = tuple[float, float, float, float, float, float]
 """GDAL's geotransform: x = t[0] + column t[1] + row t[2], y = t[3] + column t[4] + row t[5]."""
 
 PLAIN: Transform = (0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
-"""What GDAL takes for the geotransform of a raster without one: pixel coordinates."""
+"""GDAL's default geotransform, for a raster without one: pixel coordinates."""
 
 TOLERANCE = 0.01
-"""How far, in pixels, two grids may lie apart anywhere and still be taken for one."""
+"""Maximum offset in pixels between two grids that are considered equal."""
 
 
-def extent(columns: int, rows: int) -> str:
-    """Spell a size the way all messages do."""
-    return f"{columns}×{rows} pixels"  # noqa: RUF001 - the sign for "by", not a letter
+def format_size(columns: int, rows: int) -> str:
+    """Format a size for messages."""
+    return f"{columns}×{rows} pixels"  # noqa: RUF001 - the multiplication sign
 
 
 def locate(transform: Transform, column: float, row: float) -> tuple[float, float]:
-    """Return the world coordinates of a place in pixels."""
+    """Return the world coordinates of a position in pixels."""
     return (
         transform[0] + column * transform[1] + row * transform[2],
         transform[3] + column * transform[4] + row * transform[5],
@@ -29,12 +29,12 @@ def locate(transform: Transform, column: float, row: float) -> tuple[float, floa
 
 
 def place(transform: Transform, x: float, y: float) -> tuple[float, float]:
-    """Return the column and row, with fractions, of a place in world coordinates.
+    """Return the fractional column and row of a position in world coordinates.
 
     Raises
     ------
     ZeroDivisionError
-        If the transform folds the plane onto a line.
+        If the transform is not invertible.
     """
     determinant = transform[1] * transform[5] - transform[2] * transform[4]
     east, north = x - transform[0], y - transform[3]
@@ -45,7 +45,7 @@ def place(transform: Transform, x: float, y: float) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """A rectangle of pixels; it may reach beyond the raster."""
+    """A rectangle of pixels, which may extend beyond the raster."""
 
     x: int
     """Leftmost column."""
@@ -55,9 +55,9 @@ class Window:
     rows: int
 
     def __str__(self) -> str:
-        return f"window x={self.x} y={self.y} {extent(self.columns, self.rows)}"
+        return f"window x={self.x} y={self.y} {format_size(self.columns, self.rows)}"
 
-    def grown(self, margin: int) -> "Window":
+    def grow(self, margin: int) -> "Window":
         """Return the window with `margin` more pixels on every side."""
         return Window(
             x=self.x - margin,
@@ -66,7 +66,7 @@ class Window:
             rows=self.rows + 2 * margin,
         )
 
-    def clipped(self, columns: int, rows: int) -> "Window":
+    def clip(self, columns: int, rows: int) -> "Window":
         """Return the part inside a raster of this size."""
         left, top = max(self.x, 0), max(self.y, 0)
         right, bottom = min(self.x + self.columns, columns), min(self.y + self.rows, rows)
@@ -80,16 +80,16 @@ class Tiling:
     columns: int
     rows: int
     window: int
-    """Side of a full window in pixels."""
+    """Size of a full window in pixels."""
 
     @property
     def across(self) -> int:
-        """Tiles side by side."""
+        """Number of tiles in a row."""
         return ceil(self.columns / self.window)
 
     @property
     def down(self) -> int:
-        """Tiles above one another."""
+        """Number of tiles in a column."""
         return ceil(self.rows / self.window)
 
     def __len__(self) -> int:
@@ -113,12 +113,12 @@ class Grid:
     columns: int
     rows: int
     transform: Transform | None
-    """None where the raster has no geotransform."""
+    """None if the raster has no geotransform."""
     projection: str
-    """WKT; empty where the raster has none."""
+    """WKT; empty if the raster has no projection."""
 
     def __str__(self) -> str:
-        size = extent(self.columns, self.rows)
+        size = format_size(self.columns, self.rows)
         if self.transform is None:
             return f"{size}, no geotransform, {self.projection_name}"
         numbers = ", ".join(f"{number:.12g}" for number in self.transform)
@@ -126,12 +126,12 @@ class Grid:
 
     @property
     def effective_transform(self) -> Transform:
-        """The geotransform, or the plain one that GDAL assumes in its place."""
+        """The geotransform, or GDAL's default."""
         return self.transform or PLAIN
 
     @property
     def projection_name(self) -> str:
-        """The projection in a few words: the first name in its WKT."""
+        """The projection's name: the first name in its WKT."""
         name = re.search(r'"([^"]*)"', self.projection)
         return f"projection {name[1]!r}" if name else "no projection"
 
@@ -141,10 +141,10 @@ class Grid:
         transform = self.effective_transform
         return hypot(transform[1], transform[4]), hypot(transform[2], transform[5])
 
-    def offset_from(self, other: "Grid") -> float:
-        """Return how far this grid's corners lie from the other's, in pixels of the other, at most.
+    def measure_offset(self, other: "Grid") -> float:
+        """Return the maximum offset between this grid's corners and the other's, in pixels of the other.
 
-        Corners suffice: the offset between two affine grids is greatest at one of them.
+        The offset between two affine grids is largest at a corner.
         """
         mine, theirs = self.effective_transform, other.effective_transform
         if mine == theirs:
@@ -160,13 +160,13 @@ class Grid:
         return max(offsets)
 
 
-def difference(grid: Grid, other: Grid, *, same_projection: bool) -> str | None:
-    """Say in a few words why two grids are not aligned and equal; None if they are."""
+def describe_difference(grid: Grid, other: Grid, *, same_projection: bool) -> str | None:
+    """Describe the difference between two grids in a few words; None if they are equal."""
     if (grid.columns, grid.rows) != (other.columns, other.rows):
         return "the sizes differ"
     if not same_projection:
         return "the projections differ"
-    offset = other.offset_from(grid)
+    offset = other.measure_offset(grid)
     if not offset <= TOLERANCE:
-        return f"the pixels lie up to {offset:.3g} pixels apart"
+        return f"the pixels are up to {offset:.3g} pixels apart"
     return None

@@ -1,4 +1,4 @@
-"""What comes back of a computation's fourth argument, `other`."""
+"""The result of `apply`, with the copies of the function's fourth argument, `other`."""
 
 import logging
 from collections.abc import Sequence
@@ -11,18 +11,18 @@ log: Final = logging.getLogger(__name__)
 
 
 class Applied:
-    """What `apply` returns.
+    """The result of `apply`.
 
     Parameters
     ----------
     others : sequence
-        What `others` is to be.
+        The value of `others`.
     changed : sequence of str
-        Attributes in which they are not as the caller's own object is.
+        Attributes in which they differ from the caller's object.
     failures : sequence
-        The error of each tile that failed and holds nodata.
+        The errors of tiles that were filled with nodata.
     resumed : int
-        Tiles whose results were stored by a computation before.
+        Number of tiles whose results an earlier computation had stored.
     """
 
     def __init__(
@@ -34,29 +34,29 @@ class Applied:
         resumed: int = 0,
     ) -> None:
         self.failures = list(failures)
-        """The errors of the tiles that hold nodata in the outputs, in order: with ``on_error="nodata"``."""
+        """The errors of tiles that were filled with nodata (``on_error="nodata"``), in order."""
         self.resumed = resumed
-        """Tiles whose results a computation before had stored: with ``resume=True``."""
+        """Number of tiles whose results an earlier computation had stored (``resume=True``)."""
         self._others = list(others)
         self._unread = list(changed)
 
     @property
     def others(self) -> list[Any]:
-        """The function's fourth argument, as the tiles have left it.
+        """The copies of the function's fourth argument, with the changes of the tiles.
 
-        One object for each copy that has computed tiles: each slot of each worker has its own. Merge what they hold,
-        for instance ``sum(each.total for each in result.others)``. Where tiles are computed in this process, the list
-        holds just the object that was passed. It is empty where none was.
+        One object for each copy that has computed tiles: each slot of each worker has its own copy. Merge them, for
+        example by ``sum(each.total for each in result.others)``. If tiles are computed in this process, the list
+        contains only the object that was passed. It is empty if none was passed.
         """
         self._unread = []
         return self._others
 
     def __del__(self) -> None:
-        """Warn of changes that are lost: whoever looks at their own object finds it as it was, and a script goes on."""
+        """Warn if changes would be lost, since the caller's own object has not changed."""
         if self._unread:
             log.warning(
-                "workers changed their copies of `other` (%s); your own object is unchanged, "
-                "and nobody has read the copies: they are in `others` of what `apply` returns",
+                "workers changed their copies of `other` (%s), but your own object is unchanged. "
+                "Read the copies from `others` of the object that `apply` returns",
                 _join(self._unread),
                 extra={"action": "other_not_read", "attributes": self._unread},
             )
@@ -65,18 +65,18 @@ class Applied:
 def gather(
     copies: Copies, other: object, *, failures: Sequence[TileError | TileLost | OutputError] = (), resumed: int = 0
 ) -> Applied:
-    """Return what has come back, and warn of what could not.
+    """Return the result of `apply`, and warn about changes that are lost or count twice.
 
     Parameters
     ----------
     copies : Copies
-        As the results have it.
+        The copies according to the results.
     other : object
-        The caller's own.
+        The caller's object.
     failures : sequence
-        The error of each tile that failed and holds nodata.
+        The errors of tiles that were filled with nodata.
     resumed : int
-        Tiles whose results were stored.
+        Number of tiles whose results were stored.
     """
     others = copies.list_copies(0)
     if not others:
@@ -84,14 +84,14 @@ def gather(
     unsent, repeated = copies.list_unsent(), copies.list_repeated()
     if unsent:
         log.warning(
-            "workers have set what can't be pickled on their copies of `other` (%s); it does not come back",
+            "attributes of `other` that workers set can't be pickled, so they are not returned: %s",
             _join(unsent),
             extra={"action": "other_not_sent", "attributes": unsent},
         )
     if repeated:
         log.warning(
-            "tiles %s were computed more than once, since their first results were lost; "
-            "what the function added to `other` for them counts as often in `others`",
+            "tiles %s were computed more than once, since their first results were lost. "
+            "Their changes to `other` count more than once in `others`",
             ", ".join(map(str, repeated)),
             extra={"action": "other_counts_twice", "tiles": repeated},
         )

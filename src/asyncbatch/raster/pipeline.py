@@ -1,4 +1,4 @@
-"""Keeps tiles in flight: reading ahead, computing, and writing behind overlap."""
+"""Keeps tiles in flight, so that reading, computing and writing overlap."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -9,7 +9,7 @@ from asyncbatch.copies import State
 from asyncbatch.errors import OutputError, TileError, TileLost
 from asyncbatch.main.windowed import TileWindow
 from asyncbatch.raster.blocks import Block, Computed, Refusal
-from asyncbatch.raster.failures import translated
+from asyncbatch.raster.failures import translate_error
 from asyncbatch.raster.grid import Window
 from asyncbatch.raster.policy import Failures
 from asyncbatch.raster.writer import Writer
@@ -35,33 +35,33 @@ def process(
     *,
     failures: Failures,
 ) -> None:
-    """Compute every block, put its results to the writer and note how its slot's copy of `other` stands, in order.
+    """Compute every block, pass its results to the writer, and note the state of its slot's copy of `other`, in order.
 
-    In order, although a slow tile then holds up those behind it: the same input gives the same file, byte for byte,
-    and the tile that is reported as failed is the first that fails. As many blocks, results and tiles in flight are
-    held as the executor asks for, however large the raster.
+    Results are processed in order, although a slow tile then delays those after it: the same input gives the same file,
+    byte for byte, and the first failing tile is reported. The executor's window limits the number of blocks, results
+    and tiles in memory.
 
     Raises
     ------
     TileError, TileLost
-        If the user's function raised, or no worker survived the tile, and such failures are to be raised; the tiles
-        behind it are cancelled.
+        If the user's function raised an exception, or all attempts were lost, and the policy is to raise. The tiles
+        after it are cancelled.
     OutputError, RasterError
-        If a result can't be written, or an input not be read.
+        If a result can't be written, or an input can't be read.
     """
-    with TileWindow[Flight](lambda: most_in_flight(executor)) as flights:
+    with TileWindow[Flight](lambda: get_window(executor)) as flights:
         for block in blocks:
-            flights.add(Flight(tile=block.tile, window=block.window, future=submitted(executor, program, block)))
+            flights.add(Flight(tile=block.tile, window=block.window, future=submit_block(executor, program, block)))
             while flights.is_due:
-                land(flights.first, executor, writer, note, failures)
+                finish_tile(flights.first, executor, writer, note, failures)
                 flights.pop()
         while flights:
-            land(flights.first, executor, writer, note, failures)
+            finish_tile(flights.first, executor, writer, note, failures)
             flights.pop()
 
 
-def submitted(executor: Executor, program: Callable[[Block], Result], block: Block) -> Future[Result]:
-    """Submit a tile; if the pool is broken by now, the tile fails, but not before those ahead of it."""
+def submit_block(executor: Executor, program: Callable[[Block], Result], block: Block) -> Future[Result]:
+    """Submit a tile; if the pool is broken, return a failed future, so that earlier tiles are reported first."""
     try:
         return executor.submit(program, block)
     except BrokenExecutor as error:
@@ -70,20 +70,22 @@ def submitted(executor: Executor, program: Callable[[Block], Result], block: Blo
         return future
 
 
-def most_in_flight(executor: Executor) -> int:
-    """Return how many tiles keep the executor busy; a `BatchExecutor` says so itself, and anew as workers come up."""
+def get_window(executor: Executor) -> int:
+    """Return the number of tiles that keep the executor busy, which changes for a `BatchExecutor`."""
     asked = getattr(executor, "window", None)
     if isinstance(asked, int):
         return max(asked, 1)
-    # The standard pools don't tell; theirs is the attribute that others read as well.
+    # The standard library's pools have no public attribute.
     workers = getattr(executor, "_max_workers", None)
     return 2 * (workers if isinstance(workers, int) else os.cpu_count() or 1)
 
 
-def land(flight: Flight, executor: Executor, writer: Writer, note: Callable[[State], None], failures: Failures) -> None:
-    """Wait for a tile and pass on what has come back."""
+def finish_tile(
+    flight: Flight, executor: Executor, writer: Writer, note: Callable[[State], None], failures: Failures
+) -> None:
+    """Wait for a tile and forward its result."""
     try:
-        result = take(flight, executor)
+        result = wait_for_result(flight, executor)
     except (TileError, TileLost, OutputError) as error:
         failures.note(error)
         if failures.policy == "nodata":
@@ -94,23 +96,23 @@ def land(flight: Flight, executor: Executor, writer: Writer, note: Callable[[Sta
     writer.put(flight.tile, flight.window, result.arrays)
 
 
-def take(flight: Flight, executor: Executor) -> Computed:
-    """Wait for a tile and return what it has computed.
+def wait_for_result(flight: Flight, executor: Executor) -> Computed:
+    """Wait for a tile and return its result.
 
     Raises
     ------
     TileError, TileLost, OutputError
         If the tile failed.
     AsyncBatchError
-        If no tile can be computed any more.
+        If no more tiles can be computed.
     """
     try:
-        # Asked for, not raised: a SystemExit in here would otherwise be a way for a tile to end main.
+        # Not raised by the future, since a tile's SystemExit would then end main.
         error = flight.future.exception()
     except CancelledError as cancelled:
         error = cancelled
     if error is not None:
-        raised = translated(error, executor, flight.tile, flight.window)
+        raised = translate_error(error, executor, flight.tile, flight.window)
         if raised is error:
             raise raised
         raise raised from error

@@ -1,4 +1,4 @@
-"""What is to be done, in plain values: sources, output labels, tiling. Small, picklable, free of GDAL."""
+"""The plan of a computation: sources, output labels, tiling. Small, picklable, without GDAL."""
 
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
@@ -9,18 +9,18 @@ from asyncbatch.raster.dtypes import Number
 from asyncbatch.raster.grid import Grid, Tiling
 
 Edge = Literal["nodata", "nearest", "reflect"]
-"""What margins hold beyond the raster's edge."""
+"""Content of margins beyond the raster's edge."""
 
 EDGES: Final[tuple[Edge, ...]] = get_args(Edge)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Label:
-    """Where an array hangs: the attribute's name, and the place in its list if it holds one."""
+    """The place of an array: the attribute's name, and the index in its list if it is a list."""
 
     name: str
     position: int | None = None
-    """None where the name stands for a single file."""
+    """None if the name has a single file."""
 
     def __str__(self) -> str:
         return repr(self.name) if self.position is None else f"'{self.name}[{self.position}]'"
@@ -28,17 +28,17 @@ class Label:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """An input raster as the user's function needs to know it."""
+    """An input raster, for the user's function."""
 
     label: Label
     path: str
-    """As main names it."""
+    """Path as main passed it."""
     location: str
-    """As GDAL is asked for it: a file's absolute path, which is the same in whatever folder main is later."""
+    """Name for GDAL: a file's absolute path, so that main may change its working directory."""
     types: tuple[str, ...]
-    """For each band, the name of the numpy type of its pixels."""
+    """The name of the numpy type of each band's pixels."""
     nodata: tuple[Number | None, ...]
-    """For each band, as its pixels have it; None if the file declares none, or one that no pixel can have."""
+    """The nodata value of each band; None if the file declares none, or one that no pixel can have."""
 
     @property
     def bands(self) -> int:
@@ -47,19 +47,19 @@ class Source:
 
     @property
     def dtype(self) -> str:
-        """Name of the type the arrays have: the smallest for all bands; nearly always they are of one."""
+        """Name of the arrays' type: the smallest common type of all bands."""
         return np.result_type(*self.types).name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """All that the tiles of one raster computation share."""
+    """The data that all tiles of a computation share."""
 
     grid: Grid
     tiling: Tiling
     overlap: int
-    """Margin in pixels on every side of a window."""
+    """Margin in pixels on each side of a window."""
     edge: Edge = "nodata"
-    """What margins hold beyond the raster's edge."""
+    """Content of margins beyond the raster's edge."""
     sources: tuple[Source, ...]
     outputs: tuple[Label, ...]

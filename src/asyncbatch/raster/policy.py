@@ -1,4 +1,4 @@
-"""What becomes of a raster's tiles that fail, as the user has said. Pure."""
+"""The failure policy of raster computations. Pure."""
 
 from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor
@@ -12,38 +12,38 @@ OnError = Literal["raise", "collect", "nodata"]
 
 
 def check_on_error(on_error: object, targets: Sequence[Target]) -> None:
-    """Check a policy.
+    """Check the `on_error` argument.
 
     Raises
     ------
     RasterError
-        If there is no such policy, or if an output declares no nodata value that failed tiles could have.
+        If it is unknown, or failed tiles are to be filled with nodata but an output declares no nodata value.
     """
     if on_error not in get_args(OnError):
         raise RasterError(f"on_error is {on_error!r}; it must be one of {', '.join(map(repr, get_args(OnError)))}")
     without = [str(target.label) for target in targets if target.nodata is None]
     if on_error == "nodata" and without:
         raise RasterError(
-            f"on_error is 'nodata', and output {', '.join(without)} declares no nodata value; set one with nodata="
+            f"on_error is 'nodata', but output {', '.join(without)} has no nodata value; set one with nodata="
         )
 
 
 @dataclass(slots=True, kw_only=True)
 class Failures:
-    """The tiles of a computation that have failed."""
+    """The failed tiles of a computation."""
 
     policy: OnError
     total: int
-    """Tiles in all."""
+    """Total number of tiles."""
     errors: list[TileError | TileLost | OutputError] = field(default_factory=list)
 
     def note(self, error: TileError | TileLost | OutputError) -> None:
-        """Keep the error of a tile.
+        """Note the error of a tile.
 
         Raises
         ------
         TileError, TileLost, OutputError
-            That error, where the policy is to raise, or where no other tile can be computed either.
+            The error itself, if the policy is to raise, or no other tile can be computed.
         """
         pool_is_broken = isinstance(error, TileLost) and isinstance(error.__cause__, BrokenExecutor)
         if self.policy == "raise" or pool_is_broken:
@@ -51,12 +51,12 @@ class Failures:
         self.errors.append(error)
 
     def check(self) -> None:
-        """Refuse to go on to the outputs where tiles failed that leave holes in them.
+        """Raise an error if the outputs can't be published.
 
         Raises
         ------
         TilesFailed
-            If tiles failed and nothing takes their places, or if all have failed.
+            If tiles failed and are not filled with nodata, or if all tiles failed.
         """
         if self.errors and (self.policy != "nodata" or len(self.errors) == self.total):
             raise TilesFailed(self.errors, total=self.total)

@@ -1,4 +1,4 @@
-"""Reads blocks ahead of the computation, in a thread of its own."""
+"""Reads blocks ahead of the computation, in a separate thread."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -10,27 +10,27 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from asyncbatch.errors import RasterError
-from asyncbatch.raster.bindings import listening, reason
+from asyncbatch.raster.bindings import collect_errors, format_reason
 from asyncbatch.raster.blocks import Block
 from asyncbatch.raster.dtypes import Array, find_inexact
-from asyncbatch.raster.grid import Grid, Window, extent
+from asyncbatch.raster.grid import Grid, Window, format_size
 from asyncbatch.raster.plan import Edge, Plan, Source
 from asyncbatch.raster.sources import open_raster, read_types
-from asyncbatch.raster.stored import buffer_type
+from asyncbatch.raster.stored import get_buffer_type
 
 AHEAD = 2
-"""Blocks read before they are asked for: one is ready while the next is being read."""
+"""Number of blocks to read ahead: one is ready while the next is being read."""
 
 
 class Reader:
-    """The blocks of a plan's sources, tile by tile.
+    """Reads the blocks of a plan's sources, tile by tile.
 
-    A context manager: no thread and no open file is left behind it.
+    A context manager, which ends its thread and closes its files.
     """
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        # GDAL's handles are not to be shared between threads: these belong to the reader's.
+        # GDAL's handles must not be shared between threads: these belong to the reader's thread.
         self._datasets: list[Any] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="asyncbatch-reader")
 
@@ -44,7 +44,7 @@ class Reader:
         self._datasets.clear()
 
     def __iter__(self) -> Iterator[Block]:
-        """Yield the block of each tile, in order; hold at most `AHEAD` more."""
+        """Yield the blocks in order; read at most `AHEAD` blocks ahead."""
         coming: deque[Future[Block]] = deque()
         for tile in range(len(self._plan.tiling)):
             coming.append(self._thread.submit(self._read, tile))
@@ -57,7 +57,7 @@ class Reader:
         if not self._datasets:
             self._datasets = [open_again(source, self._plan.grid) for source in self._plan.sources]
         window = self._plan.tiling[tile]
-        reach = window.grown(self._plan.overlap)
+        reach = window.grow(self._plan.overlap)
         arrays = zip(self._plan.sources, self._datasets, strict=True)
         return Block(
             tile=tile,
@@ -66,86 +66,86 @@ class Reader:
         )
 
 
-def open_again(source: Source, grid: Grid) -> Any:  # noqa: ANN401 - GDAL carries no types
+def open_again(source: Source, grid: Grid) -> Any:  # noqa: ANN401 - GDAL has no types
     """Open a source that has been inspected.
 
     Raises
     ------
     RasterError
-        If it can't be opened, or another file has taken its place: GDAL would cut its values to the types expected.
+        If it can't be opened, or another file has replaced it, whose values GDAL would clip to the expected types.
     """
     dataset = open_raster(source.location, source.path, source.label)
     types = read_types(dataset, source.path, source.label)
     if (types, dataset.RasterXSize, dataset.RasterYSize) != (source.types, grid.columns, grid.rows):
         raise RasterError(
-            f"input {source.label}: {source.path} has changed since the computation began: its bands were of "
-            f"{', '.join(source.types)} and {extent(grid.columns, grid.rows)}, and are of {', '.join(types)} and "
-            f"{extent(dataset.RasterXSize, dataset.RasterYSize)}"
+            f"input {source.label}: {source.path} has changed since the computation began: it had bands of type "
+            f"{', '.join(source.types)} with {format_size(grid.columns, grid.rows)}, and now has {', '.join(types)} "
+            f"with {format_size(dataset.RasterXSize, dataset.RasterYSize)}"
         )
     return dataset
 
 
 def read_window(dataset: Any, source: Source, reach: Window, edge: Edge) -> Array:  # noqa: ANN401 - GDAL carries no types
-    """Read all bands in a window that may reach beyond the raster.
+    """Read all bands in a window that may extend beyond the raster.
 
     Returns
     -------
     ndarray, shape (bands, rows, columns)
-        Beyond the raster's edge filled as `edge` says.
+        Pixels beyond the raster's edge are filled according to `edge`.
 
     Raises
     ------
     RasterError
-        With GDAL's reason, if the file can't be read there, or if a value is none of the arrays' type.
+        If the file can't be read, with GDAL's reason, or the arrays' type can't represent a value.
     """
-    inside = reach.clipped(dataset.RasterXSize, dataset.RasterYSize)
+    inside = reach.clip(dataset.RasterXSize, dataset.RasterYSize)
     bands = {number: dataset.GetRasterBand(number) for number in range(1, source.bands + 1)}
     runs = [
         read_bands(dataset, source, [*numbers], inside)
         for _kind, numbers in groupby(bands, lambda number: (source.types[number - 1], bands[number].DataType))
     ]
-    # Only now to one type, by numpy: GDAL's own conversion rounds, cuts, and takes signed bytes for unsigned.
+    # Converted by numpy, since GDAL's conversion rounds, clips, and treats signed bytes as unsigned.
     array = runs[0] if len(runs) == 1 else np.concatenate(runs, dtype=np.dtype(source.dtype))
     if inside == reach:
         return array
     return fill_around(array, source, inside, reach, edge)
 
 
-def read_bands(dataset: Any, source: Source, numbers: list[int], inside: Window) -> Array:  # noqa: ANN401 - as above
-    """Read bands of one type, and make sure that the arrays' type holds their values."""
+def read_bands(dataset: Any, source: Source, numbers: list[int], inside: Window) -> Array:  # noqa: ANN401 - GDAL has no types
+    """Read bands of one type, and check that the arrays' type can represent their values."""
     dtype = np.dtype(source.types[numbers[0] - 1])
     array = np.empty((len(numbers), inside.rows, inside.columns), dtype)
     done = None
-    with listening() as heard:
+    with collect_errors() as heard:
         done = dataset.ReadRaster(
             inside.x,
             inside.y,
             inside.columns,
             inside.rows,
-            buf_type=buffer_type(dataset.GetRasterBand(numbers[0]), dtype),
+            buf_type=get_buffer_type(dataset.GetRasterBand(numbers[0]), dtype),
             band_list=numbers,
             buf_obj=array,
         )
     if done is None:
         raise RasterError(
-            f"input {source.label}: can't read {source.path} in {inside}: {reason(heard, source.location)}"
+            f"input {source.label}: can't read {source.path} in {inside}: {format_reason(heard, source.location)}"
         )
     for number, values in zip(numbers, array, strict=True):
         inexact = find_inexact(values, np.dtype(source.dtype))
         if inexact is not None:
             raise RasterError(
-                f"input {source.label}: {source.path} band {number} is of {dtype} and has the value {inexact}, which "
-                f"{source.dtype}, the common type of all its bands ({', '.join(source.types)}), can't hold, in "
-                f"{inside}; make a raster of each type, and pass each as an input"
+                f"input {source.label}: {source.path} band {number} has type {dtype} and the value {inexact} in "
+                f"{inside}, which {source.dtype}, the common type of all its bands ({', '.join(source.types)}), can't "
+                "represent; create a raster for each type, and pass each as an input"
             )
     return array
 
 
 def fill_around(array: Array, source: Source, inside: Window, reach: Window, edge: Edge) -> Array:
-    """Return an array that covers `reach`, from one that covers the part of it inside the raster."""
+    """Extend an array that covers the part of `reach` inside the raster to all of `reach`."""
     left, top = inside.x - reach.x, inside.y - reach.y
     right, bottom = reach.columns - inside.columns - left, reach.rows - inside.rows - top
-    # What is reflected is all there: a margin reaches as far inside as outside, or else the whole raster is inside.
+    # All reflected pixels exist: the margin inside is as wide as that outside, or the whole raster is inside.
     mode: Literal["edge", "symmetric"] = "symmetric" if edge == "reflect" else "edge"
     whole = np.pad(array, ((0, 0), (top, bottom), (left, right)), mode=mode)
     if edge != "nodata":

@@ -1,4 +1,4 @@
-"""Resuming `apply`: its results are stored beside the first output, and written anew from there."""
+"""Resumes `apply`: results are stored beside the first output, and read from there when `apply` is called again."""
 
 import logging
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ log: Final = logging.getLogger(__name__)
 
 
 def locate_journal(targets: tuple[Target, ...]) -> Path:
-    """Return where results are stored until the outputs are whole: on the disk of the first one.
+    """Return the path of the stored results, beside the first output.
 
     Raises
     ------
@@ -27,7 +27,7 @@ def locate_journal(targets: tuple[Target, ...]) -> Path:
         If there is no output.
     """
     if not targets:
-        raise RasterError("resume=True needs an output: results are stored beside it")
+        raise RasterError("resume=True needs an output, since results are stored beside it")
     return targets[0].path.with_name(f".{targets[0].path.name}.resume")
 
 
@@ -39,23 +39,23 @@ def resume_apply(
     other: object,
     plan: Plan,
 ) -> Iterator[Program]:
-    """Yield the program with stored results. They are kept if the block raises, or if a tile fails.
+    """Yield the program with stored results, which are kept if the block raises or a tile fails.
 
     Parameters
     ----------
     program : Program
-        What all tiles share, as the pool has it.
+        The pool's program.
     targets : tuple of Target
         The outputs.
     fn, other, plan
-        What the program consists of.
+        The parts of the program.
 
     Raises
     ------
     RasterError
         If the pool has no programs, or there is no output.
     ResumeRefused
-        If what is stored is of another computation, or in use.
+        If the stored results belong to another computation, or are in use.
     """
     if not isinstance(program, Program):
         raise RasterError("resume=True needs a BatchExecutor")
@@ -73,11 +73,11 @@ def resume_apply(
 
 
 def mention_stored(targets: tuple[Target, ...]) -> None:
-    """Warn of stored results that are not asked for."""
+    """Warn about stored results that are not used."""
     if targets and (path := locate_journal(targets)).exists():
         log.warning(
-            "results of an earlier computation of %s are stored in %s; to use them pass resume=True (--resume), or "
-            "else delete that file",
+            "results of an earlier computation of %s are stored in %s. Pass resume=True (--resume) to use them, or "
+            "delete that file",
             targets[0].path.name,
             path,
             extra={"action": "results_not_resumed", "path": str(path)},

@@ -1,4 +1,4 @@
-"""An executor that computes in the caller's own thread."""
+"""An executor that computes in the caller's thread."""
 
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -9,21 +9,21 @@ Result = TypeVar("Result")
 
 
 class Serial(Executor):
-    """Computes each tile at `submit`; what remote workers do, done here, for tests and small rasters."""
+    """Computes each tile in `submit`, for tests and small rasters."""
 
     window = 1
-    """Tiles in flight, as of a `BatchExecutor`: each is finished before the next begins."""
+    """Number of tiles in flight, as in `BatchExecutor`: each tile is done before the next begins."""
 
     def submit(
         self, fn: Callable[Parameters, Result], /, *args: Parameters.args, **kwargs: Parameters.kwargs
     ) -> Future[Result]:
         """Call `fn` now.
 
-        Only its errors go to the future: Ctrl-C and a signal's `SystemExit` are meant for the caller.
+        Only its errors are set in the future; Ctrl-C and a signal's `SystemExit` are raised to the caller.
         """
         future: Future[Result] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001 - any error of the user's function belongs to its future
+        except Exception as error:  # noqa: BLE001 - any error of the user's function is set in its future
             future.set_exception(error)
         return future

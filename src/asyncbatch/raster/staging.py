@@ -1,4 +1,4 @@
-"""A hidden folder beside an output, where the file grows until it is whole."""
+"""A hidden folder beside an output, which contains the file until it is complete."""
 
 import fcntl
 import logging
@@ -14,29 +14,29 @@ from asyncbatch.errors import RasterError
 log: Final = logging.getLogger(__name__)
 
 STALE = (".aux.xml", ".ovr", ".msk", ".msk.ovr")
-"""Endings of the side files GDAL finds by a raster's name: statistics, overviews and masks of the file before."""
+"""Suffixes of side files that GDAL finds by a raster's name: statistics, overviews and masks of an earlier file."""
 
 LOCK: Final = ".lock"
-"""A file in the folder that its process holds locked: the kernel frees it when that is gone, however it ends."""
+"""A file in the folder that its process locks: the kernel releases the lock when the process ends for any reason."""
 
 
 class Staging:
-    """A folder for one output on the output's own file system.
+    """A temporary folder for one output, on the same file system.
 
-    Folders that processes have left there which were killed on the way to the same output are removed.
+    Folders that killed processes left behind for the same output are removed.
 
-    The file has its final name in there already, since some formats write side files named after it, or their names
-    into it.
+    The file already has its final name in the folder, since some formats derive names of side files from it, or store
+    their names in it.
 
     Parameters
     ----------
     final : Path
-        Where the output belongs.
+        Final path of the output.
 
     Raises
     ------
     RasterError
-        If the folder can't be made.
+        If the folder can't be created.
     """
 
     def __init__(self, final: Path) -> None:
@@ -50,31 +50,31 @@ class Staging:
 
     @property
     def path(self) -> Path:
-        """Where the file is to be written for now."""
+        """Path of the file while it is written."""
         return self._folder / self._final.name
 
-    def secure(self) -> None:
-        """Wait until all bytes are on the disk; network disks and quotas report a lack of space only now.
+    def sync(self) -> None:
+        """Wait until all data are on the disk; network disks and quotas report missing space only then.
 
         Raises
         ------
         RasterError
-            With the system's reason.
+            If it fails, with the system's reason.
         """
         try:
-            for file in self._files():
+            for file in self._list_files():
                 with file.open("rb") as opened:
                     os.fsync(opened.fileno())
         except OSError as error:
-            raise RasterError(f"can't write {self._final}: {error.strerror}{self.room()}") from error
+            raise RasterError(f"can't write {self._final}: {error.strerror}{self.format_free_space()}") from error
 
     def publish(self) -> None:
-        """Move file and side files to their place: each at once, the file itself last.
+        """Move the file and its side files to their final paths; each move is atomic, and the file is moved last.
 
         Raises
         ------
         RasterError
-            With the system's reason.
+            If it fails, with the system's reason.
         """
         try:
             for ending in STALE:
@@ -88,34 +88,34 @@ class Staging:
             self.remove()
 
     def remove(self) -> None:
-        """Delete the folder and all that is still in it."""
+        """Delete the folder and its content."""
         shutil.rmtree(self._folder, ignore_errors=True)
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
-    def room(self) -> str:
-        """Say how much space is left, as an addition to a message."""
+    def format_free_space(self) -> str:
+        """Format the free space, to append to a message."""
         try:
             free = shutil.disk_usage(self._final.parent).free
         except OSError:
             return ""
         return f" ({free / 1e6:,.1f} MB free in {self._final.parent})"
 
-    def _files(self) -> list[Path]:
+    def _list_files(self) -> list[Path]:
         return [file for file in self._folder.rglob("*") if file.is_file()]
 
 
 def remove_stale(final: Path) -> None:
-    """Remove the folders in which an output was to grow and whose processes are gone, and report them.
+    """Remove an output's folders whose processes have ended, and log a warning.
 
-    Others stay: those whose process lives, here or on a machine that shares the disk, and those without a lock.
+    Folders without a lock are kept, and those whose process is alive, on this machine or one that shares the disk.
     """
     name = re.compile(rf"\.{re.escape(final.name)}\.[a-z0-9_]{{8}}\.part")
     try:
         found = [entry for entry in final.parent.iterdir() if name.fullmatch(entry.name) and not entry.is_symlink()]
     except OSError:
-        return  # whoever writes there says so
+        return  # writing will report the error
     for folder in found:
         lock = _take_lock(folder / LOCK)
         if lock is None:
@@ -123,7 +123,7 @@ def remove_stale(final: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
         log.warning(
-            "removed %s, left by a process that was killed while it wrote %s",
+            "removed %s of a process that was killed while it wrote %s",
             folder,
             final.name,
             extra={"action": "stale_part_removed", "path": str(folder)},
@@ -131,9 +131,9 @@ def remove_stale(final: Path) -> None:
 
 
 def _make_lock(folder: Path) -> int | None:
-    """Lock a folder until the descriptor returned is closed; None where locks can't be had.
+    """Lock a folder until the returned descriptor is closed; None if locks are not supported.
 
-    The lock appears under its name when it is held, so that nobody finds it free before.
+    The lock file gets its name only when it is locked, so that no process finds it unlocked.
     """
     new = folder / f"{LOCK}.new"
     try:
@@ -143,13 +143,13 @@ def _make_lock(folder: Path) -> int | None:
             new.unlink()
         else:
             new.rename(folder / LOCK)
-    except OSError:  # a full disk; the first write says so
+    except OSError:  # a full disk; the first write will report it
         return None
     return lock
 
 
 def _take_lock(file: Path) -> int | None:
-    """Lock a file, and return the descriptor that holds the lock; None if another holds it, or there is none."""
+    """Lock a file, and return its descriptor; None if another process has locked it, or it does not exist."""
     try:
         descriptor = os.open(file, os.O_RDWR | os.O_NOFOLLOW)
     except OSError:

@@ -1,4 +1,4 @@
-"""Where results go: the output files, settled and checked before any work."""
+"""Checks the output files before computing."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from asyncbatch.raster.plan import Label
 from asyncbatch.raster.sources import Inspected
 
 Nodata = Number | Mapping[str, Number | None] | None
-"""One value for all outputs, or one for each name."""
+"""A value for all outputs, or one for each name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,13 +21,13 @@ class Target:
 
     label: Label
     path: Path
-    """Absolute, links followed, so that a link stays one."""
+    """Absolute path with links resolved, so that links are kept."""
     format: Format
     nodata: Number | None
 
 
 def settle_targets(
-    labelled: Sequence[tuple[Label, str]],
+    label_files: Sequence[tuple[Label, str]],
     inspected: Sequence[Inspected],
     *,
     driver: str | None,
@@ -35,19 +35,19 @@ def settle_targets(
     window: int,
     nodata: Nodata,
 ) -> tuple[Target, ...]:
-    """Check the outputs against the file system, GDAL, the inputs and one another.
+    """Check the outputs against the file system, GDAL, the inputs and each other.
 
     Raises
     ------
     RasterError
-        At the first output that can't, or must not, be written.
+        For the first output that can't be written.
     """
-    names = {label.name for label, _path in labelled}
+    names = {label.name for label, _path in label_files}
     if isinstance(nodata, Mapping) and not nodata.keys() <= names:
         unknown = ", ".join(repr(name) for name in nodata.keys() - names)
-        raise RasterError(f"nodata is given for {unknown}, but the outputs are {', '.join(sorted(names))}")
+        raise RasterError(f"nodata has {unknown}, but the outputs are {', '.join(sorted(names))}")
     targets: list[Target] = []
-    for label, path in labelled:
+    for label, path in label_files:
         _refuse_remote(label, path)
         target = Target(
             label=label,
@@ -63,41 +63,41 @@ def settle_targets(
 
 
 def _refuse_remote(label: Label, path: str) -> None:
-    """Refuse what is on no file system: nothing there can be moved to its place when it is whole."""
+    """Reject outputs that are not on a file system, since they can't be moved to their final path."""
     if path.startswith("/vsi") or "://" in path:
         raise RasterError(
-            f"output {label}: can't write {path}: outputs are written on a file system; write a local file, and copy "
-            "it, for instance with 'aws s3 cp'"
+            f"output {label}: can't write {path}: outputs must be on a file system; write a local file and copy it, "
+            "for example with 'aws s3 cp'"
         )
 
 
 def _refuse_place(target: Target) -> None:
     folder = target.path.parent
     if not folder.is_dir():
-        raise RasterError(f"output {target.label}: can't write {target.path}: there is no folder {folder}")
+        raise RasterError(f"output {target.label}: can't write {target.path}: folder {folder} does not exist")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise RasterError(f"output {target.label}: can't write {target.path}: the folder {folder} is not writable")
+        raise RasterError(f"output {target.label}: can't write {target.path}: folder {folder} is not writable")
     if target.path.is_dir():
         raise RasterError(f"output {target.label}: can't write {target.path}: it is a folder")
 
 
 def _refuse_input(target: Target, inspected: Sequence[Inspected]) -> None:
     for each in inspected:
-        if any(same_file(target.path, file) for file in (each.source.path, *each.files)):
+        if any(is_same_file(target.path, file) for file in (each.source.path, *each.files)):
             raise RasterError(
-                f"output {target.label}: {target.path} is read by input {each.source.label} ({each.source.path}); "
+                f"output {target.label}: {target.path} is used by input {each.source.label} ({each.source.path}); "
                 "write to another file"
             )
 
 
 def _refuse_second(target: Target, targets: Sequence[Target]) -> None:
     for other in targets:
-        if same_file(target.path, other.path):
-            raise RasterError(f"outputs {other.label} and {target.label} are both to be written to {target.path}")
+        if is_same_file(target.path, other.path):
+            raise RasterError(f"outputs {other.label} and {target.label} have the same path {target.path}")
 
 
-def same_file(one: Path, other: Path | str) -> bool:
-    """Tell whether two paths name one file, whatever links lead to it; names that are no files are themselves only."""
+def is_same_file(one: Path, other: Path | str) -> bool:
+    """Return whether two paths refer to the same file, with links resolved; names that are not files must be equal."""
     if str(one) == os.path.realpath(other):
         return True
     try:

@@ -1,4 +1,4 @@
-"""Writes results behind the computation, in a thread of its own."""
+"""Writes results in a separate thread."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -12,22 +12,22 @@ from asyncbatch.raster.output import OutputFile
 from asyncbatch.raster.targets import Target
 
 BEHIND = 2
-"""Results that may wait to be written before the next is held up."""
+"""Number of results that may wait to be written before `put` blocks."""
 
 
 class Writer:
-    """The output files of one computation: all of them appear under their final names, or none.
+    """Writes the output files of a computation: all of them appear under their final names, or none.
 
-    A context manager: no thread and no temporary file is left behind it.
+    A context manager, which ends its thread and removes temporary files.
 
     Parameters
     ----------
     targets : sequence of Target
-        Where to write.
+        The output files.
     grid : Grid
         Size and georeferencing of every output.
     on_written : callable
-        Called with the number of tiles written so far, in the thread that uses the writer.
+        Called with the number of tiles written so far, in the caller's thread.
     """
 
     def __init__(self, targets: Sequence[Target], grid: Grid, on_written: Callable[[int], None]) -> None:
@@ -54,28 +54,28 @@ class Writer:
         self._end()
 
     def put(self, tile: int, window: Window, arrays: Sequence[Array]) -> None:
-        """Have a tile's results written soon; wait while too many are waiting already.
+        """Queue a tile's results for writing; block while too many are waiting.
 
         Raises
         ------
         OutputError, RasterError
-            What went wrong with a tile put before.
+            The error of an earlier tile.
         """
         self._waiting.append(self._thread.submit(self._write, tile, window, arrays))
         self._settle(BEHIND)
 
     def fill(self, tile: int, window: Window) -> None:
-        """Have nodata written in a tile's place, as `put` has its results written."""
+        """Queue a tile for filling with nodata, like `put`."""
         self._waiting.append(self._thread.submit(self._fill, tile, window))
         self._settle(BEHIND)
 
     def finish(self) -> None:
-        """Write what is waiting, close all files, and only then give them their final names.
+        """Write all queued results, close all files, and then move them to their final names.
 
         Raises
         ------
         OutputError, RasterError
-            If any of them is not whole; none has then been renamed.
+            If any file is incomplete; none has been renamed then.
         """
         self._settle(0)
         self._thread.submit(self._publish).result()
@@ -105,7 +105,7 @@ class Writer:
     def _end(self) -> None:
         for write in self._waiting:
             write.cancel()
-        # In the thread that owns the handles, and sure to run even if a second Ctrl-C ends the wait for it.
+        # In the thread that owns the handles; it runs even if a second Ctrl-C interrupts waiting for it.
         self._thread.submit(self._discard)
         self._thread.shutdown(wait=True)
 

@@ -138,7 +138,7 @@ class _Rounds:
         return self._program[2]
 
     def _gather(self, job: Job) -> Any:
-        with nullcontext() if job.place is None else places.named(job.place):
+        with nullcontext() if job.place is None else places.name_block(job.place):
             computed = job.computed.result()
         if self._call is None or not self._call.exact:
             self._lost |= computed.found.changed

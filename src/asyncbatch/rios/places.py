@@ -37,7 +37,7 @@ def _window(left: int, top: int, columns: int, rows: int) -> str:
 
 
 @contextmanager
-def named(place: Place) -> Iterator[None]:
+def name_block(place: Place) -> Iterator[None]:
     """Name the place in an error of a tile."""
     try:
         yield

@@ -58,7 +58,7 @@ class Capacity:
     async def explain_blocked(self, definition: JobDefinition) -> str:
         """Return why Batch can never start a job of a definition; empty if it can, or if this can't be checked."""
         try:
-            queue = await self._environments.behind(self.queue)
+            queue = await self._environments.find_queue(self.queue)
         except AwsError:
             return ""
         return explain_blocked(queue, definition.vcpus)
@@ -78,7 +78,7 @@ class Capacity:
             Architecture of the images, if it is known.
         """
         try:
-            queue = await self._environments.behind(self.queue)
+            queue = await self._environments.find_queue(self.queue)
         except AwsError as error:
             yield report_failure("job queue", str(error), "grant these permissions, or deploy the stack again")
             return
@@ -87,16 +87,16 @@ class Capacity:
         yield check_queue(queue)
         for check in downgrade_failures([check_environment(one, definition.vcpus) for one in queue.environments]):
             yield check
-        for check in downgrade_failures([await _query_query_quota(account, one) for one in queue.environments]):
+        for check in downgrade_failures([await _query_quota(account, one) for one in queue.environments]):
             yield check
         for types in sorted({one.instance_types for one in queue.environments if one.instance_types}):
             if any(one in _CHOSEN_BY_BATCH for one in types):
                 continue
-            yield await _query_query_types(networks, types, architecture)
+            yield await _query_types(networks, types, architecture)
         subnets = sorted({one for environment in queue.environments for one in environment.subnets})
         fargate = all("FARGATE" in environment.kind for environment in queue.environments)
         try:
-            for subnet in await networks.subnets(subnets):
+            for subnet in await networks.describe_subnets(subnets):
                 addressed = definition.public_address if fargate else subnet.public_addresses
                 yield check_subnet(replace(subnet, public_addresses=addressed), fargate=fargate)
         except AwsError as error:
@@ -127,21 +127,21 @@ def format_reasons(checks: Collection[Check]) -> str:
     return "; ".join(str(check) for check in checks if check.known and check.level is not Level.OK)
 
 
-async def _query_query_types(networks: Networks, types: Collection[str], architecture: str | None) -> Check:
+async def _query_types(networks: Networks, types: Collection[str], architecture: str | None) -> Check:
     subject = "instance types"
     try:
-        offered = await networks.offered(types)
-        kinds = {one: await networks.architecture(one) for one in sorted(offered)}
+        offered = await networks.list_offered(types)
+        kinds = {one: await networks.find_architecture(one) for one in sorted(offered)}
     except AwsError as error:
         return report_unchecked(subject, error)
     return check_types(subject, types, kinds, architecture)
 
 
-async def _query_query_quota(account: Account, environment: ComputeEnvironment) -> Check:
+async def _query_quota(account: Account, environment: ComputeEnvironment) -> Check:
     service, code, name = _QUOTAS.get(environment.kind, _QUOTAS["EC2"])
     subject = f"quota of {environment.name}"
     try:
-        allowed = await account.quota(service, code)
+        allowed = await account.read_quota(service, code)
     except AwsError as error:
         return report_unchecked(subject, error)
     return check_quota(subject, f"{name} ({code})", allowed, environment.max_vcpus)

@@ -131,7 +131,7 @@ class Deployment:
             queue, most = found.outputs.get(output), int(parameters.get(name) or 0)
             if queue is None or not 0 < most < int(found.parameters.get(name) or 0):  # 0 means no such machines
                 continue
-            environments = (await (await Environments.open(self._session)).behind(queue)).environments
+            environments = (await (await Environments.open(self._session)).find_queue(queue)).environments
             up = sum(one.desired_vcpus for one in environments[place : place + 1])
             if up > most:
                 raise StackFailed(

@@ -13,8 +13,8 @@ from asyncbatch.aws.accounts import Account
 from asyncbatch.aws.jobs import Jobs
 from asyncbatch.aws.objects import Objects
 from asyncbatch.aws.protocols import JobDefinition
-from asyncbatch.aws.queues import NEW, SETTLING, Queues, on_endpoint
-from asyncbatch.aws.repositories import Repositories, named_by
+from asyncbatch.aws.queues import NEW, SETTLING, Queues, rewrite_queue_url
+from asyncbatch.aws.repositories import Repositories, parse_repository_name
 from asyncbatch.aws.session import AwsSession, open_session
 from asyncbatch.aws.stacks import Stacks, StackState
 from asyncbatch.errors import AccessDenied, AsyncBatchError, AwsError, CredentialsMissing, VersionMismatch
@@ -90,7 +90,7 @@ class Doctor:
 
 async def _check_region(examined: _Examined) -> AsyncIterator[Check]:
     region = examined.settings.region
-    if guess := await examined.session.other_regions():
+    if guess := await examined.session.suggest_regions():
         yield report_failure(
             "region", f"AWS Batch is not available in region {region!r}", f"{guess} Set RIOS_AWSBATCH_REGION"
         )
@@ -100,7 +100,7 @@ async def _check_region(examined: _Examined) -> AsyncIterator[Check]:
 
 async def _check_credentials(examined: _Examined) -> AsyncIterator[Check]:
     try:
-        yield report_ok("credentials", await (await Account.open(examined.session)).caller())
+        yield report_ok("credentials", await (await Account.open(examined.session)).identify_caller())
     except CredentialsMissing as error:
         yield report_failure("credentials", str(error), "make `aws sts get-caller-identity` work")
     except AwsError as error:
@@ -137,7 +137,7 @@ async def _check_queues(examined: _Examined) -> AsyncIterator[Check]:
     try:
         queues = await Queues.open(examined.session, new_for=NEW)
         if of_stack:
-            await queues.check(on_endpoint(examined.outputs["BatchInQueue"], examined.settings.endpoint_url))
+            await queues.check(rewrite_queue_url(examined.outputs["BatchInQueue"], examined.settings.endpoint_url))
         else:
             await _try_queue(queues, settling=0.0 if examined.settings.endpoint_url else SETTLING)
     except AccessDenied as error:
@@ -162,9 +162,9 @@ async def _try_queue(queues: Queues, *, settling: float) -> None:
 
 async def _check_image(examined: _Examined) -> AsyncIterator[Check]:
     repository = examined.outputs["BatchECR"]
-    subject = f"image {named_by(repository)}:latest"
+    subject = f"image {parse_repository_name(repository)}:latest"
     try:
-        pushed = await (await Repositories.open(examined.session)).pushed(repository, "latest")
+        pushed = await (await Repositories.open(examined.session)).find_push_time(repository, "latest")
     except AwsError as error:
         yield report_warning(subject, f"can't be checked: {error}", _RIGHTS)
         return
@@ -175,7 +175,7 @@ async def _check_image(examined: _Examined) -> AsyncIterator[Check]:
 async def _check_machines(examined: _Examined) -> AsyncIterator[Check]:
     try:
         jobs = await Jobs.open(examined.session)
-        definition = await jobs.definition(examined.outputs["BatchProcessingJobDefinitionName"])
+        definition = await jobs.find_definition(examined.outputs["BatchProcessingJobDefinitionName"])
     except AwsError as error:
         yield report_failure("job definition", str(error), "deploy the stack again")
         return
@@ -260,7 +260,7 @@ def check_image(subject: str, pushed: datetime | None) -> Check:
 def check_definition(definition: JobDefinition, repository: str) -> Check:
     """Check whether the job definition uses the image in the stack's repository."""
     subject = f"job definition {definition.name}:{definition.revision}"
-    if f"/{named_by(repository)}:" not in definition.image:
+    if f"/{parse_repository_name(repository)}:" not in definition.image:
         return report_warning(
             subject, f"uses {definition.image}, not {repository}", "update the stack with `asyncbatch stack modify`"
         )

@@ -72,8 +72,8 @@ class JobLogs:
             If there is none.
         """
         queue = self.outputs.need("BatchProcessingJobQueueName", "to find jobs")
-        jobs = await self._jobs.named(queue, job_name(name)) or [name]
-        found = [job for one in jobs for job in await self._jobs.members(one)]
+        jobs = await self._jobs.list_named(queue, job_name(name)) or [name]
+        found = [job for one in jobs for job in await self._jobs.describe_members(one)]
         if not found:
             raise AsyncBatchError(
                 f"no jobs of {name!r} in {queue}. Pass the id of a run, as 'asyncbatch runs' lists it, or of a job. "
@@ -83,7 +83,7 @@ class JobLogs:
 
     async def read_lines(self, job: Job) -> list[str]:
         """Return the lines that a job has written so far, in all its attempts; empty if it has not started."""
-        return [line for stream in job.log_streams for line in (await self._streams.since(stream))[0]]
+        return [line for stream in job.log_streams for line in (await self._streams.read_since(stream))[0]]
 
     async def find_tile(self, workers: Sequence[WorkerLog], tile: int) -> list[WorkerLog]:
         """Return the workers that may have begun a tile, without reading their whole logs."""
@@ -150,7 +150,7 @@ class JobLogs:
         found: list[str] = []
         for stream in job.log_streams:
             try:
-                lines, read[stream] = await self._streams.since(stream, read.get(stream, ""))
+                lines, read[stream] = await self._streams.read_since(stream, read.get(stream, ""))
             except AwsError:  # the stream does not exist before its first line
                 continue
             found += lines
@@ -158,7 +158,7 @@ class JobLogs:
 
     async def _explain_waiting(self) -> str:
         name = self.outputs.need("BatchProcessingJobDefinitionMainName", "to submit a main script")
-        definition = await self._jobs.definition(name)
+        definition = await self._jobs.find_definition(name)
         queue = self._main_queue()
         return await (await Capacity.open(self._session, queue)).explain_waiting(definition)
 

@@ -125,15 +125,15 @@ class StackRuns:
     async def list_runs(self) -> list[FoundRun]:
         """Return all runs that have any resources, or jobs that Batch still lists, oldest first."""
         queues: dict[str, list[str]] = {}
-        for url, tags in (await self._queues.named("asyncbatch-")).items():
+        for url, tags in (await self._queues.list_named("asyncbatch-")).items():
             if tags.get(STACK_TAG) == self.settings.stack and (run := tags.get(RUN_TAG)):
                 queues.setdefault(run, []).append(url)
         jobs: dict[str, list[TaggedJob]] = {}
         if queue := self._outputs.values.get("BatchProcessingJobQueueName"):
-            for job in await self._jobs.tagged(queue, JOB_PREFIX):
+            for job in await self._jobs.list_tagged(queue, JOB_PREFIX):
                 if job.tags.get(STACK_TAG) == self.settings.stack and (run := job.tags.get(RUN_TAG)):
                     jobs.setdefault(run, []).append(job)
-        folders = set(await self._objects.folders("runs/"))
+        folders = set(await self._objects.list_folders("runs/"))
         return [
             await self._found(run, queues.get(run, ()), jobs.get(run, ()), objects=run in folders)
             for run in sorted({*queues, *jobs, *folders})
@@ -178,7 +178,7 @@ class StackRuns:
         """Return the ids of the stack's jobs that have not ended, in all its queues."""
         names = ("BatchProcessingJobQueueName", "BatchProcessingJobQueueMainName")
         queues = {self._outputs.values[name] for name in names if name in self._outputs.values}
-        jobs = [job for queue in sorted(queues) for job in await self._jobs.tagged(queue, JOB_PREFIX)]
+        jobs = [job for queue in sorted(queues) for job in await self._jobs.list_tagged(queue, JOB_PREFIX)]
         return {job.id for job in jobs if not job.ended and job.tags.get(STACK_TAG) == self.settings.stack}
 
     async def _found(self, run: str, queues: Sequence[str], jobs: Sequence[TaggedJob], *, objects: bool) -> FoundRun:

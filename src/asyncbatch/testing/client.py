@@ -14,7 +14,7 @@ import anyio.lowlevel
 
 from asyncbatch.aws.credentials import CredentialSource
 from asyncbatch.aws.errors import FOREIGN, make_client_error
-from asyncbatch.aws.retries import OUTAGE, Endurance
+from asyncbatch.aws.retries import OUTAGE, RetryPolicy
 from asyncbatch.aws.session import AwsSession
 from asyncbatch.emulator.faults import ServiceError
 from asyncbatch.testing.faults import Fault, Faults
@@ -87,7 +87,7 @@ class MemorySession:
             yield AwsSession(
                 region=region,
                 endpoint_url=endpoint_url,
-                endurance=Endurance(outage=outage, standing=lambda: source.credentials),
+                retry_policy=RetryPolicy(outage=outage, standing=lambda: source.credentials),
                 transfers=MemoryTransfers.of,
                 _source=source,
                 _session=self,

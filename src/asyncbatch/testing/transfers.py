@@ -5,7 +5,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
-from asyncbatch.aws.errors import translated
+from asyncbatch.aws.errors import translate_errors
 from asyncbatch.aws.session import AwsSession
 from asyncbatch.errors import BlobCorrupt
 
@@ -29,13 +29,13 @@ class MemoryTransfers:
         """Store an object."""
         checksum = {"ChecksumSHA256": base64.b64encode(bytes.fromhex(sha256)).decode()} if sha256 else {}
         client = await self._open_client()
-        with translated(f"s3:PutObject s3://{self.bucket}/{key} ({len(content)} bytes)"):
+        with translate_errors(f"s3:PutObject s3://{self.bucket}/{key} ({len(content)} bytes)"):
             await client.put_object(Bucket=self.bucket, Key=key, Body=content, **checksum)
 
     async def get(self, key: str, *, sha256: str | None, size: int | None) -> bytearray:
         """Return an object; `sha256` and `size` say what it must be."""
         client = await self._open_client()
-        with translated(f"s3:GetObject s3://{self.bucket}/{key}"):
+        with translate_errors(f"s3:GetObject s3://{self.bucket}/{key}"):
             answer = await client.get_object(Bucket=self.bucket, Key=key)
             async with answer["Body"] as stream:
                 content = bytearray(await stream.read())

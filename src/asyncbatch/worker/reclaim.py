@@ -29,20 +29,20 @@ async def is_noticed() -> bool:
     return await anyio.Path(NOTICE_FILE).exists()
 
 
-async def is_announced(taken_back: Callable[[], Awaitable[bool]]) -> bool:
+async def is_announced(is_reclaimed: Callable[[], Awaitable[bool]]) -> bool:
     """Return whether this machine is already known to be taken back; False where nobody can tell."""
     try:
-        return await taken_back()
+        return await is_reclaimed()
     except AwsError:
         return False
 
 
-async def watch(taken_back: Callable[[], Awaitable[bool]], *, interval: float = _INTERVAL) -> None:
+async def watch(is_reclaimed: Callable[[], Awaitable[bool]], *, interval: float = _INTERVAL) -> None:
     """Terminate this process, as Batch would, when its machine is to be taken back; return where nobody can tell."""
     failures = 0
     while failures < _TRIES:
         try:
-            told = await taken_back()
+            told = await is_reclaimed()
         except AwsError:
             failures += 1
         else:

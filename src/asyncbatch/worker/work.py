@@ -117,11 +117,11 @@ async def _watch_machine(metadata_url: str) -> AsyncIterator[bool]:
     async with aiohttp.ClientSession() as http, anyio.create_task_group() as group:
         # A machine that keeps its jobs from the metadata service tells them by a file.
         in_file = await anyio.Path(reclaim.NOTICE_FILE.parent).is_dir()
-        taken_back = reclaim.is_noticed if in_file else MachineMetadata.over(http, metadata_url).taken_back
-        if await reclaim.is_announced(taken_back):
+        is_reclaimed = reclaim.is_noticed if in_file else MachineMetadata.open_at(http, metadata_url).is_reclaimed
+        if await reclaim.is_announced(is_reclaimed):
             yield True
             return
-        group.start_soon(reclaim.watch, taken_back)
+        group.start_soon(reclaim.watch, is_reclaimed)
         yield False
         group.cancel_scope.cancel()
 

@@ -13,7 +13,7 @@ from botocore.parsers import ResponseParserError
 from botocore.retries import standard
 
 from asyncbatch import errors
-from asyncbatch.aws.errors import by_code, translated, translation
+from asyncbatch.aws.errors import make_error, translate_error, translate_errors
 from asyncbatch.aws.queues import Queues
 from asyncbatch.pages import link_page
 
@@ -122,26 +122,26 @@ def client_error(code: str) -> boto.ClientError:
 @pytest.mark.parametrize("kind", sorted({*below(boto.BotoCoreError), *below(aiohttp.ClientError)}, key=repr))
 def test_whatever_the_aws_libraries_raise_is_translated(kind: type[BaseException]) -> None:
     error = made(kind)
-    with pytest.raises(errors.AwsError) as caught, translated("s3:GetObject s3://bucket/key"):
+    with pytest.raises(errors.AwsError) as caught, translate_errors("s3:GetObject s3://bucket/key"):
         raise error
     assert caught.value.__cause__ is error
 
 
 def test_of_a_page_that_a_proxy_sent_the_beginning_is_told() -> None:
-    told = str(translation(ResponseParserError("<html> " + "please log in " * 1000), "sqs:SendMessage q"))
-    assert told.startswith("sqs:SendMessage q: what answered is not AWS (<html> please log in ")
+    told = str(translate_error(ResponseParserError("<html> " + "please log in " * 1000), "sqs:SendMessage q"))
+    assert told.startswith("sqs:SendMessage q: the response is not from AWS (<html> please log in ")
     assert len(told) < 500
 
 
 @pytest.mark.parametrize(("kind", "ours"), CLASSES.items(), ids=lambda kind: kind.__name__)
 def test_an_error_becomes_the_one_that_fits(kind: type[BaseException], ours: type[errors.AwsError]) -> None:
-    assert type(translation(made(kind), "action")) is ours
+    assert type(translate_error(made(kind), "action")) is ours
 
 
 @pytest.mark.parametrize("prefix", ["", PREFIX])
 @pytest.mark.parametrize(("ours", "code"), [(ours, code) for ours, codes in CODES.items() for code in codes])
 def test_a_code_becomes_the_error_that_fits(ours: type[errors.AwsError], code: str, prefix: str) -> None:
-    error = translation(client_error(prefix + code), "sqs:SendMessage q")
+    error = translate_error(client_error(prefix + code), "sqs:SendMessage q")
     assert type(error) is ours
     assert code in str(error)
     assert "why" in str(error)
@@ -154,7 +154,7 @@ def test_whatever_botocore_repeats_is_busy() -> None:
         *map(str, standard.TransientRetryableChecker._TRANSIENT_STATUS_CODES),  # noqa: SLF001
     }
     assert len(codes) > 10
-    assert {code for code in codes if type(by_code(code, "why", "action")) is not errors.AwsBusy} == set()
+    assert {code for code in codes if type(make_error(code, "why", "action")) is not errors.AwsBusy} == set()
 
 
 @pytest.mark.parametrize(
@@ -166,64 +166,64 @@ def test_whatever_botocore_repeats_is_busy() -> None:
 )
 def test_a_fault_of_the_service_passes_whatever_its_code(status: int, ours: type[errors.AwsError]) -> None:
     answer = {"Error": {"Code": "ServerException", "Message": "why"}, "ResponseMetadata": {"HTTPStatusCode": status}}
-    assert type(translation(boto.ClientError(answer, "DescribeJobs"), "action")) is ours
+    assert type(translate_error(boto.ClientError(answer, "DescribeJobs"), "action")) is ours
 
 
 def test_the_older_name_of_an_absent_queue_is_known() -> None:
-    assert type(by_code(f"{PREFIX}NonExistentQueue", "why", "action")) is errors.QueueGone
+    assert type(make_error(f"{PREFIX}NonExistentQueue", "why", "action")) is errors.QueueGone
 
 
 def test_an_unknown_code_is_told() -> None:
-    error = by_code("Strange", "so it is", "batch:SubmitJob j")
+    error = make_error("Strange", "so it is", "batch:SubmitJob j")
     assert type(error) is errors.AwsError
     assert str(error) == "batch:SubmitJob j: so it is (Strange)"
 
 
 def test_an_answer_without_a_code_is_told() -> None:
-    error = translation(boto.ClientError({}, "Operation"), "action")
+    error = translate_error(boto.ClientError({}, "Operation"), "action")
     assert type(error) is errors.AwsError
     assert str(error).startswith("action: ")
 
 
 def test_the_action_is_told() -> None:
-    with pytest.raises(errors.EndpointUnreachable, match="s3:PutObject s3://b/k: no answer") as caught:  # noqa: SIM117
-        with translated("s3:PutObject s3://b/k"):
+    with pytest.raises(errors.EndpointUnreachable, match="s3:PutObject s3://b/k: no response") as caught:  # noqa: SIM117
+        with translate_errors("s3:PutObject s3://b/k"):
             raise TimeoutError
     assert "AWS_ENDPOINT_URL" in str(caught.value)
 
 
 @pytest.mark.parametrize("error", [boto.NoCredentialsError(), client_error("ExpiredToken")], ids=["none", "expired"])
 def test_how_to_give_credentials_is_told(error: Exception) -> None:
-    assert "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in str(translation(error, "action"))
+    assert "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in str(translate_error(error, "action"))
 
 
 def test_what_has_no_text_is_told_by_its_name() -> None:
-    assert "(ConnectionResetError)" in str(translation(ConnectionResetError(), "action"))
+    assert "(ConnectionResetError)" in str(translate_error(ConnectionResetError(), "action"))
 
 
 def test_a_message_is_one_line() -> None:
     error = boto.ReadTimeoutError(endpoint_url="u\nv", error="first\n  second")
-    assert "\n" not in str(translation(error, "action"))
+    assert "\n" not in str(translate_error(error, "action"))
 
 
 @pytest.mark.parametrize("error", [KeyError("k"), asyncio.CancelledError(), errors.MessageError("ours"), OSError("x")])
 def test_what_is_not_of_the_aws_libraries_passes(error: BaseException) -> None:
-    with pytest.raises(type(error)) as caught, translated("action"):
+    with pytest.raises(type(error)) as caught, translate_errors("action"):
         raise error
     assert caught.value is error
 
 
 def test_only_foreign_errors_are_translated() -> None:
     with pytest.raises(TypeError, match="KeyError is not an error of the AWS libraries"):
-        translation(KeyError("k"), "action")
+        translate_error(KeyError("k"), "action")
 
 
 def test_a_missing_right_is_named_with_where_it_is_listed() -> None:
-    error = by_code("AccessDenied", "User me is not authorized", "sqs:CreateQueue tasks")
+    error = make_error("AccessDenied", "User me is not authorized", "sqs:CreateQueue tasks")
     assert isinstance(error, errors.AccessDenied)
     assert str(error) == (
         "sqs:CreateQueue tasks: User me is not authorized (AccessDenied); "
-        f"ask for that right: {link_page('permissions')} lists what is needed"
+        f"ask for this permission: {link_page('permissions')}"
     )
 
 
@@ -268,7 +268,7 @@ def test_a_lease_beyond_the_limit_of_sqs_stays_as_it_is() -> None:
 
 
 def test_an_error_says_its_code_and_operation() -> None:
-    error = translation(client_error("AccessDenied"), "sqs:SendMessage q")
+    error = translate_error(client_error("AccessDenied"), "sqs:SendMessage q")
     assert (error.code, error.operation) == ("AccessDenied", "sqs:SendMessage")
 
 
@@ -277,10 +277,10 @@ def test_an_error_says_its_code_and_operation() -> None:
     [("sqs:SendMessage https://q", "sqs:SendMessage"), ("reading the machine's metadata", "")],
 )
 def test_an_error_without_an_answer_has_no_code(action: str, operation: str) -> None:
-    error = translation(TimeoutError(), action)
+    error = translate_error(TimeoutError(), action)
     assert (error.code, error.operation) == ("", operation)
 
 
 def test_code_and_operation_survive_pickling() -> None:
-    error = pickle.loads(pickle.dumps(by_code("Strange", "so it is", "batch:SubmitJob j")))
+    error = pickle.loads(pickle.dumps(make_error("Strange", "so it is", "batch:SubmitJob j")))
     assert (error.code, error.operation) == ("Strange", "batch:SubmitJob")

@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from asyncbatch.aws.objects import Objects
-from asyncbatch.aws.retries import Endurance
+from asyncbatch.aws.retries import RetryPolicy
 from asyncbatch.errors import AccessDenied
 from tests.unit.virtual import VIRTUAL
 
@@ -40,7 +40,7 @@ class Client:
 
 def objects_of(client: Client) -> Objects:
     nothing: Any = None
-    session: Any = SimpleNamespace(endurance=Endurance())
+    session: Any = SimpleNamespace(retry_policy=RetryPolicy())
     return Objects(bucket="bucket", _session=session, _transfers=nothing, _client=client)
 
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 import pytest
 
 from asyncbatch import errors
-from asyncbatch.aws.retries import RENEWAL, Endurance, endure
+from asyncbatch.aws.retries import RENEWAL, RetryPolicy, call_with_retries
 
-BORNE = Endurance(outage=60.0)
+BORNE = RetryPolicy(outage=60.0)
 
 pytestmark = pytest.mark.anyio
 
@@ -39,14 +39,14 @@ class Script:
 
 async def test_what_succeeds_is_called_once() -> None:
     script = Script([])
-    assert await endure(script, BORNE) == "done"
+    assert await call_with_retries(script, BORNE) == "done"
     assert script.calls == 1
 
 
 @pytest.mark.parametrize("kind", [errors.AwsBusy, errors.EndpointUnreachable])
 async def test_an_outage_is_endured(kind: type[Exception], waits: list[float]) -> None:
     script = Script([kind()] * 20)
-    assert await endure(script, BORNE) == "done"
+    assert await call_with_retries(script, BORNE) == "done"
     assert script.calls == 21
     assert waits[0] < 2.0, "what is soon over costs little"
     assert all(3.0 < wait < 8.0 for wait in waits[10:]), "what lasts is asked for rarely, but its end is seen soon"
@@ -57,26 +57,26 @@ async def test_an_outage_is_endured(kind: type[Exception], waits: list[float]) -
 async def test_patience_ends(kind: type[Exception]) -> None:
     script = Script([kind("first"), kind("second")])
     with pytest.raises(kind, match="first"):
-        await endure(script, Endurance(outage=0))
+        await call_with_retries(script, RetryPolicy(outage=0))
     assert script.calls == 1
 
 
 async def test_a_damaged_body_is_fetched_four_times() -> None:
     script = Script([errors.BlobCorrupt()] * 3)
-    assert await endure(script, BORNE) == "done"
+    assert await call_with_retries(script, BORNE) == "done"
     assert script.calls == 4
 
 
 async def test_a_body_that_stays_damaged_is_given_up() -> None:
     script = Script([errors.BlobCorrupt(str(place)) for place in range(9)])
     with pytest.raises(errors.BlobCorrupt, match="3"):
-        await endure(script, BORNE)
+        await call_with_retries(script, BORNE)
     assert script.calls == 4
 
 
 async def test_an_outage_amid_damages_is_endured() -> None:
     script = Script([errors.BlobCorrupt(), errors.AwsBusy(), errors.BlobCorrupt(), errors.EndpointUnreachable()])
-    assert await endure(script, BORNE) == "done"
+    assert await call_with_retries(script, BORNE) == "done"
     assert script.calls == 5
 
 
@@ -97,7 +97,7 @@ async def test_an_outage_amid_damages_is_endured() -> None:
 async def test_what_will_not_get_better_is_not_repeated(error: Exception) -> None:
     script = Script([error])
     with pytest.raises(type(error)) as caught:
-        await endure(script, BORNE)
+        await call_with_retries(script, BORNE)
     assert caught.value is error
     assert script.calls == 1
 
@@ -115,17 +115,17 @@ class Login:
 async def test_a_call_whose_credentials_have_ended_is_repeated_once_aws_has_ever_taken_them(*, renewable: bool) -> None:
     login = Login(accepted=True, renewable=renewable)
     script = Script([errors.CredentialsMissing()] * 20)
-    assert await endure(script, Endurance(outage=60.0, standing=lambda: login)) == "done"
+    assert await call_with_retries(script, RetryPolicy(outage=60.0, standing=lambda: login)) == "done"
 
 
 async def test_credentials_that_aws_never_took_fail_at_once() -> None:
     script = Script([errors.CredentialsMissing()])
     with pytest.raises(errors.CredentialsMissing):
-        await endure(script, Endurance(outage=60.0, standing=lambda: Login(accepted=False)))
+        await call_with_retries(script, RetryPolicy(outage=60.0, standing=lambda: Login(accepted=False)))
     assert script.calls == 1
 
 
 @pytest.mark.parametrize(("renewable", "limit"), [(True, RENEWAL), (False, 60.0)])
 def test_a_login_is_waited_for_longer_than_an_outage(*, renewable: bool, limit: float) -> None:
     login = Login(accepted=True, renewable=renewable)
-    assert Endurance(outage=60.0, standing=lambda: login).limit(errors.CredentialsMissing()) == limit
+    assert RetryPolicy(outage=60.0, standing=lambda: login).limit(errors.CredentialsMissing()) == limit

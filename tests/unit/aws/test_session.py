@@ -10,20 +10,20 @@ async def unreachable(region: str, endpoint_url: str | None) -> str:
     """Return what is told when nothing answers."""
     with pytest.raises(EndpointUnreachable) as raised:
         async with open_session(region=region, endpoint_url=endpoint_url):
-            raise EndpointUnreachable("sqs: no answer")
+            raise EndpointUnreachable("sqs: no response")
     return str(raised.value)
 
 
 async def test_where_nothing_answers_in_a_region_that_is_none_the_one_that_was_meant_is_told() -> None:
     told = await unreachable("us-eest-1", None)
-    assert told.startswith("sqs: no answer; us-eest-1 is none in which AWS Batch is known: did you mean us-")
+    assert told.startswith("sqs: no response; AWS Batch is not available in region 'us-eest-1': did you mean us-")
     assert "us-east-1" in told
 
 
 async def test_where_none_is_near_all_are_told() -> None:
-    assert "there are af-south-1, " in await unreachable("Sydney", None)
+    assert "choose one of af-south-1, " in await unreachable("Sydney", None)
 
 
 @pytest.mark.parametrize(("region", "endpoint_url"), [("us-east-1", None), ("nowhere", "http://127.0.0.1:1")])
 async def test_a_region_that_may_be_right_is_not_doubted(region: str, endpoint_url: str | None) -> None:
-    assert await unreachable(region, endpoint_url) == "sqs: no answer"
+    assert await unreachable(region, endpoint_url) == "sqs: no response"

@@ -94,7 +94,7 @@ async def test_a_thousand_workers_are_read_at_a_rate_that_aws_takes() -> None:
     client = Client()
     streams = opened(client)
     for name, lines in client.lines.items():
-        assert (await streams.since(name))[0] == lines
+        assert (await streams.read_since(name))[0] == lines
     assert len(client.calls) == len(client.times) == 2 * MANY  # none was refused
     assert client.times[-1] - client.times[0] == pytest.approx(2 * MANY / 8, rel=0.01)
 
@@ -102,7 +102,7 @@ async def test_a_thousand_workers_are_read_at_a_rate_that_aws_takes() -> None:
 @pytest.mark.parametrize("fault", ["ThrottlingException", "ServiceUnavailableException", "LimitExceededException"])
 async def test_throttling_by_what_others_read_is_endured(fault: str) -> None:
     streams = opened(Client(streams=3, faults=[fault] * 5))
-    assert (await streams.since("s2"))[0] == ["action=tile_begun tile=2", "of it"]
+    assert (await streams.read_since("s2"))[0] == ["action=tile_begun tile=2", "of it"]
 
 
 async def test_a_tile_is_found_without_reading_all_workers() -> None:
@@ -138,5 +138,5 @@ async def test_streams_that_can_t_be_searched_are_to_be_read(code: str) -> None:
 async def test_what_is_not_there_is_no_outage() -> None:
     client = Client(streams=1)
     with pytest.raises(AwsError, match="ResourceNotFoundException"):
-        await opened(client).since("nobody")
+        await opened(client).read_since("nobody")
     assert len(client.calls) == 1

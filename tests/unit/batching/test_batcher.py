@@ -274,7 +274,7 @@ async def test_a_sending_that_is_cut_short_is_no_delivery(sent: Recorder) -> Non
     told = anyio.Event()
 
     async def deliver() -> None:
-        with pytest.raises(RunClosed, match="ended while this was being sent"):
+        with pytest.raises(RunClosed, match="ended while this item was being sent"):
             await box.deliver("a")
         told.set()
 

@@ -10,7 +10,7 @@ from asyncbatch.cli import arguments as read
 
 
 def test_a_name_and_a_value() -> None:
-    assert read.named("image=/data/a=b.tif") == ("image", "/data/a=b.tif")
+    assert read.split_named("image=/data/a=b.tif") == ("image", "/data/a=b.tif")
 
 
 @pytest.mark.parametrize(
@@ -24,40 +24,40 @@ def test_a_name_and_a_value() -> None:
 )
 def test_a_bad_pair_is_refused(text: str, why: str) -> None:
     with pytest.raises(ArgumentTypeError, match=why):
-        read.named(text)
+        read.split_named(text)
 
 
 def test_a_name_given_again_makes_a_list() -> None:
     pairs = [("image", "a.tif"), ("mask", "m.tif"), ("image", "b.tif")]
-    assert read.files(pairs) == {"image": ["a.tif", "b.tif"], "mask": "m.tif"}
+    assert read.group_paths(pairs) == {"image": ["a.tif", "b.tif"], "mask": "m.tif"}
 
 
 def test_literals_are_what_they_say_and_all_else_is_text() -> None:
     pairs = [("a", "1"), ("b", "0.5"), ("c", "[1, 'x']"), ("d", "None"), ("e", "hello"), ("f", "a b"), ("g", "'1'")]
-    assert read.other(pairs) == SimpleNamespace(a=1, b=0.5, c=[1, "x"], d=None, e="hello", f="a b", g="1")
+    assert read.parse_other(pairs) == SimpleNamespace(a=1, b=0.5, c=[1, "x"], d=None, e="hello", f="a b", g="1")
 
 
 def test_no_values_make_no_other() -> None:
-    assert read.other([]) is None
+    assert read.parse_other([]) is None
 
 
 def test_other_values_are_given_once() -> None:
     with pytest.raises(ArgumentTypeError, match="'a' is passed twice"):
-        read.other([("a", "1"), ("a", "2")])
+        read.parse_other([("a", "1"), ("a", "2")])
 
 
 def test_one_nodata_value_for_all() -> None:
-    assert read.nodata(["-9999"]) == -9999
-    assert math.isnan(read.nodata(["nan"]))  # type: ignore[arg-type]  # it is a number
-    assert read.nodata([]) is None
+    assert read.parse_nodata(["-9999"]) == -9999
+    assert math.isnan(read.parse_nodata(["nan"]))  # type: ignore[arg-type]  # it is a number
+    assert read.parse_nodata([]) is None
 
 
 def test_a_large_nodata_value_stays_exact() -> None:
-    assert read.nodata(["-9223372036854775808"]) == -(2**63)
+    assert read.parse_nodata(["-9223372036854775808"]) == -(2**63)
 
 
 def test_nodata_values_by_name() -> None:
-    assert read.nodata(["a=0", "b=1.5"]) == {"a": 0, "b": 1.5}
+    assert read.parse_nodata(["a=0", "b=1.5"]) == {"a": 0, "b": 1.5}
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_nodata_values_by_name() -> None:
 )
 def test_bad_nodata_values_are_refused(texts: list[str], why: str) -> None:
     with pytest.raises(ArgumentTypeError, match=why):
-        read.nodata(texts)
+        read.parse_nodata(texts)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_bad_nodata_values_are_refused(texts: list[str], why: str) -> None:
     [("0", "0 is too small; .*1 or more"), ("x", "'x' is not an integer"), ("1.5", "'1.5' is not an integer")],
 )
 def test_counts_are_whole_and_positive(text: str, why: str) -> None:
-    assert read.positive("3") == 3
-    assert read.not_negative("0") == 0
+    assert read.parse_positive("3") == 3
+    assert read.parse_not_negative("0") == 0
     with pytest.raises(ArgumentTypeError, match=why):
-        read.positive(text)
+        read.parse_positive(text)

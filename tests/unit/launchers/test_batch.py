@@ -58,7 +58,7 @@ class Batch:
     async def summarise(self, arrays: Sequence[str]) -> dict[str, ArraySummary]:
         return {array: self.summaries[array] for array in arrays if array in self.summaries}
 
-    async def named(self, queue: str, name: str) -> list[str]:
+    async def list_named(self, queue: str, name: str) -> list[str]:
         assert (queue, name) == ("queue", "asyncbatch-r1")
         return self.listed
 
@@ -69,7 +69,7 @@ class Batch:
     async def terminate(self, job: str, reason: str) -> None:  # noqa: ARG002 - as the protocol has it
         self.terminated.append(job)
 
-    async def definition(self, definition: str) -> JobDefinition:
+    async def find_definition(self, definition: str) -> JobDefinition:
         assert definition == "worker"
         return DEFINITION
 
@@ -134,7 +134,7 @@ async def test_a_job_that_waits_for_long_is_told_of_once_with_the_reasons(caplog
     assert first == "is job array:0 in state RUNNABLE: subnet: has no route out; add one"
     assert second == "is job array:1 in state STARTING"
     [record] = caplog.records
-    assert record.getMessage() == "1 workers have waited 0 s for machines: subnet: has no route out; add one"
+    assert record.getMessage() == "1 workers have been waiting for machines for 0 s: subnet: has no route out; add one"
     assert batch.asked == 1
 
 
@@ -165,7 +165,7 @@ async def test_an_image_for_another_architecture_is_told_with_the_mend() -> None
     launcher = await started(batch, long_wait=60.0)
     batch.jobs = states("FAILED", "RUNNING", reason="CannotPullContainerError: no such tag")
     first, second = await details(launcher)
-    assert "its last lines: last of log0; the image can't be pulled: `asyncbatch stack push IMAGE`" in first
+    assert "last lines: last of log0; the image can't be pulled" in first
     assert "stack push IMAGE" in second
 
 

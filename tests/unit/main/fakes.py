@@ -9,7 +9,7 @@ import anyio
 
 from asyncbatch import Settings
 from asyncbatch.aws.protocols import BlobInfo, Received
-from asyncbatch.aws.retries import Endurance
+from asyncbatch.aws.retries import RetryPolicy
 from asyncbatch.errors import BlobMissing, QueueGone
 from asyncbatch.main.ledger import Ledger
 from asyncbatch.main.pacer import Pacer
@@ -121,7 +121,7 @@ class FakeRun:
     queues: FakeQueues = field(default_factory=FakeQueues)
     objects: FakeObjects = field(default_factory=FakeObjects)
     settings: Settings = field(default_factory=Settings)
-    endurance: Endurance = field(default_factory=Endurance)
+    retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
 
     @property
     def manifest(self) -> Manifest:
@@ -148,7 +148,7 @@ class FakeRun:
             objects=self.objects,
             sender=self.queues,
             receiver=self.queues,
-            endurance=self.endurance,
+            retry_policy=self.retry_policy,
         )
 
     def sealed(self, message: Message, direction: Direction = "result") -> str:

@@ -63,17 +63,16 @@ def test_a_file_that_is_no_raster(out: Path, tmp_path: Path) -> None:
 def test_sizes_that_differ(out: Path, image: Path, make: Make, scene: Array) -> None:
     other = make("other.tif", scene[:, :30])
     message = refusal({"image": image, "mask": other}, {"result": out})
-    assert message == (
-        f"inputs 'image' and 'mask' are not on one grid, the sizes differ: {image} has 53×37 pixels, geotransform "
+    assert message.startswith(
+        f"inputs 'image' and 'mask' have different grids, the sizes differ: {image} has 53×37 pixels, geotransform "
         f"(300000, 30, 0, 4500000, 0, -30), projection 'WGS 84 / UTM zone 12N'; {other} has 53×30 pixels, geotransform "
-        "(300000, 30, 0, 4500000, 0, -30), projection 'WGS 84 / UTM zone 12N'; for inputs that must be resampled, "
-        "reprojected or cut to a common extent, take RIOS (https://www.rioshome.org)"
+        "(300000, 30, 0, 4500000, 0, -30), projection 'WGS 84 / UTM zone 12N'"
     )
 
 
 def test_pixels_that_lie_apart(out: Path, image: Path, make: Make, scene: Array) -> None:
     other = make("other.tif", scene, transform=(300_010.0, 30.0, 0.0, 4_500_000.0, 0.0, -30.0))
-    with pytest.raises(GridMismatch, match=r"the pixels lie up to 0\.333 pixels apart"):
+    with pytest.raises(GridMismatch, match=r"the pixels are up to 0\.333 pixels apart"):
         apply(never, {"image": image, "mask": other}, {"result": out})
 
 
@@ -87,31 +86,31 @@ def test_projections_that_differ(out: Path, image: Path, make: Make, scene: Arra
 
 def test_an_output_that_is_an_input(image: Path) -> None:
     message = refusal({"image": image}, {"result": image})
-    assert message == f"output 'result': {image} is read by input 'image' ({image}); write to another file"
+    assert message == f"output 'result': {image} is used by input 'image' ({image}); write to another file"
 
 
 def test_an_output_that_is_an_input_by_another_name(image: Path, tmp_path: Path) -> None:
     soft, hard = tmp_path / "soft.tif", tmp_path / "hard.tif"
     soft.symlink_to(image)
     os.link(image, hard)
-    assert "is read by input 'image'" in refusal({"image": image}, {"result": soft})
-    assert "is read by input 'image'" in refusal({"image": image}, {"result": hard})
+    assert "is used by input 'image'" in refusal({"image": image}, {"result": soft})
+    assert "is used by input 'image'" in refusal({"image": image}, {"result": hard})
 
 
 def test_an_output_that_a_virtual_input_is_made_of(image: Path, tmp_path: Path) -> None:
     mosaic = tmp_path / "mosaic.vrt"
     gdal.BuildVRT(str(mosaic), [str(image)]).FlushCache()
-    assert f"{image} is read by input 'image' ({mosaic})" in refusal({"image": mosaic}, {"result": image})
+    assert f"{image} is used by input 'image' ({mosaic})" in refusal({"image": mosaic}, {"result": image})
 
 
 def test_two_outputs_of_one_path(image: Path, out: Path) -> None:
     message = refusal({"image": image}, {"a": out, "b": [out.parent / ".." / "out" / out.name]})
-    assert message == f"outputs 'a' and 'b[0]' are both to be written to {out}"
+    assert message == f"outputs 'a' and 'b[0]' have the same path {out}"
 
 
 def test_a_folder_that_is_not_there(image: Path, tmp_path: Path) -> None:
     gone = tmp_path / "gone" / "out.tif"
-    with pytest.raises(RasterError, match=f"can't write {gone}: there is no folder {gone.parent}"):
+    with pytest.raises(RasterError, match=f"can't write {gone}: folder {gone.parent}"):
         apply(never, {"image": image}, {"result": gone})
 
 
@@ -123,38 +122,42 @@ def test_an_output_that_is_a_folder(image: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "why"),
     [
-        ("out.foo", {}, "no GDAL format goes with the extension .foo; name one with format=, or end it in .tif"),
-        ("out", {}, "no GDAL format goes with a name without extension"),
+        ("out.foo", {}, "no GDAL format matches the extension .foo; pass format=, or use the extension .tif"),
+        ("out", {}, "no GDAL format matches a name without extension"),
         ("out.png", {}, "format PNG can't be written tile by tile; write a GTiff (.tif) and convert it with gdal_tran"),
-        ("out.tif", {"format": "GTif"}, "this GDAL has no raster format 'GTif'; do you mean GTiff?"),
-        ("out.tif", {"format": "xyzzy"}, "this GDAL has no raster format 'xyzzy'; take GTiff, for instance"),
-        ("out.tif", {"creation_options": ["COMPRES=LZW"]}, "GTiff has no creation option 'COMPRES'; do you mean COMPR"),
+        ("out.tif", {"format": "GTif"}, "this GDAL does not support format 'GTif'; did you mean GTiff?"),
+        ("out.tif", {"format": "xyzzy"}, "this GDAL does not support format 'xyzzy'; choose GTiff, for example"),
+        (
+            "out.tif",
+            {"creation_options": ["COMPRES=LZW"]},
+            "GTiff has no creation option 'COMPRES'; did you mean COMPR",
+        ),
         ("out.tif", {"creation_options": ["COMPRESS"]}, "creation option 'COMPRESS' is not of the form KEY=VALUE"),
         (
             "out.tif",
             {"creation_options": ["COMPRESS=LZZW"]},
-            "GTiff can't take the creation option COMPRESS=LZZW; COM",
+            "GTiff does not accept the creation option COMPRESS=LZZW; COM",
         ),
-        ("out.tif", {"creation_options": ["compress=LZZW"]}, "LERC_ZSTD; do you mean LZW?"),
+        ("out.tif", {"creation_options": ["compress=LZZW"]}, "LERC_ZSTD; did you mean LZW?"),
         (
             "out.tif",
             {"creation_options": ["TILED=YEP"]},
-            "TILED must be one of YES, NO, TRUE, FALSE, ON, OFF; do you",
+            "TILED must be one of YES, NO, TRUE, FALSE, ON, OFF; did you",
         ),
         (
             "out.tif",
             {"creation_options": ["ZLEVEL=high"]},
-            "creation option ZLEVEL=high; ZLEVEL must be a whole number",
+            "creation option ZLEVEL=high; ZLEVEL must be an integer",
         ),
         ("out.tif", {"creation_options": ["MAX_Z_ERROR=much"]}, "MAX_Z_ERROR=much; MAX_Z_ERROR must be a number"),
         (
             "out.gpkg",
             {"creation_options": ["ZLEVEL=10"]},
-            "format GPKG can't take the creation option ZLEVEL=10; ZLE",
+            "format GPKG does not accept the creation option ZLEVEL=10; ZLE",
         ),
-        ("out.tif", {"window": 0}, "window is 0; it must be a whole number of pixels, at least 1"),
-        ("out.tif", {"overlap": -1}, "overlap is -1; it must be a whole number of pixels, at least 0"),
-        ("out.tif", {"nodata": {"ndvi": 0}}, "nodata is given for 'ndvi', but the outputs are result"),
+        ("out.tif", {"window": 0}, "window is 0; it must be an integer number of pixels, at least 1"),
+        ("out.tif", {"overlap": -1}, "overlap is -1; it must be an integer number of pixels, at least 0"),
+        ("out.tif", {"nodata": {"ndvi": 0}}, "nodata has 'ndvi', but the outputs are result"),
     ],
 )
 def test_settings_that_make_no_sense(image: Path, out: Path, name: str, settings: dict[str, Any], why: str) -> None:
@@ -166,8 +169,8 @@ def test_settings_that_make_no_sense(image: Path, out: Path, name: str, settings
     [
         ({}, {"result": "out.tif"}, "inputs is empty; pass at least one input"),
         ({"image": []}, {"result": "out.tif"}, "input 'image' is an empty list of files"),
-        ({"my image": "in.tif"}, {"result": "out.tif"}, "input 'my image' can't be an attribute"),
-        ({"image": "in.tif"}, {"1": "out.tif"}, "output '1' can't be an attribute"),
+        ({"my image": "in.tif"}, {"result": "out.tif"}, "input 'my image' is not a valid attribute name"),
+        ({"image": "in.tif"}, {"1": "out.tif"}, "output '1' is not a valid attribute name"),
     ],
 )
 def test_names_that_make_no_sense(
@@ -183,20 +186,20 @@ def test_names_that_make_no_sense(
         ("executor", 4, "an Executor, such as BatchExecutor(4), or None for this process"),
         ("executor", BatchExecutor, "an Executor, such as BatchExecutor(4), or None for this process"),
         ("progress", "bar", "a function that takes a Progress, or None"),
-        ("window", "256", "a whole number of pixels, at least 1"),
-        ("window", 256.0, "a whole number of pixels, at least 1"),
-        ("window", True, "a whole number of pixels, at least 1"),
-        ("overlap", 1.5, "a whole number of pixels, at least 0"),
+        ("window", "256", "an integer number of pixels, at least 1"),
+        ("window", 256.0, "an integer number of pixels, at least 1"),
+        ("window", True, "an integer number of pixels, at least 1"),
+        ("overlap", 1.5, "an integer number of pixels, at least 0"),
         ("edge", "mirror", "one of 'nodata', 'nearest', 'reflect'"),
         ("nodata", "x", "a number, a number or None for each output's name, or None"),
         ("nodata", True, "a number, a number or None for each output's name, or None"),
         ("nodata", [0], "a number, a number or None for each output's name, or None"),
         ("nodata", {"result": "x"}, "a number, a number or None for each output's name, or None"),
         ("format", 3, "the name of a GDAL driver, such as 'GTiff', or None"),
-        ("creation_options", "COMPRESS=LZW", "a list of texts, such as ['COMPRESS=LZW']"),
-        ("creation_options", {"COMPRESS": "LZW"}, "a list of texts, such as ['COMPRESS=LZW']"),
-        ("creation_options", None, "a list of texts, such as ['COMPRESS=LZW']"),
-        ("creation_options", [5], "a list of texts, such as ['COMPRESS=LZW']"),
+        ("creation_options", "COMPRESS=LZW", "a list of strings, such as ['COMPRESS=LZW']"),
+        ("creation_options", {"COMPRESS": "LZW"}, "a list of strings, such as ['COMPRESS=LZW']"),
+        ("creation_options", None, "a list of strings, such as ['COMPRESS=LZW']"),
+        ("creation_options", [5], "a list of strings, such as ['COMPRESS=LZW']"),
     ],
 )
 def test_an_argument_of_the_wrong_kind(image: Path, out: Path, name: str, value: object, wanted: str) -> None:
@@ -238,16 +241,13 @@ def test_numbers_of_numpy_are_numbers(image: Path, out: Path) -> None:
 def test_an_input_named_as_gdal_does_not(out: Path, path: str, meant: str) -> None:
     message = refusal({"image": path}, {"result": out})
     assert message.startswith(f"input 'image': can't open {path}: ")
-    assert message.endswith(f"; GDAL's name of it is {meant}")
+    assert message.endswith(f"; GDAL's name for it is {meant}")
 
 
 @pytest.mark.parametrize("path", ["s3://bucket/out.tif", "/vsis3/bucket/out.tif", "/vsimem/out.tif", "/vsis3/b/out"])
 def test_an_output_that_is_not_on_a_file_system(image: Path, path: str) -> None:
     message = refusal({"image": image}, {"result": path})
-    assert message == (
-        f"output 'result': can't write {path}: outputs are written on a file system; write a local file, and copy it, "
-        "for instance with 'aws s3 cp'"
-    )
+    assert message.startswith(f"output 'result': can't write {path}: ")
 
 
 def test_types_that_numpy_lacks_are_widened(out: Path, tmp_path: Path) -> None:

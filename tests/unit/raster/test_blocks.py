@@ -103,26 +103,26 @@ def test_lists_of_files_are_lists_of_arrays() -> None:
 
 
 def test_an_unknown_input_is_named_with_those_there_are() -> None:
-    with pytest.raises(AttributeError, match="no array is named 'imag'; there are: image"):
+    with pytest.raises(AttributeError, match=r"no array 'imag'; .*: image"):
         computed(lambda inputs: inputs.imag)
 
 
 def test_an_output_never_set_is_named_with_those_that_were() -> None:
     reason = refused(lambda inputs: inputs.image, outputs=[Label(name="ndvi")])
-    assert reason == "output 'ndvi' was never set; the function set: 'result'"
+    assert reason == "output 'ndvi' was not set; the function set: 'result'"
 
 
 @pytest.mark.parametrize(
     ("value", "why"),
     [
-        (lambda inputs: inputs.image[0], "has the shape (4, 4); wanted (bands, 4, 4); for one band set array[numpy.ne"),
-        (lambda inputs: inputs.image[:, :3], "has the shape (1, 3, 4); wanted (bands, 4, 4)"),
-        (lambda inputs: inputs.image[:0], "has the shape (0, 4, 4); wanted (bands, 4, 4)"),
-        (lambda inputs: inputs.image > 3, "is of type bool, which GDAL does not have; set array.astype(numpy.uint8)"),
-        (lambda inputs: inputs.image.astype("datetime64[s]"), "is of type datetime64[s], which GDAL does not have"),
+        (lambda inputs: inputs.image[0], "has shape (4, 4); expected (bands, 4, 4); for one band set array[numpy.ne"),
+        (lambda inputs: inputs.image[:, :3], "has shape (1, 3, 4); expected (bands, 4, 4)"),
+        (lambda inputs: inputs.image[:0], "has shape (0, 4, 4); expected (bands, 4, 4)"),
+        (lambda inputs: inputs.image > 3, "has type bool, which GDAL does not support; set array.astype(numpy.uint8)"),
+        (lambda inputs: inputs.image.astype("datetime64[s]"), "has type datetime64[s], which GDAL does not support"),
         (lambda _inputs: None, "must be a numpy array; got a NoneType"),
         (lambda inputs: [inputs.image], "must be a numpy array; got a list"),
-        (lambda inputs: np.ma.masked_equal(inputs.image, 3), "is a masked array; set the masked pixels with .filled("),
+        (lambda inputs: np.ma.masked_equal(inputs.image, 3), "is a masked array; fill the masked pixels with .filled("),
     ],
 )
 def test_an_output_that_can_t_be_written_is_refused(value: Callable[[Blocks], Any], why: str) -> None:
@@ -131,12 +131,12 @@ def test_an_output_that_can_t_be_written_is_refused(value: Callable[[Blocks], An
 
 def test_the_wanted_shape_includes_the_overlap() -> None:
     reason = refused(lambda inputs: inputs.image[:, 2:-2, 2:-2], overlap=2)
-    assert "shape (1, 4, 4); wanted (bands, 8, 8), which includes the overlap of 2 on every side" in reason
+    assert "shape (1, 4, 4); expected (bands, 8, 8), which includes the overlap of 2 on every side" in reason
 
 
 @pytest.mark.parametrize(
     ("value", "got"),
-    [(lambda inputs: inputs.image, "a ndarray"), (lambda inputs: [inputs.image], "1 of them")],
+    [(lambda inputs: inputs.image, "a ndarray"), (lambda inputs: [inputs.image], "1 items")],
 )
 def test_a_list_of_files_wants_a_list_of_arrays(value: Callable[[Blocks], Any], got: str) -> None:
     two = [Label(name="result", position=0), Label(name="result", position=1)]
@@ -154,4 +154,4 @@ def test_an_output_that_nobody_writes_is_refused_where_there_are_no_others() -> 
     block = Block(tile=0, window=plan.tiling[0], arrays=(np.zeros((1, 4, 4)),))
     result = arrays_of(block, lambda _info, inputs, outputs: setattr(outputs, "result", inputs.image), plan)
     assert isinstance(result, Refusal)
-    assert result.reason == "the function set 'result', but no output is asked for"
+    assert result.reason == "the function set 'result', but there are no outputs"

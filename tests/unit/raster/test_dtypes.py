@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from osgeo import gdal, gdal_array
 
-from asyncbatch.raster.dtypes import Number, fitted, gdal_name, numpy_type
+from asyncbatch.raster.dtypes import Number, fit_nodata, get_gdal_name, get_numpy_type
 
 KNOWN = ["uint8", "uint16", "int16", "uint32", "int32", "float32", "float64", "complex64", "complex128"]
 
@@ -15,16 +15,16 @@ KNOWN = ["uint8", "uint16", "int16", "uint32", "int32", "float32", "float64", "c
 @pytest.mark.parametrize("name", KNOWN)
 def test_gdal_means_the_same_type(name: str) -> None:
     dtype = np.dtype(name)
-    told = gdal_name(dtype)
+    told = get_gdal_name(dtype)
     assert told is not None
     assert gdal.GetDataTypeByName(told) == gdal_array.NumericTypeCodeToGDALTypeCode(dtype.type)
-    assert numpy_type(told) == dtype
+    assert get_numpy_type(told) == dtype
 
 
 def test_what_the_other_side_lacks_has_no_name() -> None:
-    assert gdal_name(np.dtype(bool)) is None
-    assert gdal_name(np.dtype("U3")) is None
-    assert numpy_type("Unknown") is None
+    assert get_gdal_name(np.dtype(bool)) is None
+    assert get_gdal_name(np.dtype("U3")) is None
+    assert get_numpy_type("Unknown") is None
 
 
 @pytest.mark.parametrize(
@@ -48,16 +48,16 @@ def test_what_the_other_side_lacks_has_no_name() -> None:
     ],
 )
 def test_a_nodata_value_fits_or_there_is_none(value: Number, dtype: str, wanted: Number | None) -> None:
-    got = fitted(value, np.dtype(dtype))
+    got = fit_nodata(value, np.dtype(dtype))
     assert got == wanted
     assert type(got) is type(wanted)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64"])
 def test_not_a_number_fits_all_but_integers(dtype: str) -> None:
-    assert math.isnan(fitted(math.nan, np.dtype(dtype)) or 0)
+    assert math.isnan(fit_nodata(math.nan, np.dtype(dtype)) or 0)
 
 
 def test_all_names_are_known_to_this_or_a_newer_gdal() -> None:
-    names: list[Any] = [gdal_name(np.dtype(name)) for name in [*KNOWN, "int64", "uint64"]]
+    names: list[Any] = [get_gdal_name(np.dtype(name)) for name in [*KNOWN, "int64", "uint64"]]
     assert all(gdal.GetDataTypeByName(name) for name in names)

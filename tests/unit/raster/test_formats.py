@@ -11,8 +11,8 @@ from osgeo import gdal
 
 from asyncbatch.errors import RasterError
 from asyncbatch.raster import Blocks, apply
-from asyncbatch.raster.creation import closest
-from asyncbatch.raster.formats import choose_format, driver_of, merged, with_fitting_blocks
+from asyncbatch.raster.creation import suggest_closest
+from asyncbatch.raster.formats import choose_format, find_driver, fit_blocks, merge_options
 
 Make = Callable[..., Path]
 
@@ -21,11 +21,11 @@ Make = Callable[..., Path]
     ("path", "driver"), [("a.tif", "GTiff"), ("b/c.TIFF", "GTiff"), ("a.vrt", "VRT"), ("a.nc", "netCDF")]
 )
 def test_the_extension_names_the_driver(path: str, driver: str) -> None:
-    assert driver_of(path) == driver
+    assert find_driver(path) == driver
 
 
 def test_the_user_s_options_win_over_the_defaults() -> None:
-    assert merged(("TILED=YES", "COMPRESS=LZW"), ("compress=ZSTD", "NBITS=4")) == (
+    assert merge_options(("TILED=YES", "COMPRESS=LZW"), ("compress=ZSTD", "NBITS=4")) == (
         "TILED=YES",
         "compress=ZSTD",
         "NBITS=4",
@@ -35,7 +35,7 @@ def test_the_user_s_options_win_over_the_defaults() -> None:
 @pytest.mark.parametrize("option", ["COMPRESS", "=LZW", "A B=C", ""])
 def test_an_option_has_a_key_and_a_value(option: str) -> None:
     with pytest.raises(RasterError, match="is not of the form KEY=VALUE"):
-        merged((), (option,))
+        merge_options((), (option,))
 
 
 @pytest.mark.parametrize(
@@ -44,12 +44,12 @@ def test_an_option_has_a_key_and_a_value(option: str) -> None:
 )
 def test_blocks_of_a_tiff_fit_the_window_where_they_can(window: int, side: int | None) -> None:
     added = () if side is None else (f"BLOCKXSIZE={side}", f"BLOCKYSIZE={side}")
-    assert with_fitting_blocks(("TILED=YES",), window) == ("TILED=YES", *added)
+    assert fit_blocks(("TILED=YES",), window) == ("TILED=YES", *added)
 
 
 @pytest.mark.parametrize("options", [(), ("TILED=NO",), ("TILED=YES", "BLOCKXSIZE=64", "BLOCKYSIZE=64")])
 def test_the_user_s_own_blocks_are_left_alone(options: tuple[str, ...]) -> None:
-    assert with_fitting_blocks(options, 128) == options
+    assert fit_blocks(options, 128) == options
 
 
 def test_a_driver_named_wins_over_the_extension() -> None:
@@ -60,9 +60,9 @@ def test_a_driver_named_wins_over_the_extension() -> None:
     )
 
 
-@pytest.mark.parametrize(("word", "hint"), [("gtif", "do you mean GTiff?"), ("qqq", None)])
+@pytest.mark.parametrize(("word", "hint"), [("gtif", "did you mean GTiff?"), ("qqq", None)])
 def test_a_slip_of_the_pen_is_answered(word: str, hint: str | None) -> None:
-    assert closest(word, ["GTiff", "HFA"]) == hint
+    assert suggest_closest(word, ["GTiff", "HFA"]) == hint
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from osgeo import gdal
 
 from asyncbatch.raster import BlockInfo, Blocks, GdalWarning, apply
-from asyncbatch.raster.bindings import listening
+from asyncbatch.raster.bindings import collect_errors
 
 Make = Callable[..., Path]
 
@@ -80,7 +80,7 @@ def test_each_warning_is_shown_once() -> None:
     with warnings.catch_warnings(record=True) as shown:
         warnings.simplefilter("default")
         for _ in range(3):
-            with listening() as heard:
+            with collect_errors() as heard:
                 gdal.Error(gdal.CE_Warning, 1, "shown once")
                 gdal.Error(gdal.CE_Debug, 1, "no warning")
             assert heard == []

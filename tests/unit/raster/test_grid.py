@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncbatch.raster.grid import PLAIN, Grid, Tiling, Transform, Window, difference, locate, place
+from asyncbatch.raster.grid import PLAIN, Grid, Tiling, Transform, Window, describe_difference, locate, place
 
 sizes = st.integers(1, 60)
 NORTH_UP: Transform = (300_000.0, 30.0, 0.0, 4_500_000.0, 0.0, -30.0)
@@ -22,7 +22,7 @@ def test_tiles_cover_every_pixel_exactly_once(columns: int, rows: int, side: int
     tiling = Tiling(columns=columns, rows=rows, window=side)
     times = np.zeros((rows, columns), int)
     for window in tiling:
-        assert window == window.clipped(columns, rows)
+        assert window == window.clip(columns, rows)
         times[window.y : window.y + window.rows, window.x : window.x + window.columns] += 1
     assert (times == 1).all()
     assert len(list(tiling)) == len(tiling) == tiling.across * tiling.down
@@ -50,10 +50,10 @@ def test_there_is_no_tile_beyond_the_last(tile: int) -> None:
 @given(columns=sizes, rows=sizes, side=sizes, margin=st.integers(0, 20))
 def test_a_margin_grows_every_side(columns: int, rows: int, side: int, margin: int) -> None:
     for window in Tiling(columns=columns, rows=rows, window=side):
-        grown = window.grown(margin)
+        grown = window.grow(margin)
         assert (window.x - grown.x, window.y - grown.y) == (margin, margin)
         assert (grown.columns - window.columns, grown.rows - window.rows) == (2 * margin, 2 * margin)
-        inside = grown.clipped(columns, rows)
+        inside = grown.clip(columns, rows)
         assert inside.x >= 0 <= inside.y
         assert inside.x + inside.columns <= columns
         assert inside.y + inside.rows <= rows
@@ -70,11 +70,11 @@ def test_places_are_found_again_on_a_rotated_grid(column: float, row: float) -> 
 
 
 def test_equal_grids_do_not_differ() -> None:
-    assert difference(grid(), grid(), same_projection=True) is None
+    assert describe_difference(grid(), grid(), same_projection=True) is None
 
 
 def test_a_grid_without_geotransform_is_the_plain_one() -> None:
-    assert difference(grid(transform=None), grid(transform=PLAIN), same_projection=True) is None
+    assert describe_difference(grid(transform=None), grid(transform=PLAIN), same_projection=True) is None
 
 
 @pytest.mark.parametrize(
@@ -83,25 +83,25 @@ def test_a_grid_without_geotransform_is_the_plain_one() -> None:
         ({"columns": 101}, "the sizes differ"),
         ({"rows": 49}, "the sizes differ"),
         ({"transform": None}, "pixels apart"),
-        ({"transform": (300_015.0, *NORTH_UP[1:])}, "the pixels lie up to 0.5 pixels apart"),
-        ({"transform": (300_000.0, 30.01, *NORTH_UP[2:])}, "the pixels lie up to 0.0333 pixels apart"),
-        ({"transform": (*NORTH_UP[:5], 30.0)}, "the pixels lie up to 100 pixels apart"),
+        ({"transform": (300_015.0, *NORTH_UP[1:])}, "the pixels are up to 0.5 pixels apart"),
+        ({"transform": (300_000.0, 30.01, *NORTH_UP[2:])}, "the pixels are up to 0.0333 pixels apart"),
+        ({"transform": (*NORTH_UP[:5], 30.0)}, "the pixels are up to 100 pixels apart"),
         ({"transform": (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)}, "pixels apart"),
     ],
 )
 def test_what_differs_is_said(changes: dict[str, object], why: str) -> None:
-    assert why in str(difference(grid(), grid(**changes), same_projection=True))
-    assert difference(grid(**changes), grid(), same_projection=True) is not None
+    assert why in str(describe_difference(grid(), grid(**changes), same_projection=True))
+    assert describe_difference(grid(**changes), grid(), same_projection=True) is not None
 
 
 def test_projections_that_differ_are_said() -> None:
-    assert difference(grid(), grid(), same_projection=False) == "the projections differ"
+    assert describe_difference(grid(), grid(), same_projection=False) == "the projections differ"
 
 
 @pytest.mark.parametrize("offset", [0.0, 0.009, -0.009])
 def test_rounding_in_a_geotransform_is_forgiven(offset: float) -> None:
     shifted = (NORTH_UP[0] + 30 * offset, *NORTH_UP[1:])
-    assert difference(grid(), grid(transform=shifted), same_projection=True) is None
+    assert describe_difference(grid(), grid(transform=shifted), same_projection=True) is None
 
 
 def test_a_grid_reads_as_its_numbers() -> None:

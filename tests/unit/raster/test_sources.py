@@ -11,7 +11,7 @@ from osgeo import gdal
 
 from asyncbatch.errors import RasterError
 from asyncbatch.raster.plan import Label
-from asyncbatch.raster.sources import inspect, labelled, same_projection
+from asyncbatch.raster.sources import inspect, is_same_projection, label_files
 
 Make = Callable[..., Path]
 
@@ -19,18 +19,18 @@ pytestmark = pytest.mark.usefixtures("raising")
 
 
 def test_a_projection_is_the_same_in_other_words(utm: str) -> None:
-    assert same_projection(utm, utm.replace("WGS 84 / UTM zone 12N", "our own zone"))
+    assert is_same_projection(utm, utm.replace("WGS 84 / UTM zone 12N", "our own zone"))
 
 
 def test_another_zone_is_another_projection(utm: str) -> None:
     central = utm.replace('"central_meridian",-111', '"central_meridian",-105')
     assert central != utm
-    assert not same_projection(utm, central)
+    assert not is_same_projection(utm, central)
 
 
 @pytest.mark.parametrize(("one", "other", "same"), [("", "", True), ("", "utm", False), ("utm", "not WKT", False)])
 def test_no_projection_is_like_no_projection_only(one: str, other: str, same: bool, utm: str) -> None:  # noqa: FBT001 - a table's column
-    assert same_projection(one.replace("utm", utm), other.replace("utm", utm)) is same
+    assert is_same_projection(one.replace("utm", utm), other.replace("utm", utm)) is same
 
 
 def test_an_input_is_described(make: Make, scene: NDArray[Any]) -> None:
@@ -57,12 +57,12 @@ def test_a_container_tells_what_it_contains(tmp_path: Path) -> None:
         dataset.SetGeoTransform((0.0, 1.0, 0.0, 0.0, 0.0, -1.0))
         del dataset
     names = f"GPKG:{container}:first, GPKG:{container}:second"
-    with pytest.raises(RasterError, match=f"has no raster bands of its own; name one of its subdatasets: {names}"):
+    with pytest.raises(RasterError, match=f"has no raster bands; pass one of its subdatasets: {names}"):
         inspect(str(container), Label(name="image"))
 
 
 def test_files_are_spread_with_their_labels() -> None:
-    assert labelled({"a": "1.tif", "b": ["2.tif", Path("3.tif")]}, "input") == [
+    assert label_files({"a": "1.tif", "b": ["2.tif", Path("3.tif")]}, "input") == [
         (Label(name="a"), "1.tif"),
         (Label(name="b", position=0), "2.tif"),
         (Label(name="b", position=1), "3.tif"),

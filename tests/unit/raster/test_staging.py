@@ -77,6 +77,6 @@ def test_an_output_is_written_where_locks_are_not_to_be_had(final: Path, monkeyp
     first, second = Staging(final), Staging(final)
     for staging in (first, second):
         staging.path.write_text("whole")
-        staging.secure()
+        staging.sync()
         staging.publish()
     assert list(final.parent.iterdir()) == [final]

@@ -97,7 +97,7 @@ def machines(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[int]]:
     vcpus = {"workers": [0, 0], "mains": [0]}
 
     class Batch:
-        async def behind(self, queue: str) -> JobQueue:
+        async def find_queue(self, queue: str) -> JobQueue:
             environments = tuple(environment(up) for up in vcpus[queue])
             return JobQueue(name=queue, enabled=True, status="VALID", reason="", environments=environments)
 

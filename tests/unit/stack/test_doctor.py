@@ -28,8 +28,8 @@ OUTPUTS = {
     ("status", "level", "fix"),
     [
         ("CREATE_COMPLETE", Level.OK, ""),
-        ("UPDATE_IN_PROGRESS", Level.FAILURE, "wait for its end"),
-        ("ROLLBACK_COMPLETE", Level.FAILURE, "`asyncbatch stack delete`, then create it anew"),
+        ("UPDATE_IN_PROGRESS", Level.FAILURE, "wait until it ends"),
+        ("ROLLBACK_COMPLETE", Level.FAILURE, "delete it with `asyncbatch stack delete` and create it again"),
     ],
 )
 def test_stacks(status: str, level: Level, fix: str) -> None:

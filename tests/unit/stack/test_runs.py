@@ -75,7 +75,7 @@ class Batch:
     def ended(self, job: str) -> bool:
         return anyio.current_time() >= self.ends.get(job, inf)
 
-    async def tagged(self, queue: str, _prefix: str) -> list[TaggedJob]:
+    async def list_tagged(self, queue: str, _prefix: str) -> list[TaggedJob]:
         return [
             TaggedJob(id=job, ended=self.ended(job), tags={"asyncbatch:stack": stack})
             for job, stack in self.jobs[queue].items()

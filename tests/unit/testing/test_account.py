@@ -158,7 +158,7 @@ async def test_objects_are_stored_listed_and_deleted() -> None:
         assert found.age == pytest.approx(50.0, abs=1.0)
         assert (found.size, found.sha256) == (7, digest)
         assert await objects.get("a/b/1", sha256=digest, size=7) == b"content"
-        assert await objects.folders("a/") == ["b", "c"]
+        assert await objects.list_folders("a/") == ["b", "c"]
         assert await objects.delete_prefix("a/c/") == 1001
         assert aws.keys == ["a/b/1"]
         with pytest.raises(BlobMissing):
@@ -185,7 +185,7 @@ async def test_every_stack_is_there_and_jobs_without_a_run_end_by_themselves() -
         outputs = await (await Stacks.open(session)).outputs("any")
         assert outputs.stack == "any"
         jobs = await Jobs.open(session)
-        assert (await jobs.definition("RIOSJobDefinition")).slots == 4
+        assert (await jobs.find_definition("RIOSJobDefinition")).slots == 4
         environment = {"ASYNCBATCH_RUN": "run", "ASYNCBATCH_KEY": "0" * 64, "RIOSBucket": "bucket"}
         job = await jobs.submit(
             name="asyncbatch-run", queue="q", definition="d", size=3, environment=environment, tags={}
@@ -193,10 +193,12 @@ async def test_every_stack_is_there_and_jobs_without_a_run_end_by_themselves() -
         assert {found.status for found in await jobs.describe(name_members(job, 3))} == {"RUNNABLE"}
         await jobs.terminate(job, "enough")
         await anyio.sleep(1.0)
-        assert [(found.status, found.reason) for found in await jobs.members(job)] == [("FAILED", "enough")] * 3
+        assert [(found.status, found.reason) for found in await jobs.describe_members(job)] == [
+            ("FAILED", "enough")
+        ] * 3
         other = await jobs.submit(
             name="asyncbatch-other", queue="q", definition="d", size=1, environment=environment, tags={}
         )
         await anyio.sleep(11.0)
         assert [found.status for found in await jobs.describe([other])] == ["SUCCEEDED"]
-        assert await jobs.named("q", "asyncbatch-other") == [other]
+        assert await jobs.list_named("q", "asyncbatch-other") == [other]

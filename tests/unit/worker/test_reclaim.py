@@ -16,14 +16,14 @@ def answers(*told: str) -> Callable[[], object]:
     """Return what a machine tells, call by call; nothing stands for no answer."""
     left = list(told)
 
-    async def taken_back() -> bool:
+    async def is_reclaimed() -> bool:
         await anyio.lowlevel.checkpoint()
         answer = left.pop(0)
         if not answer:
             raise EndpointUnreachable("nobody there")
         return answer == "yes"
 
-    return taken_back
+    return is_reclaimed
 
 
 async def test_a_notice_terminates_this_process() -> None:
