@@ -11,14 +11,14 @@ import anyio.to_thread
 from asyncbatch.aws.objects import DELETE_LIMIT
 from asyncbatch.aws.protocols import Content, Received
 from asyncbatch.batching.batcher import Batcher
-from asyncbatch.errors import AwsError, MessageError
+from asyncbatch.errors import AwsError, BlobCorrupt, BlobMissing, MessageError
 from asyncbatch.main.ledger import Ledger
 from asyncbatch.main.pacer import Pacer
-from asyncbatch.main.results import open_result
+from asyncbatch.main.results import make_loss, open_result
 from asyncbatch.main.run import RESULT_POLL, Run
 from asyncbatch.main.supervisor import Supervisor
 from asyncbatch.main.tile import Tile
-from asyncbatch.wire.messages import BATCH_LIMIT, Message, Result, unpack, unseal
+from asyncbatch.wire.messages import BATCH_LIMIT, Loss, Message, Result, unpack, unseal
 
 log: Final = logging.getLogger(__name__)
 
@@ -132,15 +132,18 @@ class Receiver:
         TileError
             If it raised.
         TileLost
-            If no attempt at the tile survived.
+            If no attempt at the tile survived, or its result was deleted or damaged in the bucket.
         AwsError
             If the result can't be fetched.
         """
         body = result.body
         content: Content | None = body.inline
         if content is None and body.key is not None:
-            async with self._downloads:
-                content = await self._run.objects.get(body.key, sha256=body.sha256, size=body.size)
+            try:
+                async with self._downloads:
+                    content = await self._run.objects.get(body.key, sha256=body.sha256, size=body.size)
+            except (BlobCorrupt, BlobMissing) as error:
+                raise make_loss(result, Loss(reason=f"its result can't be fetched: {error}")) from error
         tile.result_size = len(content or b"")
         value = await open_result(result, content or b"")
         if tile.record is not None:  # before the caller has the value, which may share its memory with the content

@@ -65,7 +65,7 @@ async def open_result(result: Result, content: Content, *, limit: float = UNPICK
         cause = await _find_cause(value, limit)
         reason = value.reason + _advise(value.reason, cause)
         raise _make_error(result, reason, remote_traceback=value.traceback) from cause
-    raise _make_loss(result, value if isinstance(value, Loss) else Loss(reason=str(value)))
+    raise make_loss(result, value if isinstance(value, Loss) else Loss(reason=str(value)))
 
 
 async def _unpickle(body: bytearray, limit: float) -> object:
@@ -147,7 +147,8 @@ async def _run_in_thread(work: Callable[[], T], limit: float) -> T:
         raise TimeoutError(f"not done after {limit:.0f} s") from error
 
 
-def _make_loss(result: Result, loss: Loss) -> TileLost:
+def make_loss(result: Result, loss: Loss) -> TileLost:
+    """Return the error of a tile that no attempt has brought back."""
     where: dict[str, Any] = {
         "tile": result.index,
         "attempts": result.attempt,

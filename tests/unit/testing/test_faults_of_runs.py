@@ -130,6 +130,15 @@ async def test_bodies_that_arrive_damaged_are_fetched_again(about: str, damage: 
         await check_tiles(dispatcher)
 
 
+async def test_a_result_that_is_gone_is_its_tiles_and_the_run_goes_on() -> None:
+    aws = MemoryAws(faults=[Fault(operation="s3:GetObject", about="/out/0", error="NoSuchKey", times=None)])
+    async with run_on(aws) as dispatcher:
+        with pytest.raises(TileLost) as raised:
+            await dispatcher.compute(double, np.random.default_rng(0).integers(0, 256, INLINE_LIMIT, dtype=np.uint8))
+        assert isinstance(raised.value.__cause__, BlobMissing)
+        await check_tiles(dispatcher)
+
+
 # Messages
 
 
