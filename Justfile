@@ -39,7 +39,7 @@ test-python PYTHON *ARGS:
     .venv-{{ file_name(PYTHON) }}/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[raster]" --group dev
     shift && .venv-{{ file_name(PYTHON) }}/bin/python -m pytest --numprocesses 3 --dist loadfile tests/unit "$@"
 
-# Play runs in which a seed decides what fails: SEED [TILES] [--seeds COUNT].
+# Play runs in which a seed decides what fails: SEED [TILES] [--seeds COUNT] [--processes].
 chaos *ARGS:
     python -m tests.chaos "$@"
 

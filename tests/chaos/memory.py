@@ -30,7 +30,7 @@ T = TypeVar("T")
 SETTLED: Final = 60.0
 """Seconds after a run's end in which workers that were terminated are gone."""
 
-_STEPS: Final[dict[Step, dict[str, Any]]] = {
+STEPS: Final[dict[Step, dict[str, Any]]] = {
     "received": {"operation": "sqs:ReceiveMessage", "about": "-task"},
     "fetched": {"operation": "s3:GetObject", "about": "/in/"},
     "computing": {"operation": "slot:Compute"},
@@ -46,7 +46,7 @@ def play(schedule: Schedule) -> Report:
     """Return what a run came to."""
     random.seed(schedule.seed)  # pauses between retries
     report = Report()
-    with _recorded(report), _without_threads():
+    with recorded(report), _without_threads():
         anyio.run(partial(_play, schedule, report), backend_options={"loop_factory": VirtualLoop})
     return report
 
@@ -84,7 +84,7 @@ async def _run(schedule: Schedule, report: Report, aws: MemoryAws) -> None:
     numbers = range(schedule.tiles)
     payloads = [make_payload(number, schedule.large) for number in numbers]
     fails = [number == schedule.failing for number in numbers]
-    opening = Dispatcher.in_memory(schedule.workers, settings=settings, aws=aws, observers=[_Ends(report)])
+    opening = Dispatcher.in_memory(schedule.workers, settings=settings, aws=aws, observers=[Ends(report)])
     async with anyio.create_task_group() as group:
         try:
             async with opening as dispatcher:
@@ -115,7 +115,7 @@ def make_faults(mishap: Mishap) -> list[Fault]:
         return [Fault(operation="slot:Compute", after=mishap.after, error="SIGKILL")]
     if mishap.kind in _BEFALL:
         befall = partial(_BEFALL[mishap.kind], mishap)
-        return [Fault(**_STEPS[mishap.step], after=mishap.after, times=mishap.times, then=befall)]
+        return [Fault(**STEPS[mishap.step], after=mishap.after, times=mishap.times, then=befall)]
     chosen: dict[str, dict[str, Any]] = {
         "refuse": {"error": mishap.code},
         "reset": {"error": ConnectionError("reset")},
@@ -203,7 +203,7 @@ def _without_threads() -> Iterator[None]:
         yield
 
 
-class _Ends:
+class Ends:
     """Counts how often main is told of each tile's end."""
 
     def __init__(self, report: Report) -> None:
@@ -230,7 +230,7 @@ class _Recorder(logging.Handler):
 
 
 @contextmanager
-def _recorded(report: Report) -> Iterator[None]:
+def recorded(report: Report) -> Iterator[None]:
     """Count what the package logs in the block, in place of writing it anywhere."""
     logger = logging.getLogger("asyncbatch")
     handler, level, propagate = _Recorder(report), logger.level, logger.propagate

@@ -14,7 +14,7 @@ from tests.chaos.tile import make_value
 class Report:
     """What a run came to."""
 
-    outcomes: list[object] = field(default_factory=list)
+    outcomes: list[object] = field(default_factory=list, repr=False)
     """The values of its tiles in order, or their errors."""
     error: BaseException | None = None
     """What ended it early."""
@@ -41,17 +41,30 @@ _AGAIN_IN_SQS: Final = frozenset({"lose answer", "hang", "corrupt", "refuse entr
 """The same where messages, leases or counts are concerned."""
 
 
-def find_faults(schedule: Schedule, report: Report) -> list[str]:
-    """Return all that is not as it must be; nothing if all is."""
+def find_faults(schedule: Schedule, report: Report, *, limit: float | None = None, exact: bool = True) -> list[str]:
+    """Return all that is not as it must be; nothing if all is.
+
+    Parameters
+    ----------
+    schedule : Schedule
+        What went wrong in the run.
+    report : Report
+        What it came to.
+    limit : float, optional
+        Seconds that it may take; by default by the schedule.
+    exact : bool
+        Whether nothing went wrong but what the schedule says: a busy machine may lose leases.
+    """
+    allowed = limit_seconds(schedule) if limit is None else limit
     faults = [
         *_judge_end(schedule, report),
         *(f"left: {what}" for what in report.left if not _hinders_removal(schedule, report)),
         *(f"tile {tile} ended {times} times" for tile, times in report.ended.items() if times > 1),
         *(f"logged: {action}" for action in ("unexpected_error",) if report.actions[action]),
     ]
-    if report.seconds > (limit := limit_seconds(schedule)):
-        faults.append(f"took {report.seconds:.0f} s, more than {limit:.0f}")
-    if not any(_computes_again(mishap) for mishap in schedule.mishaps):
+    if report.seconds > allowed:
+        faults.append(f"took {report.seconds:.0f} s, more than {allowed:.0f}")
+    if exact and not any(_computes_again(mishap) for mishap in schedule.mishaps):
         faults += [
             f"tile {tile} was begun {times} times for no reason"
             for tile, times in report.begun.items()
@@ -68,7 +81,11 @@ def _limit_attempts(schedule: Schedule) -> int:
     """Return how often a tile may be begun: a count that arrives damaged is not known, and one may be taken back."""
     damages = sum(mishap.times for mishap in schedule.mishaps if mishap.kind == "corrupt" and mishap.about == "/out/")
     frozen = sum(mishap.kind == "freeze" for mishap in schedule.mishaps)
-    copies = sum(mishap.times for mishap in schedule.mishaps if mishap.kind == "double" and mishap.about == "-task")
+    copies = sum(
+        mishap.times
+        for mishap in schedule.mishaps
+        if mishap.kind == "double" or (mishap.kind == "lose answer" and mishap.operation == "sqs:SendMessageBatch")
+    )
     return schedule.max_attempts + damages + frozen + copies
 
 
@@ -105,18 +122,17 @@ _REMOVALS: Final = frozenset({"sqs:DeleteQueue", "s3:ListObjectsV2", "s3:DeleteO
 
 
 def _is_right(schedule: Schedule, index: int, outcome: object) -> bool:
+    may_be_lost = index == schedule.poison or (index % schedule.large == 0 and _deletes_bodies(schedule))
+    if may_be_lost and isinstance(outcome, TileLost):
+        return True
     if index == schedule.failing:
         return isinstance(outcome, TileError) and isinstance(outcome.__cause__, ArithmeticError)
-    if index == schedule.poison:
-        return isinstance(outcome, TileLost)
-    if outcome == make_value(index, schedule.large):
-        return True
-    return isinstance(outcome, TileLost | BlobMissing) and index % schedule.large == 0 and _deletes_bodies(schedule)
+    return index != schedule.poison and outcome == make_value(index, schedule.large)
 
 
 def describe(outcome: object) -> str:
     """Return what a tile came to, in one line."""
-    return f"{type(outcome).__name__}: {str(outcome)[:300]}"
+    return f"{type(outcome).__name__}: {str(outcome)[:200]}"
 
 
 def _deletes_bodies(schedule: Schedule) -> bool:
@@ -129,6 +145,8 @@ def _ends_with(mishap: Mishap) -> tuple[type[Exception], ...]:
         return (QueueGone,)
     if mishap.kind == "delete objects" and mishap.about in {"/manifest", "/alive"}:
         return (BlobMissing,)
+    if mishap.kind == "expire credentials" and mishap.at < 1.0:  # those of the only worker, before any was accepted
+        return (WorkersNotStarted,)
     if mishap.kind in {"drop", "corrupt"} and mishap.about == "-result":  # the greeting of a worker that is killed then
         return (WorkersNotStarted,)
     return ()

@@ -1,16 +1,23 @@
 """What a tile of the chaos suite is: its payload, its function, and the value that is right."""
 
+import socket
+import time
+from dataclasses import dataclass
+from random import Random
+
 from asyncbatch.wire.messages import INLINE_LIMIT
 
 LARGE = INLINE_LIMIT + 1000
 SMALL = 40
 
+GREETING = 4
+"""Bytes of what a tile in a process says: its index."""
+
 
 def make_payload(index: int, large: int) -> bytes:
     """Return the payload of a tile, one in so many of which is too large for a message."""
     size = LARGE if index % large == 0 else SMALL
-    text = b"%d," % index
-    return (text * (size // len(text) + 1))[:size]
+    return Random(index).randbytes(size)  # noqa: S311 - the same each time, and not to be compressed
 
 
 def reverse(index: int, payload: bytes, fails: bool) -> tuple[int, bytes]:  # noqa: FBT001 - mapped over
@@ -23,3 +30,25 @@ def reverse(index: int, payload: bytes, fails: bool) -> tuple[int, bytes]:  # no
 def make_value(index: int, large: int) -> tuple[int, bytes]:
     """Return what a tile must come to."""
     return index, make_payload(index, large)[::-1]
+
+
+def register(path: str, index: int) -> None:
+    """Say that a tile is being computed, in its slot's process, and wait until it may go on."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(path)
+        connection.sendall(index.to_bytes(GREETING, "big"))
+        connection.recv(1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Computation:
+    """What a tile does: it says that it has begun, takes its time, and returns what is right."""
+
+    path: str
+    seconds: tuple[float, ...]
+
+    def __call__(self, index: int, payload: bytes, fails: bool) -> tuple[int, bytes]:  # noqa: FBT001 - mapped over
+        """Compute a tile."""
+        register(self.path, index)
+        time.sleep(self.seconds[index % len(self.seconds)])
+        return reverse(index, payload, fails)

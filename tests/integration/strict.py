@@ -36,6 +36,8 @@ class Call:
     fields: Mapping[str, Any]
     """Of a request in JSON: those of SQS and Batch are."""
     request: Request
+    peer: int = 0
+    """The port of the client's end of the connection."""
 
     @property
     def service(self) -> str:
@@ -48,6 +50,20 @@ class Call:
         return replace(self, fields=fields, request=replace(self.request, body=json.dumps(fields).encode()))
 
 
+class CutError(Exception):
+    """The connection ends, before the answer or in the middle of it.
+
+    Parameters
+    ----------
+    answer : Answer, optional
+        Half of its body is sent.
+    """
+
+    def __init__(self, answer: Answer | None = None) -> None:
+        super().__init__()
+        self.answer = answer
+
+
 class Rule(Protocol):
     """What AWS does with some requests."""
 
@@ -58,6 +74,8 @@ class Rule(Protocol):
         ------
         ServiceError
             To refuse it.
+        CutError
+            To end its connection.
         """
         ...
 
@@ -82,7 +100,7 @@ class Strict:
             connector=connector, auto_decompress=False, timeout=aiohttp.ClientTimeout()
         ) as client:
 
-            async def handle(request: web.Request) -> web.Response:
+            async def handle(request: web.Request) -> web.StreamResponse:
                 return await self._handle(request, client)
 
             app = web.Application()
@@ -98,7 +116,7 @@ class Strict:
             finally:
                 await runner.cleanup()
 
-    async def _handle(self, request: web.Request, client: aiohttp.ClientSession) -> web.Response:
+    async def _handle(self, request: web.Request, client: aiohttp.ClientSession) -> web.StreamResponse:
         call = await _read_call(request)
         self.counts[call.operation] += 1
 
@@ -112,6 +130,8 @@ class Strict:
             answer = await forward(call)
         except ServiceError as error:
             answer = _write_error(error, call)
+        except CutError as cut:
+            return await _cut(request, cut.answer)
         headers = {**answer.headers, hdrs.CONTENT_TYPE: answer.content_type}
         return web.Response(status=answer.status, body=answer.body, headers=headers)
 
@@ -127,6 +147,20 @@ class Strict:
                 headers[hdrs.CONTENT_LENGTH] = response.headers.get(hdrs.CONTENT_LENGTH, "0")
             body = await response.read()
             return Answer(status=response.status, body=body, headers=headers, content_type=content_type)
+
+
+async def _cut(request: web.Request, answer: Answer | None) -> web.StreamResponse:
+    """End a connection, after half of an answer if there is one."""
+    assert request.transport is not None
+    if answer is None:
+        request.transport.abort()
+        return web.Response()
+    response = web.StreamResponse(status=answer.status, headers=answer.headers)
+    response.content_type, response.content_length = answer.content_type, len(answer.body)
+    await response.prepare(request)
+    await response.write(answer.body[: len(answer.body) // 2])
+    request.transport.close()
+    return response
 
 
 def _passed_on(headers: Mapping[str, str]) -> dict[str, str]:
@@ -153,7 +187,13 @@ async def _read_call(request: web.Request) -> Call:
         body=await request.content.read(),
     )
     in_json = scope.service in {"sqs", "batch"} and whole.body
-    return Call(operation=name_operation(whole), fields=json.loads(whole.body) if in_json else {}, request=whole)
+    assert request.transport is not None
+    return Call(
+        operation=name_operation(whole),
+        fields=json.loads(whole.body) if in_json else {},
+        request=whole,
+        peer=request.transport.get_extra_info("peername")[1],
+    )
 
 
 def _write_error(error: ServiceError, call: Call) -> Answer:
