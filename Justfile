@@ -77,9 +77,9 @@ demo *ARGS:
 prove-on-aws *ARGS: _engine
     python demo/prove_on_aws.py "$@"
 
-# Run a benchmark: `./dev bench NAME [ARGUMENTS]`.
+# Measure a scenario side by side with peers: `./dev bench NAME [ARGUMENTS]`, or `all`.
 bench NAME *ARGS:
-    name=$1 && shift && python "benchmarks/$name.py" "$@"
+    python benchmarks/bench.py "$@"
 
 # Create the stack, build and push the workers' image, and check both; takes the options of `asyncbatch stack create`.
 deploy *OPTIONS: _engine

@@ -4,6 +4,7 @@ All prices are in US dollars. They may differ from the bill: AWS changes prices,
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -74,8 +75,22 @@ _PUT: Final = 5e-6
 _GET: Final = 0.4e-6
 """Prices of a request to SQS, a write to S3 and a read from S3."""
 
+_REQUEST: Final = {
+    "s3:PutObject": _PUT,
+    "s3:CreateMultipartUpload": _PUT,
+    "s3:UploadPart": _PUT,
+    "s3:CompleteMultipartUpload": _PUT,
+    "s3:ListObjectsV2": _PUT,
+    "s3:GetObject": _GET,
+    "s3:HeadObject": _GET,
+}
+"""Price of a request by operation. S3 operations that are not listed, such as deletions, are free."""
+
+_BILLED: Final = 64 * 1024
+"""Bytes of a message that SQS bills as one request."""
+
 _REQUESTS: Final = (1.0, 2.0, 2.0)
-"""Requests to SQS, writes to S3 and reads from S3 for a tile of 400 kB, from benchmarks/requests_per_tile.py."""
+"""Requests to SQS, writes to S3 and reads from S3 for a tile of 400 kB, counted by `./dev bench medium`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,3 +155,18 @@ def estimate_cost(
         tiles=1000 * (sends * _SENDS + writes * _PUT + reads * _GET),
         transfer=1000 * _TRANSFER.get(known, _TRANSFER_ELSEWHERE),
     )
+
+
+def price_requests(counts: Mapping[str, float], *, message_bytes: float = 0.0) -> float:
+    """Return the cost of requests to S3 and SQS at list price, in US dollars.
+
+    Parameters
+    ----------
+    counts : mapping
+        Requests by ``service:Operation``.
+    message_bytes : float
+        Bytes of all messages, sent and received. SQS bills a request once for each 64 KiB, or part of it.
+    """
+    listed = sum(count * _REQUEST.get(name, 0.0) for name, count in counts.items())
+    to_queues = sum(count for name, count in counts.items() if name.startswith("sqs:"))
+    return listed + _SENDS * (to_queues + message_bytes / _BILLED)

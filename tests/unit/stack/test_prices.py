@@ -1,6 +1,6 @@
 import pytest
 
-from asyncbatch.stack.prices import estimate_cost
+from asyncbatch.stack.prices import estimate_cost, price_requests
 
 
 def test_a_worker_takes_its_share_of_the_machine_that_is_cheapest_for_it() -> None:
@@ -66,3 +66,14 @@ def test_machines_disks_and_addresses_are_counted() -> None:
 def test_results_that_leave_aws_cost(region: str, price: float) -> None:
     found = estimate_cost(workers=1, vcpus=1, disk=30, memory=3600, compute="SPOT", architecture="ARM64", region=region)
     assert found.transfer == pytest.approx(price)
+
+
+def test_deletions_from_s3_are_free_and_other_requests_are_not() -> None:
+    assert price_requests({"s3:DeleteObjects": 1000, "cloudformation:DescribeStacks": 1}) == 0
+    assert price_requests({"s3:PutObject": 1e6, "s3:GetObject": 1e6}) == pytest.approx(5.4)
+
+
+def test_sqs_bills_deletions_too_and_each_64_kib_of_messages() -> None:
+    counts = {"sqs:SendMessageBatch": 1e6, "sqs:DeleteMessageBatch": 1e6}
+    assert price_requests(counts) == pytest.approx(0.8)
+    assert price_requests(counts, message_bytes=1e6 * 64 * 1024) == pytest.approx(1.2)

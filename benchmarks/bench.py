@@ -1,0 +1,125 @@
+"""Measure scenarios side by side with peers: `./dev bench NAME`, or `./dev bench all` for all of them.
+
+Each measurement is a process of its own, with an endpoint of its own. The peers take turns in each round, so that
+whatever else the machine does meets all of them. Records (JSON) and charts (PNG) go to benchmarks/out.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Final
+
+from endpoint import run_endpoint
+from environments import PACKAGES, find_python
+from peers import PEERS
+from record import format_table, make_record
+from scenarios import SCENARIOS, Scenario
+
+HERE: Final = Path(__file__).parent
+_LIMIT: Final = 180.0
+"""Seconds that one measurement may take."""
+
+
+def make_paths(python: Path) -> dict[str, str]:
+    """Return the variables by which a measurement finds this folder, and the commands of its environment."""
+    folders = {"PYTHONPATH": HERE, "PATH": python.parent}
+    return {
+        name: os.pathsep.join(filter(None, (str(folder), os.environ.get(name)))) for name, folder in folders.items()
+    }
+
+
+def measure(peer: str, scenario: Scenario, python: Path) -> dict[str, Any] | None:
+    """Return one measurement of a peer; None if it fails or takes too long."""
+    with ExitStack() as stack:
+        variables = stack.enter_context(run_endpoint()) if PEERS[peer].needs_endpoint else {}
+        process = subprocess.Popen(
+            [python, HERE / "measure.py", peer],
+            env=os.environ | variables | make_paths(python),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            output, errors = process.communicate(json.dumps(asdict(scenario)), timeout=_LIMIT)
+        except subprocess.TimeoutExpired:
+            output, errors = "", f"not done after {_LIMIT:.0f} s"
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # what a peer has left behind
+            process.wait()
+    if process.returncode:
+        print(f"{peer} failed: {errors.strip()}", file=sys.stderr)
+        return None
+    return json.loads(output.splitlines()[-1])
+
+
+def find_pythons(peers: Sequence[str], given: Mapping[str, Path]) -> dict[str, Path]:
+    """Return the interpreter of each peer; a peer that pip can't install is left out unless its own is given."""
+    pythons = {}
+    for peer in peers:
+        place = PEERS[peer].environment
+        if place in given:
+            pythons[peer] = given[place]
+        elif place is None or place in PACKAGES:
+            pythons[peer] = find_python(place)
+        else:
+            print(f"{peer} is left out: name its interpreter with --python {place}=PATH", file=sys.stderr)
+    return pythons
+
+
+def run(name: str, scenario: Scenario, pythons: Mapping[str, Path], out: Path) -> None:
+    """Measure a scenario in rounds, print its figures, and write the record and the chart."""
+    rounds: dict[str, list[dict[str, Any]]] = {peer: [] for peer in pythons}
+    for number in range(scenario.rounds):
+        for peer, python in pythons.items():
+            print(f"{name}: round {number + 1} of {scenario.rounds}, {peer}", file=sys.stderr)
+            if (found := measure(peer, scenario, python)) is not None:
+                rounds[peer].append(found)
+    record = make_record(name, scenario, {peer: found for peer, found in rounds.items() if found})
+    print(format_table(record))
+    out.mkdir(parents=True, exist_ok=True)
+    written = out / f"{name}.json"
+    written.write_text(json.dumps(record, indent=1))
+    subprocess.run([find_python("chart"), HERE / "chart.py", written, out / f"{name}.png"], check=True)
+
+
+def read_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("name", choices=[*SCENARIOS, "all"], metavar="NAME", help=f"{', '.join(SCENARIOS)}, or all")
+    parser.add_argument("--rounds", type=int, help="measurements of each peer (default: the scenario's)")
+    parser.add_argument("--tiles", type=int, help="tiles of a round (default: the scenario's)")
+    parser.add_argument("--peers", nargs="+", choices=PEERS, metavar="PEER", help=f"of {', '.join(PEERS)}")
+    parser.add_argument(
+        "--python",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="interpreter with RIOS: rios1=PATH, rios2=PATH",
+    )
+    parser.add_argument("--out", type=Path, default=HERE / "out", help="folder for records and charts")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run what the command line names."""
+    wanted = read_arguments()
+    given = {place: Path(path) for place, _, path in (text.partition("=") for text in wanted.python)}
+    changes = {name: value for name in ("rounds", "tiles") if (value := getattr(wanted, name))}
+    for name in SCENARIOS if wanted.name == "all" else (wanted.name,):
+        scenario = replace(SCENARIOS[name], **changes)
+        peers = [peer for peer in scenario.peers if not wanted.peers or peer in wanted.peers]
+        run(name, scenario, find_pythons(peers, given), wanted.out)
+
+
+if __name__ == "__main__":
+    main()

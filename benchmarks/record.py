@@ -1,0 +1,87 @@
+"""What is kept of a benchmark: figures with the machine, the versions and the conditions they were measured in."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from figures import FIGURES, summarize
+from scenarios import Scenario
+
+
+def describe_machine() -> dict[str, Any]:
+    """Return what this machine is, and how busy others keep it."""
+    model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return {
+        "processor": model[0].partition(":")[2].strip() if model else platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "load": os.getloadavg()[0],
+    }
+
+
+def describe_commit() -> str:
+    """Return the commit that is measured."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def make_record(name: str, scenario: Scenario, rounds: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """Return all of a benchmark: its scenario, figures by peer, and each round.
+
+    Parameters
+    ----------
+    name : str
+        Of the scenario.
+    scenario : Scenario
+        What was measured.
+    rounds : mapping
+        The measurements of each peer.
+    """
+    figures = {
+        figure: {
+            peer: asdict(summary)
+            for peer, measured in rounds.items()
+            if (summary := summarize(figure, scenario, measured)) is not None
+        }
+        for figure in scenario.charts
+    }
+    return {
+        "name": name,
+        "measured": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": describe_commit(),
+        "machine": describe_machine(),
+        "title": scenario.title.format(tiles=scenario.tiles),
+        "scenario": asdict(scenario),
+        "titles": {figure: f"{FIGURES[figure].title} {FIGURES[figure].unit}".strip() for figure in figures},
+        "figures": figures,
+        "rounds": {peer: list(measured) for peer, measured in rounds.items()},
+    }
+
+
+def format_table(record: Mapping[str, Any]) -> str:
+    """Return the figures of a record as a table in Markdown: medians, and the span of the rounds."""
+    titles, figures = record["titles"], record["figures"]
+    peers = [peer for peer in record["rounds"] if any(peer in found for found in figures.values())]
+    lines = [f"| {record['title']} | {' | '.join(titles.values())} |", "|---" * (len(titles) + 1) + "|"]
+    for peer in peers:
+        cells = [_format_cell(figures[figure].get(peer)) for figure in titles]
+        lines.append(f"| {peer} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _format_cell(summary: Mapping[str, float] | None) -> str:
+    if summary is None:
+        return ""
+    median, least, most = (_format_number(summary[name]) for name in ("median", "least", "most"))
+    return median if least == most else f"{median} ({least} to {most})"
+
+
+def _format_number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits
