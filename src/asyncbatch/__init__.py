@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from asyncbatch.events import RunEnded as RunEnded
     from asyncbatch.events import RunOpened as RunOpened
     from asyncbatch.events import TileCancelled as TileCancelled
+    from asyncbatch.events import TileCopied as TileCopied
     from asyncbatch.events import TileDone as TileDone
     from asyncbatch.events import TileFailed as TileFailed
     from asyncbatch.events import TileSent as TileSent
@@ -79,6 +80,7 @@ _HOME = {
     "WorkerLost": "asyncbatch.events",
     "WorkerLeft": "asyncbatch.events",
     "TileSent": "asyncbatch.events",
+    "TileCopied": "asyncbatch.events",
     "TileDone": "asyncbatch.events",
     "TileFailed": "asyncbatch.events",
     "TileCancelled": "asyncbatch.events",
@@ -137,6 +139,7 @@ __all__ = [  # noqa: PLE0604, RUF100 - a literal list for readers and type check
     "WorkerLost",
     "WorkerLeft",
     "TileSent",
+    "TileCopied",
     "TileDone",
     "TileFailed",
     "TileCancelled",

@@ -70,6 +70,13 @@ class TileSent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TileCopied:
+    """A slow tile was sent a second time, to idle workers. The first result counts."""
+
+    tile: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TileDone:
     """A tile's result arrived."""
 
@@ -81,6 +88,8 @@ class TileDone:
     """Peak memory of its slot in bytes; 0 if it is not known."""
     size: int
     """Size of its result in bytes."""
+    copy: bool
+    """Whether its copy was faster: see `TileCopied`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +107,18 @@ class TileCancelled:
     tile: int
 
 
-Event = RunOpened | RunEnded | WorkerUp | WorkerLost | WorkerLeft | TileSent | TileDone | TileFailed | TileCancelled
+Event = (
+    RunOpened
+    | RunEnded
+    | WorkerUp
+    | WorkerLost
+    | WorkerLeft
+    | TileSent
+    | TileCopied
+    | TileDone
+    | TileFailed
+    | TileCancelled
+)
 
 
 class Observer(Protocol):

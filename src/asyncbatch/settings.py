@@ -28,11 +28,14 @@ _VARIABLES = {
     "tile_timeout": "ASYNCBATCH_TILE_TIMEOUT",
     "slot_memory": "ASYNCBATCH_SLOT_MEMORY",
     "max_in_flight": "ASYNCBATCH_MAX_IN_FLIGHT",
+    "speculation": "ASYNCBATCH_SPECULATION",
     "queues": "ASYNCBATCH_QUEUES",
 }
 
 _OTHERWISE = {"region": ("AWS_REGION", "AWS_DEFAULT_REGION")}
 """Variables to use if a setting's own variable is not set."""
+
+_SWITCH = {"1": True, "true": True, "on": True, "0": False, "false": False, "off": False}
 
 _WHOLE = frozenset({"max_attempts", "slot_memory", "max_in_flight"})
 _OPTIONAL = frozenset({"start_timeout", "tile_timeout", "slot_memory", "max_in_flight"})
@@ -81,6 +84,8 @@ class Settings:
     """MiB of memory that the tiles of a slot may use before they get a `MemoryError`; by default unlimited."""
     max_in_flight: int | None = None
     """Maximum number of tiles in flight (sent, but without a result); the default depends on the number of slots."""
+    speculation: bool = True
+    """Whether slow tiles are sent a second time near the end, to idle workers; the first result counts."""
     queues: Queues = "run"
     """``run``: create two queues for each run. ``stack``: use the stack's two queues, for one run at a time."""
 
@@ -94,6 +99,8 @@ class Settings:
                 raise SettingsError(f"{name} ({_VARIABLES[name]}) is {value!r}; it must be a number")
             if not least <= value <= most:
                 raise SettingsError(f"{name} ({_VARIABLES[name]}) is {value}; it must be from {least} to {most}")
+        if not isinstance(self.speculation, bool):
+            raise SettingsError(f"speculation is {self.speculation!r}; it must be True or False")
         for name in ("stack", "region"):
             value = getattr(self, name)
             if not isinstance(value, str) or not value:
@@ -159,6 +166,10 @@ def _find_variable(name: str, environment: Mapping[str, str]) -> str | None:
 
 def _parse(name: str, variable: str, text: str) -> object:
     """Convert an environment variable's text to the setting's type."""
+    if name == "speculation":
+        if text.lower() not in _SWITCH:
+            raise SettingsError(f"{variable} is {text!r}; it must be one of {', '.join(_SWITCH)}")
+        return _SWITCH[text.lower()]
     if name not in _RANGES:
         return text
     try:

@@ -17,7 +17,7 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from asyncbatch import Dispatcher, Settings
-from asyncbatch.events import Event, TileDone, TileFailed
+from asyncbatch.events import Event, TileCopied, TileDone, TileFailed
 from asyncbatch.testing import Fault, MemoryAws, MemoryJob, VirtualLoop
 from asyncbatch.wire import codec
 from asyncbatch.wire.messages import Body, Result, Sentinel, seal
@@ -213,6 +213,8 @@ class Ends:
         """Count an event."""
         if isinstance(event, TileDone | TileFailed):
             self._report.ended[event.tile] += 1
+        elif isinstance(event, TileCopied):
+            self._report.copied[event.tile] += 1
 
 
 class _Recorder(logging.Handler):

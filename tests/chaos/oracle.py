@@ -22,6 +22,8 @@ class Report:
     """How often main was told of each tile's end."""
     begun: Counter[int] = field(default_factory=Counter)
     """How often workers began each tile."""
+    copied: Counter[int] = field(default_factory=Counter)
+    """How often main sent a second copy of each tile, since it was slow."""
     actions: Counter[str] = field(default_factory=Counter)
     """What was logged."""
     left: list[str] = field(default_factory=list)
@@ -62,13 +64,14 @@ def find_faults(schedule: Schedule, report: Report, *, limit: float | None = Non
         *(f"tile {tile} ended {times} times" for tile, times in report.ended.items() if times > 1),
         *(f"logged: {action}" for action in ("unexpected_error",) if report.actions[action]),
     ]
+    faults += [f"tile {tile} was copied {times} times" for tile, times in report.copied.items() if times > 1]
     if report.seconds > allowed:
         faults.append(f"took {report.seconds:.0f} s, more than {allowed:.0f}")
     if exact and not any(_computes_again(mishap) for mishap in schedule.mishaps):
         faults += [
             f"tile {tile} was begun {times} times for no reason"
             for tile, times in report.begun.items()
-            if times > 1 and tile != schedule.poison and schedule.poison is None
+            if times > 1 + report.copied[tile] and tile != schedule.poison and schedule.poison is None
         ]
     if report.actions["tiles_lost"] and not any(_loses_messages(mishap) for mishap in schedule.mishaps):
         faults.append("messages of tiles were lost")

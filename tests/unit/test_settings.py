@@ -20,6 +20,7 @@ VARIABLES: dict[str, tuple[str, str, object]] = {
     "tile_timeout": ("ASYNCBATCH_TILE_TIMEOUT", "90", 90.0),
     "slot_memory": ("ASYNCBATCH_SLOT_MEMORY", "2000", 2000),
     "max_in_flight": ("ASYNCBATCH_MAX_IN_FLIGHT", "100", 100),
+    "speculation": ("ASYNCBATCH_SPECULATION", "off", False),
     "queues": ("ASYNCBATCH_QUEUES", "stack", "stack"),
 }
 
@@ -137,6 +138,18 @@ def test_what_is_of_another_kind_is_told(name: str, value: object, told: str) ->
     shown = re.escape(f"{name} ({VARIABLES[name][0]}) is {value!r}; it must be {told}")
     with pytest.raises(SettingsError, match=f"^{shown}"):
         Settings.from_environment({}, **{name: value})
+
+
+@pytest.mark.parametrize(("text", "value"), [("1", True), ("On", True), ("true", True), ("0", False), ("FALSE", False)])
+def test_a_switch_is_on_or_off(text: str, value: bool) -> None:  # noqa: FBT001 - the value of a setting
+    assert Settings.from_environment({"ASYNCBATCH_SPECULATION": text}).speculation is value
+
+
+def test_a_switch_that_is_neither_is_refused() -> None:
+    with pytest.raises(SettingsError, match="ASYNCBATCH_SPECULATION is 'maybe'"):
+        Settings.from_environment({"ASYNCBATCH_SPECULATION": "maybe"})
+    with pytest.raises(SettingsError, match="speculation is 'off'"):
+        Settings(speculation="off")  # type: ignore[arg-type]  # the mistake
 
 
 def test_queues_are_the_run_s_or_the_stack_s() -> None:

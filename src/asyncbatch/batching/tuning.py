@@ -39,5 +39,12 @@ class Tuning:
     ahead_bytes: int = 64 * 2**20
     """Size of prefetched payloads, in addition to one tile per slot."""
 
+    least_known: int = 5
+    """Tiles of a program that have been computed before one is called slow."""
+    usual_share: float = 0.9
+    """Tiles of which this share is as quick or quicker say what is usual."""
+    slow_factor: float = 1.5
+    """What takes longer than this many times what is usual, while slots are idle, is sent a second time."""
+
 
 TUNING: Final = Tuning()

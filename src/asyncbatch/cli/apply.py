@@ -242,7 +242,7 @@ def compute(
             # What the pool says while it closes is no longer about the work.
             display.watch(None)
             if pool is not None:
-                record.peak_memory = pool.status().peak_memory
+                record.note_status(pool.status())
             if pool is not None and arguments.local:
                 with suppress(OSError):  # the endpoint is gone, which is what failed
                     record.requests = sum(pool.requests().values())

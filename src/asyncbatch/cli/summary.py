@@ -3,10 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from asyncbatch.cli.progress import format_duration, format_rate
 from asyncbatch.errors import AsyncBatchError, OutputError, TileError, TileLost, TilesFailed, count_causes
 from asyncbatch.raster import Progress
+
+if TYPE_CHECKING:  # the AWS libraries take half a second, which an error should not wait for
+    from asyncbatch.main.dispatcher import Status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +35,10 @@ class Summary:
     """The command that shows the workers' logs; empty if they are not stored."""
     peak_memory: int = 0
     """Peak memory of a slot in bytes; 0 if it is not known."""
+    copied: int = 0
+    """Number of slow tiles that were sent a second time."""
+    copies_faster: int = 0
+    """Number of them whose copy was faster."""
     resumed: int = 0
     """Number of tiles whose results an earlier run had stored."""
     resumable: bool = False
@@ -51,6 +59,8 @@ class Summary:
         parts = [", ".join(counts), f"wrote {', '.join(self.written)}" if self.written else "nothing written"]
         if self.resumable and not self.written:
             parts.append("results are stored; run the same command again to resume")
+        if self.copied:
+            parts.append(f"{self.copied} slow tiles sent twice, {self.copies_faster} of the copies were faster")
         if self.peak_memory:
             parts.append(f"up to {self.peak_memory / 2**20:.0f} MiB of memory per tile")
         if self.replay:
@@ -79,7 +89,7 @@ class Record:
         self.run = ""
         self.logs = ""
         self.requests: int | None = None
-        self.peak_memory = 0
+        self._status: Status | None = None
         self.resumed = 0
         self.resumable = False
         self.failures: Sequence[AsyncBatchError] = ()
@@ -92,6 +102,10 @@ class Record:
     def update(self, progress: Progress) -> None:
         """Note tiles written."""
         self._progress = progress
+
+    def note_status(self, status: "Status") -> None:
+        """Note what the pool says of its run."""
+        self._status = status
 
     def summarize(self, error: BaseException | None) -> Summary | None:
         """Return the summary, or None if no tile was sent.
@@ -115,7 +129,9 @@ class Record:
             requests=self.requests,
             written=() if error else tuple(path for some in paths for path in some),
             logs=self.logs,
-            peak_memory=self.peak_memory,
+            peak_memory=self._status.peak_memory if self._status else 0,
+            copied=self._status.tiles_copied if self._status else 0,
+            copies_faster=self._status.copies_faster if self._status else 0,
             resumed=self.resumed,
             resumable=self.resumable,
             replay=_find_replay([] if error in self.failures else self.failures),

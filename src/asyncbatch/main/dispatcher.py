@@ -83,6 +83,10 @@ class Status:
     """Submitted, and not sent."""
     workers_up: int
     workers_wanted: int
+    tiles_copied: int = 0
+    """Slow tiles that were sent a second time, to idle workers."""
+    copies_faster: int = 0
+    """Those of them whose copy was faster."""
     peak_memory: int = 0
     """Most bytes of memory that the slot's process of any tile had; 0: not known."""
 
@@ -410,12 +414,14 @@ class Dispatcher:
             tiles_waiting=self._scheduler.ledger.waiting,
             workers_up=self._supervisor.up,
             workers_wanted=self._supervisor.wanted,
+            tiles_copied=self._tally.copied,
+            copies_faster=self._tally.copies_faster,
             peak_memory=self._tally.peak_memory,
         )
 
     async def _end(self) -> None:
         """Stop the workers: those that get a sentinel leave by themselves, others are ended."""
-        hurried = len(self._scheduler.ledger) > 0 or self._scheduler.failure is not None
+        hurried = self._scheduler.unfinished
         self._fleet.close()
         self._scheduler.end()
         try:

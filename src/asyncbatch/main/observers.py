@@ -9,6 +9,7 @@ from asyncbatch.events import (
     Observer,
     RunOpened,
     TileCancelled,
+    TileCopied,
     TileDone,
     TileFailed,
     WorkerLeft,
@@ -42,6 +43,10 @@ class Tally:
         self.done = 0
         self.failed = 0
         self.cancelled = 0
+        self.copied = 0
+        """Slow tiles that were sent a second time."""
+        self.copies_faster = 0
+        """Those of them whose copy was faster."""
         self.peak_memory = 0
         """Most bytes of memory that the slot's process of any tile had; 0: not known."""
 
@@ -50,7 +55,10 @@ class Tally:
         match event:
             case TileDone():
                 self.done += 1
+                self.copies_faster += event.copy
                 self.peak_memory = max(self.peak_memory, event.peak_memory)
+            case TileCopied():
+                self.copied += 1
             case TileFailed():
                 self.failed += 1
             case TileCancelled():
@@ -69,6 +77,12 @@ class EventLog:
                     event.run,
                     event.bucket,
                     extra={"action": "run_opened", "run": event.run, "bucket": event.bucket},
+                )
+            case TileCopied():
+                log.info(
+                    "tile %d is slow; sent a second time",
+                    event.tile,
+                    extra={"action": "tile_copied", "tile": event.tile},
                 )
             case WorkerUp():
                 log.info(

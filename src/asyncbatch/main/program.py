@@ -34,6 +34,8 @@ class Program:
     content: bytes = field(repr=False)
     options: Options = field(default_factory=Options)
     """How its tiles are computed."""
+    speculate: bool = True
+    """Whether a slow tile may be computed a second time while it is being computed."""
     resumption: Resumption | None = field(default=None, repr=False, compare=False)
     """Where the results of its tiles are stored, if they are."""
 

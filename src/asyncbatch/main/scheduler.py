@@ -29,6 +29,7 @@ from asyncbatch.main.recovery import Recovery
 from asyncbatch.main.replays import Replays
 from asyncbatch.main.run import Run
 from asyncbatch.main.sender import Sender
+from asyncbatch.main.speculator import Speculator
 from asyncbatch.main.supervisor import Supervisor
 from asyncbatch.main.tile import State, Tile
 from asyncbatch.main.withdrawal import Withdrawals
@@ -80,6 +81,9 @@ class Scheduler:
         self._cancelled: asyncio.Queue[int] = asyncio.Queue()
         self._changed = anyio.Event()
         self._sender = Sender(run, pacer=self._pacer)
+        self._speculator = Speculator(
+            ledger=self.ledger, supervisor=supervisor, sender=self._sender, observers=observers
+        )
         self._recovery = Recovery(run, ledger=self.ledger, sender=self._sender)
         self._withdrawals = Withdrawals(self._sender.withdraw)
         self._replays = replays
@@ -98,6 +102,14 @@ class Scheduler:
             self._watch_workers,
         ):
             self._group.start_soon(self.run_guarded, task)
+        settings = self._run.settings
+        if settings.speculation and settings.max_attempts > 1:
+            self._group.start_soon(self.run_guarded, self._speculator.run)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether workers may be computing what nobody waits for any more, or tiles are not done."""
+        return bool(len(self.ledger)) or self.failure is not None or self._speculator.racing
 
     def enqueue(self, tile: Tile) -> None:
         """Queue a tile for sending."""
@@ -182,7 +194,9 @@ class Scheduler:
                 self._receiver.discard(tile.in_key)
                 self._withdrawals.add(tile.index)
             else:
+                tile.sent = anyio.current_time()
                 self.ledger.note_announced(tile)
+                self._speculator.wake()
 
     def _note_done(self, index: int, future: Future[Any]) -> None:
         """Handle a tile whose future is done, from any thread: it may have been cancelled."""
@@ -262,12 +276,17 @@ class Scheduler:
             )
         elif isinstance(message, ProgramDamaged):
             await self._recovery.replace_program(message)
+        self._speculator.wake()
         self._changed.set()
 
     async def _settle(self, result: Result) -> None:
         """Accept a result: the first for its tile counts, any other is dropped."""
         key = result.body.key
+        if result.outcome == "lost" and self._speculator.awaits_other(result):
+            self._receiver.discard(key)
+            return
         tile = self.ledger.accept(result.index)
+        self._speculator.note_result(result, tile)
         if tile is None:
             accepted = self.ledger.get(result.index)
             if accepted is None or accepted.out_key != key:  # a copy's body may be the one that is being fetched
@@ -292,6 +311,7 @@ class Scheduler:
                     seconds=result.seconds,
                     peak_memory=result.peak,
                     size=tile.result_size,
+                    copy=bool(result.copy),
                 )
             )
             self._finish(tile, value=value)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Final
 
@@ -95,6 +95,13 @@ class Sender:
         """Announce tiles once more whose messages are lost."""
         for tile in tiles:
             await self._announcements.deliver(tile.announcement)
+
+    async def send_copy(self, tile: Tile) -> None:
+        """Announce a tile a second time that is slow."""
+        manifest = self._run.manifest
+        task = unseal(tile.announcement, run=manifest.run, direction="task", key=manifest.key)
+        assert isinstance(task, Task)  # noqa: S101 - so it was sealed
+        await self._announcements.deliver(self._sealed(replace(task, copy=1)))
 
     async def send_sentinels(self, count: int) -> None:
         """Tell `count` workers to stop, by batches that go at the same time."""

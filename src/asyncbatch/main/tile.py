@@ -39,6 +39,12 @@ class Tile:
     """Bytes of the result in memory, once it has come."""
     record: Callable[[Content], None] | None = None
     """Stores the result on main's disk. It blocks."""
+    sent: float = 0.0
+    """When it was announced, by the event loop's clock."""
+    copied: bool = False
+    """Whether it was sent a second time, since it is slow."""
+    half_lost: bool = False
+    """Whether the original or the copy of a tile that was sent twice is lost. The tile is lost if the other one is."""
     index: int = -1
     """The run's number for it; set by the ledger, as is `state`."""
     state: State = State.WAITING

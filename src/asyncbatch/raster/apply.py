@@ -3,12 +3,13 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from asyncbatch.copies import Copies
 from asyncbatch.errors import RasterError
+from asyncbatch.main.program import Program
 from asyncbatch.raster.arguments import check_call, check_options, check_settings, read_pixels
 from asyncbatch.raster.blocks import Call, UserFunction, compute_block
 from asyncbatch.raster.grid import Tiling
@@ -269,6 +270,8 @@ def bind(pool: Executor, fn: UserFunction, other: object, plan: Plan, **options:
         If the executor does not support the options.
     """
     program = getattr(pool, "program", partial)(compute_block, fn=fn, other=other, plan=plan, call=Call())
+    if isinstance(program, Program) and other is not None:  # what is added to it would count twice
+        program = replace(program, speculate=False)
     given = {name: value for name, value in options.items() if value is not None and value != ()}
     if not given:
         return program

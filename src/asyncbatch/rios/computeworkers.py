@@ -4,6 +4,7 @@ import copy
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from rios.computemanager import ComputeWorkerManager
@@ -100,6 +101,8 @@ class _Manager:
             options=options,
         )
         program, call = Program.of(blocks.compute, (function, job), {}, state=state), uuid.uuid4().hex
+        # What is added to `otherArgs` would count twice.
+        program = replace(program, speculate=otherArgs is None)
         pool = POOLS.borrow(choice)
         self._choice = choice
         self._tiles = {block: tile for tile, block in enumerate(blockList)}

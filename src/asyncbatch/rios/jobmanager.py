@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from rios.parallel.jobmanager import JobManager
@@ -134,6 +134,7 @@ class _Rounds:
                 other=otherargs, adds=self._call is not None and self._call.exact, options=self._options
             )
             program = Program.of(compute, (function, arguments), {}, state=self._state)
+            program = replace(program, speculate=otherargs is None)  # what is added to them would count twice
             self._program = (function, otherargs, program)
         return self._program[2]
 

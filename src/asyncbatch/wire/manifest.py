@@ -175,9 +175,9 @@ def in_key(run: str, index: int) -> str:
     return f"runs/{run}/in/{index}"
 
 
-def out_key(run: str, index: int, worker: str, attempt: int) -> str:
-    """Return where a tile's result lies: each attempt writes its own, so that none changes under a reader."""
-    return f"runs/{run}/out/{index}-{attempt}-{worker}"
+def out_key(run: str, index: int, worker: str, attempt: int, *, copy: int = 0) -> str:
+    """Return where a tile's result lies: each attempt at each copy has its own, so that none changes under a reader."""
+    return f"runs/{run}/out/{index}-{attempt}{f'c{copy}' if copy else ''}-{worker}"
 
 
 def begun_key(run: str, index: int) -> str:

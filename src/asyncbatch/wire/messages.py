@@ -92,6 +92,8 @@ class Task:
     """Seconds that an attempt may take in its slot; 0: no limit."""
     retry_on: list[str] = field(default_factory=list)
     """Names of the exceptions after which it is computed again while it has attempts left."""
+    copy: Count = 0
+    """1 if the tile was sent before, and is sent a second time since it is slow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +114,8 @@ class Result:
     body: Body
     """Pickled: the value; or for ``error`` a `Failure`; or for ``lost`` a `Loss`."""
     log_stream: str = ""
+    copy: Count = 0
+    """That of the task."""
     peak: Count = 0
     """Most bytes of memory that the slot's process had while the tile computed; 0: not known."""
 

@@ -32,12 +32,14 @@ class Verdict:
     """What to write if this attempt is taken back: the attempts before it. None: nothing."""
 
 
-def needs_count(*, deliveries: int, max_attempts: int) -> bool:
+def needs_count(*, deliveries: int, max_attempts: int, copy: bool = False) -> bool:
     """Return whether to ask the bucket how often a tile has begun."""
-    return deliveries > 1 or max_attempts == 1
+    return deliveries > 1 or max_attempts == 1 or copy
 
 
-def judge(*, counted: int | None, deliveries: int, max_attempts: int, readable: bool = True) -> Verdict:
+def judge(
+    *, counted: int | None, deliveries: int, max_attempts: int, readable: bool = True, copy: bool = False
+) -> Verdict:
     """Return what to do with a tile.
 
     Parameters
@@ -50,15 +52,17 @@ def judge(*, counted: int | None, deliveries: int, max_attempts: int, readable: 
         Attempts that a tile has.
     readable : bool
         Whether the bucket can be asked; where it can't, deliveries count.
+    copy : bool
+        Whether this is the copy of a slow tile, at which an attempt has begun already.
     """
-    if not needs_count(deliveries=deliveries, max_attempts=max_attempts):
+    if not needs_count(deliveries=deliveries, max_attempts=max_attempts, copy=copy):
         return Verdict(number=1, before=0)
     if not readable:
-        done = deliveries - 1
+        done = deliveries - 1 + copy
     elif counted is not None:
         done = counted
     else:  # only what is delivered for the first time begins without being counted
-        done = 1 if deliveries > 1 and max_attempts > 1 else 0
+        done = 1 if copy or (deliveries > 1 and max_attempts > 1) else 0
     if done >= max_attempts or deliveries - 1 - done > MAX_RETURNS:
         return Verdict(number=done, lost=True)
     last = done + 1 >= max_attempts

@@ -28,6 +28,7 @@ _MAX_UNANNOUNCED: Final = 2 * RESULTS_TOGETHER  # results in memory on their way
 _LEAVE_TIMEOUT: Final = 10.0
 _GOODBYE_TIMEOUT: Final = 5.0
 _DISK_FAILURES: Final = 3  # in a row, after which a worker is of no use where it is
+_FOR_IDLE_WORKERS: Final = 1.0  # seconds in which no busy worker receives a copy again
 _UNEXPECTED: Final = 5.0  # seconds for which a tile is left to others after an error of ours
 
 
@@ -159,7 +160,9 @@ class Consumer:
             log.warning("message refused: %s", error, extra={"action": "message_refused"})
             self.deliveries.ack(received.handle)
             return
-        if isinstance(message, Task):
+        if isinstance(message, Task) and message.copy and self.held.uncomputed >= self.tiles.prefetch.slots:
+            group.start_soon(self._refuse_copy, received)
+        elif isinstance(message, Task):
             self.held.received[received.handle] = self._last_used
             group.start_soon(self._compute, message, received)
         else:
@@ -169,6 +172,10 @@ class Consumer:
 
     def _unseal(self, received: Received) -> Message:
         return unseal(received.text, run=self.manifest.run, direction="task", key=self.manifest.key)
+
+    async def _refuse_copy(self, received: Received) -> None:
+        """Leave the copy of a slow tile to idle workers: here it would wait, perhaps for that very tile."""
+        await self.deliveries.nack([received.handle], delay=_FOR_IDLE_WORKERS)
 
     async def _return_unbegun(self, found: list[Received]) -> None:
         """Return messages to the queue that came when this worker was to leave already."""

@@ -23,13 +23,13 @@ class Counts:
     manifest: Manifest
     blobs: Blobs
 
-    async def judge(self, index: int, deliveries: int) -> Verdict:
+    async def judge(self, index: int, deliveries: int, *, copy: bool = False) -> Verdict:
         """Return what to do with a tile that was delivered."""
         most = self.manifest.max_attempts
         counted, readable = None, True
-        if needs_count(deliveries=deliveries, max_attempts=most):
+        if needs_count(deliveries=deliveries, max_attempts=most, copy=copy):
             counted, readable = await self._read(index)
-        return judge(counted=counted, readable=readable, deliveries=deliveries, max_attempts=most)
+        return judge(counted=counted, readable=readable, deliveries=deliveries, max_attempts=most, copy=copy)
 
     async def write(self, index: int, count: int) -> bool:
         """Store a count, and return whether that worked."""

@@ -100,7 +100,11 @@ class Tiles:
 
     async def judge(self, task: Task, deliveries: int) -> Delivery:
         """Return which attempt at a tile this is to be."""
-        return Delivery(task=task, deliveries=deliveries, verdict=await self.counts.judge(task.index, deliveries))
+        return Delivery(
+            task=task,
+            deliveries=deliveries,
+            verdict=await self.counts.judge(task.index, deliveries, copy=bool(task.copy)),
+        )
 
     @asynccontextmanager
     async def reserve(self, delivery: Delivery) -> AsyncIterator[None]:
@@ -194,12 +198,13 @@ class Tiles:
 
     async def withdraw_unbegun(self, task: Task, deliveries: int) -> None:
         """Take back a delivery with which nothing began: only the first is taken for an attempt."""
-        if deliveries == 1:
+        if deliveries == 1 and not task.copy:
             await self.counts.write(task.index, 0)
 
     async def _store(self, delivery: Delivery, computed: Computed) -> Body:
         content = computed.content
-        key = out_key(self.manifest.run, delivery.task.index, self.worker, delivery.deliveries)
+        task = delivery.task
+        key = out_key(self.manifest.run, task.index, self.worker, delivery.deliveries, copy=task.copy)
         body = Body.of(content, key=key)
         if body.key is not None:
             await self.blobs.put(body.key, content)
@@ -214,6 +219,7 @@ class Tiles:
             seconds=computed.seconds,
             body=body,
             log_stream=self.log_stream,
+            copy=delivery.task.copy,
             peak=computed.peak,
         )
         run, key = self.manifest.run, self.manifest.key

@@ -4,6 +4,7 @@ import pytest
 
 from asyncbatch.cli.summary import Record, Summary
 from asyncbatch.errors import OutputError, RasterError, TileError, TileLost, TileOutOfMemory, TilesFailed, TileTimeout
+from asyncbatch.main.dispatcher import Status
 from asyncbatch.raster import Progress
 
 DONE = Summary(
@@ -87,11 +88,24 @@ def test_tiles_that_failed_beside_a_written_output_are_counted() -> None:
     kept, _ = record()
     kept.update(Progress(done=4, total=4, failed=1))
     kept.failures = [TileError("ValueError: no", tile=1, worker="w")]
-    kept.peak_memory = 300 * 2**20
+    kept.note_status(
+        Status(
+            tiles_done=4,
+            tiles_failed=1,
+            tiles_in_flight=0,
+            tiles_waiting=0,
+            workers_up=1,
+            workers_wanted=1,
+            peak_memory=300 * 2**20,
+            tiles_copied=3,
+            copies_faster=2,
+        )
+    )
     summary = kept.summarize(None)
     assert summary is not None
     assert (summary.failed, summary.written) == ({"ValueError": 1}, ("a.tif", "b1.tif", "b2.tif"))
     assert "300 MiB" in str(summary)
+    assert "3 slow tiles sent twice, 2 of the copies were faster" in str(summary)
 
 
 def test_a_resumed_run_says_so_and_counts_its_speed_by_what_it_computed() -> None:

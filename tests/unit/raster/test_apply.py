@@ -16,8 +16,9 @@ import pytest
 from numpy.typing import NDArray
 from osgeo import gdal
 
+from asyncbatch import BatchExecutor
 from asyncbatch.raster import BlockInfo, Blocks, Progress, apply
-from asyncbatch.raster.apply import carry_out, prepare
+from asyncbatch.raster.apply import bind, carry_out, prepare
 from asyncbatch.raster.plan import Edge
 from asyncbatch.raster.serial import Serial
 from tests.unit.raster.conftest import TRANSFORM
@@ -320,6 +321,13 @@ def test_a_tile_that_counts_twice_is_warned_of(scene: Array, make: Make, caplog:
     assert back.tiles == 13
     [record] = [record for record in caplog.records if getattr(record, "action", "") == "other_counts_twice"]
     assert vars(record)["tiles"] == [0]
+
+
+@pytest.mark.parametrize("other", [None, SimpleNamespace(tiles=0)])
+def test_no_copies_are_sent_of_tiles_that_add_to_other(other: object, scene: Array, make: Make) -> None:
+    plan = prepare({"image": make("in.tif", scene)}, {}).plan
+    with BatchExecutor.in_memory() as pool:
+        assert bind(pool, count, other, plan).speculate is (other is None)
 
 
 class Repeating(Serial):

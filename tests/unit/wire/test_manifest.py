@@ -16,6 +16,7 @@ from asyncbatch.wire.manifest import (
     Manifest,
     alive_key,
     batch_worker,
+    begun_key,
     in_key,
     manifest_key,
     out_key,
@@ -255,7 +256,11 @@ def test_a_program_outlives_its_run() -> None:
 
 
 def test_no_two_objects_share_a_key() -> None:
-    results = [out_key("r", *who) for who in product((1, 11, 111), ("1", "11", "1:1"), (1, 11))]
+    results = [
+        out_key("r", index, worker, attempt, copy=copy)
+        for index, worker, attempt, copy in product((1, 11, 111), ("1", "11", "1:1"), (1, 11), (0, 1, 11))
+    ]
+    results += [begun_key("r", index) for index in (1, 11)]
     keys = [manifest_key("r"), alive_key("r"), *(in_key("r", index) for index in (1, 11)), *results]
     assert len(set(keys)) == len(keys)
 

@@ -193,6 +193,7 @@ def test_each_field_is_under_the_seal(name: str) -> None:
         "body": body,
         "timeout": 1.0,
         "retry_on": ["builtins.OSError"],
+        "copy": 1,
     }
     with pytest.raises(SealError):
         opened(resealed({name: wanted[name]}))

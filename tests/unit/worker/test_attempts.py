@@ -37,6 +37,18 @@ def test_none_is_left_after_the_last() -> None:
     assert judge(counted=5, deliveries=6, max_attempts=5) == Verdict(number=5, lost=True)
 
 
+def test_the_copy_of_a_slow_tile_is_an_attempt_of_that_tile() -> None:
+    assert needs_count(deliveries=1, max_attempts=5, copy=True)
+    assert judge(counted=None, deliveries=1, max_attempts=5, copy=True) == Verdict(number=2, count=2, before=1)
+    assert judge(counted=3, deliveries=1, max_attempts=5, copy=True).number == 4
+    assert judge(counted=5, deliveries=1, max_attempts=5, copy=True) == Verdict(number=5, lost=True)
+    assert judge(counted=None, readable=False, deliveries=1, max_attempts=5, copy=True).number == 2
+
+
+def test_a_copy_that_busy_workers_leave_to_others_is_not_charged() -> None:
+    assert judge(counted=None, deliveries=40, max_attempts=5, copy=True) == Verdict(number=2, count=2, before=1)
+
+
 def test_with_one_attempt_the_first_delivery_is_counted() -> None:
     assert needs_count(deliveries=1, max_attempts=1)
     only = Verdict(number=1, count=1, last=True, before=0)

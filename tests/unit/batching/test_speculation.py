@@ -1,0 +1,84 @@
+"""When a tile counts as slow, and how many copies are sent."""
+
+import pytest
+
+from asyncbatch.batching.speculation import Outstanding, Speculation
+from asyncbatch.batching.tuning import Tuning
+
+TUNING = Tuning(delay=1.0, least_known=5, usual_share=0.9, slow_factor=1.5)
+
+
+def outstanding(tile: int, sent: float = 0.0, program: str = "p") -> Outstanding:
+    return Outstanding(tile=tile, program=program, sent=sent)
+
+
+def make_policy(*seconds: float) -> Speculation:
+    policy = Speculation(tuning=TUNING)
+    for each in seconds or (10.0,) * 5:
+        policy.note_result("p", each)
+    return policy
+
+
+def test_a_tile_is_slow_when_a_slot_has_been_idle_for_longer_than_tiles_take() -> None:
+    policy = make_policy()
+    policy.note_idle(2, now=100.0)
+    assert policy.find_next_time([outstanding(7)]) == 116.0
+    assert policy.find_due([outstanding(7)], now=115.9) == []
+    assert policy.find_due([outstanding(7)], now=116.0) == [7]
+
+
+def test_the_time_of_a_tile_begins_when_it_was_sent() -> None:
+    """Not when slots became idle: it may be the first tile of the day."""
+    policy = make_policy()
+    policy.note_idle(2, now=100.0)
+    assert policy.find_next_time([outstanding(7, sent=150.0)]) == 166.0
+
+
+def test_work_for_all_slots_starts_the_time_anew() -> None:
+    policy = make_policy()
+    policy.note_idle(1, now=100.0)
+    policy.note_idle(0, now=110.0)
+    assert policy.find_next_time([outstanding(7)]) is None
+    assert policy.find_due([outstanding(7)], now=1000.0) == []
+    policy.note_idle(1, now=112.0)
+    policy.note_idle(3, now=113.0)
+    assert policy.find_next_time([outstanding(7)]) == 128.0
+
+
+@pytest.mark.parametrize(("idle", "copied"), [(-1, []), (0, []), (1, [8]), (2, [8, 7]), (5, [8, 7, 9])])
+def test_each_idle_slot_gets_one_copy_and_the_slowest_tile_first(idle: int, copied: list[int]) -> None:
+    policy = make_policy()
+    policy.note_idle(1, now=0.0)
+    policy.note_idle(idle, now=50.0)
+    tiles = [outstanding(7, sent=60.0), outstanding(8, sent=55.0), outstanding(9, sent=70.0)]
+    assert policy.find_due(tiles, now=1000.0) == copied
+
+
+def test_a_few_slow_tiles_among_many_do_not_say_what_is_usual() -> None:
+    policy = make_policy(*[1.0] * 9, 100.0)
+    policy.note_idle(1, now=0.0)
+    assert policy.find_next_time([outstanding(7)]) == 2.5
+
+
+def test_where_many_tiles_are_slow_that_is_usual() -> None:
+    policy = make_policy(*[1.0] * 8, 100.0, 100.0)
+    policy.note_idle(1, now=0.0)
+    assert policy.find_next_time([outstanding(7)]) == 151.0
+
+
+def test_nothing_is_concluded_from_few_tiles_or_from_other_programs() -> None:
+    policy = make_policy(1.0, 1.0, 1.0, 1.0)
+    policy.note_idle(1, now=0.0)
+    assert policy.find_next_time([outstanding(7)]) is None
+    policy.note_result("p", 1.0)
+    assert policy.find_next_time([outstanding(7)]) == 2.5
+    assert policy.find_next_time([outstanding(7, program="q")]) is None
+
+
+def test_the_times_of_old_tiles_and_programs_are_forgotten() -> None:
+    policy = make_policy(*[1000.0] * 64, *[1.0] * 64)
+    policy.note_idle(1, now=0.0)
+    assert policy.find_next_time([outstanding(7)]) == 2.5
+    for number in range(16):
+        policy.note_result(f"other {number}", 1.0)
+    assert policy.find_next_time([outstanding(7)]) is None

@@ -1,0 +1,130 @@
+"""A straggler at the end of a run: its tile is sent a second time, to a worker that is idle."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+import anyio
+import pytest
+
+from asyncbatch import Dispatcher, Program, Settings
+from asyncbatch.testing import VIRTUAL, Fault, MemoryAws
+from tests.unit.testing.runs import begun
+
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", [VIRTUAL], ids=["virtual"])]
+
+LONG = 600.0
+SLOW = Fault(operation="slot:Compute", after=20, delay=LONG)
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+async def run(
+    aws: MemoryAws,
+    fn: Callable[..., int] | Program = square,
+    *,
+    count: int = 24,
+    settings: Settings | None = None,
+) -> tuple[float, int, int]:
+    """Compute tiles; return the seconds that it took, the copies sent, and those that were faster."""
+    async with Dispatcher.in_memory(workers=4, aws=aws, settings=settings or Settings()) as dispatcher:
+        started = anyio.current_time()
+        assert [value async for value in dispatcher.map(fn, range(count))] == [square(each) for each in range(count)]
+        seconds = anyio.current_time() - started
+        status = dispatcher.status()
+    return seconds, status.tiles_copied, status.copies_faster
+
+
+async def test_the_copy_of_a_slow_tile_ends_the_run() -> None:
+    seconds, copied, faster = await run(MemoryAws(duration=10.0, faults=[SLOW]))
+    assert seconds < 120
+    assert (copied, faster) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "settings", [Settings(speculation=False), Settings(max_attempts=1)], ids=["turned off", "one attempt a tile"]
+)
+async def test_no_copy_is_sent_where_that_is_not_wanted(settings: Settings) -> None:
+    seconds, copied, _ = await run(MemoryAws(duration=10.0, faults=[SLOW]), settings=settings)
+    assert seconds > LONG
+    assert copied == 0
+
+
+@pytest.mark.parametrize("kind", ["retried", "adds up"])
+async def test_no_copy_is_sent_of_tiles_that_are_tried_again_or_add_up(kind: str) -> None:
+    program = Program.of(square, (), {})
+    program = program.with_options(retry_on=OSError) if kind == "retried" else replace(program, speculate=False)
+    seconds, copied, _ = await run(MemoryAws(duration=10.0, faults=[SLOW]), program)
+    assert seconds > LONG
+    assert copied == 0
+
+
+async def test_no_copy_is_sent_while_there_is_work_for_all_slots() -> None:
+    """The slow tile begins early; copies of it would only hold up others."""
+    fault = Fault(operation="slot:Compute", after=6, delay=100.0)
+    seconds, copied, _ = await run(MemoryAws(duration=10.0, faults=[fault]), count=60)
+    assert copied == 0
+    assert seconds < 250
+
+
+async def test_the_first_of_both_results_counts_where_the_copy_is_slower() -> None:
+    faults = [
+        Fault(operation="slot:Compute", after=20, delay=30.0),
+        Fault(operation="slot:Compute", after=24, delay=LONG),
+    ]
+    seconds, copied, faster = await run(MemoryAws(duration=10.0, faults=faults))
+    assert seconds < 120
+    assert (copied, faster) == (1, 0)
+
+
+async def test_a_copy_that_is_lost_does_not_fail_its_tile() -> None:
+    faults = [
+        Fault(operation="slot:Compute", after=20, delay=200.0),
+        Fault(operation="slot:Compute", after=24, error="SIGKILL", times=None),
+    ]
+    seconds, copied, faster = await run(MemoryAws(duration=10.0, faults=faults), settings=Settings(max_attempts=2))
+    assert 200 < seconds < 300
+    assert (copied, faster) == (1, 0)
+
+
+async def test_the_tile_of_a_worker_that_died_is_copied_before_its_lease_ends() -> None:
+    fault = Fault(operation="slot:Compute", after=20, delay=20.0, then=lambda job: job.kill())
+    settings = Settings(lease=1000.0, run_lease=86_400.0)
+    seconds, copied, faster = await run(MemoryAws(duration=10.0, faults=[fault]), settings=settings)
+    assert seconds < 120
+    assert (copied, faster) == (1, 1)
+
+
+async def test_large_payloads_and_results_of_copies_are_apart(caplog: pytest.LogCaptureFixture) -> None:
+    """The payload is deleted with the first result; the other copy's result must not harm it."""
+    caplog.set_level(logging.INFO, "asyncbatch")
+
+    def reverse(content: bytes) -> bytes:
+        return content[::-1]
+
+    aws = MemoryAws(duration=10.0, faults=[Fault(operation="slot:Compute", after=20, delay=30.0)])
+    contents = [bytes([number]) * 200_000 for number in range(24)]
+    async with Dispatcher.in_memory(workers=4, aws=aws) as dispatcher:
+        assert [value async for value in dispatcher.map(reverse, contents)] == contents
+        await anyio.sleep(100.0)  # both copies are done
+        assert dispatcher.status().tiles_copied == 1
+        assert await dispatcher.compute(square, 3) == 9
+    assert len(begun(caplog)) == 26
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+
+
+async def test_a_run_of_tiles_that_are_all_slow_has_no_copies() -> None:
+    _, copied, _ = await run(MemoryAws(duration=100.0), count=22)
+    assert copied == 0
+
+
+async def test_a_busy_worker_leaves_the_copy_to_an_idle_one() -> None:
+    """The worker that is slow asks for its next tile too: the copy must not wait there behind its original."""
+    for _ in range(4):  # who receives it first is a matter of chance
+        aws = MemoryAws(duration=10.0, faults=[Fault(operation="slot:Compute", after=8, delay=LONG)])
+        async with Dispatcher.in_memory(workers=2, aws=aws) as dispatcher:
+            started = anyio.current_time()
+            assert [value async for value in dispatcher.map(square, range(10))] == [square(each) for each in range(10)]
+            assert anyio.current_time() - started < 150
