@@ -2,46 +2,34 @@ r"""Objects to bytes and back: pickle 5 with the arrays' buffers out of band, co
 
 A body is laid out so that the arrays it holds can be used in place, without a copy::
 
-    magic "AB1\0" | frame count u32 | 8 zeros | per frame: stored length u64, raw length u64 | frames, each padded to 16
+    magic "AB2\0" | frame count u32 | 8 zeros | per frame: stored length u64, raw length u64 |
+    per frame: codec u8, together padded to 16 | frames, each padded to 16
 
-Frame 0 is the pickle, the others are its out-of-band buffers. A frame whose stored length differs from its raw
-length is compressed by zlib. All numbers are little-endian.
+Frame 0 is the pickle, the others are its out-of-band buffers. Codecs are those of `compression`. All numbers are
+little-endian.
 """
 
 import io
 import pickle
 import struct
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import cloudpickle
 
 from asyncbatch.errors import MessageError
+from asyncbatch.wire import compression
+from asyncbatch.wire.compression import CompressionError, compress, decompress
 
-Buffer = bytes | bytearray | memoryview
+Buffer = compression.Buffer
 
-_MAGIC: Final = b"AB1\0"
+_MAGIC: Final = b"AB2\0"
 _HEAD: Final = struct.Struct("<4sIQ")
 _FRAME: Final = struct.Struct("<QQ")
 _ALIGNMENT: Final = 16  # numpy's own arrays start at multiples of 16
 
-# Level 1 packs nodata and masks at several hundred MB/s but noise at 40 MB/s only. So a frame is tried on a
-# sample first, and is compressed only if that shrinks to half: then the time saved on the wire exceeds the time
-# spent at anything below some 100 MB/s a worker. `just bench codec` measures both.
-_LEVEL: Final = 1
-_SAMPLES: Final = 4
-_SAMPLE_SIZE: Final = 2048
-_WORTHWHILE: Final = 0.5
-_SMALL: Final = 1024
-
 _PLAIN: Final = frozenset({"asyncbatch", "builtins", "collections", "datetime", "decimal", "numpy", "uuid"})
 """Packages whose objects unpickle without code of the user's own."""
-
-_MOST_PACKED: Final = 1032
-"""Bytes that a byte of zlib's can stand for, at most: 258 in two bits."""
-_STEP: Final = 4096
-"""Bytes that are decompressed at a time: at most 4 MiB come out."""
 
 
 Replaced = Mapping[tuple[str, str], Any]
@@ -76,10 +64,12 @@ def encode(obj: object, *, dump: Dump = cloudpickle.dumps) -> list[Buffer]:
     buffers: list[pickle.PickleBuffer] = []
     head = dump(obj, protocol=5, buffer_callback=buffers.append)
     raw: list[Buffer] = [head, *(buffer.raw() for buffer in buffers)]
-    stored = [_packed(frame) for frame in raw]
-    table = b"".join(_FRAME.pack(len(kept), len(frame)) for kept, frame in zip(stored, raw, strict=True))
-    parts: list[Buffer] = [_HEAD.pack(_MAGIC, len(raw), 0) + table]
-    for frame in stored:
+    items = [1, *(memoryview(buffer).itemsize for buffer in buffers)]
+    packed = [compress(frame, item=item) for frame, item in zip(raw, items, strict=True)]
+    table = b"".join(_FRAME.pack(len(kept), len(frame)) for (_, kept), frame in zip(packed, raw, strict=True))
+    codecs = _pad(bytes(number for number, _ in packed))
+    parts: list[Buffer] = [_HEAD.pack(_MAGIC, len(raw), 0) + table + codecs]
+    for _, frame in packed:
         parts.append(frame)
         padding = -len(frame) % _ALIGNMENT
         if padding:
@@ -159,63 +149,30 @@ def size(parts: Sequence[Buffer]) -> int:
     return sum(len(part) for part in parts)
 
 
-def _packed(frame: Buffer) -> Buffer:
-    """Return a frame compressed if a sample of it says that this pays, else itself."""
-    if len(frame) < _SMALL:
-        return frame
-    view = memoryview(frame)
-    if len(view) > _SAMPLES * _SAMPLE_SIZE:
-        step = (len(view) - _SAMPLE_SIZE) // (_SAMPLES - 1)
-        sample = b"".join(view[i * step : i * step + _SAMPLE_SIZE] for i in range(_SAMPLES))
-        if len(zlib.compress(sample, _LEVEL)) > _WORTHWHILE * len(sample):
-            return frame
-    packed = zlib.compress(view, _LEVEL)
-    return packed if len(packed) <= _WORTHWHILE * len(view) else frame
+def _pad(content: bytes) -> bytes:
+    return content + bytes(-len(content) % _ALIGNMENT)
 
 
 def _frames(view: memoryview) -> list[memoryview]:
-    """Return the frames of a body, decompressed where needed.
-
-    A decompressed frame is a fresh bytearray, so what was compressed can always be written to.
-    """
+    """Return the frames of a body, decompressed where needed."""
     try:
         magic, count, zeros = _HEAD.unpack(view[: _HEAD.size])
-        table_end = _HEAD.size + count * _FRAME.size
-        if magic != _MAGIC or zeros or count < 1 or table_end > len(view):
+        codecs_start = _HEAD.size + count * _FRAME.size
+        start = codecs_start + count + -count % _ALIGNMENT
+        if magic != _MAGIC or zeros or count < 1 or start > len(view):
             raise MessageError(f"not a body of this version: it starts with {bytes(view[:8])!r}")
-        frames, start = [], table_end
-        for stored, raw in _FRAME.iter_unpack(view[_HEAD.size : table_end]):
+        codecs = view[codecs_start:start]
+        if any(codecs[count:]):
+            raise MessageError(f"damaged body of {len(view)} bytes: its padding is not empty")
+        frames = []
+        for (stored, raw), codec in zip(_FRAME.iter_unpack(view[_HEAD.size : codecs_start]), codecs, strict=False):
             frame = view[start : start + stored]
             if len(frame) != stored:
                 raise MessageError(f"body cut short: {len(view)} bytes, {start + stored} wanted")
-            frames.append(frame if stored == raw else _unpacked(frame, raw))
+            frames.append(decompress(frame, codec=codec, size=raw))
             start += stored + -stored % _ALIGNMENT
         if start != len(view):
             raise MessageError(f"body of {len(view)} bytes, but its frames end at {start}")
-    except (struct.error, zlib.error, OverflowError) as error:
+    except (struct.error, CompressionError, OverflowError) as error:
         raise MessageError(f"damaged body of {len(view)} bytes: {error}") from error
     return frames
-
-
-def _unpacked(frame: memoryview, raw: int) -> memoryview:
-    """Return a decompressed frame, which must come out at `raw` bytes and no more.
-
-    It is decompressed in steps into its place: no more memory is used than for `raw` bytes, which the frame must be
-    long enough to hold, and one step.
-    """
-    refusal = f"compressed frame of {len(frame)} bytes does not hold the {raw} bytes it should"
-    if raw > _MOST_PACKED * len(frame):
-        raise MessageError(refusal)
-    unpacked, filled = bytearray(raw), 0
-    unpacker = zlib.decompressobj()
-    for start in range(0, len(frame), _STEP):
-        if unpacker.eof:
-            raise MessageError(refusal)
-        piece = unpacker.decompress(frame[start : start + _STEP], raw - filled + 1)  # one more would be too many
-        if filled + len(piece) > raw:
-            raise MessageError(refusal)
-        unpacked[filled : filled + len(piece)] = piece
-        filled += len(piece)
-    if filled != raw or not unpacker.eof or unpacker.unused_data:
-        raise MessageError(refusal)
-    return memoryview(unpacked)

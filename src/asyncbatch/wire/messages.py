@@ -23,7 +23,7 @@ from typing import Any, Final, Literal, get_args
 from asyncbatch.errors import MessageError
 from asyncbatch.wire.fields import Attempt, Count, Seconds, VersionError, build, quote
 
-VERSION: Final = 4
+VERSION: Final = 5
 
 MESSAGE_LIMIT: Final = 1_048_576
 """Bytes that SQS allows for a message, and for a batch of up to ten together."""
