@@ -4,10 +4,12 @@ import ast
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:  # importing numpy takes 0.2 s, which would slow down --help
     from asyncbatch.raster.dtypes import Number
+
+_FACTORS: Final = {"k": 1000, "M": 1000**2, "G": 1000**3}
 
 
 def add_stack_options(parser: ArgumentParser) -> None:
@@ -80,6 +82,24 @@ def parse_seconds(text: str) -> float:
     if not 0 < found < float("inf"):
         raise ArgumentTypeError(f"{text} is not a positive number of seconds")
     return found
+
+
+def parse_size(text: str) -> int:
+    """Parse a number of bytes, with k, M or G for powers of 1000: ``400k``.
+
+    Raises
+    ------
+    ArgumentTypeError
+        If it is none.
+    """
+    factor = _FACTORS.get(text[-1:], 1)
+    try:
+        found = float(text.removesuffix(text[-1:]) if factor > 1 else text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is not a size in bytes, such as 400k or 32M") from None
+    if not 0 <= found < float("inf"):
+        raise ArgumentTypeError(f"{text} is not a size of 0 bytes or more")
+    return int(found * factor)
 
 
 def parse_workers(text: str) -> int | Literal["auto"]:

@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from asyncbatch.cli import apply, completion, doctor, jobs, replay, run, runs, stack
+from asyncbatch.cli import apply, completion, doctor, estimate, jobs, replay, run, runs, stack
 from asyncbatch.cli.parsers import Parser
 from asyncbatch.errors import AsyncBatchError
 from asyncbatch.signals import BY_SIGNAL, leave_by_exception
@@ -80,6 +80,7 @@ def build_parser() -> Parser:
     runs.describe(commands.add_parser("gc", help=runs.GC_HELP), runs.sweep)
     replay.describe(commands.add_parser("replay", help=replay.HELP))
     doctor.describe(commands.add_parser("doctor", help=doctor.HELP))
+    estimate.describe(commands.add_parser("estimate", help=estimate.HELP))
     stack.describe(commands.add_parser("stack", help=stack.HELP))
     completion.describe(
         commands.add_parser("completion", help=completion.HELP, formatter_class=argparse.RawDescriptionHelpFormatter),

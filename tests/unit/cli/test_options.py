@@ -19,7 +19,7 @@ def commands(top: ArgumentParser, above: str = "") -> Iterator[tuple[str, Argume
 
 COMMANDS = dict(commands(build_parser()))
 
-OF_A_STACK = sorted(COMMANDS.keys() - {"completion", "replay", "run", "stack"})
+OF_A_STACK = sorted(COMMANDS.keys() - {"completion", "estimate", "replay", "run", "stack"})
 
 
 def options(command: str) -> dict[str, str]:

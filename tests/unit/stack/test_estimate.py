@@ -1,0 +1,98 @@
+from dataclasses import dataclass, replace
+
+import pytest
+
+from asyncbatch.aws import transfers
+from asyncbatch.stack import estimate
+from asyncbatch.stack.estimate import Plan, estimate_run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What `./dev bench` measured. Without work, the wall time is the machine's: main and workers share its cores."""
+
+    plan: Plan
+    requests: float
+    """For a tile."""
+    wall: float | None = None
+    main_cpu: float | None = None
+    """For a tile, in milliseconds."""
+
+
+MEASURED = {
+    "latency": Measured(
+        plan=Plan(tiles=64, seconds=0.2, payload=393_216, result=262_144, workers=8), requests=7.0, wall=2.0
+    ),
+    "steady": Measured(
+        plan=Plan(tiles=1000, seconds=0.2, payload=393_216, result=262_144, workers=8), requests=6.5, wall=26.0
+    ),
+    "small": Measured(
+        plan=Plan(tiles=2000, seconds=0.0, payload=10_000, result=10_000, workers=4), requests=0.43, main_cpu=0.98
+    ),
+    "medium": Measured(
+        plan=Plan(tiles=400, seconds=0.0, payload=400_000, result=400_000, workers=4), requests=4.8, main_cpu=4.2
+    ),
+    "money": Measured(plan=Plan(tiles=300, seconds=0.2, payload=10_000, result=10_000, workers=8), requests=2.5),
+}
+
+
+@pytest.mark.parametrize("measured", MEASURED.values(), ids=MEASURED)
+def test_estimates_are_near_what_was_measured(measured: Measured) -> None:
+    found, tiles = estimate_run(measured.plan), measured.plan.tiles
+    assert sum(found.requests.values()) / tiles == pytest.approx(measured.requests, rel=0.15)
+    if measured.wall is not None:
+        assert found.wall == pytest.approx(measured.wall, rel=0.15)
+    if measured.main_cpu is not None:
+        assert 1000 * found.main_cpu / tiles == pytest.approx(measured.main_cpu, rel=0.25)
+
+
+SLOW = Plan(tiles=1000, seconds=30.0, payload=400_000, result=400_000, workers=10)
+
+
+def test_workers_are_the_limit_of_slow_tiles_and_half_as_many_take_twice_as_long() -> None:
+    few, many = estimate_run(SLOW), estimate_run(replace(SLOW, workers=20))
+    assert few.limit == many.limit == "workers"
+    assert few.wall == pytest.approx(2 * many.wall, rel=0.01)
+    assert few.requests == many.requests
+
+
+def test_a_last_round_that_is_not_full_takes_as_long_as_any_other() -> None:
+    assert estimate_run(replace(SLOW, tiles=11)).wall == estimate_run(replace(SLOW, tiles=20)).wall
+
+
+def test_slots_compute_as_many_tiles_as_workers() -> None:
+    assert estimate_run(replace(SLOW, slots=4)).wall == estimate_run(replace(SLOW, workers=40)).wall
+
+
+def test_more_workers_than_main_can_serve_do_not_help() -> None:
+    enough = estimate_run(SLOW).most_workers
+    plan = replace(SLOW, tiles=1_000_000)
+    below, above, far_above = (estimate_run(replace(plan, workers=int(enough * part))) for part in (0.9, 1.1, 2.0))
+    assert (below.limit, above.limit, far_above.limit) == ("workers", "main", "main")
+    assert above.wall == far_above.wall
+
+
+def test_a_slow_network_is_the_limit_of_large_tiles() -> None:
+    found = estimate_run(replace(SLOW, seconds=0.1, payload=32_000_000, bandwidth=10e6))
+    assert found.limit == "network"
+    assert found.wall == pytest.approx(1000 * 3.2, rel=0.01)
+
+
+def test_bodies_above_the_inline_limit_cost_requests_to_s3_and_large_ones_more() -> None:
+    small, medium, large = (
+        estimate_run(replace(SLOW, payload=size, result=0)).requests for size in (72_000, 72_001, 40 * 2**20)
+    )
+    assert "s3:PutObject" not in small
+    assert medium["s3:PutObject"] == medium["s3:GetObject"] == SLOW.tiles
+    assert (large["s3:PutObject"], large["s3:GetObject"]) == (5 * SLOW.tiles, 3 * SLOW.tiles)
+
+
+def test_inline_bodies_cost_messages_by_their_size() -> None:
+    empty, full = (estimate_run(replace(SLOW, payload=size, result=0)) for size in (0, 72_000))
+    assert empty.requests == full.requests
+    # Sent and received, in base64.
+    assert full.request_cost - empty.request_cost == pytest.approx(1000 * 2 * 96_000 / 65_536 * 0.4e-6)
+
+
+def test_large_objects_are_divided_as_transfers_divide_them() -> None:
+    assert (estimate.PART, estimate.WHOLE) == (transfers.PART, transfers.WHOLE)
