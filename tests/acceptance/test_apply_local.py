@@ -94,13 +94,11 @@ def test_all_goes_well(folder: Path) -> None:
     assert lines[-2].startswith("6/6 tiles")
     run, _, summary = lines[-1].removeprefix("run ").partition(": ")
     assert re.fullmatch(r"\d{8}-\d{6}-[0-9a-f]+", run)
-    counts = re.fullmatch(
-        r"6 of 6 tiles done, 0 failed, \d:\d\d elapsed, [\d.]+ tiles/s, (\d+) requests; wrote out/out.tif; "
-        r"up to \d+ MiB of memory a tile",
-        summary,
-    )
-    assert counts is not None, summary
-    assert int(counts[1]) > 6
+    assert summary.startswith("6 of 6 tiles done")
+    [requests] = re.findall(r" (\d+) requests", summary)
+    assert int(requests) > 6
+    assert "out/out.tif" in summary
+    assert re.search(r"\d+ MiB", summary)
     assert sorted(line[len("worker 0: ") :] for line in lines if line.startswith("worker ")) == [
         f"block ({x}, {y})" for x in range(2) for y in range(3)
     ]

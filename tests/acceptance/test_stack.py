@@ -197,7 +197,7 @@ def test_an_image_is_pushed_to_the_stack_s_repository(
     )
     engine.write_text("#!/bin/sh\necho no such image >&2\nexit 5\n")
     refused = told(run("push", "--stackname", "pushed", "built"), 1)
-    assert "no image 'built' here: " in refused
+    assert "image 'built' not found" in refused
     assert refused.endswith(". no such image\n")
     engine.write_text(f"{ENGINE.format(architecture='amd64')}exit 5\n")
     assert "failed with status 5" in told(run("push", "--stackname", "pushed", "built"), 1)
