@@ -22,7 +22,7 @@ from tests.chaos.oracle import Report
 from tests.chaos.schedule import Mishap, Schedule
 from tests.chaos.tile import Computation, make_payload
 from tests.chaos.victims import Register, Victims
-from tests.integration.endpoint import CREDENTIALS, KEY, Endpoint, open_endpoint
+from tests.integration.endpoint import CREDENTIALS, KEY, Endpoint, open_account, open_endpoint
 from tests.integration.strict import Strict
 from tests.integration.team import Team, processes
 
@@ -49,6 +49,11 @@ class Stage:
     victims: Victims
     portal: BlockingPortal
 
+    @property
+    def seconds(self) -> tuple[float, ...]:
+        """The seconds that tiles take, in turn."""
+        return tuple(duration / 60 for duration in self.schedule.durations)
+
     def settings(self) -> Settings:
         """Return the settings of the run: its times are a fifteenth of what is usual."""
         changes: dict[str, Any] = {"lease": LEASE, "run_lease": 4 * LEASE, "start_timeout": LIMIT}
@@ -61,22 +66,22 @@ def fit(schedule: Schedule) -> Schedule:
     return replace(schedule, max_attempts=schedule.max_attempts + 5, poison=None, mishaps=kept)
 
 
-def play(schedule: Schedule, folder: Path) -> Report:
-    """Return what a run came to. `folder` is for all that it writes."""
+def play(schedule: Schedule, folder: Path, *, moto: bool = False) -> Report:
+    """Return what a run came to: on the embedded endpoint, or on moto. `folder` is for all that it writes."""
     report = Report()
-    started = time.monotonic()
-    with _set(schedule, folder) as stage:
+    with open_stage(schedule, folder, moto=moto) as stage:
+        started = time.monotonic()
         with recorded(report):
             _run(stage, report)
         report.seconds = time.monotonic() - started
         report.begun = stage.register.begun
         report.actions.update(_read_actions(stage.victims.team))
-        report.left = _find_left(stage)
+        report.left = find_left(stage)
     return report
 
 
 @contextmanager
-def _set(schedule: Schedule, folder: Path) -> Iterator[Stage]:
+def open_stage(schedule: Schedule, folder: Path, *, moto: bool = False) -> Iterator[Stage]:
     """Have an endpoint with its proxy, and nobody who works on it at the end."""
     team = Team()
     victims = Victims(team=team)
@@ -84,11 +89,15 @@ def _set(schedule: Schedule, folder: Path) -> Iterator[Stage]:
     with ExitStack() as stack:
         stack.enter_context(patch.dict(os.environ, CREDENTIALS | {"AWS_EC2_METADATA_DISABLED": "true"}))
         portal = stack.enter_context(start_blocking_portal())
-        opening = open_local_endpoint(Settings(), credentials=KEY)
-        local = stack.enter_context(portal.wrap_async_context_manager(opening))
-        endpoint = stack.enter_context(open_endpoint(local))
+        if moto:
+            endpoint = stack.enter_context(open_account())
+        else:
+            opening = open_local_endpoint(Settings(), credentials=KEY)
+            endpoint = stack.enter_context(
+                open_endpoint(stack.enter_context(portal.wrap_async_context_manager(opening)))
+            )
         faulty = Faulty(mishaps=schedule.mishaps, victims=victims)
-        proxy = Strict(target=str(local.settings.endpoint_url), rules=[faulty])
+        proxy = Strict(target=str(endpoint.local.settings.endpoint_url), rules=[faulty])
         stack.enter_context(portal.wrap_async_context_manager(proxy.serve()))
         tiles = Register(path=folder / "register", on_begun=_Befall(schedule=schedule, victims=victims))
         stack.enter_context(tiles.serve())
@@ -132,7 +141,7 @@ def _run(stage: Stage, report: Report) -> None:
     schedule, numbers = stage.schedule, range(stage.schedule.tiles)
     payloads = [make_payload(number, schedule.large) for number in numbers]
     fails = [number == schedule.failing for number in numbers]
-    compute = Computation(path=str(stage.register.path), seconds=tuple(each / 60 for each in schedule.durations))
+    compute = Computation(path=str(stage.register.path), seconds=stage.seconds)
     variables = {"TMPDIR": str(stage.folder / "temporary"), "ASYNCBATCH_SLOTS": str(schedule.slots)}
     launcher = stage.victims.team.launcher(environment=variables | watchdog.variables())
     try:
@@ -181,7 +190,7 @@ def _read_actions(team: Team) -> list[str]:
     return [word.removeprefix("action=") for word in words if word.startswith("action=")]
 
 
-def _find_left(stage: Stage) -> list[str]:
+def find_left(stage: Stage) -> list[str]:
     """Return what is still there of a run, its processes after some time."""
     team, deadline = stage.victims.team, time.monotonic() + _GONE
     temporary = stage.folder / "temporary"

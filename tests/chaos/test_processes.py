@@ -1,18 +1,34 @@
 """A few runs with real processes, by the same schedules."""
 
+import signal
 from pathlib import Path
 
 import pytest
 
+from tests.chaos import resuming
 from tests.chaos.oracle import find_faults
 from tests.chaos.processes import LIMIT, fit, play
 from tests.chaos.replay import describe
 from tests.chaos.schedule import draw
-from tests.chaos.seeds import SEEDS_OF_PROCESSES
+from tests.chaos.seeds import SEEDS_OF_MAINS, SEEDS_OF_MOTO, SEEDS_OF_PROCESSES
 
 
-@pytest.mark.parametrize("seed", SEEDS_OF_PROCESSES)
+@pytest.mark.parametrize("seed", [*SEEDS_OF_PROCESSES, *SEEDS_OF_MOTO])
 def test_whatever_goes_wrong_with_processes_each_tile_comes_back_right_once(seed: int, tmp_path: Path) -> None:
     schedule = fit(draw(seed, tiles=12))
-    faults = find_faults(schedule, play(schedule, tmp_path), limit=LIMIT, exact=False)
+    report = play(schedule, tmp_path, moto=seed in SEEDS_OF_MOTO)
+    faults = find_faults(schedule, report, limit=LIMIT, exact=False)
     assert not faults, describe(schedule, faults)
+
+
+@pytest.mark.parametrize("seed", SEEDS_OF_MAINS)
+def test_a_main_that_is_killed_again_and_again_computes_nothing_twice_that_was_stored(
+    seed: int, tmp_path: Path
+) -> None:
+    schedule = fit(draw(seed, tiles=12))
+    lives, left = resuming.play(schedule, tmp_path, kills=2)
+    assert [life.status for life in lives] == [-signal.SIGKILL, -signal.SIGKILL, 0]
+    assert left == []
+    assert lives[-1].stored > 0
+    again = 2 * schedule.workers * schedule.slots  # tiles of workers that were struck
+    assert all(life.begun <= 12 - life.stored + again for life in lives)
