@@ -1,0 +1,140 @@
+"""Many small tiles while workers are killed and AWS's answers fail: none lost or doubled, and main's memory flat.
+
+    just bench soak [--tiles 100000] [--workers 2] [--kill 10] [--faulty 0.02] [--lease 5]
+
+Main is a process of its own. Its memory is read after the first twentieth of the tiles, and at the end.
+"""
+
+import argparse
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from anyio.from_thread import start_blocking_portal
+
+from asyncbatch import BatchExecutor, Settings
+from asyncbatch.emulator.faults import ServiceError
+from asyncbatch.emulator.requests import Answer
+from asyncbatch.launchers.subprocess import SubprocessLauncher
+from asyncbatch.local import open_local_endpoint
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what stands before the endpoint is the tests'
+
+from tests.integration.strict import Call, CutError, Forward, Strict
+from tests.integration.team import MARK, Team
+
+
+def square(number: int) -> tuple[int, int]:
+    """Return a number and its square."""
+    return number, number * number
+
+
+@dataclass(slots=True)
+class Failing:
+    """A rule by which a part of all answers fails: refused, not given, lost, or cut short."""
+
+    part: float
+    asked: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    chance: Random = field(default_factory=lambda: Random(0))  # noqa: S311 - to be the same each time
+
+    async def __call__(self, call: Call, forward: Forward) -> Answer:
+        """Answer a request, or fail."""
+        self.asked += 1
+        if self.chance.random() >= self.part:
+            return await forward(call)
+        how = self.chance.choice(("refused", "reset", "lost", "cut short"))
+        self.failed[how] += 1
+        if how == "refused":
+            raise ServiceError("ServiceUnavailable", "Please reduce your request rate.", status=503)
+        answer = await forward(call) if how != "reset" else None
+        raise CutError(answer if how == "cut short" else None)
+
+
+def run_main(tiles: int, workers: int) -> None:
+    """Compute the tiles, and print what came of them and this process's memory."""
+    launcher = SubprocessLauncher(environment={MARK: os.environ[MARK]}, on_output=lambda _: None)
+    with BatchExecutor(workers, launcher=launcher, settings=Settings.from_environment()) as pool:
+        results = pool.map(square, range(tiles))
+        started, early = time.perf_counter(), 0.0
+        for number in range(tiles):
+            if next(results) != (number, number * number):
+                sys.exit(f"tile {number} came back wrong")
+            if number == tiles // 20:
+                early = read_memory("VmRSS")
+        if next(results, None) is not None:
+            sys.exit("more results than tiles")
+        seconds = time.perf_counter() - started
+    late, peak = read_memory("VmRSS"), read_memory("VmHWM")
+    print(f"{tiles} tiles right in {seconds:.0f} s, {tiles / seconds:.0f} a second")
+    print(f"main: {early:.1f} MB after {tiles // 20} tiles, {late:.1f} MB at the end, peak {peak:.1f} MB")
+
+
+def read_memory(name: str) -> float:
+    """Return a figure of this process's memory, in MB."""
+    found = re.search(rf"{name}:\s+(\d+)", Path("/proc/self/status").read_text())
+    return int(found[1]) / 1024 if found else 0.0
+
+
+def kill_workers(team: Team, interval: float, over: threading.Event) -> int:
+    """Kill a worker each `interval` seconds until it is over, and return how many were killed."""
+    killed, chance = 0, Random(0)  # noqa: S311 - as above
+    while not over.wait(interval):
+        workers = team.workers()
+        if workers:
+            os.kill(chance.choice(workers), signal.SIGKILL)
+            killed += 1
+    return killed
+
+
+def main() -> None:
+    """Run main's process on an endpoint that fails, and kill its workers."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tiles", type=int, default=100_000)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--kill", type=float, default=10.0, help="seconds between two kills")
+    parser.add_argument("--faulty", type=float, default=0.02, help="part of the answers that fail")
+    parser.add_argument(
+        "--lease", type=float, default=5.0, help="seconds after which a killed worker's tiles come again"
+    )
+    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
+    wanted = parser.parse_args()
+    if wanted.alone:
+        run_main(wanted.tiles, wanted.workers)
+        return
+    team, failing, over = Team(), Failing(wanted.faulty), threading.Event()
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(open_local_endpoint(Settings())) as local:
+        proxy = Strict(target=str(local.settings.endpoint_url), rules=[failing])
+        with portal.wrap_async_context_manager(proxy.serve()):
+            own = {MARK: team.mark, "AWS_ENDPOINT_URL": proxy.url, "ASYNCBATCH_LEASE": str(wanted.lease)}
+            variables = own | local.credentials.environment()
+            command = [
+                sys.executable,
+                __file__,
+                "--alone",
+                "--tiles",
+                str(wanted.tiles),
+                "--workers",
+                str(wanted.workers),
+            ]
+            future = portal.start_task_soon(asyncio.to_thread, kill_workers, team, wanted.kill, over)
+            done = subprocess.run(command, env=os.environ | variables, check=False)
+            over.set()
+            killed = future.result()
+    print(
+        f"{killed} workers killed; {failing.failed.total()} of {failing.asked} answers failed: {dict(failing.failed)}"
+    )
+    sys.exit(done.returncode)
+
+
+if __name__ == "__main__":
+    main()
