@@ -1,7 +1,8 @@
-"""Which slow tiles to send a second time, when slots are idle at the end. Pure: times are passed in, in seconds.
+"""Which slow tiles to send a second time, near the end of a run. Pure: times are passed in, in seconds.
 
-A copy is sent when a slot has been idle for longer than tiles of the same program take: until then the tile may have
-waited in the queue, or behind another one.
+While slots are idle, a tile is slow that takes longer than tiles of its program usually do: before, it may have been in
+the queue. Where tiles wait behind a slow one on its worker, more slots are idle than main can see, and no results come
+any more: then a tile is slow when all tiles in flight could have been computed.
 """
 
 from collections import OrderedDict, deque
@@ -35,30 +36,59 @@ class Speculation:
     """Decides which tiles to send a second time."""
 
     tuning: Tuning = TUNING
-    _idle: int = 0
+    _limit: int = 0
+    """Copies that may be sent at this moment."""
     _idle_since: float | None = None
+    _last_result: float | None = None
+    _since: float | None = None
+    """Since when all outstanding tiles may have been computing; None: that can't be said."""
+    _rounds: int = 1
+    """How often each slot's turn comes until all tiles in flight are computed."""
     _seconds: OrderedDict[str, deque[float]] = field(default_factory=OrderedDict)
+    _patience: dict[str, float] = field(default_factory=dict)
+    """What follows from them, as far as it was asked for."""
 
-    def note_result(self, program: str, seconds: float) -> None:
-        """Note how many seconds a tile took in its slot."""
+    def note_result(self, program: str, seconds: float, now: float) -> None:
+        """Note a result, and how many seconds its tile took in its slot."""
+        self._last_result = now
         times = self._seconds.setdefault(program, deque(maxlen=_REMEMBERED))
         self._seconds.move_to_end(program)
         times.append(seconds)
+        self._patience.pop(program, None)
         if len(self._seconds) > _PROGRAMS:
-            self._seconds.popitem(last=False)
+            forgotten, _ = self._seconds.popitem(last=False)
+            self._patience.pop(forgotten, None)
 
-    def note_idle(self, idle: int, now: float) -> None:
-        """Note how many slots have nothing to do; 0 or less if there is work for all of them."""
-        self._idle = idle
-        if idle <= 0:
+    def note_load(self, now: float, *, slots: int, in_flight: int, copies: int, waiting: int) -> None:
+        """Note what the slots have to do.
+
+        Parameters
+        ----------
+        now : float
+            The time.
+        slots : int
+            Slots of all workers that are up.
+        in_flight : int
+            Tiles sent, and without a result.
+        copies : int
+            Copies of tiles that may be computing beside them.
+        waiting : int
+            Tiles not sent yet.
+        """
+        idle = slots - in_flight - copies
+        if waiting or not slots:
+            self._limit, self._since, self._idle_since = 0, None, None
+        elif idle > 0:
+            self._idle_since = now if self._idle_since is None else self._idle_since
+            self._limit, self._since, self._rounds = idle, self._idle_since, 1
+        else:  # whoever has no free slot leaves copies to others, so that too many do no harm
             self._idle_since = None
-        elif self._idle_since is None:
-            self._idle_since = now
+            self._limit, self._since, self._rounds = slots, self._last_result, ceil(in_flight / slots)
 
     def find_due(self, outstanding: Iterable[Outstanding], now: float) -> list[int]:
         """Return the tiles to send a second time now, those that have taken longest first."""
         due = sorted((time, each.tile) for each in outstanding if (time := self._find_time(each)) is not None)
-        return [tile for time, tile in due if time <= now][: max(0, self._idle)]
+        return [tile for time, tile in due if time <= now][: self._limit]
 
     def find_next_time(self, outstanding: Iterable[Outstanding]) -> float | None:
         """Return when to look again if nothing happens until then; None: not at all."""
@@ -66,8 +96,17 @@ class Speculation:
 
     def _find_time(self, outstanding: Outstanding) -> float | None:
         """Return when a tile counts as slow; None while nothing can be said."""
-        times = self._seconds.get(outstanding.program, ())
-        if self._idle_since is None or len(times) < self.tuning.least_known:
+        patience = self._find_patience(outstanding.program)
+        if self._since is None or patience is None:
             return None
-        usual = sorted(times)[ceil(self.tuning.usual_share * len(times)) - 1]
-        return max(self._idle_since, outstanding.sent) + self.tuning.slow_factor * usual + self.tuning.delay
+        return max(self._since, outstanding.sent) + self._rounds * patience
+
+    def _find_patience(self, program: str) -> float | None:
+        """Return for how many seconds a tile may be computing before it counts as slow; None if that is not known."""
+        if program not in self._patience:
+            times = sorted(self._seconds.get(program, ()))
+            if len(times) < self.tuning.least_known:
+                return None
+            usual = times[ceil(self.tuning.usual_share * len(times)) - 1]
+            self._patience[program] = self.tuning.slow_factor * usual + self.tuning.delay
+        return self._patience[program]

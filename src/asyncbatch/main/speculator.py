@@ -17,6 +17,9 @@ from asyncbatch.wire.messages import Result
 
 log: Final = logging.getLogger(__name__)
 
+_PAUSE: Final = 0.25
+"""Seconds between two looks at the tiles: with a thousand slots, a look at each result would keep main busy."""
+
 
 class Speculator:
     """Notes what results say of tiles' times, and sends copies of slow tiles to idle slots.
@@ -40,6 +43,8 @@ class Speculator:
         self._observers = observers
         self._policy = Speculation()
         self._awake = anyio.Event()
+        self._alert = True
+        """Whether all that happens may matter: it waits for no time, or slots are idle."""
         self._racing: set[int] = set()
         """Tiles of which one more copy is under way than the ledger knows."""
 
@@ -53,7 +58,7 @@ class Speculator:
         if tile is None:
             self._racing.discard(result.index)
         elif result.outcome == "ok":
-            self._policy.note_result(tile.program.digest, result.seconds)
+            self._policy.note_result(tile.program.digest, result.seconds, anyio.current_time())
 
     def awaits_other(self, result: Result) -> bool:
         """Note that the original or the copy of a tile is lost, and return whether the other one may still succeed."""
@@ -66,36 +71,43 @@ class Speculator:
         return first
 
     def wake(self) -> None:
-        """Look again: tiles or workers have changed."""
-        if not self._ledger.waiting:
+        """Look again soon: tiles or workers have changed. It costs next to nothing while all slots have work."""
+        if self._alert or self._count_idle() > 0:
             self._awake.set()
 
     async def run(self) -> None:
         """Send copies until cancelled."""
         while True:
             self._awake = anyio.Event()
-            now = anyio.current_time()
-            self._policy.note_idle(self._count_idle(), now)
-            outstanding = self._list_outstanding()
-            due = self._policy.find_due(outstanding, now)
-            for index in due:
-                await self._send_copy(index)
-            if due:
-                continue
-            time = self._policy.find_next_time(outstanding)
-            # While all idle slots have been given copies, only a result brings news.
-            pause = None if time is None or time <= now else time - now
-            with anyio.move_on_after(pause):
+            time = await self._look(anyio.current_time())
+            self._alert = time is None or self._count_idle() > 0
+            with anyio.move_on_after(None if time is None else time - anyio.current_time()):
                 await self._awake.wait()
+                await anyio.sleep(_PAUSE)
+
+    async def _look(self, now: float) -> float | None:
+        """Send the copies that are due, and return when to look again if nothing happens until then, if at all."""
+        ledger = self._ledger
+        self._policy.note_load(
+            now,
+            slots=self._supervisor.slots,
+            in_flight=ledger.in_flight,
+            copies=len(self._racing),
+            waiting=ledger.waiting,
+        )
+        outstanding = self._list_outstanding()
+        due = self._policy.find_due(outstanding, now)
+        for index in due:
+            await self._send_copy(index)
+        time = self._policy.find_next_time([each for each in outstanding if each.tile not in due])
+        return None if time is None or time <= now else time  # more may be due than there are slots for
 
     def _count_idle(self) -> int:
         """Return the number of slots without work, as far as main knows."""
-        if self._ledger.waiting:
-            return 0
         return self._supervisor.slots - self._ledger.in_flight - len(self._racing)
 
     def _list_outstanding(self) -> list[Outstanding]:
-        if self._count_idle() <= 0:  # as nearly always: the ledger need not be looked through
+        if self._ledger.waiting:
             return []
         return [
             Outstanding(tile=tile.index, program=tile.program.digest, sent=tile.sent)

@@ -128,3 +128,11 @@ async def test_a_busy_worker_leaves_the_copy_to_an_idle_one() -> None:
             started = anyio.current_time()
             assert [value async for value in dispatcher.map(square, range(10))] == [square(each) for each in range(10)]
             assert anyio.current_time() - started < 150
+
+
+async def test_tiles_that_wait_behind_a_slow_one_on_its_worker_are_copied_too() -> None:
+    """Of short tiles a worker holds many: main sees no idle slot."""
+    aws = MemoryAws(duration=0.02, faults=[Fault(operation="slot:Compute", after=40, delay=LONG)])
+    seconds, copied, faster = await run(aws, count=100)
+    assert seconds < 60
+    assert 1 <= faster == copied
