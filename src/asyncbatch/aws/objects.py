@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 import anyio
 
 from asyncbatch.aws.errors import make_error, translate_errors
-from asyncbatch.aws.protocols import BlobAge, BlobInfo, MoveContents
+from asyncbatch.aws.protocols import BlobAge, BlobInfo, Content, MoveContents
 from asyncbatch.aws.retries import call_with_retries
 from asyncbatch.aws.session import AwsSession
 from asyncbatch.aws.transfers import SHA256, Transfers
@@ -38,7 +38,7 @@ class Objects:
         transfers = Transfers.of if session.transfers is None else session.transfers
         return cls(bucket=bucket, _session=session, _transfers=transfers(session, bucket))
 
-    async def put(self, key: str, content: bytes, *, sha256: str | None = None) -> None:
+    async def put(self, key: str, content: Content, *, sha256: str | None = None) -> None:
         """Store `content` under `key`, replacing an existing object; S3 verifies and stores `sha256` if passed."""
         await call_with_retries(partial(self._transfers.put, key, content, sha256=sha256), self._session.retry_policy)
 

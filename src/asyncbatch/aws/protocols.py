@@ -41,7 +41,7 @@ class BlobInfo:
 class PutBlob(Protocol):
     """Can store an object."""
 
-    async def put(self, key: str, content: bytes, *, sha256: str | None = None) -> None:
+    async def put(self, key: str, content: Content, *, sha256: str | None = None) -> None:
         """Store `content` under `key`, replacing an existing object; S3 verifies and stores `sha256` if passed."""
 
 
@@ -55,7 +55,7 @@ class GetBlob(Protocol):
 class MoveContents(Protocol):
     """Transfers the contents of a bucket's objects; each call is one attempt."""
 
-    async def put(self, key: str, content: bytes, *, sha256: str | None) -> None:
+    async def put(self, key: str, content: Content, *, sha256: str | None) -> None:
         """Store an object."""
 
     async def get(self, key: str, *, sha256: str | None, size: int | None) -> bytearray:

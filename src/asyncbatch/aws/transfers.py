@@ -12,6 +12,7 @@ import obstore
 from obstore.store import S3Store
 
 from asyncbatch.aws.errors import translate_errors
+from asyncbatch.aws.protocols import Content
 from asyncbatch.aws.session import READ_TIMEOUT, AwsSession, Signing
 from asyncbatch.aws.stores import STORE_ERRORS, StorePlan, read_code, translate_body_errors, translate_store_errors
 from asyncbatch.errors import AwsError, BlobCorrupt
@@ -58,7 +59,7 @@ class Transfers:
         """Return an instance for a bucket of a session's account."""
         return cls(_session=session, _plan=StorePlan.of(session, bucket))
 
-    async def put(self, key: str, content: bytes, *, sha256: str | None) -> None:
+    async def put(self, key: str, content: Content, *, sha256: str | None) -> None:
         """Store an object; S3 verifies its SHA-256."""
         action = f"s3:PutObject s3://{self._plan.bucket}/{key} ({len(content)} bytes)"
         stores = await self._sign(action)

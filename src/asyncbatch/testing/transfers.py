@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 from asyncbatch.aws.errors import translate_errors
+from asyncbatch.aws.protocols import Content
 from asyncbatch.aws.session import AwsSession
 from asyncbatch.errors import BlobCorrupt
 
@@ -25,7 +26,7 @@ class MemoryTransfers:
         """Return what transfers the objects of a bucket."""
         return cls(bucket=bucket, _session=session)
 
-    async def put(self, key: str, content: bytes, *, sha256: str | None) -> None:
+    async def put(self, key: str, content: Content, *, sha256: str | None) -> None:
         """Store an object."""
         checksum = {"ChecksumSHA256": base64.b64encode(bytes.fromhex(sha256)).decode()} if sha256 else {}
         client = await self._open_client()

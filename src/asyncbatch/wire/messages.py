@@ -69,11 +69,11 @@ class Body:
     key: str | None = None
 
     @classmethod
-    def of(cls, content: bytes, *, key: str) -> "Body":
+    def of(cls, content: bytes | bytearray, *, key: str) -> "Body":
         """Describe `content`, which goes to S3 under `key` if it is too large to travel inline."""
         digest = hashlib.sha256(content).hexdigest()
         if len(content) <= INLINE_LIMIT:
-            return cls(sha256=digest, size=len(content), inline=content)
+            return cls(sha256=digest, size=len(content), inline=bytes(content))
         return cls(sha256=digest, size=len(content), key=key)
 
 

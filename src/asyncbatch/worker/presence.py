@@ -70,7 +70,7 @@ class RunBlobs:
         """Return an object, as `asyncbatch.aws.objects.Objects` does."""
         return await self.blobs.get(key, sha256=sha256, size=size)
 
-    async def put(self, key: str, content: bytes, *, sha256: str | None = None) -> None:
+    async def put(self, key: str, content: Content, *, sha256: str | None = None) -> None:
         """Store an object.
 
         Raises

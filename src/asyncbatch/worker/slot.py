@@ -4,7 +4,6 @@ Not `anyio.to_process`: there, whatever a C library or a subprocess of the user'
 the protocol, the child's output is thrown away, and a dead child's signal is not known.
 """
 
-import json
 import os
 import signal
 import socket
@@ -14,13 +13,12 @@ from pathlib import Path
 from typing import Any, Final, Protocol, Self
 
 import anyio
-from anyio.abc import TaskGroup, UNIXSocketStream
-from anyio.streams.buffered import BufferedByteReceiveStream
+from anyio.abc import TaskGroup
 
 from asyncbatch.aws.protocols import Content
 from asyncbatch.forking.client import ForkedProcess
 from asyncbatch.wire.messages import Loss, Outcome, Task
-from asyncbatch.worker.frames import HEADER
+from asyncbatch.worker.channel import Channel
 from asyncbatch.worker.guard import Guard, SlotDiedError, describe_end
 from asyncbatch.worker.health import Sample
 from asyncbatch.worker.slotprocesses import SlotProcesses
@@ -33,12 +31,7 @@ _DEATH_GRACE: Final = 0.5
 _END_GRACE: Final = 2.0
 """Seconds that a process has to end after it has closed its socket."""
 
-_BROKEN: Final = (
-    anyio.BrokenResourceError,
-    anyio.ClosedResourceError,
-    anyio.EndOfStream,
-    anyio.IncompleteRead,
-)
+_BROKEN: Final = (OSError, anyio.ClosedResourceError, anyio.EndOfStream)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +44,7 @@ class Computed:
     """Most bytes of memory that its process had; 0: not known."""
     retry: bool = False
     """Whether it raised what its tile is to be computed again for."""
-    content: bytes = field(repr=False)
+    content: Content = field(repr=False)
 
 
 class ComputesTiles(Protocol):
@@ -85,8 +78,7 @@ class Slot:
     """One process, ready to compute."""
 
     _process: ForkedProcess
-    _socket: UNIXSocketStream
-    _reader: BufferedByteReceiveStream
+    _channel: Channel
     _stacks: int
     """Descriptor of the pipe to which it writes its stacks."""
     _number: int = 0
@@ -128,12 +120,11 @@ class Slot:
                 ours.close()
                 os.close(stacks)
                 raise SlotDiedError(f"slot did not start: {error}") from error
-        stream = await UNIXSocketStream.from_socket(ours)
-        slot = cls(_process=process, _socket=stream, _reader=BufferedByteReceiveStream(stream), _stacks=stacks)
+        slot = cls(_process=process, _channel=Channel(_socket=ours), _stacks=stacks)
         group.start_soon(slot._watch)
         try:
             with anyio.fail_after(_START_TIMEOUT):
-                await slot._exchange(b"", b"")
+                await slot._exchange(None, b"")
         except TimeoutError as error:
             await slot.kill()
             raise SlotDiedError(f"slot did not start within {_START_TIMEOUT:.0f} s") from error
@@ -177,10 +168,9 @@ class Slot:
         """
         self._number += 1
         command = {"number": self._number, "program": task.program, "path": str(path), "retry_on": task.retry_on}
-        head = json.dumps(command).encode()
         self.usable = False  # until it has answered
         guard = Guard(pid=self._pid, pipe=self._stacks, timeout=task.timeout)
-        answer, content = await self._exchange(HEADER.pack(len(head), len(payload)) + head, payload, guard)
+        answer, content = await self._exchange(command, payload, guard)
         self.usable = not answer["damage"]
         return Computed(
             outcome=answer["outcome"],
@@ -196,15 +186,15 @@ class Slot:
             self._process.send_signal(signal.SIGKILL)
             with anyio.move_on_after(_END_GRACE):  # one that waits for a dead disk ends when that answers
                 await self._process.wait()
-            await self._socket.aclose()
+            self._channel.close()
             if self._stacks >= 0:
                 os.close(self._stacks)
                 self._stacks = -1
 
     async def _exchange(
-        self, head: bytes, payload: Content, guard: Guard | None = None
-    ) -> tuple[dict[str, Any], bytes]:
-        """Send a command and return its answer.
+        self, command: dict[str, Any] | None, payload: Content, guard: Guard | None = None
+    ) -> tuple[dict[str, Any], Content]:
+        """Send a command, unless it is None, and return the answer.
 
         The process's end ends the exchange: the socket may outlive it, in a process that the tile has forked.
         """
@@ -214,12 +204,12 @@ class Slot:
                 if guard is not None:
                     group.start_soon(self._enforce, guard)
                 try:
-                    await self._socket.send(head)
-                    await self._socket.send(payload)  # type: ignore[arg-type]  # it takes any buffer
+                    if command is not None:
+                        await self._channel.send(command, payload)
                     found = await self._answer()
                 except _BROKEN:
                     pass  # the process says why
-                except (ValueError, KeyError, TypeError, AttributeError) as error:
+                except (ValueError, LookupError, TypeError, AttributeError, MemoryError) as error:
                     protest = f"the slot's process sent a wrong answer: {error}"
                 group.cancel_scope.cancel()
         self._current = None
@@ -238,10 +228,8 @@ class Slot:
         if self._current is not None:
             self._current.cancel()
 
-    async def _answer(self) -> tuple[dict[str, Any], bytes]:
-        head_length, body_length = HEADER.unpack(await self._reader.receive_exactly(HEADER.size))
-        head = json.loads(await self._reader.receive_exactly(head_length))
-        content = await self._reader.receive_exactly(body_length)
+    async def _answer(self) -> tuple[dict[str, Any], Content]:
+        head, content = await self._channel.receive()
         if head["number"] != self._number:
             raise ValueError(f"it answers command {head['number']}, not {self._number}")
         return head, content

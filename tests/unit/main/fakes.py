@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 import anyio
 
 from asyncbatch import Settings
-from asyncbatch.aws.protocols import BlobInfo, Received
+from asyncbatch.aws.protocols import BlobInfo, Content, Received
 from asyncbatch.aws.retries import RetryPolicy
 from asyncbatch.errors import BlobMissing, QueueGone
 from asyncbatch.main.ledger import Ledger
@@ -91,11 +91,11 @@ class FakeObjects:
     before_get: Script = field(default_factory=list)
     bucket: str = "bucket"
 
-    async def put(self, key: str, content: bytes, *, sha256: str | None = None) -> None:
+    async def put(self, key: str, content: Content, *, sha256: str | None = None) -> None:
         self.puts.append(key)
         if self.before_put:
             await self.before_put.pop(0)()
-        self.stored[key], self.checksums[key] = content, sha256
+        self.stored[key], self.checksums[key] = bytes(content), sha256
 
     async def get(self, key: str, *, sha256: str | None = None, size: int | None = None) -> bytes:  # noqa: ARG002
         if self.before_get:

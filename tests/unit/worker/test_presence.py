@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import anyio
 import pytest
 
-from asyncbatch.aws.protocols import BlobAge
+from asyncbatch.aws.protocols import BlobAge, Content
 from asyncbatch.errors import AwsError, QueueGone
 from asyncbatch.wire.manifest import Manifest, alive_key
 from asyncbatch.worker.presence import Presence, RunBlobs
@@ -43,9 +43,9 @@ class Bucket:
             raise self.age_told
         return None if self.age_told is None else BlobAge(seconds=self.age_told)
 
-    async def put(self, key: str, content: bytes, *, sha256: str | None = None) -> None:
+    async def put(self, key: str, content: Content, *, sha256: str | None = None) -> None:
         assert sha256 is None
-        self.stored[key] = content
+        self.stored[key] = bytes(content)
 
     async def get(self, key: str, *, sha256: str | None = None, size: int | None = None) -> bytes:
         assert (sha256, size) == (None, None)

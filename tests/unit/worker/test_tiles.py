@@ -10,6 +10,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from asyncbatch.aws.protocols import Content
 from asyncbatch.batching.batcher import Batcher
 from asyncbatch.batching.prefetch import Prefetch
 from asyncbatch.errors import AccessDenied, AwsError, BlobCorrupt, BlobMissing
@@ -58,10 +59,10 @@ class Bucket:
             raise BlobMissing(key)
         return self.objects[key]
 
-    async def put(self, key: str, content: bytes, *, sha256: str | None = None) -> None:  # noqa: ARG002 - as the protocol has it
+    async def put(self, key: str, content: Content, *, sha256: str | None = None) -> None:  # noqa: ARG002 - as the protocol has it
         await anyio.lowlevel.checkpoint()
         self._fail(key)
-        self.objects[key] = content
+        self.objects[key] = bytes(content)
 
     def _fail(self, key: str) -> None:
         for part, failure in self.failures.items():
@@ -305,7 +306,7 @@ async def test_where_attempts_can_not_be_counted_deliveries_are(worker: Worker, 
 async def test_where_attempts_can_not_be_written_deliveries_are_limited(worker: Worker) -> None:
     put = worker.bucket.put
 
-    async def refuse(key: str, content: bytes, *, sha256: str | None = None) -> None:  # noqa: ARG001 - see above
+    async def refuse(key: str, content: Content, *, sha256: str | None = None) -> None:  # noqa: ARG001 - see above
         if key.endswith("begun"):
             raise AccessDenied("denied")
         await put(key, content)

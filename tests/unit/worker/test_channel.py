@@ -1,0 +1,92 @@
+import os
+import socket
+from collections.abc import Iterator
+
+import anyio
+import pytest
+
+from asyncbatch.worker.channel import Channel
+from asyncbatch.worker.frames import HEADER
+
+pytestmark = pytest.mark.anyio
+
+LARGE = 3_000_000
+"""More bytes than a socket holds."""
+
+
+Ends = tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture
+def ends() -> Iterator[Ends]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+def make_channels(ends: Ends) -> tuple[Channel, Channel]:
+    return Channel(_socket=ends[0]), Channel(_socket=ends[1])
+
+
+@pytest.mark.parametrize("size", [0, 1, LARGE])
+async def test_heads_and_bodies_arrive_as_they_were_sent(ends: Ends, size: int) -> None:
+    ours, theirs = make_channels(ends)
+    bodies: list[bytes | bytearray] = [os.urandom(size), bytearray(os.urandom(size))]
+
+    async def send() -> None:
+        for number, body in enumerate(bodies):
+            await ours.send({"number": number}, body)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(send)
+        for number, body in enumerate(bodies):
+            assert await theirs.receive() == ({"number": number}, body)
+
+
+async def test_the_body_is_the_receivers_own_to_change(ends: Ends) -> None:
+    ours, theirs = make_channels(ends)
+    await ours.send({}, b"body")
+    _, body = await theirs.receive()
+    body[0] = 0
+    assert body == b"\0ody"
+
+
+@pytest.mark.parametrize("sent", [b"", HEADER.pack(2, 0)[:5], HEADER.pack(2, 10) + b"{}" + b"cut"])
+async def test_an_end_in_the_middle_is_noticed(ends: Ends, sent: bytes) -> None:
+    ours, theirs = ends
+    channel = Channel(_socket=ours)
+    theirs.sendall(sent)
+    theirs.close()
+    with pytest.raises(anyio.EndOfStream):
+        await channel.receive()
+
+
+async def test_what_is_no_answer_is_refused(ends: Ends) -> None:
+    ours, theirs = ends
+    channel = Channel(_socket=ours)
+    theirs.sendall(HEADER.pack(3, 0) + b"{no")
+    with pytest.raises(ValueError, match="Expecting"):
+        await channel.receive()
+
+
+async def test_who_sends_to_a_process_that_is_gone_is_told(ends: Ends) -> None:
+    ours, theirs = make_channels(ends)
+    theirs.close()
+    with pytest.raises(OSError, match="pipe"):
+        await ours.send({}, bytes(LARGE))
+
+
+async def test_closing_wakes_who_receives(ends: Ends) -> None:
+    ours, _ = make_channels(ends)
+    woken = []
+
+    async def receive() -> None:
+        with pytest.raises(anyio.ClosedResourceError):
+            await ours.receive()
+        woken.append(True)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(receive)
+        await anyio.wait_all_tasks_blocked()
+        ours.close()
+    assert woken
