@@ -19,9 +19,9 @@ _CHUNK: Final = 4096
 
 
 def watch_parent(parent: int, stop: Callable[[], None]) -> None:
-    """Call `stop` when the parent has ended, by whatever signal.
+    """Call `stop` when the parent has ended for any reason.
 
-    The end of stdin alone does not show it: a process that the parent forked may hold the other end.
+    The end of stdin is not enough, since a process that the parent forked may hold the other end.
     """
     loop = asyncio.get_running_loop()
 
@@ -30,14 +30,14 @@ def watch_parent(parent: int, stop: Callable[[], None]) -> None:
             stop()
 
     loop.add_reader(sys.stdin.fileno(), read_stdin)
-    with suppress(OSError):  # not known to this kernel or not allowed, or the parent has ended
+    with suppress(OSError):  # not supported or not allowed, or the parent has ended
         loop.add_reader(os.pidfd_open(parent), stop)
-    if os.getppid() != parent:  # it ended before it could be watched
+    if os.getppid() != parent:  # it has already ended
         stop()
 
 
 async def run(setup: Setup, parent: int) -> None:
-    """Serve until the parent ends, or asks for the end."""
+    """Serve until the parent ends or requests the end."""
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     watch_parent(parent, stopped.set)
@@ -45,12 +45,12 @@ async def run(setup: Setup, parent: int) -> None:
     sys.stdout.write(f"{url}\n")
     sys.stdout.flush()
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stderr.fileno())  # nobody reads it any more, so it must not fill up
+    os.dup2(nowhere, sys.stderr.fileno())  # no longer read, so it must not fill up
     await stopped.wait()
 
 
 def main() -> None:
-    """Read what to serve, and serve it."""
+    """Read the setup from stdin, and serve."""
     given = json.loads(sys.stdin.buffer.readline())
     parent = given.pop("parent")
     asyncio.run(run(Setup(**given), parent))

@@ -1,4 +1,4 @@
-"""AWS Batch over its wire protocol, REST with JSON: there are no jobs on the embedded endpoint."""
+"""AWS Batch over its wire protocol, REST with JSON. The embedded endpoint has no jobs."""
 
 import json
 from typing import Final
@@ -7,7 +7,7 @@ from asyncbatch.emulator.faults import ServiceError
 from asyncbatch.emulator.requests import Answer, Request
 
 _EMPTY: Final = {"/v1/listjobs": "jobSummaryList", "/v1/describejobs": "jobs"}
-"""What is empty in the answers, by the paths of requests."""
+"""The empty list in responses, by request path."""
 
 
 def answer(request: Request) -> Answer:
@@ -16,7 +16,7 @@ def answer(request: Request) -> Answer:
     Raises
     ------
     ServiceError
-        If it asks for more than which jobs there are.
+        If it is anything but a request for jobs.
     """
     if request.path not in _EMPTY:
         reason = "The embedded endpoint runs no AWS Batch jobs; it is for workers on this machine."
@@ -25,7 +25,7 @@ def answer(request: Request) -> Answer:
 
 
 def write_error(error: ServiceError) -> Answer:
-    """Return an error as Batch's clients, and those of other services with JSON, read it."""
+    """Format an error for clients of Batch and other JSON services."""
     return Answer(
         status=error.status,
         body=json.dumps({"__type": error.code, "message": error.message}).encode(),

@@ -1,4 +1,4 @@
-"""Bodies that S3's clients send: in chunks of AWS's own, and with checksums."""
+"""Request bodies of S3's clients, in AWS's chunked encoding and with checksums."""
 
 import base64
 import binascii
@@ -16,7 +16,7 @@ _CHECKSUMS: Final[dict[str, Callable[[bytes], bytes]]] = {
     "sha1": lambda content: hashlib.sha1(content, usedforsecurity=False).digest(),
     "sha256": lambda content: hashlib.sha256(content).digest(),
 }
-"""Those that are verified and kept; Python can't compute S3's others, crc32c and crc64nvme."""
+"""Checksums that are verified and stored; Python can't compute S3's others, crc32c and crc64nvme."""
 
 
 def read_body(headers: Mapping[str, str], body: bytes) -> tuple[bytes, dict[str, str]]:
@@ -32,7 +32,7 @@ def read_body(headers: Mapping[str, str], body: bytes) -> tuple[bytes, dict[str,
     Raises
     ------
     ServiceError
-        If the body is cut short, or does not have the checksum that it is sent with.
+        If the body is truncated, or its checksum does not match.
     """
     content = body
     trailers: dict[str, str] = {}
@@ -64,7 +64,7 @@ def _is_md5(content: bytes, digest: str) -> bool:
 
 
 def _decode_chunks(body: bytes) -> tuple[bytes, dict[str, str]]:
-    """Return the content of a body in chunks of AWS's own, and the headers that follow it."""
+    """Decode a body in AWS's chunked encoding; return its content and the headers that follow it."""
     parts, place = [], 0
     while True:
         end = body.find(b"\r\n", place)

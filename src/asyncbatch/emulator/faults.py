@@ -1,10 +1,10 @@
-"""The error that a service answers with."""
+"""Error responses of services."""
 
 from http import HTTPStatus
 
 
 class ServiceError(Exception):
-    """A request is refused, as AWS words it.
+    """A request is rejected, with AWS's error code.
 
     Parameters
     ----------

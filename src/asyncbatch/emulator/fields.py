@@ -1,4 +1,4 @@
-"""The fields of a JSON request, read with the types and ranges that SQS asks for."""
+"""Reads the fields of a JSON request, and checks the types and ranges that SQS requires."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ ATTRIBUTES: Final = {
     "ReceiveMessageWaitTimeSeconds": ("wait", 0, 20),
     "MaximumMessageSize": ("size_limit", 1024, SIZE_LIMIT),
 }
-"""Attributes of a queue that can be set: their names in `QueueAttributes`, the least and the most."""
+"""Attributes of a queue that can be set: their names in `QueueAttributes`, minimum and maximum."""
 
 
 def read_fields(body: bytes) -> Fields:

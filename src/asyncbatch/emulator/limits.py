@@ -1,4 +1,4 @@
-"""What SQS takes: sizes, characters and batches."""
+"""Limits of SQS: sizes, characters and batches."""
 
 import re
 from collections.abc import Sequence

@@ -1,9 +1,9 @@
-"""What the endpoint and who asks it must agree on."""
+"""Names that the endpoint and its clients share."""
 
 from typing import Final
 
 COUNTS_PATH: Final = "/_asyncbatch/requests"
-"""Where the endpoint says what it was asked, as a JSON object of counts by ``service:Operation``."""
+"""Path of the counts of requests, a JSON object by ``service:Operation``."""
 
 
 def write_scope(access_key: str, region: str, service: str) -> str:

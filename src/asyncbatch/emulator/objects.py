@@ -19,18 +19,18 @@ _RANGE: Final = re.compile(r"bytes=(\d*)-(\d*)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectHead:
-    """What an object carries beside its content."""
+    """Metadata of an object."""
 
     content_type: str = "binary/octet-stream"
     metadata: Mapping[str, str] = field(default_factory=dict)
-    """The user's own, by names without ``x-amz-meta-``."""
+    """The user's metadata, by names without ``x-amz-meta-``."""
     checksums: Mapping[str, str] = field(default_factory=dict)
-    """As they were sent, by algorithm: ``sha256`` and so on."""
+    """Checksums as sent, by algorithm, such as ``sha256``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredObject:
-    """An object as it lies in a bucket."""
+    """An object in a bucket."""
 
     content: bytes = field(repr=False)
     etag: str
@@ -44,9 +44,9 @@ class Listing:
 
     keys: list[str]
     prefixes: list[str]
-    """What keys have in common up to the delimiter, in place of these keys."""
+    """Common prefixes up to the delimiter, which replace their keys."""
     after: str | None
-    """Where the next page begins; None if this is the last."""
+    """Start of the next page; None if this is the last."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -143,7 +143,7 @@ class Bucket:
         return not self._objects
 
     def create_upload(self, upload: str, key: str, *, head: ObjectHead) -> None:
-        """Begin an upload in parts, by an id that no other has."""
+        """Start a multipart upload with a unique id."""
         self._uploads[upload] = _Upload(key=key, head=head)
 
     def put_part(self, now: float, upload: str, key: str, number: int, content: bytes) -> StoredObject:
@@ -196,7 +196,7 @@ class Bucket:
         return stored
 
     def abort_upload(self, upload: str, key: str) -> None:
-        """Forget an upload and its parts.
+        """Abort a multipart upload and delete its parts.
 
         Raises
         ------

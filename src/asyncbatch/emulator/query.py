@@ -1,4 +1,4 @@
-"""CloudFormation and STS over the query protocol, forms and XML: what local mode asks them."""
+"""The operations of CloudFormation and STS that local mode uses, over the query protocol (forms and XML)."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _SERVER_ERROR: Final = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
-    """The one stack that there is."""
+    """The only stack."""
 
     name: str
     region: str

@@ -12,10 +12,10 @@ from asyncbatch.emulator.faults import ServiceError
 from asyncbatch.emulator.limits import SIZE_LIMIT, check_body
 
 IN_FLIGHT_LIMIT: Final = 120_000
-"""Messages that are received and not yet deleted."""
+"""Maximum number of messages that are received but not deleted."""
 
 VISIBILITY_LIMIT: Final = 12 * 3600
-"""Seconds for which a message may be hidden after its receive, all extensions included."""
+"""Maximum number of seconds that a message is hidden after a receive, including extensions."""
 
 _SPARE: Final = 64
 """Outdated entries that the heap may have before it is rebuilt."""
@@ -23,7 +23,7 @@ _SPARE: Final = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueAttributes:
-    """What is set for a queue. Times are in seconds."""
+    """The attributes of a queue. Times are in seconds."""
 
     visibility: int = 30
     retention: int = 4 * 24 * 3600
@@ -40,7 +40,7 @@ class _Message:
     hidden_until: float
     """When it becomes visible; in the past if it is visible."""
     delayed: bool = False
-    """Whether it has never been visible yet."""
+    """Whether it has not been visible yet."""
     receives: int = 0
     received: float = 0.0
     """When it was last received."""
@@ -61,7 +61,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """How many messages a queue has, by their state."""
+    """Number of messages of a queue, by state."""
 
     visible: int
     in_flight: int
@@ -69,16 +69,16 @@ class Counts:
 
 
 class Queue:
-    """A standard queue. Messages come in the order in which they became visible.
+    """A standard queue. Messages are received in the order in which they became visible.
 
     No operation scans the messages: each costs O(log n) at most.
 
     Parameters
     ----------
     attributes : QueueAttributes
-        What is set for it.
+        Attributes of the queue.
     key : int
-        A number of 128 bits that no other queue has; ids and receipt handles carry it.
+        A unique number of 128 bits, which is part of ids and receipt handles.
     """
 
     def __init__(self, attributes: QueueAttributes, *, key: int) -> None:
@@ -135,7 +135,7 @@ class Queue:
         return [self._delivery(message) for message in found]
 
     def change_visibility(self, now: float, handle: str, seconds: int) -> None:
-        """Let the message of a receipt handle become visible `seconds` from now.
+        """Make the message of a receipt handle visible in `seconds`.
 
         Raises
         ------
@@ -189,7 +189,7 @@ class Queue:
         return len(self._messages) - len(self._visible) - self._delayed
 
     def _advance(self, now: float) -> None:
-        """Show the messages whose time has come, and drop those that are too old."""
+        """Make due messages visible, and delete expired messages."""
         while self._hidden and self._hidden[0][0] <= now:
             entry = heapq.heappop(self._hidden)
             if not self._is_outdated(entry):

@@ -1,4 +1,4 @@
-"""A request as the services see it, and their answers."""
+"""Requests and responses of the services."""
 
 import re
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ _S3_UPLOAD: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """What the signature of a request names."""
+    """The access key, region and service in the signature of a request."""
 
     access_key: str = field(repr=False)
     region: str
@@ -28,7 +28,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One request, whole."""
+    """A complete request."""
 
     method: str
     path: str

@@ -92,13 +92,13 @@ class S3:
         return Answer(headers={"ETag": f'"{stored.etag}"', **_write_checksums(stored)})
 
     def _get_object(self, request: Request) -> Answer:
-        """Answer a GET or a HEAD: who sends the answer leaves out the latter's body."""
+        """Handle a GET or a HEAD; the server omits the body for a HEAD."""
         name, key = _split(request)
         stored = self._find(name).get(key)
         now = formatdate(self._clock(), usegmt=True)
         headers = {
             "Accept-Ranges": "bytes",
-            "Date": now,  # by the clock that the next is by
+            "Date": now,  # from the same clock as the next header
             "Last-Modified": formatdate(stored.modified, usegmt=True),
             "ETag": f'"{stored.etag}"',
             **{f"{_META}{one}": value for one, value in stored.head.metadata.items()},

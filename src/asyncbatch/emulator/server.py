@@ -1,4 +1,4 @@
-"""The embedded endpoint's HTTP server: all services on one event loop, so that no two requests meet halfway."""
+"""The embedded endpoint's HTTP server: all services run on one event loop, so that requests do not interleave."""
 
 import hmac
 import json
@@ -24,26 +24,26 @@ _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
 _PORT: Final = re.compile(r":\d+$")
 _BUFFER: Final = 2**20
 _KEEP_ALIVE: Final = 24 * 3600.0
-"""Seconds that an idle connection is kept: to close one in which a request is coming would cost a retry."""
+"""Seconds that an idle connection is kept, since closing one while a request arrives would cost a retry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """What an endpoint is started with."""
+    """The configuration of an endpoint."""
 
     access_key: str = field(repr=False)
-    """The one that requests must name."""
+    """The access key that requests must use."""
     stack: str
     region: str
 
 
 class Endpoint:
-    """Answers the requests that name its access key.
+    """Handles requests with its access key.
 
     Parameters
     ----------
     setup : Setup
-        What it is started with.
+        Its configuration.
     url : str
         Its URL.
     clock : callable
@@ -72,7 +72,7 @@ class Endpoint:
         scope = read_scope(request.headers)
         if refusal := self._refuse(scope, request):
             return _make_response(refusal)
-        assert scope is not None  # noqa: S101 - else it is refused
+        assert scope is not None  # noqa: S101 - otherwise it was rejected
         await _invite_body(request)
         path, _, arguments = request.raw_path.partition("?")
         whole = Request(
@@ -91,7 +91,7 @@ class Endpoint:
             answer = await self._dispatch(whole, operation)
         except ServiceError as error:
             answer = _write_error(error, scope.service, request)
-        except Exception as error:  # noqa: BLE001 - the client is told, since nobody reads a log here
+        except Exception as error:  # noqa: BLE001 - reported to the client, since there is no log
             fault = ServiceError("InternalFailure", f"{operation}: {type(error).__name__}: {error}", status=500)
             answer = _write_error(fault, scope.service, request)
         return _make_response(answer, request.method)
@@ -107,7 +107,7 @@ class Endpoint:
         return self._query.answer(request, operation)
 
     def _refuse(self, scope: Scope | None, request: web.BaseRequest) -> Answer | None:
-        """Return the refusal of who does not name the endpoint's key; None for who does."""
+        """Return the rejection of a request without the endpoint's key; None if it has the key."""
         service = scope.service if scope else "s3"
         if scope is None:
             code, reason = "MissingAuthenticationToken", "Missing Authentication Token"
@@ -132,7 +132,7 @@ async def serve(setup: Setup, *, kind: type[Endpoint] = Endpoint) -> str:
     offset = time.time() - time.monotonic()
 
     def tell_time() -> float:
-        """Return the time since the epoch; it never goes back."""
+        """Return the time since the epoch, which never decreases."""
         return offset + time.monotonic()
 
     endpoints: list[Endpoint] = []
@@ -142,9 +142,9 @@ async def serve(setup: Setup, *, kind: type[Endpoint] = Endpoint) -> str:
 
     server = web.Server(
         answer,
-        handler_cancellation=True,  # a long poll ends with its client
+        handler_cancellation=True,  # a long poll ends when its client disconnects
         access_log=None,
-        auto_decompress=False,  # what is stored is what was sent
+        auto_decompress=False,  # store bodies as they were sent
         keepalive_timeout=_KEEP_ALIVE,
         read_bufsize=_BUFFER,
     )
@@ -157,20 +157,20 @@ async def serve(setup: Setup, *, kind: type[Endpoint] = Endpoint) -> str:
 
 
 def _is_for_loopback(request: web.BaseRequest) -> bool:
-    """Return whether a request names this machine: a web page could lead its own host's name here."""
+    """Return whether a request's host is this machine, since a web page could resolve its own host name to it."""
     hosts = request.headers.getall("Host", [])
     return len(hosts) == 1 and _PORT.sub("", hosts[0].lower()) in _LOOPBACK
 
 
 async def _invite_body(request: web.BaseRequest) -> None:
-    """Send what a client waits for that asks before it sends its body."""
+    """Send "100 Continue" to a client that waits for it before it sends its body."""
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
 
 
 def _write_error(error: ServiceError, service: str, request: web.BaseRequest) -> Answer:
-    """Return an error in the words of its service."""
+    """Format an error as its service does."""
     if service == "s3":
         return s3.write_error(error)
     if service == "sqs":
@@ -182,6 +182,6 @@ def _write_error(error: ServiceError, service: str, request: web.BaseRequest) ->
 
 def _make_response(answer: Answer, method: str = "") -> web.Response:
     headers = {**answer.headers, "Content-Type": answer.content_type}
-    if method == "HEAD":  # aiohttp says it of bodies that are not empty only
+    if method == "HEAD":  # aiohttp sets it only for non-empty bodies
         headers["Content-Length"] = str(len(answer.body))
     return web.Response(status=answer.status, body=answer.body, headers=headers)

@@ -1,4 +1,4 @@
-"""SQS's operations on queues themselves: create, find, list, tag, describe and delete them."""
+"""SQS's operations on queues: create, find, list, tag, describe and delete them."""
 
 import re
 import secrets
@@ -20,7 +20,7 @@ from asyncbatch.emulator.queues import Queue, QueueAttributes
 from asyncbatch.emulator.waiters import Waiters
 
 Operation = tuple[Callable[[Fields], Any], frozenset[str]]
-"""What an operation does, and the fields that it knows: to ignore another would be to answer another question."""
+"""An operation, and the fields that it supports: ignoring others would give wrong responses."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _PAGE: Final = 1000
@@ -28,7 +28,7 @@ _PAGE: Final = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldQueue:
-    """A queue, and who waits at it."""
+    """A queue and its waiting receives."""
 
     name: str
     queue: Queue
@@ -43,7 +43,7 @@ class Shelf:
     Parameters
     ----------
     url : str
-        What the URLs of queues begin with; it ends with the account's number.
+        Prefix of the URLs of queues; it ends with the account's number.
     region : str
         Where the queues are.
     clock : callable
@@ -72,7 +72,7 @@ class Shelf:
         }
 
     def create(self, name: str, attributes: QueueAttributes, tags: Mapping[str, str]) -> str:
-        """Create a queue and return its URL; one with the same attributes may be there.
+        """Create a queue and return its URL; a queue with the same attributes may exist.
 
         Raises
         ------
@@ -96,7 +96,7 @@ class Shelf:
         return sorted(self._queues)
 
     def find(self, fields: Fields) -> HeldQueue:
-        """Return the queue that a request is about, whatever host its URL names.
+        """Return the queue of a request, ignoring the host in its URL.
 
         Raises
         ------

@@ -24,7 +24,7 @@ _QUERY_CODES: Final = {
     "TooManyEntriesInBatchRequest": f"{_PREFIX}TooManyEntriesInBatchRequest",
     "UnsupportedOperation": f"{_PREFIX}UnsupportedOperation",
 }
-"""The errors that SQS's older protocol calls otherwise: clients see these names."""
+"""Errors with other names in SQS's older protocol, which clients see."""
 _SERVER_ERROR: Final = 500
 
 
@@ -72,7 +72,7 @@ class Sqs:
 
 
 def write_error(error: ServiceError) -> Answer:
-    """Return an error as SQS's clients read it."""
+    """Format an error for clients of SQS."""
     side = "Receiver" if error.status >= _SERVER_ERROR else "Sender"
     return Answer(
         status=error.status,

@@ -1,4 +1,4 @@
-"""The outputs that the template's stack has on the embedded endpoint."""
+"""The outputs of the template's stack on the embedded endpoint."""
 
 import re
 from typing import Final
@@ -6,18 +6,18 @@ from typing import Final
 from asyncbatch.stack.template import DEFAULTS, read_template
 
 ACCOUNT: Final = "123456789012"
-"""The number of the account that the endpoint plays."""
+"""The number of the emulated account."""
 
 _OUTPUT: Final = re.compile(r"^  (\w+):$", re.MULTILINE)
 
 
-def output_names() -> list[str]:
+def list_outputs() -> list[str]:
     """Return the names of the template's outputs."""
     return _OUTPUT.findall(read_template().partition("\nOutputs:\n")[2])
 
 
 def make_outputs(stack: str, region: str, *, bucket: str, in_queue: str, out_queue: str) -> dict[str, str]:
-    """Return the stack's outputs by name; of what the endpoint does not have, the names that it would have.
+    """Return the stack's outputs by name; for resources that the endpoint lacks, the names they would have.
 
     Parameters
     ----------
@@ -48,4 +48,4 @@ def make_outputs(stack: str, region: str, *, bucket: str, in_queue: str, out_que
         "ComputeEnvironmentArn": f"{batch}:compute-environment/{stack}",
         "VPC": "vpc-00000000",
     }
-    return {name: known[name] for name in output_names()}
+    return {name: known[name] for name in list_outputs()}

@@ -1,4 +1,4 @@
-"""Long polls: who waits for a queue's messages, served in order when messages become visible."""
+"""Long polls: receives that wait for a queue's messages, served in order when messages become visible."""
 
 import asyncio
 from collections import OrderedDict
@@ -22,7 +22,7 @@ class Waiters:
     Parameters
     ----------
     queue : Queue
-        What they receive from.
+        The queue.
     clock : callable
         Returns the present time.
     """
@@ -34,7 +34,7 @@ class Waiters:
         self._timer: asyncio.TimerHandle | None = None
 
     async def receive(self, most: int, *, visibility: int | None, wait: float) -> list[Delivery]:
-        """Return up to `most` messages; where there are none, wait up to `wait` seconds for the first.
+        """Return up to `most` messages; if there are none, wait up to `wait` seconds for the first.
 
         If the caller is cancelled, the messages that it was about to return become visible again.
         """
@@ -56,10 +56,10 @@ class Waiters:
             self._waiting.pop(future, None)
 
     def serve(self) -> None:
-        """Hand visible messages to those who wait longest. Call it after whatever may have made a message visible."""
+        """Pass visible messages to the longest-waiting receives. Call it whenever a message may have become visible."""
         while self._waiting:
             future, wanted = next(iter(self._waiting.items()))
-            if not future.done():  # else it has just ended, and has not run yet
+            if not future.done():  # otherwise it has just ended but not run yet
                 found = self._receive(wanted)
                 if not found:
                     break
@@ -68,7 +68,7 @@ class Waiters:
         self._set_timer()
 
     def close(self, error: ServiceError) -> None:
-        """Answer all who wait with an error: the queue is gone."""
+        """End all waiting receives with an error, since the queue is gone."""
         for future in self._waiting:
             if not future.done():
                 future.set_exception(error)
@@ -78,7 +78,7 @@ class Waiters:
     def _receive(self, wanted: _Wanted) -> list[Delivery]:
         try:
             return self._queue.receive(self._clock(), wanted.most, visibility=wanted.visibility)
-        except ServiceError:  # too many in flight: a long poll stays silent
+        except ServiceError:  # too many in flight: a long poll keeps waiting
             return []
 
     def _return(self, deliveries: list[Delivery]) -> None:
@@ -90,7 +90,7 @@ class Waiters:
         self.serve()
 
     def _set_timer(self) -> None:
-        """Serve again when the next hidden message becomes visible, if anybody waits for it."""
+        """Serve again when the next hidden message becomes visible, if a receive is waiting."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -103,6 +103,6 @@ class Waiters:
 
 
 def _settle(future: "asyncio.Future[list[Delivery]]") -> None:
-    """Let a receive return without messages."""
+    """End a receive without messages."""
     if not future.done():
         future.set_result([])

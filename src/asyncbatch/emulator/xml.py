@@ -1,4 +1,4 @@
-"""XML as AWS's services write and read it."""
+"""XML in the form of AWS's services."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -21,7 +21,7 @@ def write_xml(name: str, content: Element, *, namespace: str = "") -> bytes:
 
 
 def read_xml(body: bytes) -> ET.Element:
-    """Return a document's element, with names freed of their namespace.
+    """Return a document's root element, with namespaces removed from names.
 
     Raises
     ------
@@ -29,7 +29,7 @@ def read_xml(body: bytes) -> ET.Element:
         If it is not well-formed.
     """
     try:
-        root = ET.fromstring(body)  # noqa: S314 - only who has the endpoint's key can send it
+        root = ET.fromstring(body)  # noqa: S314 - only clients with the endpoint's key can send it
     except ET.ParseError as error:
         raise ServiceError("MalformedXML", f"The XML you provided was not well-formed: {error}") from error
     for element in root.iter():

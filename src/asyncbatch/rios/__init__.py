@@ -1,7 +1,7 @@
-"""RIOS on AWS Batch: importing this registers the managers that RIOS then finds by the name ``AWSBatch``.
+"""RIOS on AWS Batch: importing this package registers managers that RIOS finds by the name ``AWSBatch``.
 
-For RIOS 1.4 that is a job manager, `AWSBatchJobManager`; for RIOS 2 compute worker managers of the kinds ``AWSBatch``
-and ``CW_AWSBATCH``. RIOS finds its managers among the subclasses of its base class, and takes the newest of a kind.
+For RIOS 1.4, this is the job manager `AWSBatchJobManager`; for RIOS 2, compute worker managers of the kinds
+``AWSBatch`` and ``CW_AWSBATCH``. RIOS finds managers as subclasses of its base class, and uses the last one of a kind.
 """
 
 from importlib import import_module
@@ -14,7 +14,7 @@ def _has(module: str) -> bool:
     try:
         import_module(module)
     except ModuleNotFoundError as error:
-        if not module.startswith(str(error.name)):  # RIOS is there, and misses something else
+        if not module.startswith(str(error.name)):  # RIOS is installed, but another module is missing
             raise
         return False
     return True
@@ -22,14 +22,14 @@ def _has(module: str) -> bool:
 
 if not _has("rios"):
     raise RiosMissing(
-        "RIOS is not installed in this Python: install it as https://www.rioshome.org says, "
-        "for instance by `conda install -c conda-forge rios`"
+        "RIOS is not installed in this Python. Install it (https://www.rioshome.org), "
+        "for example with 'conda install -c conda-forge rios'"
     )
 
 from asyncbatch.rios.stackoutputs import AWSBatchException, getStackOutputs  # noqa: E402 - after the check for RIOS
 
 if _has("rios.parallel.jobmanager"):
-    # Its own manager first, so that a script that imports it later does not put it before ours.
+    # Import RIOS's own manager first, so that a later import by the script does not make it the last one.
     _has("rios.parallel.aws.batch")
     from asyncbatch.rios.jobmanager import AWSBatchJobManager  # noqa: F401 - public where RIOS has job managers
 if _has("rios.computemanager"):

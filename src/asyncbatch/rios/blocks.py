@@ -1,4 +1,4 @@
-"""A block of RIOS 2, as a worker computes it."""
+"""Computes a block of RIOS 2 on a worker."""
 
 import copy
 import sys
@@ -20,34 +20,34 @@ from asyncbatch.rios.sums import Found, Sent
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Computed:
-    """What comes back of a block."""
+    """The result of a block."""
 
     outputs: Any
     """RIOS's `BlockAssociations`."""
     timings: Any
     """RIOS's `Timers`."""
     state: State | None = None
-    """How this slot's copy of `otherArgs` stands; None where main wants none."""
+    """The state of this slot's copy of `otherArgs`; None if main does not need it."""
     found: Found | None = None
-    """What the block did to `otherArgs`; None where main wants the copies."""
+    """The block's changes to `otherArgs`; None if main needs the copies."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Call:
-    """What a slot keeps from one block of a call of `apply` to the next."""
+    """The data that a slot keeps between the blocks of a call of `apply`."""
 
     name: str
     other: Copy | None
-    """Its copy of `otherArgs`, if main wants it."""
+    """The slot's copy of `otherArgs`, if main needs it."""
     sent: Sent | None
-    """What main sent as `otherArgs`, if main wants what blocks add to it."""
+    """`otherArgs` as main sent it, if main needs what blocks add to it."""
     _datasets: dict[Any, Any] = field(default_factory=dict)
-    # Not in the `tempdir` of main, which this machine may not have. The worker removes it when it ends.
+    # Not in main's `tempdir`, which may not exist on this machine. The worker removes the folder when it ends.
     _tempfiles: Any = field(default_factory=lambda: TempfileManager(tempfile.gettempdir()))
     _vectors: Any = field(default_factory=RasterizationMgr)
 
     def read(self, job: "Apply", block: Any) -> Any:
-        """Return a block of all inputs, over datasets that stay open."""
+        """Read a block of all inputs; the datasets stay open."""
         return readBlockAllFiles(
             job.infiles,
             job.workinggrid,
@@ -62,7 +62,7 @@ class Call:
 
 @dataclass(slots=True, kw_only=True)
 class Apply:
-    """What is the same for all blocks of a call of RIOS's `apply`. Sent once, and kept by each slot."""
+    """The data that all blocks of a call of RIOS's `apply` share. Sent once, and kept by each slot."""
 
     infiles: Any
     otherargs: Any
@@ -70,13 +70,13 @@ class Apply:
     workinggrid: Any
     allinfo: Any
     adds: bool = False
-    """Whether main is to add to its own `otherArgs` what blocks add to theirs."""
+    """Whether main adds what blocks add to their copies of `otherArgs` to its own."""
     options: dict[str, str] = field(default_factory=dict)
-    """GDAL's, as main has them."""
+    """GDAL's options in main."""
     _call: Call | None = field(default=None, repr=False)
 
     def call(self, name: str) -> Call:
-        """Return what this slot keeps for one call: the next one may look the same, and start anew all the same."""
+        """Return this slot's data for a call; a new call starts with new data, even if it looks the same."""
         if self._call is None or self._call.name != name:
             has, adds = self.otherargs is not None, self.adds
             other = Copy(copy.deepcopy(self.otherargs)) if has and not adds else None
@@ -91,23 +91,23 @@ def compute(
     block: Any,
     inputs: Any = None,
 ) -> Computed:
-    """Compute a block, on a worker.
+    """Compute a block on a worker.
 
     Parameters
     ----------
     function : callable
-        The user's.
+        The user's function.
     job : Apply
-        What it belongs to.
+        The data that all blocks share.
     call : str
-        Which call of `apply`.
+        Id of the call of `apply`.
     block : ApplierBlockDefn
-        Which block.
+        The block.
     inputs : BlockAssociations, optional
         The block of all inputs; by default it is read here.
     """
-    gdal.UseExceptions()  # as RIOS has it in all its workers
-    references.register()  # slots have processes of their own
+    gdal.UseExceptions()  # as in all of RIOS's workers
+    references.register()  # each slot is a separate process
     job.controls.loggingstream = sys.stdout
     timings = Timers()
     kept = job.call(call)

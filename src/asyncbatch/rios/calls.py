@@ -1,4 +1,4 @@
-"""A call of RIOS's `apply` under ``asyncbatch run``: who computes its blocks, and what they leave on `otherArgs`."""
+"""A call of RIOS's `apply` under ``asyncbatch run``: counts its blocks, and collects their changes to `otherArgs`."""
 
 import threading
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from asyncbatch.rios.sums import Added, Found, add_all
 
 @dataclass(slots=True, kw_only=True)
 class Tally:
-    """How many blocks workers and main have computed so far."""
+    """The numbers of blocks that workers and main have computed so far."""
 
     workers: int = 0
     main: int = 0
@@ -24,7 +24,7 @@ class Tally:
 
 
 class DependentBlocks(Exception):
-    """A block needs what the blocks before it left on `otherArgs`, and workers do not see that.
+    """A block needs changes that earlier blocks made to `otherArgs`, which workers do not see.
 
     Parameters
     ----------
@@ -38,20 +38,20 @@ class DependentBlocks(Exception):
 
 
 class Call:
-    """A user's function in one call of `apply`: RIOS calls it, or hands it to a manager of ours.
+    """A user's function in one call of `apply`: RIOS calls it, or passes it to one of asyncbatch's managers.
 
-    It pickles as the function alone.
+    It is pickled as the function itself.
 
     Parameters
     ----------
     function : callable
-        The user's.
+        The user's function.
     tally : Tally
         Counts its blocks.
     workers : int, optional
-        How many workers to ask for; None where the script says so itself.
+        Number of workers to request; None if the script sets it.
     exact : bool
-        Whether the script expects `otherArgs` as a serial run leaves it.
+        Whether the script expects the same `otherArgs` as after a serial run.
     """
 
     def __init__(
@@ -61,27 +61,27 @@ class Call:
         self.workers = workers
         self.exact = exact
         self.delivered = 0
-        """Blocks that workers have computed."""
+        """Number of blocks that workers have computed."""
         self._tally = tally
         self._added: dict[int, Added] = {}
         self._dependent: frozenset[str] = frozenset()
 
     def __call__(self, *parameters: object) -> object:
-        """Compute a block here, in main."""
+        """Compute a block in main."""
         self._tally.count(main=1)
         return self.function(*parameters)
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[Callable[..., object]]]:
-        """Let RIOS's own managers send the function as the user wrote it."""
-        return _itself, (self.function,)
+        """Let RIOS's own managers pickle the user's function."""
+        return _get_function, (self.function,)
 
     @property
     def is_dependent(self) -> bool:
-        """Whether a block has turned out to depend on the ones before it."""
+        """Whether a block depends on earlier blocks."""
         return bool(self._dependent)
 
     def note(self, block: int, found: Found | None = None) -> None:
-        """Take note of a block that a worker has computed, by its index, and of what it left on `otherArgs`."""
+        """Note a block that a worker has computed, and its changes to `otherArgs`."""
         self.delivered += 1
         self._tally.count(workers=1)
         if found is not None and self.exact:
@@ -90,27 +90,27 @@ class Call:
                 self._added[block] = found.added
 
     def check(self) -> None:
-        """Raise if the blocks can't be computed apart from each other.
+        """Raise an error if the blocks can't be computed independently.
 
         Raises
         ------
         DependentBlocks
-            If so.
+            If blocks depend on each other.
         """
         if self._dependent:
             raise DependentBlocks(self._dependent)
 
     def settle(self, other: object) -> None:
-        """Add to the script's `otherArgs` what the blocks have added to their copies, in the order of the blocks."""
+        """Add the changes of all blocks to the script's `otherArgs`, in the order of the blocks."""
         add_all(other, [self._added[block] for block in sorted(self._added)])
 
 
 def unwrap(function: Callable[..., object]) -> tuple[Callable[..., object], Call | None]:
-    """Return the user's own function, and its call if ``asyncbatch run`` has made one."""
+    """Return the user's function, and its call if ``asyncbatch run`` has wrapped it."""
     if isinstance(function, Call):
         return function.function, function
     return function, None
 
 
-def _itself(function: Callable[..., object]) -> Callable[..., Any]:
+def _get_function(function: Callable[..., object]) -> Callable[..., Any]:
     return cast("Callable[..., Any]", function)

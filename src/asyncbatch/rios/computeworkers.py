@@ -1,4 +1,4 @@
-"""The compute worker managers for RIOS 2: blocks are pulled by whatever workers are up."""
+"""The compute worker managers for RIOS 2: workers that are up pull blocks."""
 
 import copy
 import time
@@ -23,11 +23,11 @@ from asyncbatch.rios.pools import POOLS
 from asyncbatch.wire.processstate import ProcessState
 
 _GLANCE: Final = 1.0
-"""Seconds between two looks at whether RIOS's readers have failed: nobody wakes those who wait for their blocks."""
+"""Seconds between two checks whether RIOS's readers have failed, since nothing wakes a thread that waits for blocks."""
 
 
 class _Manager:
-    """What both kinds have in common. RIOS's class comes in below, since it finds direct subclasses only."""
+    """The base of both managers. RIOS's class is a base of the subclasses, since RIOS finds only direct subclasses."""
 
     computeWorkersRead_default = True
     outObjList: list[Any] | None = None
@@ -60,21 +60,21 @@ class _Manager:
         singleBlockComputeWorkers: bool = False,
         **_others: object,
     ) -> None:
-        """Ask for workers, and begin to send blocks: the first worker that is up begins to compute.
+        """Request workers and start to send blocks; computing starts with the first worker.
 
-        All blocks find the current folder, the environment and GDAL's options that main has now.
+        All blocks see main's current working directory, environment and GDAL options.
 
         Raises
         ------
         SettingsError
-            If there is to be a worker for each block.
+            If `singleBlockComputeWorkers` is set.
         AsyncBatchError
-            If the workers can't be asked for.
+            If workers can't be requested.
         """
         if singleBlockComputeWorkers or not numWorkers:
             raise SettingsError(
-                "singleBlockComputeWorkers does not go with AWSBatch, where workers take one block after another; "
-                "set numComputeWorkers instead"
+                "singleBlockComputeWorkers is not supported with AWSBatch, whose workers always take one block after "
+                "another; set numComputeWorkers instead"
             )
         state, options = ProcessState.capture(), capture_options()
         choice = Choice.read(workers=numWorkers)
@@ -84,13 +84,13 @@ class _Manager:
         self._exceptions = exceptionQue
         self._copies = None if otherArgs is None or adds else Copies(sent=otherArgs)
         self._out, self._in = outBlockBuffer, inBlockBuffer
-        # Batch may take minutes to start or to replace a worker. What goes wrong shows in `_fail` instead.
+        # Batch may take minutes to start or replace a worker. Errors are reported by `_fail` instead.
         outBlockBuffer.popTimeout = None
         if inBlockBuffer is not None:
-            self._let_readers_wait()
+            self._extend_read_timeouts()
         references.register()
         sent = copy.copy(controls)
-        sent.progress = sent.loggingstream = None  # main's alone
+        sent.progress = sent.loggingstream = None  # only for main
         job = blocks.Apply(
             infiles=infiles,
             otherargs=otherArgs,
@@ -116,7 +116,7 @@ class _Manager:
         self._flow.start()
 
     def shutdown(self) -> None:
-        """Stop what is under way, let go of the workers, and gather what they have left on `otherArgs`."""
+        """Stop sending, return the pool, and collect the copies of `otherArgs`."""
         self._stopped = True
         self._unblock()
         if self._flow is not None:
@@ -124,17 +124,17 @@ class _Manager:
         if self._choice is not None:
             failed = self._flow is None or self._flow.delivered < len(self._tiles)
             if self._call is not None and self._call.is_dependent:
-                failed = False  # main computes them, and the next `apply` may be one for the workers
-            POOLS.give_back(self._choice, failed=failed)
+                failed = False  # main computes the blocks, and workers may compute the next `apply`
+            POOLS.return_pool(self._choice, failed=failed)
             self._choice = None
         self.outObjList = [self._timings]
         if self._flow is not None and self._copies is not None:
             self.outObjList += self._copies.list_copies(self._workers)
 
-    def _let_readers_wait(self) -> None:
-        """Let RIOS's readers wait for room without a limit: a full buffer says that workers are busy, or not yet up.
+    def _extend_read_timeouts(self) -> None:
+        """Let RIOS's readers wait for room without a time limit: a full buffer means that workers are busy or starting.
 
-        Those that wait already do so with the limit of before, and may go on if one block is taken out for each.
+        Readers that are already waiting still have the old limit, and continue once a block is removed for each.
         """
         buffer = self._in
         buffer.insertTimeout = None
@@ -145,7 +145,7 @@ class _Manager:
         buffer.popTimeout = limit
 
     def _read(self, count: int) -> Iterator[tuple[Any, Any]]:
-        """Yield blocks as RIOS's readers, in main, have read them."""
+        """Yield blocks that RIOS's readers have read in main."""
         buffer = self._in
         limit, buffer.popTimeout = buffer.popTimeout, _GLANCE
         count -= len(self._read_early)
@@ -158,7 +158,7 @@ class _Manager:
                     if self._stopped or self._exceptions.qsize():
                         return self._wake()
                     if limit is not None and time.monotonic() - since > limit:
-                        raise RiosTimeoutError(f"no block was read within readBufferPopTimeout, {limit} s")
+                        raise RiosTimeoutError(f"no block was read within readBufferPopTimeout of {limit} s")
             yield popped
 
     def _glance(self) -> tuple[Any, Any] | None:
@@ -178,9 +178,9 @@ class _Manager:
             self._insert(block, computed.outputs)
 
     def _insert(self, block: Any, outputs: Any) -> None:
-        """Hand a block to RIOS's main thread, when there is room.
+        """Pass a block to RIOS's main thread when there is room.
 
-        RIOS's own wait for room takes its timeout for something else, and could not be ended.
+        RIOS's own wait for room treats a timeout as an error, and can't be interrupted.
         """
         self._out.bufferCount.acquire()
         self._out.bufferCount.release()
@@ -188,10 +188,10 @@ class _Manager:
             self._out.insertCompleteBlock(block, outputs)
 
     def _fail(self, error: BaseException, block: Any) -> None:
-        """Have RIOS's main thread raise, with what is known of the error."""
+        """Make RIOS's main thread raise the error."""
         cause = error.__cause__
-        if isinstance(error, TileError | TileLost):  # says itself where the user's function was
-            place = places.of_block(self._tiles[block], block)
+        if isinstance(error, TileError | TileLost):  # its message has the traceback of the user's function
+            place = places.describe_block(self._tiles[block], block)
             error.tile, error.place, error.__cause__ = place.tile, place.window, None
             error.__traceback__ = None
         record = WorkerErrorRecord(error, "compute", getattr(error, "worker", None))
@@ -200,12 +200,12 @@ class _Manager:
         self._wake(block)
 
     def _wake(self, block: Any = None) -> None:
-        """Wake RIOS's main thread by a block without content: it then finds the error, and writes nothing."""
+        """Wake RIOS's main thread with an empty block: it then finds the error, and writes nothing."""
         if not self._stopped:
             self._insert(block, BlockAssociations())
 
     def _unblock(self) -> None:
-        """End every wait for room in RIOS's buffers."""
+        """End all waits for room in RIOS's buffers."""
         for buffer in (self._out, self._in):
             if buffer is None:
                 continue
@@ -213,17 +213,17 @@ class _Manager:
             try:
                 for _ in range(buffer.BUFFERMAX):
                     buffer.bufferCount.release()
-            except ValueError:  # all places are free
+            except ValueError:  # all slots of the buffer are free
                 continue
 
 
 class AWSBatchComputeWorkerMgr(_Manager, ComputeWorkerManager):
-    """Compute workers on AWS Batch, by our own name."""
+    """Compute workers on AWS Batch."""
 
     computeWorkerKind = "AWSBatch"
 
 
 class ClassicAWSBatchComputeWorkerMgr(_Manager, ComputeWorkerManager):
-    """The same in place of RIOS's own, which also stands for RIOS 1.4's job manager type ``AWSBatch``."""
+    """The same, as a replacement of RIOS's own, which is also used for RIOS 1.4's job manager type ``AWSBatch``."""
 
     computeWorkerKind = CW_AWSBATCH

@@ -1,7 +1,6 @@
-"""The flow of RIOS 2's blocks through a pool: two threads, one that sends and one that receives.
+"""Passes RIOS 2's blocks through a pool with two threads, one that sends and one that receives.
 
-RIOS's main thread writes meanwhile. What it waits for is the compute buffer, so whatever happens here must show
-there.
+Meanwhile RIOS's main thread writes. It waits for the compute buffer, so all results and errors must be passed there.
 """
 
 import queue
@@ -14,20 +13,20 @@ from asyncbatch.main.futures import InterruptibleCondition
 
 
 class BlockFlow:
-    """Sends blocks and takes in what comes back.
+    """Sends blocks and receives results.
 
     Parameters
     ----------
     blocks : iterator
-        The blocks, each a tuple of what to submit, the definition first. Its exceptions end the flow.
+        The blocks, each a tuple of arguments of `submit`, the definition first. Its exceptions end the flow.
     submit : callable
-        Has one computed.
+        Submits a block.
     window : callable
-        How many may be under way at this moment.
+        Returns the current limit of blocks in flight.
     deliver : callable
-        Takes a block's definition and what came back. May block.
+        Called with a block's definition and its result. May block.
     fail : callable
-        Takes the exception that ends the flow, and the block it belongs to, if any.
+        Called with the exception that ends the flow, and its block, if any.
     """
 
     def __init__(
@@ -47,7 +46,7 @@ class BlockFlow:
         self._room = InterruptibleCondition()
         self._under_way: dict[Future[Any], Any] = {}
         self.delivered = 0
-        """Blocks so far."""
+        """Number of blocks delivered so far."""
         self._done: queue.SimpleQueue[Future[Any] | None] = queue.SimpleQueue()
         self._stopped = False
         self._threads = [
@@ -56,12 +55,12 @@ class BlockFlow:
         ]
 
     def start(self) -> None:
-        """Begin."""
+        """Start both threads."""
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """Send and receive no more; `deliver` and the blocks' iterator must not block any longer."""
+        """Stop both threads; `deliver` and the blocks' iterator must not block any longer."""
         with self._room:
             self._stopped = True
             self._room.notify_all()
@@ -82,7 +81,7 @@ class BlockFlow:
                 with self._room:
                     self._under_way[future] = block[0]
                 future.add_done_callback(self._done.put)
-        except Exception as error:  # noqa: BLE001 - reading and pickling raise anything; RIOS is to tell of it
+        except Exception as error:  # noqa: BLE001 - reading and pickling may raise anything, which RIOS must report
             self._give_up(error, None)
 
     def _has_room(self) -> bool:
@@ -95,7 +94,7 @@ class BlockFlow:
             block = self._under_way[future]
             try:
                 self._deliver(block, future.result())
-            except (Exception, CancelledError) as error:  # noqa: BLE001 - whatever it is, RIOS is to tell of it
+            except (Exception, CancelledError) as error:  # noqa: BLE001 - RIOS must report any error
                 self._give_up(error, block)
                 return
             self.delivered += 1

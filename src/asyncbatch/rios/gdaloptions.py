@@ -1,4 +1,4 @@
-"""GDAL's configuration options that a script has set: its tiles find them on workers, too."""
+"""Sends GDAL configuration options that a script has set to its tiles on workers."""
 
 import ctypes
 import itertools
@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Final
 
 _SECRET: Final = re.compile("SECRET|TOKEN|PASSW|PWD|BEARER|ACCESS_KEY|CREDENTIAL|HEADER|SAS|ROLE_|CONNECTION_STRING")
-"""In the names of what does not belong into the bucket; a worker's credentials are its own."""
+"""Matches the names of secrets, which must not be stored in the bucket; workers have their own credentials."""
 
 _OF_A_MACHINE: Final = frozenset(
     {"AWS_CONFIG_FILE", "CPL_AWS_CREDENTIALS_FILE", "CPL_TMPDIR", "CURL_CA_BUNDLE", "GDAL_CACHEMAX", "GDAL_DATA"}
@@ -19,7 +19,7 @@ _OF_A_MACHINE: Final = frozenset(
 
 
 def capture_options() -> dict[str, str]:
-    """Return what the script has set by `gdal.SetConfigOption`; neither secrets nor what describes this machine."""
+    """Return options set by `gdal.SetConfigOption`, without secrets and descriptions of this machine."""
     return {
         name: value
         for name, value in sorted(_read_options().items())
@@ -29,7 +29,7 @@ def capture_options() -> dict[str, str]:
 
 @contextmanager
 def set_options(options: dict[str, str]) -> Iterator[None]:
-    """Set options for the block, and restore afterwards what was there."""
+    """Set options during the block, and restore the previous values afterwards."""
     if not options:
         yield
         return
@@ -50,12 +50,12 @@ def _read_options() -> dict[str, str]:
         if hasattr(gdal, "GetConfigOptions"):
             return dict(gdal.GetConfigOptions())
         return _read_from_library()
-    except (ImportError, AttributeError, OSError):  # no GDAL, or one that does not say
+    except (ImportError, AttributeError, OSError):  # no GDAL, or a version without this function
         return {}
 
 
 def _read_from_library() -> dict[str, str]:
-    """Return the options from GDAL's own library: its older Python bindings have no function for them all."""
+    """Read the options from GDAL's C library, since older Python bindings have no function to list them."""
     library = ctypes.CDLL(str(import_module("osgeo._gdal").__file__))
     library.CPLGetConfigOptions.restype = ctypes.POINTER(ctypes.c_char_p)
     library.CSLDestroy.argtypes = [ctypes.POINTER(ctypes.c_char_p)]

@@ -1,4 +1,4 @@
-"""The job managers for RIOS 1.4: rounds of tiles, of which workers compute all, or all but one."""
+"""The job managers for RIOS 1.4, which compute all tiles of a round on workers, or all but one."""
 
 import copy
 import logging
@@ -24,7 +24,7 @@ from asyncbatch.wire.processstate import ProcessState
 log: Final = logging.getLogger(__name__)
 
 RUN_KIND: Final = "asyncbatch run"
-"""The job manager type of `RunJobManager`; no script asks for it by itself."""
+"""The job manager type of `RunJobManager`, which scripts do not request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,18 +33,18 @@ class Job:
 
     computed: Future[Computed]
     index: int
-    """Among the tiles of this manager that workers compute."""
+    """Index among the tiles of this manager that workers compute."""
     place: places.Place | None
 
 
 class _Rounds:
-    """What both managers have in common. RIOS's class comes in below, since it finds direct subclasses only."""
+    """The base of both managers. RIOS's class is a base of the subclasses, since RIOS finds only direct subclasses."""
 
     numSubJobs: int
 
     def __init__(self, numSubJobs: int) -> None:
         super().__init__(numSubJobs)  # type: ignore[call-arg]  # RIOS's class is next
-        # RIOS makes a manager for each `apply`.
+        # RIOS creates a manager for each `apply`.
         self._state, self._options = ProcessState.capture(), capture_options()
         references.register()
         self._datasets = lookups.Datasets()
@@ -56,19 +56,19 @@ class _Rounds:
         self._lost: set[str] = set()
 
     def startOneJob(self, userFunc: Callable[..., object], jobInfo: Any) -> Job:
-        """Send a tile to the workers, and do not wait for it.
+        """Send a tile to the workers without waiting for it.
 
         Raises
         ------
         ProgramError
-            If the function, or what it is called with, does not pickle.
+            If the function or its arguments can't be pickled.
         """
         function, self._call = unwrap(userFunc)
         inputs = self._datasets.list_inputs(jobInfo)
         tile = copy.copy(jobInfo.prepareForPickling())
-        program = self._programmed(function, getattr(tile, "otherargs", None))
+        program = self._make_program(function, getattr(tile, "otherargs", None))
         if hasattr(tile, "otherargs"):
-            tile.otherargs = None  # travels with the function
+            tile.otherargs = None  # sent with the function
         self._borrow(self._call)
         job = Job(computed=self._pool.submit(program, tile, inputs), index=self._count, place=_place(tile))
         self._count += 1
@@ -77,7 +77,7 @@ class _Rounds:
 
     def waitOnJobs(self, jobIDlist: Sequence[Any]) -> None:
         """Wait until all tiles of a round are done, or one has failed."""
-        with self._giving_up_after_errors():
+        with self._return_after_errors():
             wait([job.computed for job in jobIDlist if isinstance(job, Job)], return_when=FIRST_EXCEPTION)
 
     def gatherAllOutputs(self, jobIDlist: Sequence[Any]) -> list[Any]:
@@ -86,29 +86,29 @@ class _Rounds:
         Raises
         ------
         TileError
-            If the user's function raised for one of them.
+            If the user's function raised an exception for a tile.
         TileLost
-            If no worker survived one.
+            If all attempts at a tile were lost.
         RunError
-            If the workers can't go on.
+            If the run can't continue.
         DependentBlocks
-            Under ``asyncbatch run``, if tiles depend on what others leave on `otherargs`.
+            Under ``asyncbatch run``, if tiles depend on changes that others made to `otherargs`.
         """
-        with self._giving_up_after_errors():
+        with self._return_after_errors():
             outputs = [self._gather(job) if isinstance(job, Job) else job for job in jobIDlist]
         self._jobs.clear()
-        self._program = None  # what main's tile did to the arguments shows in the next round
+        self._program = None  # changes that main's tile made to the arguments apply to the next round
         if self._call is not None and self._call.is_dependent:
             self.finalise()
             self._call.check()
         return outputs
 
     def finalise(self) -> None:
-        """Let go of the workers: they go home, unless another `apply` comes soon."""
+        """Return the pool; its workers stop unless another `apply` follows soon."""
         if self._lost:
             log.warning(
-                "RIOS 1.4 does not return what functions on workers set on otherargs: %s; the script's own otherargs "
-                "stays as it was",
+                "RIOS 1.4 does not return changes to otherargs that functions make on workers: %s. The script's "
+                "otherargs does not change",
                 ", ".join(sorted(self._lost)),
                 extra={"action": "otherargs_not_returned"},
             )
@@ -116,19 +116,19 @@ class _Rounds:
         self._give_back(failed=False)
 
     def _borrow(self, call: Call | None) -> None:
-        """Have workers started, once."""
+        """Get a pool, once."""
         if self._choice is not None:
             return
         workers = None if call is None else call.workers
         choice = Choice.read(workers=workers or max(1, self.numSubJobs - 1))
         self._pool = POOLS.borrow(choice)
-        # RIOS does not call `finalise` after an error, and not every error passes through here.
+        # RIOS does not call `finalise` after an error, and not every error is raised here.
         self._left = weakref.finalize(self, POOLS.abandon, choice)
-        self._left.atexit = False  # the pool itself closes then
+        self._left.atexit = False  # the pool closes at exit
         self._choice = choice
 
-    def _programmed(self, function: Callable[..., object], otherargs: object) -> Program:
-        """Return the function with its arguments; within a round they stay as they are."""
+    def _make_program(self, function: Callable[..., object], otherargs: object) -> Program:
+        """Return the function with its arguments as a program, which is the same within a round."""
         if self._program is None or self._program[0] is not function or self._program[1] is not otherargs:
             arguments = Arguments(
                 other=otherargs, adds=self._call is not None and self._call.exact, options=self._options
@@ -148,7 +148,7 @@ class _Rounds:
         return computed.outputs
 
     @contextmanager
-    def _giving_up_after_errors(self) -> Iterator[None]:
+    def _return_after_errors(self) -> Iterator[None]:
         try:
             yield
         except BaseException:
@@ -159,24 +159,24 @@ class _Rounds:
 
     def _give_back(self, *, failed: bool) -> None:
         if self._choice is not None and self._left.detach():
-            POOLS.give_back(self._choice, failed=failed)
+            POOLS.return_pool(self._choice, failed=failed)
 
 
 class AWSBatchJobManager(_Rounds, JobManager):
-    """Computes the tiles of a round on workers, all of them at once, and one in main.
+    """Computes the tiles of a round on workers, except for one, which main computes.
 
-    All tiles find the current folder, the environment and GDAL's options that main had when the manager was made.
+    All tiles see main's working directory, environment and GDAL options from when the manager was created.
 
     Parameters
     ----------
     numSubJobs : int
-        Tiles in a round. Main computes one of them, so one worker fewer is started, unless ``$ASYNCBATCH_WORKERS``
-        says otherwise.
+        Number of tiles in a round. Main computes one of them, so one worker fewer is started, unless
+        ``$ASYNCBATCH_WORKERS`` is set.
 
     Raises
     ------
     AsyncBatchError
-        If the workers can't be asked for.
+        If workers can't be requested.
     """
 
     jobMgrType = "AWSBatch"
@@ -186,32 +186,32 @@ class AWSBatchJobManager(_Rounds, JobManager):
         self._borrow(None)
 
     def startAllJobs(self, function: Callable[..., object], jobInputs: Sequence[Any]) -> list[Any]:
-        """Send all tiles of a round but the first to the workers, and compute that one here.
+        """Send all tiles of a round except the first to the workers, and compute the first here.
 
-        What it changes in this process, folder and environment, is restored afterwards.
+        Its changes to the working directory and environment are reverted afterwards.
 
         Returns
         -------
         list
             The first tile's outputs, and the other tiles' jobs.
         """
-        with self._giving_up_after_errors(), restore_state():
+        with self._return_after_errors(), restore_state():
             jobs: list[Any] = super().startAllJobs(function, jobInputs)
         return jobs
 
 
 class RunJobManager(_Rounds, JobManager):
-    """Computes all tiles of a round on workers; ``asyncbatch run`` puts it under scripts that do not ask for ours."""
+    """Computes all tiles of a round on workers; ``asyncbatch run`` uses it for scripts that request other managers."""
 
     jobMgrType = RUN_KIND
 
     def startAllJobs(self, function: Callable[..., object], jobInputs: Sequence[Any]) -> list[Any]:
         """Send all tiles of a round to the workers."""
-        with self._giving_up_after_errors():
+        with self._return_after_errors():
             return [self.startOneJob(function, one) for one in jobInputs]
 
 
 def _place(tile: Any) -> places.Place | None:
-    """Return what a tile covers, if it tells."""
+    """Return what a tile covers, if it is known."""
     info = getattr(tile, "info", None)
-    return None if info is None else places.of_info(info)
+    return None if info is None else places.describe_info(info)

@@ -1,7 +1,7 @@
-"""What RIOS 1.4's `info` tells of an input, on a worker.
+"""Makes information about inputs available in RIOS 1.4's `info` on workers.
 
-It looks arrays up by identity, which no pickle keeps, and finds GDAL's objects, which stay in main. So main sends file
-names, nodata values and types, and a worker enters them for the arrays that it has received.
+`info` looks up arrays by identity, which pickling does not preserve, and finds GDAL objects, which stay in main.
+Therefore main sends file names, nodata values and types, and the worker registers them for the arrays it has received.
 """
 
 from collections.abc import Iterator
@@ -10,23 +10,23 @@ from typing import Any, NoReturn
 
 
 class OnlyInMain(AttributeError):
-    """A function on a worker asked for a GDAL dataset or band of an input, which main has open and no worker."""
+    """A function on a worker requested a GDAL dataset or band of an input, which is open only in main."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Band:
-    """What stands for a band of an input on a worker."""
+    """Replaces a band of an input on a worker."""
 
     nodata: float | None
     DataType: int
-    """GDAL's code, by GDAL's name."""
+    """GDAL's code of the type; the name is GDAL's."""
 
     def GetNoDataValue(self) -> float | None:
         """Return the nodata value, or None."""
         return self.nodata
 
     def __getattr__(self, name: str) -> NoReturn:
-        """Say why there is nothing else.
+        """Raise an error for other attributes.
 
         Raises
         ------
@@ -38,16 +38,16 @@ class Band:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """What stands for an input on a worker."""
+    """Replaces the dataset of an input on a worker."""
 
     bands: tuple[Band, ...]
 
     def GetRasterBand(self, number: int) -> Band | None:
-        """Return a band by its number, from 1; None where GDAL has none."""
+        """Return a band by its number, from 1; None if there is none, as in GDAL."""
         return self.bands[number - 1] if 1 <= number <= len(self.bands) else None
 
     def __getattr__(self, name: str) -> NoReturn:
-        """Say why there is nothing else.
+        """Raise an error for other attributes.
 
         Raises
         ------
@@ -63,19 +63,19 @@ class Input:
 
     name: str
     position: int | None
-    """Where in the list of that name; None if it is not a list."""
+    """Index in the list of that name; None if it is not a list."""
     file: str
     dataset: Dataset
 
 
 class Datasets:
-    """Main's record of the inputs of one `apply`, so that GDAL is asked once for each."""
+    """The inputs of one `apply` in main, so that each is read from GDAL only once."""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[Any, Dataset]] = {}
 
     def list_inputs(self, job: Any) -> list[Input]:
-        """Return what a tile's `info` can tell of its inputs."""
+        """Return the information about a tile's inputs for its `info`."""
         known = getattr(getattr(job, "info", None), "blocklookup", {})
         return [
             Input(name=name, position=position, file=known[id(array)][1], dataset=self._describe(known[id(array)][0]))
@@ -89,12 +89,12 @@ class Datasets:
             described = Dataset(
                 bands=tuple(Band(nodata=band.GetNoDataValue(), DataType=band.DataType) for band in bands)
             )
-            self._known[id(dataset)] = dataset, described  # kept, so that its identity stays its own
+            self._known[id(dataset)] = dataset, described  # kept, so that its id is not reused
         return self._known[id(dataset)][1]
 
 
 def enter(job: Any, inputs: list[Input]) -> None:
-    """Let a tile's `info` find the arrays that it has on this worker."""
+    """Register the arrays of a tile on this worker in its `info`."""
     if not inputs:
         return
     found = {(one.name, one.position): one for one in inputs}
@@ -106,12 +106,12 @@ def enter(job: Any, inputs: list[Input]) -> None:
 
 
 def refuse(name: str) -> NoReturn:
-    """Raise for what only main's GDAL objects have."""
-    if name.startswith("__"):  # Python itself asks: to copy or to pickle
+    """Raise an error for attributes that only main's GDAL objects have."""
+    if name.startswith("__"):  # Python itself, to copy or pickle
         raise AttributeError(name)
     raise OnlyInMain(
-        f"{name}: info.getGDALDatasetFor and info.getGDALBandFor return no GDAL objects on a worker, which has none of "
-        "the inputs open; info.getNoDataValueFor and info.getFilenameFor work there"
+        f"{name}: info.getGDALDatasetFor and info.getGDALBandFor return no GDAL objects on a worker, where the inputs "
+        "are not open; use info.getNoDataValueFor and info.getFilenameFor"
     )
 
 

@@ -1,4 +1,4 @@
-"""Where the tiles of a RIOS script are computed: what the script asks for, and what the environment says."""
+"""Where the tiles of a RIOS script are computed, according to the script and the environment."""
 
 import os
 from collections.abc import Mapping
@@ -16,29 +16,29 @@ LOCAL: Final = "ASYNCBATCH_LOCAL"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """A pool as a script wants it."""
+    """The pool that a script requests."""
 
     workers: int
     launcher: LauncherName
     local: bool
-    """On the embedded endpoint, with a stack of its own."""
+    """Whether to use the embedded endpoint, with its own stack."""
     settings: Settings
 
     @classmethod
     def read(cls, *, workers: int, environment: Mapping[str, str] | None = None) -> Self:
-        """Return what the environment says.
+        """Read the environment.
 
         Parameters
         ----------
         workers : int
-            What the script asks for; the environment's word counts more.
+            Number of workers that the script requests; the environment takes precedence.
         environment : mapping, optional
-            The variables to read; by default the process's own.
+            The environment variables; by default those of the process.
 
         Raises
         ------
         SettingsError
-            If a variable is not usable.
+            If a variable is invalid.
         """
         environment = os.environ if environment is None else environment
         local = environment.get(LOCAL, "") or "0"
@@ -61,5 +61,5 @@ def _workers(text: str | None) -> int | None:
     if not text:
         return None
     if not text.isdecimal() or int(text) < 1:
-        raise SettingsError(f"{WORKERS} is {text!r}; it must be a whole number above 0")
+        raise SettingsError(f"{WORKERS} is {text!r}; it must be a positive integer")
     return int(text)

@@ -1,4 +1,4 @@
-"""Main's own process, in which RIOS 1.4 computes one tile of each round."""
+"""Restores the state of main's process, in which RIOS 1.4 computes one tile of each round."""
 
 import os
 from collections.abc import Iterator
@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def restore_state() -> Iterator[None]:
-    """Restore the current folder and the environment after the block, as a worker does after each tile.
+    """Restore the working directory and the environment after the block, as a worker does after each tile.
 
-    Otherwise main's tiles would find what the ones before them have changed, and the workers' tiles would not.
+    Otherwise main's tiles would see changes of earlier tiles, unlike the workers' tiles.
     """
-    # The folder itself, not its name: it may have been renamed or removed.
+    # The directory itself, not its name, which may have been renamed or removed.
     folder = os.open(".", os.O_PATH | os.O_DIRECTORY)
     environment = dict(os.environb)
     try:

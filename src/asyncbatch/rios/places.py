@@ -1,4 +1,4 @@
-"""What a tile of RIOS covers, for people: for its errors."""
+"""Describes the part of a raster that a tile of RIOS covers, for errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,16 +10,16 @@ from asyncbatch.errors import TileError, TileLost
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A tile's place in one call of `apply`; a pool counts its tiles over its whole life."""
+    """A tile's place in one call of `apply`; the pool's index counts all its tiles."""
 
     tile: int
     """Index, from 0, row by row."""
     window: str
-    """In pixels, without the margins."""
+    """Window in pixels, without margins."""
 
 
-def of_info(info: Any) -> Place:
-    """Return the place of a tile that RIOS 1.4's `ReaderInfo` describes."""
+def describe_info(info: Any) -> Place:
+    """Return the place of a tile, from RIOS 1.4's `ReaderInfo`."""
     columns, rows = info.getBlockSize()
     width, height = info.getWindowSize()
     column, row = info.getBlockCount()
@@ -27,8 +27,8 @@ def of_info(info: Any) -> Place:
     return Place(tile=row * across + column, window=_window(column * width, row * height, columns, rows))
 
 
-def of_block(tile: int, block: Any) -> Place:
-    """Return the place of RIOS 2's block of index `tile`."""
+def describe_block(tile: int, block: Any) -> Place:
+    """Return the place of RIOS 2's block with index `tile`."""
     return Place(tile=tile, window=_window(block.left, block.top, block.ncols, block.nrows))
 
 
@@ -38,7 +38,7 @@ def _window(left: int, top: int, columns: int, rows: int) -> str:
 
 @contextmanager
 def name_block(place: Place) -> Iterator[None]:
-    """Name the place in an error of a tile."""
+    """Add the place to an error of a tile."""
     try:
         yield
     except (TileError, TileLost) as error:

@@ -1,4 +1,4 @@
-"""How a call of RIOS's `apply` is given to workers where the script does not ask for ours."""
+"""Plans how workers compute a call of RIOS's `apply` that does not request asyncbatch."""
 
 import copy
 import importlib
@@ -11,35 +11,35 @@ from asyncbatch.rios.calls import Call
 from asyncbatch.rios.options import Choice
 
 WORKERS: Final = 2
-"""Workers for a script that does not say how many."""
+"""Number of workers for a script that does not set it."""
 
 ROUND: Final = 4
-"""Tiles for each worker in a round of RIOS 1.4. All tiles of a round are in main's memory."""
+"""Number of tiles for each worker in a round of RIOS 1.4. All tiles of a round are in main's memory."""
 
 _REMOTE: Final = re.compile(r"/vsi(s3|gs|az|adls|oss|swift|curl|webhdfs)(_streaming)?[/?]")
-"""In the names of files that workers open as well as main does."""
+"""Matches the names of files that workers can open like main."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How a call goes to workers."""
+    """How workers compute a call."""
 
     workers: int
-    """Unless ``$ASYNCBATCH_WORKERS`` says otherwise."""
+    """Number of workers, unless ``$ASYNCBATCH_WORKERS`` is set."""
     is_serial: bool
-    """Whether the script asks for no concurrency, and so expects `otherArgs` and errors as a serial run has them."""
+    """Whether the script requests no concurrency, and so expects `otherArgs` and errors as in a serial run."""
     needs_main_thread: bool
     make_controls: Callable[[Call], Any]
-    """Returns the controls in place of the script's, which stay as they are."""
+    """Returns the controls to use instead of the script's, which do not change."""
 
 
 def make_plan(controls: Any, infiles: Any) -> Plan | None:
-    """Return how a call goes to workers; None if the script itself asks for ours.
+    """Return how workers compute a call; None if the script itself requests asyncbatch.
 
     Parameters
     ----------
     controls : ApplierControls
-        The script's.
+        The script's controls.
     infiles : FilenameAssociations
         The inputs.
     """
@@ -66,7 +66,7 @@ def _plan_rounds(controls: Any) -> Plan | None:
 
 
 def _plan_workers(controls: Any, infiles: Any) -> Plan | None:
-    """Plan for RIOS 2, which still takes the number and the type of RIOS 1.4's job managers."""
+    """Plan for RIOS 2, which also supports the number and type of RIOS 1.4's job managers."""
     structures: Any = importlib.import_module("rios.structures")
     style, threads = controls.concurrency, getattr(controls, "numThreads", 1)
     as_in_rios_1 = threads != 1 and controls.jobManagerType is not None
@@ -89,7 +89,7 @@ def _plan_workers(controls: Any, infiles: Any) -> Plan | None:
 
 
 def _restyle(style: Any, *, workers: int, reads: bool) -> Any:
-    """Return a style for our workers, with what the script's says of reading and of time limits."""
+    """Return a concurrency style for asyncbatch, with the script's settings for reading and time limits."""
     changed = copy.copy(style)
     changed.computeWorkerKind, changed.numComputeWorkers = "AWSBatch", workers
     changed.computeWorkerExtraParams, changed.singleBlockComputeWorkers = None, False
@@ -99,12 +99,12 @@ def _restyle(style: Any, *, workers: int, reads: bool) -> Any:
 
 
 def _are_remote(infiles: Any) -> bool:
-    """Return whether workers can open all inputs wherever they are: main reads the others for them."""
+    """Return whether workers can open all inputs on any machine; otherwise main reads them."""
     return all(_REMOTE.search(str(filename)) for _, _, filename in infiles)
 
 
 class _Stopping:
-    """The script's display of progress, which RIOS 2 updates as it goes; it ends a call that main is to compute."""
+    """Wraps the script's progress display, which RIOS 2 updates regularly, to stop a call that main must compute."""
 
     def __init__(self, shown: Any, call: Call) -> None:
         silent: Any = importlib.import_module("rios.cuiprogress").SilentProgress
@@ -123,5 +123,5 @@ class _Stopping:
         self._shown.setProgress(percent)
 
     def __getattr__(self, name: str) -> Any:
-        """Return what else the script's display can do."""
+        """Return other attributes of the script's display."""
         return getattr(self._shown, name)

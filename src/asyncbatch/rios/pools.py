@@ -1,4 +1,4 @@
-"""The pools that the `apply` calls of a script share, so that a script with many of them starts workers once."""
+"""Pools that the `apply` calls of a script share, so that workers start only once."""
 
 import logging
 import threading
@@ -13,12 +13,12 @@ from asyncbatch.signals import leave_by_exception
 log: Final = logging.getLogger(__name__)
 
 _KEPT: Final = 30.0
-"""Seconds that a pool without work is kept for the next `apply`: starting workers on AWS takes longer."""
+"""Seconds that an idle pool is kept for the next `apply`, since starting workers on AWS takes longer."""
 
 
 @dataclass(slots=True, kw_only=True)
 class _Shared:
-    """A pool, and who has it."""
+    """A pool and its borrower."""
 
     pool: BatchExecutor
     borrowers: int = 0
@@ -27,7 +27,7 @@ class _Shared:
 
 
 class Pools:
-    """Lends pools, and closes those that nobody has borrowed for a while.
+    """Lends pools, and closes pools that have been idle for a while.
 
     Parameters
     ----------
@@ -44,17 +44,17 @@ class Pools:
         self._shared: dict[Choice, _Shared] = {}
 
     def borrow(self, choice: Choice) -> BatchExecutor:
-        """Return a pool as chosen: the one at hand if it will do, else a new one.
+        """Return a pool for a choice: an idle one if it matches, otherwise a new one.
 
         Raises
         ------
         AsyncBatchError
-            If none can be opened.
+            If no pool can be opened.
         """
         with self._lock:
             shared = self._shared.get(choice)
             if shared is None:
-                self._close_idle()  # two idle sets of workers are one too many
+                self._close_idle()  # keep at most one idle pool
                 shared = self._shared[choice] = _Shared(pool=self._opened(choice))
             elif shared.closing is not None:
                 shared.closing.cancel()
@@ -62,15 +62,15 @@ class Pools:
             shared.borrowers += 1
             return shared.pool
 
-    def give_back(self, choice: Choice, *, failed: bool) -> None:
-        """Say that a borrowed pool is no longer needed.
+    def return_pool(self, choice: Choice, *, failed: bool) -> None:
+        """Return a borrowed pool.
 
         Parameters
         ----------
         choice : Choice
-            What it was borrowed by.
+            The choice by which it was borrowed.
         failed : bool
-            Whether an error ended the work: then nothing is left for a next `apply`, which may never come.
+            Whether an error ended the work: then the pool is closed at once, since there may be no other `apply`.
         """
         with self._lock:
             shared = self._shared[choice]
@@ -82,17 +82,17 @@ class Pools:
                 self._close(choice)
                 return
             shared.closing = threading.Timer(self._kept, self._expire, [choice, shared])
-            shared.closing.daemon = True  # at the script's end the pool closes itself
+            shared.closing.daemon = True  # at the end of the script the pool closes itself
             shared.closing.start()
 
     def close(self) -> None:
-        """End all pools that nobody has borrowed, and do not wait for another `apply`."""
+        """Close all idle pools at once."""
         with self._lock:
             self._close_idle()
 
     def abandon(self, choice: Choice) -> None:
-        """Give a pool back from wherever Python collects its borrower, and so without waiting."""
-        threading.Thread(target=self.give_back, args=[choice], kwargs={"failed": True}, name="asyncbatch-end").start()
+        """Return a pool without blocking, when Python deletes its borrower."""
+        threading.Thread(target=self.return_pool, args=[choice], kwargs={"failed": True}, name="asyncbatch-end").start()
 
     def _expire(self, choice: Choice, shared: _Shared) -> None:
         with self._lock:
@@ -110,19 +110,19 @@ class Pools:
         shared.pool.shutdown(wait=True, cancel_futures=shared.failed)
 
 
-def opened(choice: Choice) -> BatchExecutor:
-    """Open a pool as chosen.
+def open_pool(choice: Choice) -> BatchExecutor:
+    """Open a pool for a choice.
 
     Raises
     ------
     AsyncBatchError
         If the stack can't be used.
     """
-    leave_by_exception()  # SIGTERM would otherwise leave queues and jobs behind
+    leave_by_exception()  # otherwise SIGTERM would leave queues and jobs behind
     pool = BatchExecutor(choice.workers, launcher=choice.launcher, settings=choice.settings, embedded=choice.local)
     log.info("pool opened", extra={"action": "pool_opened", "workers": choice.workers, "launcher": choice.launcher})
     return pool
 
 
-POOLS: Final = Pools(opened)
-"""Those of this process: RIOS makes its managers anew for each `apply`, with no place for what outlives one."""
+POOLS: Final = Pools(open_pool)
+"""The pools of this process, since RIOS creates new managers for each `apply`."""

@@ -1,8 +1,7 @@
-"""Every `apply` of a script goes to workers: what ``asyncbatch run`` puts in the place of RIOS's own.
+"""Redirects every `apply` of a script to workers, for ``asyncbatch run``.
 
-RIOS computes in main where a script asks for no concurrency, and by RIOS's own workers where it asks for another kind.
-Here each call gets ours instead. Where RIOS or the call itself does not allow that, the call runs as the script has it,
-and a warning says why.
+RIOS computes in main if a script requests no concurrency, and with RIOS's own workers if it requests another kind. Here
+each call uses asyncbatch instead. If RIOS or the call does not allow this, the call runs unchanged, with a warning.
 """
 
 import functools
@@ -30,7 +29,7 @@ def redirect_apply(*, respect_script: bool = False) -> Tally:
     Parameters
     ----------
     respect_script : bool
-        Leave the concurrency as the script has it, and only count.
+        Whether to keep the script's concurrency settings, and only count tiles.
 
     Returns
     -------
@@ -54,9 +53,9 @@ class Redirection:
     Parameters
     ----------
     applier : module
-        RIOS's.
+        RIOS's module.
     respect_script : bool
-        Whether to leave the concurrency as the script has it.
+        Whether to keep the script's concurrency settings.
     """
 
     def __init__(self, applier: Any, *, respect_script: bool) -> None:
@@ -68,14 +67,14 @@ class Redirection:
         self._process = os.getpid()
 
     def run(self, function: Callable[..., object], infiles: Any, outfiles: Any, other: Any, controls: Any) -> Any:
-        """Run one call, on workers if it can be."""
-        if os.getpid() != self._process:  # a child that the script has forked: it has no pool
+        """Run one call, on workers if possible."""
+        if os.getpid() != self._process:  # a fork of the script, which has no pool
             return self._apply(function, infiles, outfiles, other, controls)
         plan = None
         if not self._respect_script:
             plan = make_plan(self._controls() if controls is None else controls, infiles)
         if plan is not None and plan.needs_main_thread and threading.current_thread() is not threading.main_thread():
-            _warn("RIOS 2 starts compute workers from the main thread only, and apply was called in another")
+            _warn("RIOS 2 starts compute workers only from the main thread, but apply was called in another thread")
             plan = None
         if plan is not None:
             call = Call(function, tally=self.tally, workers=plan.workers, exact=plan.is_serial and other is not None)
@@ -84,16 +83,16 @@ class Redirection:
                 return returned
             _warn(why)
             self.tally.count(workers=-call.delivered)
-            gc.collect()  # the outputs that were begun are closed before they are made again
+            gc.collect()  # close unfinished outputs before they are created again
         return self._apply(Call(function, tally=self.tally), infiles, outfiles, other, controls)
 
     def _run_on_workers(
         self, plan: Plan, call: Call, infiles: Any, outfiles: Any, other: Any
     ) -> tuple[str | None, Any]:
-        """Return why it can't be done, if so, and what `apply` returned."""
+        """Return why workers can't compute the call, or None, and the result of `apply`."""
         error = None
         try:
-            with _restoring_after_errors(), self._keeping_reports(is_serial=plan.is_serial) as reported:
+            with _restore_after_errors(), self._collect_errors(is_serial=plan.is_serial) as reported:
                 returned = self._apply(call, infiles, outfiles, other, plan.make_controls(call))
                 call.check()
         except Exception as raised:
@@ -112,8 +111,8 @@ class Redirection:
         return None, returned
 
     @contextmanager
-    def _keeping_reports(self, *, is_serial: bool) -> Iterator[list[BaseException]]:
-        """Keep the errors that RIOS 2 would print, to raise another; a serial run raises them as they are."""
+    def _collect_errors(self, *, is_serial: bool) -> Iterator[list[BaseException]]:
+        """Collect errors that RIOS 2 would print before it raises another; a serial run raises them directly."""
         kept: list[BaseException] = []
         report = getattr(self._applier, "reportWorkerException", None)
         if report is None or not is_serial:
@@ -127,11 +126,11 @@ class Redirection:
 
 
 def _explain(call: Call, error: BaseException) -> str | None:
-    """Return why main is to compute a call, or None if an error is the script's own."""
+    """Return why main must compute a call, or None if the error is the script's."""
     if isinstance(error, DependentBlocks):
         return (
-            f"the function changes otherArgs otherwise than by adding to it ({error}), so each tile depends on those "
-            "before it"
+            f"the function changes otherArgs in another way than adding to it ({error}), so each tile depends on "
+            "earlier tiles"
         )
     if isinstance(error, ProgramError):
         return None if call.delivered else str(error)
@@ -139,7 +138,7 @@ def _explain(call: Call, error: BaseException) -> str | None:
 
 
 def _raise_as_serial(error: BaseException) -> NoReturn:
-    """Raise an error as a serial run does: the user's own, where it is one of a tile."""
+    """Raise an error as a serial run does: for an error of a tile, the user's exception."""
     cause = error.__cause__
     if isinstance(error, TileError) and cause is not None:
         error.__cause__ = None
@@ -148,12 +147,14 @@ def _raise_as_serial(error: BaseException) -> NoReturn:
 
 
 def _warn(why: str) -> None:
-    log.warning("apply runs as the script has it, not on workers: %s", why, extra={"action": "apply_not_redirected"})
+    log.warning(
+        "apply runs with the script's own settings, not on workers: %s", why, extra={"action": "apply_not_redirected"}
+    )
 
 
 @contextmanager
-def _restoring_after_errors() -> Iterator[None]:
-    """Restore what RIOS 2 sets in this process for the time of `apply`, and after an error leaves as it is."""
+def _restore_after_errors() -> Iterator[None]:
+    """Restore the state that RIOS 2 sets in this process during `apply` and does not restore after an error."""
     gdal = importlib.import_module("osgeo.gdal")
     handler, raises = signal.getsignal(signal.SIGTERM), gdal.GetUseExceptions()
     try:

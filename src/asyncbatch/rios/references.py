@@ -1,12 +1,12 @@
-"""GDAL's spatial references on their way to a worker: RIOS 2 keeps those of vector layers, and they do not pickle."""
+"""Pickling of GDAL's spatial references, which RIOS 2 keeps for vector layers."""
 
 import copyreg
 
 from osgeo import osr
 
 
-def made(definition: str, axes: int) -> osr.SpatialReference:
-    """Return a spatial reference by its definition (WKT) and its axis mapping strategy."""
+def make_reference(definition: str, axes: int) -> osr.SpatialReference:
+    """Return a spatial reference, given its definition (WKT) and its axis mapping strategy."""
     reference = osr.SpatialReference()
     reference.ImportFromWkt(definition)
     reference.SetAxisMappingStrategy(axes)
@@ -14,8 +14,11 @@ def made(definition: str, axes: int) -> osr.SpatialReference:
 
 
 def register() -> None:
-    """Let spatial references be pickled, in this process."""
+    """Make spatial references picklable in this process."""
     copyreg.pickle(
         osr.SpatialReference,
-        lambda reference: (made, (reference.ExportToWkt(["FORMAT=WKT2"]), reference.GetAxisMappingStrategy())),
+        lambda reference: (
+            make_reference,
+            (reference.ExportToWkt(["FORMAT=WKT2"]), reference.GetAxisMappingStrategy()),
+        ),
     )

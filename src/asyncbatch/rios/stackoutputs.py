@@ -1,4 +1,4 @@
-"""The classic helper that tells a stack's outputs."""
+"""The helper of RIOS 1.4 that returns a stack's outputs."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,7 +10,7 @@ from asyncbatch.errors import StackNotFound
 from asyncbatch.settings import Settings
 
 AWSBatchException = StackNotFound
-"""The classic system's name for it."""
+"""The name in RIOS 1.4."""
 
 
 def getStackOutputs() -> dict[str, str]:
@@ -21,9 +21,9 @@ def getStackOutputs() -> dict[str, str]:
     AWSBatchException
         If there is no such stack.
     AwsError
-        If AWS can't be asked.
+        If a request to AWS fails.
     """
-    with ThreadPoolExecutor(1) as thread:  # the caller's thread may have an event loop of its own: Jupyter's, say
+    with ThreadPoolExecutor(1) as thread:  # the caller's thread may already run an event loop, as in Jupyter
         return thread.submit(anyio.run, _outputs, Settings.from_environment()).result()
 
 

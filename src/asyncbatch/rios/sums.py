@@ -1,9 +1,9 @@
-"""What blocks add to RIOS's `otherArgs`: where a function does nothing else to it, main puts the sums together.
+"""Collects what blocks add to RIOS's `otherArgs`; main sums it up if the function only adds to it.
 
-In a serial run all blocks share one `otherArgs`. Workers have copies. A function that only adds to it (counts, totals,
-histograms, lists that grow) can still be computed by workers, since each block's share is the same whatever was there
-before. Whether a function is of that kind is tried out: a slot computes the first block that changes an attribute a
-second time, from what the first time has left, and compares.
+In a serial run all blocks share one `otherArgs`; workers have copies. Workers can still compute a function that only
+adds to it (counts, totals, histograms, growing lists), since each block adds the same, whatever was there before. To
+find out whether a function does so, a slot computes the first block that changes an attribute twice, the second time
+starting from the result of the first, and compares both changes.
 """
 
 import copy
@@ -17,30 +17,30 @@ import numpy as np
 from asyncbatch.copies import list_attributes, make_digest
 
 Added = dict[str, Any]
-"""What a block has added, by the attribute's name."""
+"""What a block has added, by attribute name."""
 
 _CLOSE: Final = 1e-9
-"""Relative difference up to which two sums count as equal: what was there before changes how they are rounded."""
+"""Maximum relative difference of two sums that are considered equal, since rounding depends on earlier values."""
 
 
 class _NotSums(Exception):
-    """An attribute changed otherwise than by adding to it."""
+    """An attribute was changed in another way than adding to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What a block did to its copy of `otherArgs`."""
+    """A block's changes to its copy of `otherArgs`."""
 
     added: Added = field(default_factory=dict)
     dependent: frozenset[str] = frozenset()
-    """Attributes that it changed otherwise than by adding to them."""
+    """Attributes that it changed in another way than adding to them."""
     changed: frozenset[str] = frozenset()
     """All attributes that it changed."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Sent:
-    """`otherArgs` as main sent it, with a slot's copy of it. Each block begins with what main sent."""
+    """`otherArgs` as main sent it, with a slot's copy. Each block starts with what main sent."""
 
     value: Any
     _copy: Any = field(default=None, repr=False)
@@ -48,19 +48,19 @@ class Sent:
     _tried: set[str] = field(default_factory=set, repr=False)
 
     def compute(self, compute: Callable[[Any, Any], Any], inputs: Any) -> tuple[Any, Found]:
-        """Compute a block, and find what it adds to `otherArgs`.
+        """Compute a block, and determine what it adds to `otherArgs`.
 
         Parameters
         ----------
         compute : callable
-            Takes the inputs and `otherArgs`, and returns the outputs.
+            Called with the inputs and `otherArgs`; returns the outputs.
         inputs : object
-            The inputs; they are copied before.
+            The inputs, which are copied first.
 
         Returns
         -------
         object, Found
-            The outputs, and what became of `otherArgs`.
+            The outputs, and the changes to `otherArgs`.
         """
         spare = copy.deepcopy(inputs)
         outputs, other, changed = self.run(compute, inputs)
@@ -75,11 +75,11 @@ class Sent:
         return outputs, Found(added=added, changed=changed)
 
     def run(self, compute: Callable[[Any, Any], Any], inputs: Any) -> tuple[Any, Any, frozenset[str]]:
-        """Compute a block; return its outputs, its copy of `otherArgs`, and the names of what it changed there."""
+        """Compute a block; return its outputs, its copy of `otherArgs`, and the names of changed attributes."""
         if self._copy is None:
             self._copy = copy.deepcopy(self.value)
             self._digests = _digest_all(self._copy)
-        other, self._copy = self._copy, None  # after an error it stays out
+        other, self._copy = self._copy, None  # not restored after an error
         outputs = compute(inputs, other)
         now = _digest_all(other)
         changed = {name for name in now.keys() | self._digests.keys() if now.get(name) != self._digests.get(name)}
@@ -89,7 +89,7 @@ class Sent:
         return outputs, other, frozenset(changed)
 
     def _try(self, compute: Callable[[Any, Any], Any], inputs: Any, other: Any, outputs: Any, added: Added) -> None:
-        """Compute a block again, from what it has left, and compare."""
+        """Compute a block again, starting from its result, and compare the changes."""
         try:
             again = copy.deepcopy(other)
             repeated = compute(inputs, again)
@@ -106,7 +106,7 @@ class Sent:
 
 
 def add_all(other: object, blocks: Iterable[Added]) -> None:
-    """Add what blocks have added, one after the other; arrays and lists grow in place."""
+    """Add the changes of blocks in order; arrays and lists are changed in place."""
     for added in blocks:
         for name, amount in added.items():
             value = getattr(other, name)
@@ -127,7 +127,7 @@ def _subtract(before: object, after: object, names: frozenset[str]) -> Added:
     if not all(name and name in first and name in vars(after) for name in names):
         raise _NotSums
     if not all(name in vars(before) or _is_number(first[name]) for name in names):
-        raise _NotSums  # it is the class's, which both share
+        raise _NotSums  # an attribute of the class, which both share
     return {name: _subtract_one(first[name], second[name]) for name in sorted(names)}
 
 

@@ -1,4 +1,4 @@
-"""A tile of RIOS 1.4, as a worker computes it."""
+"""Computes a tile of RIOS 1.4 on a worker."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,27 +11,27 @@ from asyncbatch.rios.sums import Found, Sent
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Computed:
-    """What comes back of a tile."""
+    """The result of a tile."""
 
     outputs: Any
     found: Found
-    """What the function did to its copy of `otherargs`."""
+    """The function's changes to its copy of `otherargs`."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Arguments:
-    """What is the same for all tiles of a round. Sent once, and kept by each slot."""
+    """The data that all tiles of a round share. Sent once, and kept by each slot."""
 
     other: Any
     """RIOS's `otherargs`, or None."""
     adds: bool
-    """Whether main is to add to its own `otherargs` what tiles add to theirs."""
+    """Whether main adds what tiles add to their copies of `otherargs` to its own."""
     options: dict[str, str]
-    """GDAL's, as main has them."""
+    """GDAL's options in main."""
     _sent: Sent | None = field(default=None, repr=False)
 
     def sent(self) -> Sent:
-        """Return the slot's record of `otherargs`."""
+        """Return the slot's copy of `otherargs`."""
         if self._sent is None:
             self._sent = Sent(value=self.other)
         return self._sent
@@ -40,20 +40,20 @@ class Arguments:
 def compute(
     function: Callable[..., object], arguments: Arguments, job: Any, inputs: list[lookups.Input] | None = None
 ) -> Computed:
-    """Compute a tile, on a worker.
+    """Compute a tile on a worker.
 
-    Each tile gets the arguments as main sent them, whatever another tile did to them.
+    Each tile gets the arguments as main sent them, without changes by other tiles.
 
     Parameters
     ----------
     function : callable
-        The user's.
+        The user's function.
     arguments : Arguments
-        What it belongs to.
+        The data that all tiles share.
     job : RIOSJobInfo
         The tile.
     inputs : list of Input, optional
-        What `info` tells of the tile's inputs.
+        Information about the tile's inputs, for `info`.
     """
 
     def called(blocks: Any, other: Any) -> Any:
@@ -66,7 +66,7 @@ def compute(
         function(*params)
         return job.getFunctionResult(params)
 
-    references.register()  # slots have processes of their own
+    references.register()  # each slot is a separate process
     blocks = getattr(job, "inputs", None)
     with set_options(arguments.options):
         if arguments.other is None:

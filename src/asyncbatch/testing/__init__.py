@@ -1,8 +1,8 @@
-"""AWS in memory: runs of `asyncbatch` in one process and one event loop, without sockets, for tests.
+"""AWS in memory, for tests: runs of `asyncbatch` in one process and one event loop, without sockets.
 
-`MemoryAws` plays S3, SQS and Batch; its jobs are workers that run as tasks of the same event loop. What main and
-workers do is the real thing: pickling, framing, seals, ledger, leases and retries. `Fault` scripts what goes wrong. In
-an event loop of `VIRTUAL` time a run of hours takes milliseconds.
+`MemoryAws` emulates S3, SQS and Batch; its jobs are workers that run as tasks of the same event loop. Main and workers
+run their real code: pickling, framing, seals, ledger, leases and retries. `Fault` injects faults. In an event loop with
+`VIRTUAL` time, a run of hours takes milliseconds.
 """
 
 from asyncbatch.testing.account import MemoryAws

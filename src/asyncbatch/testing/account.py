@@ -24,7 +24,7 @@ from asyncbatch.testing.services import MemoryS3, MemoryStacks
 from asyncbatch.testing.slots import Processor
 
 URL: Final = "http://memory.invalid"
-"""The endpoint that settings name: requests never get to a network."""
+"""The endpoint in settings; requests never reach a network."""
 
 _SQS_OPERATIONS: Final = (
     "ChangeMessageVisibilityBatch",
@@ -45,22 +45,22 @@ class MemoryAws:
     Parameters
     ----------
     slots : int
-        Tiles that a worker computes at one time.
+        Number of tiles that a worker computes at one time.
     duration : float or callable
-        Seconds that each tile takes by the event loop's clock, on top of what its function takes; or a function that
-        returns them, tile by tile.
+        Seconds that each tile takes on the event loop's clock, in addition to its function's time; or a function that
+        returns them for each tile.
     latency : float or mapping
-        Seconds that each request takes; or by service or operation: ``{"sqs": 0.012, "s3:PutObject": 0.03}``.
+        Seconds that each request takes, or a mapping by service or operation: ``{"sqs": 0.012, "s3:PutObject": 0.03}``.
     start_delay : float
         Seconds from the submission of a job to its worker's start.
     faults : iterable of Fault
-        What goes wrong.
+        Faults to inject.
 
     Notes
     -----
-    Tiles are computed in this process, one at a time, so what a function prints, changes in the environment or kills
-    is this process's own. The models are those of the embedded endpoint. A request that takes longer than its
-    client's timeout fails as botocore's would; botocore's own retries, which come before ours, are left out.
+    Tiles are computed in this process, one at a time, so a function's output, changes to the environment and signals
+    affect this process. The models of services are those of the embedded endpoint. A request that takes longer than
+    its client's timeout fails as in botocore; botocore's own retries are not emulated.
     """
 
     def __init__(
@@ -92,9 +92,9 @@ class MemoryAws:
 
     @asynccontextmanager
     async def running(self, settings: Settings) -> AsyncIterator[Settings]:
-        """Run jobs in this event loop while the block runs, and yield the settings of runs on this account.
+        """Run jobs in this event loop during the block, and yield settings for runs on this account.
 
-        Workers that are left at the block's end are killed.
+        Remaining workers are killed at the end of the block.
         """
         chosen = replace(settings, endpoint_url=URL)
         if self._batch.group is not None:
@@ -110,60 +110,60 @@ class MemoryAws:
             self._batch.group = None
             for job in self.jobs:
                 job.kill()
-            await group.__aexit__(None, None, None)  # so that the block's exception stays what it is, in no group
+            await group.__aexit__(None, None, None)  # so that the block's exception is not wrapped in a group
 
     @asynccontextmanager
     async def open_session(
         self, *, region: str, endpoint_url: str | None, credentials: Credentials | None = None, outage: float = OUTAGE
     ) -> AsyncIterator[AwsSession]:
         """Open main's session, as `asyncbatch.aws.session.open_session` does."""
-        del credentials  # nobody asks for them
+        del credentials  # not needed
         main = MemorySession(self._services)
         self._mains.append(main)
         async with main.open(region=region, endpoint_url=endpoint_url, outage=outage) as session:
             yield session
 
     def kill_main(self) -> None:
-        """Let main do nothing more, as if its process were killed: its next request raises `ProcessKilled`."""
+        """Emulate killing main's process: its next request raises `ProcessKilled`."""
         for main in self._mains:
             main.kill()
 
     def fail(self, *faults: Fault) -> None:
-        """Script more faults; their requests count from now."""
+        """Inject more faults; their requests count from now."""
         self._services.faults.add(*faults)
 
     def recover(self, *faults: Fault) -> None:
-        """End some faults; or let nothing more go wrong."""
+        """Remove some faults; by default all."""
         if faults:
             self._services.faults.remove(*faults)
         else:
             self._services.faults.clear()
 
     def delete_queue(self, name: str) -> None:
-        """Delete a queue under whoever uses it."""
+        """Delete a queue while it is in use."""
         delete, _ = self._shelf.operations()["DeleteQueue"]
         delete({"QueueUrl": name})
 
     def delete_objects(self, part: str) -> None:
-        """Delete the objects whose keys contain `part`, under whoever uses them."""
+        """Delete the objects whose keys contain `part` while they are in use."""
         for key in self.keys:
             if part in key:
                 self._s3.bucket.delete(key)
 
     def send(self, queue: str, text: str) -> None:
-        """Put a message into a queue, as whoever may write to it could."""
+        """Send a message to a queue, as anyone with permission could."""
         held = self._shelf.find({"QueueUrl": queue})
         held.queue.send(_tell_time(), text)
         held.waiters.serve()
 
     @property
     def requests(self) -> Counter[str]:
-        """The requests that were made, by ``service:Operation``."""
+        """Number of requests, by ``service:Operation``."""
         return self._services.requests
 
     @property
     def jobs(self) -> list[MemoryJob]:
-        """All workers ever submitted, in their order."""
+        """All workers ever submitted, in order."""
         return list(self._batch.jobs)
 
     @property
@@ -179,10 +179,10 @@ class MemoryAws:
 
     @property
     def queues(self) -> list[str]:
-        """The names of the queues, in order, but for the stacks' own."""
+        """The names of the queues, in order, without the stacks' own."""
         return [name for name in self._shelf.names() if not name.endswith(("-BatchInQueue", "-BatchOutQueue"))]
 
 
 def _tell_time() -> float:
-    """Return the event loop's time: where sniffio is installed, anyio does not know it in callbacks."""
+    """Return the event loop's time; with sniffio, anyio does not know the loop in callbacks."""
     return asyncio.get_running_loop().time()

@@ -1,4 +1,4 @@
-"""What stands for aiobotocore: a session, and clients whose requests are answered in the same event loop."""
+"""Replaces aiobotocore: a session, and clients whose requests are handled in the same event loop."""
 
 import inspect
 import math
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 
 
 class ProcessKilled(BaseException):
-    """A process that is killed, main or a worker, does nothing more: its next request ends the task that makes it."""
+    """Raised by requests of a killed process, main or a worker, to end the task that makes them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """What answers the requests of all sessions of an account."""
+    """Handles the requests of all sessions of an account."""
 
     operations: Operations
     faults: Faults
     latency: float | Mapping[str, float]
-    """Seconds that a request takes, or these by operation or service."""
+    """Seconds that a request takes, or a mapping by operation or service."""
     requests: Counter[str] = field(default_factory=Counter)
 
     async def answer(self, operation: str, fields: dict[str, Any], job: "MemoryJob | None") -> Answer:
-        """Answer a request of a worker's, or of main's."""
+        """Handle a request of a worker or of main."""
         self.requests[operation] += 1
         fault = self.faults.hit(operation, " ".join(value for value in fields.values() if isinstance(value, str)))
         way = self._find_latency(operation) / 2
@@ -52,7 +52,7 @@ class Services:
                 answer = await _call_faultily(self.operations, operation, fields, fault)
             finally:
                 await strike(fault, job)
-        await _sleep(way)  # a caller that is cancelled here does not know what it has done
+        await _sleep(way)  # a caller that is cancelled here does not know whether the request was performed
         return answer
 
     def _find_latency(self, operation: str) -> float:
@@ -67,11 +67,11 @@ class MemorySession:
     Parameters
     ----------
     services : Services
-        They answer its requests.
+        They handle its requests.
     """
 
     job: "MemoryJob | None" = None
-    """The worker whose session it is; None: main."""
+    """The worker of the session; None for main."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -80,7 +80,7 @@ class MemorySession:
 
     @asynccontextmanager
     async def open(self, *, region: str, endpoint_url: str | None, outage: float = OUTAGE) -> AsyncIterator[AwsSession]:
-        """Have our session over this one for the time of the block."""
+        """Open an `AwsSession` with this session."""
         source = CredentialSource(_find_credentials)
         await source.load_credentials()
         async with AsyncExitStack() as stack:
@@ -96,17 +96,17 @@ class MemorySession:
 
     @asynccontextmanager
     async def create_client(self, service: str, *, config: Any, **_: object) -> AsyncIterator["MemoryClient"]:  # noqa: ANN401 - botocore's, without types
-        """Have a client for the time of the block, as aiobotocore's session does."""
+        """Create a client, as aiobotocore's session does."""
         yield MemoryClient(self, service, connections=config.max_pool_connections, timeout=config.read_timeout)
 
     def kill(self) -> None:
-        """End the requests that are under way, and let no other begin: their process is gone."""
+        """End current requests and reject others, since their process is gone."""
         self._killed = True
         for scope in list(self._requests):
             scope.cancel()
 
     async def request(self, operation: str, fields: dict[str, Any], *, timeout: float) -> Answer:  # noqa: ASYNC109 - botocore's
-        """Answer a request, or fail as botocore does.
+        """Perform a request, or raise an error as botocore does.
 
         Raises
         ------
@@ -133,13 +133,13 @@ class MemoryClient:
     Parameters
     ----------
     session : MemorySession
-        Whose it is.
+        Session of the client.
     service : str
-        For instance ``s3``.
+        The service, such as ``s3``.
     connections : int
-        Requests under way at one time.
+        Maximum number of concurrent requests.
     timeout : float
-        Seconds after which a request that is not answered fails.
+        Seconds after which a request without a response fails.
     """
 
     def __init__(self, session: MemorySession, service: str, *, connections: int, timeout: float) -> None:
@@ -151,7 +151,7 @@ class MemoryClient:
         self._handlers: dict[str, list[Callable[..., None]]] = {"request-created": [], "after-call": []}
 
     def register(self, event: str, handler: Callable[..., None]) -> None:
-        """Call a handler with each request or answer, as botocore does."""
+        """Call a handler with each request or response, as botocore does."""
         self._handlers[event].append(handler)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
@@ -160,7 +160,7 @@ class MemoryClient:
         return lambda **fields: self._request("".join(part.capitalize() for part in name.split("_")), fields)
 
     def get_paginator(self, name: str) -> SimpleNamespace:
-        """Return what pages through an operation's answers: there is one page."""
+        """Return a paginator with a single page."""
 
         async def paginate(**fields: object) -> AsyncIterator[Answer]:
             yield await getattr(self, name)(**fields)
@@ -181,25 +181,25 @@ class MemoryClient:
             return answer
 
     def _tell_answer(self, parsed: Answer | None, context: dict[str, Any]) -> None:
-        """Tell of an answer, if there was one."""
+        """Call the handlers of a response, if there was one."""
         for handler in self._handlers["after-call"] if parsed is not None else ():
             handler(parsed=parsed, context=context)
 
 
 async def strike(fault: Fault, job: "MemoryJob | None") -> None:
-    """Let happen to a worker what a fault says, before it does anything more."""
+    """Apply a fault's action to a worker, before it does anything else."""
     if fault.then is not None and job is not None:
         fault.then(job)
         await anyio.lowlevel.checkpoint()
 
 
 async def _find_credentials() -> SimpleNamespace:
-    """Find credentials that somebody may renew; nobody signs with them."""
+    """Return credentials that may be renewed; they are not used for signing."""
     return SimpleNamespace(method="memory")
 
 
 async def _sleep(seconds: float) -> None:
-    """Sleep, even if for no time: each request lets other tasks go first, on its way and on its way back."""
+    """Sleep, even for no time, so that each request lets other tasks run before and after it."""
     if seconds == math.inf:
         await anyio.sleep_forever()
     else:
@@ -216,7 +216,7 @@ async def _call(operations: Operations, operation: str, fields: Fields) -> Answe
 
 
 async def _call_faultily(operations: Operations, operation: str, fields: dict[str, Any], fault: Fault) -> Answer:
-    """Do with a request what a fault says."""
+    """Perform a request with a fault."""
     if fault.entries is not None:
         return await _refuse_entries(operations, operation, fields, fault)
     if fault.error is not None and not fault.lost:
@@ -228,7 +228,7 @@ async def _call_faultily(operations: Operations, operation: str, fields: dict[st
 
 
 def _damage(answer: Answer, fault: Fault) -> Answer:
-    """Return an answer with the damage that a fault does to it."""
+    """Return a response with the damage of a fault."""
     if not (fault.damage or fault.truncated):
         return answer
     if "Body" in answer:
@@ -243,7 +243,7 @@ def _damage(answer: Answer, fault: Fault) -> Answer:
 
 
 async def _send(operations: Operations, operation: str, fields: Fields, fault: Fault) -> Answer:
-    """Do a request; of one that sends messages, as often and as late as a fault says."""
+    """Perform a request; if it sends messages, apply the fault's copies and delays."""
     if not operation.startswith("sqs:SendMessage"):
         return await _call(operations, operation, fields)
     entries = [{**entry, "DelaySeconds": math.ceil(fault.hidden)} for entry in fields["Entries"]]
@@ -254,7 +254,7 @@ async def _send(operations: Operations, operation: str, fields: Fields, fault: F
 
 
 async def _refuse_entries(operations: Operations, operation: str, fields: Fields, fault: Fault) -> Answer:
-    """Do a batch but for the entries that a fault refuses."""
+    """Perform a batch without the entries that a fault rejects."""
     entries = list(enumerate(fields["Entries"]))
     refused = [entry for place, entry in entries if place in (fault.entries or ())]
     done = [entry for place, entry in entries if place not in (fault.entries or ())]

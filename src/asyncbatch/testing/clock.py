@@ -1,4 +1,4 @@
-"""An event loop whose clock jumps to the next timer whenever nothing else is to be done."""
+"""An event loop whose clock jumps to the next timer when there is nothing else to do."""
 
 import asyncio
 import selectors
@@ -15,22 +15,22 @@ from asyncbatch.testing.freezing import guard
 Ts = TypeVarTuple("Ts")
 
 _THREAD: Final = "asyncbatch-unpickle"
-"""Name of threads that main starts for what it waits for; anyio's own are counted by anyio."""
+"""Name of threads that main waits for; anyio counts its own threads."""
 
 _GLANCE: Final = 0.02
-"""Seconds of real time between two looks at threads at work."""
+"""Seconds of real time between two checks for busy threads."""
 
 _DEADLOCK: Final = 1.0
-"""Seconds of real time after which a loop without timers counts as one in which nothing will happen."""
+"""Seconds of real time after which a loop without timers is considered deadlocked."""
 
 _SPINS: Final = 100
 _TICK: Final = 1e-6
-"""Turns of the loop in a row without a pause, after which each takes some seconds. Whoever waits by turns for a moment
+"""Iterations of the loop without a pause, after which each takes some time. Code that polls for a moment
 that is nearer than the clock's resolution would wait for ever."""
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """Does not wait: it moves the loop's clock by the time for which it was to wait."""
+    """Does not wait, but advances the loop's clock by the timeout."""
 
     loop: "VirtualLoop"
     _spins: int = 0
@@ -47,14 +47,14 @@ class _JumpingSelector(selectors.DefaultSelector):
         elif not events and timeout is None:
             events = super().select(_DEADLOCK)
             if not events:
-                raise RuntimeError("all tasks wait for each other: no timer, no input and no thread can wake one")
+                raise RuntimeError("deadlock: all tasks wait, and no timer, input or thread can wake one")
         return events
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
     """An event loop of virtual time: sleeping takes no time, and timeouts of minutes pass at once.
 
-    Time stands still while the loop computes, and while a thread of anyio's works for it once `watch_threads` was
+    Time does not pass while the loop computes, nor while a thread of anyio works for it once `watch_threads` was
     called.
     """
 
@@ -66,13 +66,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         selector.loop = self
 
     def time(self) -> float:
-        """Return the virtual time, in seconds."""
+        """Return the virtual time in seconds."""
         return self.now
 
     def call_soon(
         self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
-        """Call something in the next turn; if it belongs to a process that is frozen then, when that is thawed."""
+        """Schedule a callback; callbacks of a frozen process run when it is thawed."""
         guarded = guard(callback, args, context)
         if guarded is None:
             return super().call_soon(callback, *args, context=context)
@@ -83,7 +83,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def call_at(
         self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        """Call something at a time; if it belongs to a process that is frozen then, when that is thawed."""
+        """Schedule a callback at a time; callbacks of a frozen process run when it is thawed."""
         guarded = guard(callback, args, context)
         if guarded is None:
             return super().call_at(when, callback, *args, context=context)
@@ -92,11 +92,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return timer
 
     def watch_threads(self) -> None:
-        """Let time stand still from now on while `anyio.to_thread` is at work. Call it in a task of this loop."""
+        """Stop time from now on while `anyio.to_thread` is busy. Must be called in a task of this loop."""
         self._limiter = anyio.to_thread.current_default_thread_limiter()
 
     def has_threads_at_work(self) -> bool:
-        """Return whether a thread works for a task of this loop."""
+        """Return whether a thread is working for a task of this loop."""
         if self._limiter is not None and self._limiter.borrowed_tokens:
             return True
         return any(thread.name == _THREAD for thread in threading.enumerate())

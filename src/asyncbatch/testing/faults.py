@@ -1,4 +1,4 @@
-"""Faults: what is scripted to go wrong, by operation and count."""
+"""Faults to inject, selected by operation and count."""
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -13,66 +13,66 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """Something that goes wrong with some requests. Requests count as they leave botocore: after its own retries.
+    """A fault of some requests. Requests count after botocore's own retries.
 
-    Without `error`, `lost`, `damage` and so on the requests are only delayed.
+    Without `error`, `lost`, `damage` and so on, requests are only delayed.
     """
 
     operation: str
-    """Which requests: ``service:Operation`` as AWS names it, for instance ``sqs:SendMessageBatch``; ``s3:*`` and the
-    like stand for several. ``slot:Compute`` is a worker's attempt at a tile: an error there is the slot's death."""
+    """The operation as AWS names it, such as ``sqs:SendMessageBatch``, or a pattern such as ``s3:*``. ``slot:Compute``
+    is a worker's attempt at a tile; an error there means that the slot dies."""
     about: str = ""
-    """Only requests whose queue, key or prefix contains this; of ``slot:Compute``, ``tile 3 of PROGRAM``."""
+    """Only requests whose queue, key or prefix contains this text; for ``slot:Compute``, ``tile 3 of PROGRAM``."""
     after: int = 0
-    """Requests that are let through first."""
+    """Number of requests to let through first."""
     times: int | None = 1
-    """Requests that are hit then; None: all."""
+    """Number of requests to hit then; None for all."""
     delay: float = 0.0
-    """Seconds until the request is looked at; ``math.inf``: it is never answered."""
+    """Seconds until the request is handled; ``math.inf`` for never."""
     error: str | Exception | None = None
-    """How the request is refused: by a code of AWS's, or by an exception, ``ConnectionError()`` for one."""
+    """How the request fails: with an AWS error code, or an exception such as ``ConnectionError()``."""
     lost: bool = False
-    """Whether the request is done, and only its answer is lost: `error` is raised then, or `ConnectionError`."""
+    """Whether the request is performed and only its response is lost: it raises `error`, or `ConnectionError`."""
     entries: Collection[int] | None = None
-    """Of a batch of messages: which of them are refused, by their places, while the others are done."""
+    """Indices of messages of a batch that are rejected; the others are handled."""
     copies: int = 1
-    """How often each message that is sent is delivered; 0 loses it."""
+    """Number of times that each sent message is delivered; 0 loses it."""
     hidden: float = 0.0
-    """Seconds for which messages that are sent are hidden."""
+    """Seconds for which sent messages are hidden."""
     damage: bool = False
-    """Whether a bit of the object's content is flipped in the answer, or one of the messages that were received."""
+    """Whether to flip a bit of the object's content, or damage one of the received messages."""
     truncated: bool = False
-    """Whether half of the object's content is missing in the answer."""
+    """Whether half of the object's content is missing in the response."""
     then: "Callable[[MemoryJob], object] | None" = None
-    """What happens to the worker whose request was hit, when its fate is decided: `MemoryJob.kill` for one. An attempt
-    at a tile is hit in the middle. Nothing happens to main."""
+    """Action on the worker whose request was hit, such as `MemoryJob.kill`. For an attempt at a tile, it happens during
+    the attempt. It has no effect on main."""
 
     def refusal(self) -> Exception:
-        """Return the error that the request fails with."""
+        """Return the error of the request."""
         if isinstance(self.error, str):
-            return ServiceError(self.error, "scripted by a Fault")
-        return self.error or ConnectionError("the answer is lost, scripted by a Fault")
+            return ServiceError(self.error, "injected by a Fault")
+        return self.error or ConnectionError("response lost by a Fault")
 
 
 class Faults:
-    """The faults that are still to come, with the requests that each has seen."""
+    """The remaining faults, with the number of requests that each has seen."""
 
     def __init__(self, faults: Iterable[Fault] = ()) -> None:
         self._seen: dict[int, tuple[Fault, int]] = {}
         self.add(*faults)
 
     def add(self, *faults: Fault) -> None:
-        """Script more faults; their requests count from now."""
+        """Add faults; their requests count from now."""
         for fault in faults:
             self._seen[id(fault)] = (fault, 0)
 
     def remove(self, *faults: Fault) -> None:
-        """End some faults."""
+        """Remove some faults."""
         for fault in faults:
             self._seen.pop(id(fault), None)
 
     def clear(self) -> None:
-        """Let nothing more go wrong."""
+        """Remove all faults."""
         self._seen.clear()
 
     def hit(self, operation: str, about: str) -> Fault | None:

@@ -1,4 +1,4 @@
-"""Processes that are stopped and go on later, as SIGSTOP and SIGCONT have it, in an event loop that they share."""
+"""Emulated processes in one event loop that can be stopped and continued, as by SIGSTOP and SIGCONT."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,21 +9,21 @@ from typing import Any, Final
 
 @dataclass(slots=True, eq=False)
 class Process:
-    """What runs as if it were a process of its own: a task that called `begin`, and all that it started."""
+    """An emulated process: a task that called `begin`, and everything it started."""
 
     frozen: bool = False
     _parked: list["_Step"] = field(default_factory=list)
 
     def begin(self) -> None:
-        """Make the task that runs now, and all that it starts, belong to this process."""
+        """Make the current task, and everything it starts, belong to this process."""
         _RUNNING.set(self)
 
     def freeze(self) -> None:
-        """Let nothing of this process run until it is thawed."""
+        """Stop this process until it is thawed."""
         self.frozen = True
 
     def thaw(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Run what was to run meanwhile, and go on."""
+        """Run the callbacks that were due meanwhile, and continue."""
         self.frozen = False
         parked, self._parked = self._parked, []
         for step in parked:
@@ -31,7 +31,7 @@ class Process:
                 loop.call_soon(step, context=step.context)
 
     def run(self, step: "_Step") -> None:
-        """Run a step, now or when this process is thawed."""
+        """Run a step now, or when this process is thawed."""
         if self.frozen:
             self._parked.append(step)
         else:
@@ -43,7 +43,7 @@ _RUNNING: Final[ContextVar[Process | None]] = ContextVar("asyncbatch_process", d
 
 @dataclass(slots=True, eq=False)
 class _Step:
-    """What an event loop is to call for a process."""
+    """A callback of an event loop for a process."""
 
     process: Process
     context: Context
@@ -58,7 +58,7 @@ class _Step:
 def guard(
     callback: Callable[..., object], arguments: tuple[Any, ...], context: Context | None
 ) -> tuple[_Step, Context] | None:
-    """Return what to call in place of a callback that belongs to a process, and its context; None if it does not."""
+    """Wrap a callback that belongs to a process, and return its context; None if it belongs to none."""
     process = _RUNNING.get() if context is None else context.get(_RUNNING)
     if process is None or isinstance(callback, _Step):
         return None

@@ -28,7 +28,7 @@ log: Final = logging.getLogger(__name__)
 _KILLED: Final = 128 + signal.SIGKILL
 
 _GRACE: Final = 30.0
-"""Seconds from the termination of a job to its end, as Batch has it."""
+"""Seconds from the termination of a job to its end, as in Batch."""
 
 _ENDED: Final = frozenset({"SUCCEEDED", "FAILED"})
 
@@ -47,7 +47,7 @@ class MemoryJob:
     _scope: anyio.CancelScope = field(default_factory=anyio.CancelScope, repr=False)
     _terminated: anyio.Event = field(default_factory=anyio.Event, repr=False)
     _watched: bool = False
-    """Whether the worker handles its termination."""
+    """Whether the worker handles termination."""
     _process: Process = field(default_factory=Process, repr=False)
 
     def __post_init__(self) -> None:
@@ -55,18 +55,18 @@ class MemoryJob:
 
     @property
     def ended(self) -> bool:
-        """Whether the worker is gone."""
+        """Whether the worker has ended."""
         return self.status in _ENDED
 
     def terminate(self, reason: str = "") -> None:
-        """Ask the worker to leave, as SIGTERM does: before the end of its machine, or by ``TerminateJob``."""
+        """Terminate the worker, as by SIGTERM: before the end of its machine, or by ``TerminateJob``."""
         self.reason = self.reason or reason
         self._terminated.set()
-        if not self._watched:  # nothing handles the signal yet
+        if not self._watched:  # no handler for the signal yet
             self.kill()
 
     def kill(self, reason: str = "") -> None:
-        """End the worker at once, in the middle of whatever it does: it says and does nothing more."""
+        """Kill the worker at once, as by SIGKILL."""
         self.reason = self.reason or reason
         self.session.kill()
         self._scope.cancel()
@@ -74,29 +74,29 @@ class MemoryJob:
             self.thaw()
 
     def freeze(self) -> None:
-        """Stop the worker, as SIGSTOP does, until it is thawed. In virtual time only.
+        """Stop the worker, as by SIGSTOP, until it is thawed. Only in virtual time.
 
         Raises
         ------
         TypeError
-            In an event loop of real time.
+            In an event loop with real time.
         """
         loop = asyncio.get_running_loop()
         if not isinstance(loop, VirtualLoop):
             raise TypeError(f"freezing a worker needs virtual time: run the test in a VirtualLoop, not in {loop!r}")
         if self._scope.cancel_called:  # killed meanwhile
             return
-        if loop.has_threads_at_work():  # for it, perhaps: time stands still until they have ended
+        if loop.has_threads_at_work():  # perhaps for this worker: time does not pass until they have ended
             loop.call_soon(self.freeze, context=Context())
         else:
             self._process.freeze()
 
     def thaw(self) -> None:
-        """Let the worker go on, as SIGCONT does."""
+        """Continue the worker, as by SIGCONT."""
         self._process.thaw(asyncio.get_running_loop())
 
     def describe(self) -> Answer:
-        """Return what ``DescribeJobs`` says of it."""
+        """Return the job's description in ``DescribeJobs``."""
         container = {} if self.exit_code is None else {"exitCode": self.exit_code}
         attempts = [{"container": container, "statusReason": self.reason}] if self.ended else []
         return {
@@ -109,7 +109,7 @@ class MemoryJob:
         }
 
     async def run(self, processor: Processor, *, delay: float) -> None:
-        """Start the worker after `delay` seconds, and return when it is gone."""
+        """Start the worker after `delay` seconds, and return when it has ended."""
         code = _KILLED
         self._process.begin()
         try:
@@ -128,7 +128,7 @@ class MemoryJob:
                     )
         except* AsyncBatchError as group:
             error = find_first(group)
-            log.error("worker failed: %s", error, extra={"action": "worker_failed"})  # noqa: TRY400 - as a worker's own command says it
+            log.error("worker failed: %s", error, extra={"action": "worker_failed"})  # noqa: TRY400 - the same as in a worker's command
             code = exit_status(error)
         except* ProcessKilled:
             code = _KILLED
@@ -153,11 +153,11 @@ class MemoryBatch:
     Parameters
     ----------
     services : Services
-        They answer the workers' requests.
+        They handle the workers' requests.
     processor : Processor
-        What tiles are computed by.
+        Computes tiles.
     slots : int
-        Whole vCPUs of each job.
+        Number of vCPUs of each job.
     start_delay : float
         Seconds from the submission of a job to its start.
     """
@@ -172,7 +172,7 @@ class MemoryBatch:
     ) -> None:
         self.arrays: dict[str, list[MemoryJob]] = {}
         self.group: anyio.abc.TaskGroup | None = None
-        """Where workers run."""
+        """Task group of the workers."""
         self._services = services
         self._processor = processor
         self._slots = slots
@@ -190,12 +190,16 @@ class MemoryBatch:
 
     @property
     def jobs(self) -> Iterator[MemoryJob]:
-        """All jobs ever submitted, of arrays the children, in the order of their submission."""
+        """All jobs ever submitted, with the children of arrays, in the order of submission."""
         return (job for jobs in self.arrays.values() for job in jobs)
 
     def _submit(self, fields: Fields) -> Answer:
         if self.group is None:
-            raise ServiceError("ServerException", "AWS in memory is not running: enter MemoryAws.running()", status=500)
+            raise ServiceError(
+                "ServerException",
+                "AWS in memory is not running; use it within 'async with MemoryAws.running(...)'",
+                status=500,
+            )
         job, size = str(uuid4()), fields.get("arrayProperties", {}).get("size", 1)
         given = {entry["name"]: entry["value"] for entry in fields["containerOverrides"]["environment"]}
         self.arrays[job] = []

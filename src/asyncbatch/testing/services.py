@@ -1,4 +1,4 @@
-"""The services of `MemoryAws`, over the models of the embedded endpoint; all fields are as botocore has them."""
+"""The services of `MemoryAws`, based on the models of the embedded endpoint; fields are those of botocore."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from asyncbatch.emulator.stack import make_outputs
 Fields = Mapping[str, Any]
 Answer = dict[str, Any]
 Operations = dict[str, Callable[[Fields], Any]]
-"""By ``service:Operation``; what is returned may have to be awaited."""
+"""Functions by ``service:Operation``; a result may be awaitable."""
 
 BUCKET: Final = "asyncbatch-memory"
 
@@ -24,7 +24,7 @@ _PAGE: Final = 1000
 
 
 class Body:
-    """The content of an object, as a stream that is read once."""
+    """The content of an object, as a stream that can be read once."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
@@ -118,12 +118,12 @@ class MemoryS3:
 
 
 class MemoryStacks:
-    """CloudFormation: there is a stack of every name. All of them share one bucket.
+    """CloudFormation, in which a stack of every name exists. All stacks share one bucket.
 
     Parameters
     ----------
     shelf : Shelf
-        Where the stacks' queues are made.
+        Shelf for the stacks' queues.
     """
 
     def __init__(self, shelf: Shelf) -> None:

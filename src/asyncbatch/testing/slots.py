@@ -32,16 +32,16 @@ if TYPE_CHECKING:
     from asyncbatch.testing.jobs import MemoryJob
 
 OPERATION: Final = "slot:Compute"
-"""What an attempt at a tile is called in a `Fault`."""
+"""The operation in a `Fault` for an attempt at a tile."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Processor:
-    """What all slots in memory share: tiles are computed one at a time, since their functions expect a process each."""
+    """Shared by all slots: computes tiles one at a time, since functions expect a separate process."""
 
     faults: Faults
     duration: Callable[[], float]
-    """Returns the seconds of the event loop's clock that a tile takes, on top of what its function takes."""
+    """Returns the seconds that a tile takes on the event loop's clock, in addition to its function's time."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     async def start(self, job: "MemoryJob", _folder: Path, _group: TaskGroup) -> "MemorySlot":
@@ -52,7 +52,7 @@ class Processor:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class MemorySlot:
-    """Computes tiles: in a thread, or in an event loop of virtual time right there."""
+    """Computes tiles in a thread, or in virtual time directly in the event loop."""
 
     processor: Processor
     job: "MemoryJob"
@@ -71,15 +71,15 @@ class MemorySlot:
         Raises
         ------
         SlotDiedError
-            If a fault says so.
+            If a fault requests it.
         """
         fault = self.processor.faults.hit(OPERATION, f"tile {task.index} of {task.program}")
         duration = self.processor.duration() + (fault.delay if fault else 0.0)
-        self.usable = False  # a tile that is cancelled leaves a slot that is not used again, as a process is killed
+        self.usable = False  # a slot whose tile is cancelled is not used again, like a killed process
         if task.timeout and duration > task.timeout:
             await anyio.sleep(task.timeout)
             self.alive = False
-            reason = f"it was not done after {task.timeout:g} s, which is its tile_timeout"
+            reason = f"it took longer than its tile_timeout of {task.timeout:g} s"
             raise SlotDiedError(Loss(reason=reason, cause="timeout"))
         await anyio.sleep(duration / 2)
         if fault is not None:
@@ -96,12 +96,12 @@ class MemorySlot:
         return replace(computed, seconds=duration + computed.seconds)
 
     async def kill(self) -> None:
-        """End the slot; what a thread computes for it is dropped."""
+        """End the slot; the result of its thread is dropped."""
         self.alive = False
         await anyio.lowlevel.checkpoint()
 
     def _run(self, task: Task, path: Path, payload: Content) -> Computed:
-        """Return what the function made of a tile, and the seconds that it took alone."""
+        """Return the function's result for a tile, and the time it took in seconds."""
         with self.processor.lock:
             names: Names = {}
             started = time.perf_counter()
@@ -117,7 +117,7 @@ class MemorySlot:
                 seconds = time.perf_counter() - started
                 content = codec.join(codec.encode(value, dump=_Dump(names)))
                 return Computed(outcome="ok", seconds=seconds, content=content)
-            except BaseException as error:  # noqa: BLE001 - sys.exit in the user's code is a failure of the tile too
+            except BaseException as error:  # noqa: BLE001 - sys.exit in the user's code is also a failure of the tile
                 seconds = time.perf_counter() - started
                 failure = describe_failure(error, skip=__file__, dump=_Dump(names))
                 content = codec.join(codec.encode(failure))
@@ -135,9 +135,9 @@ class MemorySlot:
 
 
 def _set_class_state(found: type, state: object) -> type:
-    """Fill a class that was unpickled, unless it is one that this process has: that is main's own, and complete."""
+    """Set the state of an unpickled class, unless it is main's own class, which is complete."""
     if find_object(found.__module__, found.__qualname__) is not found:
-        cloudpickle.cloudpickle._class_setstate(found, state)  # noqa: SLF001 - what the pickle asks for
+        cloudpickle.cloudpickle._class_setstate(found, state)  # noqa: SLF001 - used in the pickle
     return found
 
 
@@ -145,12 +145,12 @@ _REPLACED: Final = {("cloudpickle.cloudpickle", "_class_setstate"): _set_class_s
 
 
 class _Dump:
-    """Pickles for main what a function returns: main's own functions and classes by name, as a slot's process does.
+    """Pickles a function's result for main: main's functions and classes by name, as in a slot's process.
 
     Parameters
     ----------
     names : mapping
-        What came from main by value.
+        Names that main sent by value.
     """
 
     def __init__(self, names: Names) -> None:
@@ -169,8 +169,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no
         super().__init__(stream, **options)
         self._names = names
 
-    def reducer_override(self, obj: Any) -> Any:  # noqa: ANN401 - whatever is pickled
-        """Return the name of what is main's, and how cloudpickle pickles anything else."""
+    def reducer_override(self, obj: Any) -> Any:  # noqa: ANN401 - any object
+        """Pickle main's objects by name, and everything else as cloudpickle does."""
         if isinstance(obj, type | FunctionType):
             module, name = obj.__module__, obj.__qualname__
             if self._names.get(module, {}).get(name) is obj:

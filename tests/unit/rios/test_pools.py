@@ -26,7 +26,7 @@ def test_who_wants_the_same_shares_a_pool() -> None:
     opened: list[Pool] = []
     shared = pools(opened)
     assert shared.borrow(choice()) is shared.borrow(choice())
-    shared.give_back(choice(), failed=False)
+    shared.return_pool(choice(), failed=False)
     assert shared.borrow(choice()) is opened[0]
     assert len(opened) == 1
 
@@ -37,7 +37,7 @@ def test_an_idle_pool_makes_way_for_another_and_a_borrowed_one_does_not() -> Non
     shared.borrow(choice())
     shared.borrow(choice(workers=3))
     assert [pool.ended for pool in opened] == [[], []]
-    shared.give_back(choice(), failed=False)
+    shared.return_pool(choice(), failed=False)
     shared.borrow(choice(settings=replace(Settings(), stack="other")))
     assert [pool.ended for pool in opened] == [[False], [], []]
 
@@ -47,9 +47,9 @@ def test_a_failed_pool_is_not_lent_again_and_ends_with_its_last_borrower() -> No
     shared = pools(opened)
     shared.borrow(choice())
     shared.borrow(choice())
-    shared.give_back(choice(), failed=True)
+    shared.return_pool(choice(), failed=True)
     assert opened[0].ended == []
-    shared.give_back(choice(), failed=False)
+    shared.return_pool(choice(), failed=False)
     assert opened[0].ended == [True]
     assert shared.borrow(choice()) is opened[1]
 
@@ -66,5 +66,5 @@ def test_a_pool_that_nobody_wants_again_ends() -> None:
 
     shared = Pools(Watched, kept=0.0)  # type: ignore[arg-type]
     shared.borrow(choice())
-    shared.give_back(choice(), failed=False)
+    shared.return_pool(choice(), failed=False)
     assert ended.wait(30)

@@ -177,7 +177,7 @@ def test_what_changes_while_a_pool_is_opened_is_not_for_the_tiles(
         move(tmp_path / "elsewhere")
         return pools.borrow(choice)
 
-    monkeypatch.setattr(computeworkers, "POOLS", SimpleNamespace(borrow=borrow, give_back=pools.give_back))
+    monkeypatch.setattr(computeworkers, "POOLS", SimpleNamespace(borrow=borrow, return_pool=pools.return_pool))
     wanted = move(tmp_path / "first")
     run_apply_of_rios_2(idle)
     assert opened[0].states == [wanted] * 3
