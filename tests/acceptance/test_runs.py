@@ -51,8 +51,8 @@ def test_what_a_killed_run_left_goes_and_an_open_run_stays(
         [alive] = endpoint.runs() - {dead}
         told = eventually(lambda: [line for line in ran(endpoint, "runs").splitlines() if "over" in line])
         assert len(told) == 1
-        assert told[0].startswith(f"{dead}  over, last sign of life ")
-        assert f"kept the rest for 24 hours of silence: {dead}" in ran(endpoint, "gc", "--delete")
+        assert told[0].startswith(f"{dead}  over, last heartbeat ")
+        assert f"kept until 24 hours after its last heartbeat: {dead}" in ran(endpoint, "gc", "--delete")
         assert f"would remove {dead}" in ran(endpoint, "gc", "--after", "0")
         assert endpoint.runs() == {dead, alive}
         assert ran(endpoint, "gc", "--delete", "--after", "0").startswith(f"removed {dead}")

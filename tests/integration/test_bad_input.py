@@ -149,7 +149,7 @@ def test_what_does_not_pickle(endpoint: Endpoint, team: Team) -> None:
     with BatchExecutor(1, launcher=team.launcher(), settings=endpoint.settings()) as pool:
         with pytest.raises(ProgramError, match="guarded can't be sent to workers: function closes over 'lock'"):
             pool.submit(guarded, 1)
-        with pytest.raises(ProgramError, match=r"double can't be sent to workers: scale .*does not pickle"):
+        with pytest.raises(ProgramError, match=r"double can't be sent to workers: scale .*can't be pickled"):
             pool.program(double, scale=lock)
         with pytest.raises(ProgramError, match=r"a tile can't be sent to workers: argument 0\['lock'\]"):
             pool.submit(double, {"lock": lock})  # type: ignore[call-overload]  # wrong on purpose

@@ -182,7 +182,7 @@ def test_a_changed_function_is_refused_and_changed_pixels_are_computed_again(fol
     (folder.path / "functions.py").write_text(FUNCTIONS.replace("int = 3", "int = 4"))
     status, _, errors = folder.run(*APPLY)
     assert status == 1
-    assert "of another function; to start over, delete that file" in errors
+    assert "to another function; to start over, delete that file" in errors
     (folder.path / "functions.py").write_text("# as before\n" + FUNCTIONS)
     folder.make_raster(seed=2)
     status, _, errors = folder.run(*APPLY, seed=3)

@@ -201,7 +201,7 @@ apply(lambda info, inputs, outputs, other: None, other)
 """
     status, _, err = ended(start(text))
     assert status != 0
-    assert "['lock'] (a lock) does not pickle" in err
+    assert "['lock'] (a lock) can't be pickled" in err
     assert endpoint.leftovers() == []
 
 

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 HELP = "apply a function to rasters, tile by tile"
 
 EPILOG = """\
-The function is called as function(info, inputs, outputs), or function(info, inputs, outputs, other) if there is an
---other. It works on arrays shaped (bands, rows, columns): outputs.ndvi = inputs.image[3:4] - inputs.image[2:3]
+The function is called as function(info, inputs, outputs), or function(info, inputs, outputs, other) with --other.
+It works on arrays of shape (bands, rows, columns): outputs.ndvi = inputs.image[3:4] - inputs.image[2:3]
 
-Workers are started by AWS Batch, unless --launcher, --local or --serial says otherwise.
+AWS Batch starts the workers by default; see --launcher, --local and --serial.
 
 example:
   asyncbatch apply landsat.py:ndvi --in image=scene.tif --out ndvi=ndvi.tif --workers 2 --local
@@ -35,7 +35,9 @@ def describe(parser: ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.formatter_class = RawDescriptionHelpFormatter
     parser.set_defaults(command=run, parser=parser)
-    parser.add_argument("function", type=functions.place, metavar="FILE.py:FUNCTION", help="what to apply")
+    parser.add_argument(
+        "function", type=functions.place, metavar="FILE.py:FUNCTION", help="function to apply, and its file"
+    )
     rasters = parser.add_argument_group("rasters")
     rasters.add_argument(
         "--in",
@@ -44,7 +46,7 @@ def describe(parser: ArgumentParser) -> None:
         required=True,
         type=read.split_named,
         metavar="NAME=PATH",
-        help="an input; once more with the same name makes a list",
+        help="input raster; repeat the name to pass a list",
     )
     rasters.add_argument(
         "--out",
@@ -53,7 +55,7 @@ def describe(parser: ArgumentParser) -> None:
         required=True,
         type=read.split_named,
         metavar="NAME=PATH",
-        help="an output; once more with the same name makes a list",
+        help="output raster; repeat the name to pass a list",
     )
     rasters.add_argument(
         "--other",
@@ -61,14 +63,14 @@ def describe(parser: ArgumentParser) -> None:
         default=[],
         type=read.split_named,
         metavar="KEY=VALUE",
-        help="an attribute of the function's fourth argument: a Python literal, or else text",
+        help="attribute of the function's fourth argument: a Python literal, or text",
     )
     rasters.add_argument(
         "--window",
         type=read.parse_positive,
         default=256,
         metavar="PIXELS",
-        help="side of a tile (default: %(default)s)",
+        help="size of a tile (default: %(default)s)",
     )
     rasters.add_argument(
         "--overlap",
@@ -81,72 +83,76 @@ def describe(parser: ArgumentParser) -> None:
         "--edge",
         choices=("nodata", "nearest", "reflect"),
         default="nodata",
-        help="what margins hold beyond the raster's edge: nodata (nearest where none is declared), the nearest pixel, "
-        "or the raster mirrored (default: %(default)s)",
+        help="content of margins beyond the raster's edge: nodata (nearest if the input declares none), the nearest "
+        "pixel, or the mirrored raster (default: %(default)s)",
     )
     rasters.add_argument(
         "--nodata",
         action="append",
         default=[],
         metavar="[NAME=]VALUE",
-        help="nodata value to declare in all outputs, or in one (default: none)",
+        help="nodata value of all outputs, or of one (default: none)",
     )
-    rasters.add_argument("--format", metavar="DRIVER", help="GDAL's driver for outputs (default: by extension)")
+    rasters.add_argument("--format", metavar="DRIVER", help="GDAL driver of outputs (default: by extension)")
     rasters.add_argument(
         "--co",
         dest="creation_options",
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="creation option of the driver, on top of the defaults",
+        help="creation option of the driver, in addition to the defaults",
     )
     rasters.add_argument(
         "--on-error",
         choices=("raise", "collect", "nodata"),
         default="raise",
-        help="what a tile that fails does: end the command at once, after all others were computed, or leave nodata in "
-        "the outputs; the exit status is 1 in any case (default: %(default)s)",
+        help="if a tile fails: exit at once, exit after computing all others, or write nodata to the outputs; "
+        "the exit status is always 1 (default: %(default)s)",
     )
     rasters.add_argument(
         "--resume",
         action="store_true",
-        help="store results beside the first output as they arrive, and use those that an earlier run of the same "
-        "command has stored",
+        help="store results beside the first output, and use the stored results of an earlier run of the same command",
     )
     describe_workers(parser)
 
 
 def describe_workers(parser: ArgumentParser) -> None:
-    """Add the arguments that say where to compute."""
+    """Add the options about workers."""
     group = parser.add_argument_group("workers")
     group.add_argument(
         "--workers",
         type=read.parse_workers,
         default=2,
         metavar="N",
-        help="how many to start, or auto: as the tiles are worth it (default: %(default)s)",
+        help="number of workers, or 'auto' to scale with the backlog (default: %(default)s)",
     )
     where = group.add_mutually_exclusive_group()
     where.add_argument(
-        "--launcher", choices=LAUNCHER_NAMES, default="batch", help="what starts them (default: %(default)s)"
+        "--launcher",
+        choices=LAUNCHER_NAMES,
+        default="batch",
+        help="launcher that starts the workers (default: %(default)s)",
     )
-    where.add_argument("--local", action="store_true", help="on this machine, with an embedded endpoint; needs no AWS")
-    where.add_argument("--serial", action="store_true", help="no workers: compute in this process, to try things out")
+    where.add_argument(
+        "--local", action="store_true", help="run workers on this machine, with an embedded endpoint instead of AWS"
+    )
+    where.add_argument("--serial", action="store_true", help="compute in this process, without workers")
     group.add_argument(
         "--tile-timeout",
         type=read.parse_seconds,
         metavar="SECONDS",
-        help="what an attempt at a tile may take (default: $ASYNCBATCH_TILE_TIMEOUT, or no limit)",
+        help="time limit of an attempt at a tile (default: $ASYNCBATCH_TILE_TIMEOUT, or no limit)",
     )
     group.add_argument(
         "--retry-on",
         action="append",
         default=[],
         metavar="EXCEPTION",
-        help="exception of Python's, or of the function's module, after which a tile is tried again; may be repeated",
+        help="exception after which a tile is retried, a built-in or from the function's module; may be repeated",
     )
     read.add_stack_options(parser)
-    read.add_quiet_option(parser, "print neither progress nor a summary; warnings and errors are printed")
+    read.add_quiet_option(parser, "print only warnings and errors, no progress and summary")
 
 
 def run(arguments: Namespace) -> None:
@@ -155,20 +161,20 @@ def run(arguments: Namespace) -> None:
     Raises
     ------
     AsyncBatchError
-        If anything goes wrong; no output has then appeared, and nothing is left behind. If tiles failed whose places
-        hold nodata, the outputs have appeared.
+        If the computation fails; then no output appears. If failed tiles were filled with nodata, the outputs have
+        appeared.
     """
     if (arguments.local or arguments.serial) and (arguments.stackname or arguments.region):
-        arguments.parser.error("--stackname and --region mean nothing with --local or --serial")
+        arguments.parser.error("--stackname and --region can't be used with --local or --serial")
     if arguments.serial and (arguments.tile_timeout or arguments.retry_on):
-        arguments.parser.error("--tile-timeout and --retry-on need workers; --serial has none")
+        arguments.parser.error("--tile-timeout and --retry-on can't be used with --serial")
     if arguments.serial and arguments.resume:
-        arguments.parser.error("--resume needs workers; --serial has none")
+        arguments.parser.error("--resume can't be used with --serial")
     try:
         other, nodata = read.parse_other(arguments.other), read.parse_nodata(arguments.nodata)
     except ArgumentTypeError as error:
         arguments.parser.error(str(error))
-    # Imported here: numpy takes a fifth of a second, which --help should not wait for.
+    # Imported here, since numpy takes 0.2 s, which would slow down --help.
     from asyncbatch.cli.gdalwarnings import show_on_one_line  # noqa: PLC0415 - as said above
     from asyncbatch.raster.apply import prepare  # noqa: PLC0415 - as said above
 
@@ -196,12 +202,12 @@ def run(arguments: Namespace) -> None:
             }
             compute(arguments, function, prepared, record, options)
     if record.failures:
-        raise TilesFailed(record.failures, total=len(prepared.plan.tiling), outcome="they hold nodata in the outputs")
+        raise TilesFailed(record.failures, total=len(prepared.plan.tiling), outcome="they have nodata in the outputs")
 
 
 @contextmanager
 def recorded(arguments: Namespace) -> "Iterator[Record]":
-    """Print a summary at the end of the block, whatever ends it."""
+    """Print a summary at the end of the block, also after an error."""
     from asyncbatch.cli.summary import Record  # noqa: PLC0415 - as in `run`
 
     record, failure = Record(read.group_paths(arguments.outputs)), None
@@ -239,17 +245,17 @@ def compute(
             applied = carry_out(function, prepared, executor=pool, progress=update, **options)
             record.failures, record.resumed = applied.failures, applied.resumed
         finally:
-            # What the pool says while it closes is no longer about the work.
+            # The status of a closing pool is not of interest.
             display.watch(None)
             if pool is not None:
                 record.note_status(pool.status())
             if pool is not None and arguments.local:
-                with suppress(OSError):  # the endpoint is gone, which is what failed
+                with suppress(OSError):  # the endpoint itself has failed
                     record.requests = sum(pool.requests().values())
 
 
 def logs_command(arguments: Namespace, run: str) -> str:
-    """Return the command that shows a run's logs; empty where workers are processes, whose output has been shown."""
+    """Return the command that shows a run's logs; empty if workers are processes, whose output was shown."""
     if arguments.local or arguments.launcher != "batch":
         return ""
     chosen = [f"--{name} {value}" for name in ("stackname", "region") if (value := getattr(arguments, name))]
@@ -257,7 +263,7 @@ def logs_command(arguments: Namespace, run: str) -> str:
 
 
 def chosen_display(*, quiet: bool) -> "Display":
-    """Return a bar where someone is looking, and lines where a file or a pipe is being filled."""
+    """Return a progress bar for a terminal, and lines for a file or a pipe."""
     from rich.console import Console  # noqa: PLC0415 - as in `run`
 
     from asyncbatch.cli.progress import Silence  # noqa: PLC0415
@@ -271,10 +277,10 @@ def chosen_display(*, quiet: bool) -> "Display":
 
 
 def opened_pool(arguments: Namespace) -> "AbstractContextManager[BatchExecutor | None]":
-    """Open the pool that the arguments ask for; none for serial computation."""
+    """Open a pool according to the arguments; none for serial computation."""
     if arguments.serial:
         return nullcontext()
-    # Imported here: the AWS libraries take half a second, which neither an error nor --help should wait for.
+    # Imported here, since the AWS libraries take half a second, which would slow down errors and --help.
     from asyncbatch import BatchExecutor, Settings  # noqa: PLC0415 - as said above
 
     if arguments.local:

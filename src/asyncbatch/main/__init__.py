@@ -1,1 +1,1 @@
-"""The main side: sends tiles out, takes results in, and looks after the workers."""
+"""The main side: sends tiles, receives results, and manages workers."""

@@ -1,4 +1,4 @@
-"""Checks what the user passes to a pool, before anything is started or AWS is asked."""
+"""Checks the arguments of pools, before anything is started or requested from AWS."""
 
 from operator import index
 from typing import Final, Literal, SupportsIndex
@@ -20,7 +20,7 @@ _LAUNCHER: Final = (
     "replace_after",
     "runs_stack_jobs",
 )
-"""What a launcher has; all but the first three come with `asyncbatch.Launcher`."""
+"""Attributes of a launcher; `asyncbatch.Launcher` defines all but the first three."""
 
 
 def check_arguments(*, workers: object, launcher: object, settings: object) -> int | Literal["auto"]:
@@ -29,29 +29,29 @@ def check_arguments(*, workers: object, launcher: object, settings: object) -> i
     Parameters
     ----------
     workers, launcher, settings
-        As the user gives them.
+        The user's arguments.
 
     Raises
     ------
     SettingsError
-        If one of them can't be used.
+        If one of them is invalid.
     """
     if settings is not None and not isinstance(settings, Settings):
-        raise SettingsError(f"settings is {settings!r}; it must be a Settings, for instance Settings(stack='RIOS')")
+        raise SettingsError(f"settings is {settings!r}; it must be a Settings object, such as Settings(stack='RIOS')")
     number = _read_workers(workers)
     _check_launcher(launcher)
     return number
 
 
 def check_map(fn: object, *, buffersize: object, chunksize: int, resume: object) -> None:
-    """Check how a `map` is to be done.
+    """Check the options of `map`.
 
     Raises
     ------
     TypeError, ValueError
         As `concurrent.futures` does.
     SettingsError
-        If a program is to be computed as only a function can be.
+        If `fn` is a program but an option needs a function.
     """
     if buffersize is not None and not isinstance(buffersize, int):
         raise TypeError(f"buffersize is {buffersize!r}; it must be an integer or None")
@@ -62,7 +62,7 @@ def check_map(fn: object, *, buffersize: object, chunksize: int, resume: object)
     if isinstance(fn, Program):
         for given in (f"chunksize={chunksize}" if chunksize > 1 else "", f"resume={resume!r}" if resume else ""):
             if given:
-                raise SettingsError(f"{given} is given, but {fn.name} is a Program; pass the function itself")
+                raise SettingsError(f"{given} needs a function, but {fn.name} is a Program; pass the function itself")
 
 
 def _read_workers(workers: object) -> int | Literal["auto"]:
@@ -72,12 +72,12 @@ def _read_workers(workers: object) -> int | Literal["auto"]:
     if isinstance(workers, SupportsIndex) and not isinstance(workers, bool):
         number = index(workers)
     if number < 1:
-        raise SettingsError(f"workers is {workers!r}; it must be a whole number from 1, or 'auto'")
+        raise SettingsError(f"workers is {workers!r}; it must be an integer of 1 or more, or 'auto'")
     return number
 
 
 def _check_launcher(launcher: object) -> None:
-    known = f"it must be {', '.join(map(repr, LAUNCHER_NAMES))} or a launcher of your own"
+    known = f"it must be {', '.join(map(repr, LAUNCHER_NAMES))} or an instance of your own launcher"
     if isinstance(launcher, type):
         raise SettingsError(f"launcher is {launcher!r}; it must be an instance, not a class")
     if launcher == "local":

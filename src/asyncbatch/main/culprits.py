@@ -1,4 +1,4 @@
-"""What does not pickle: named by the path to it."""
+"""Finds the part of an object that can't be pickled, and the path to it."""
 
 import functools
 from collections.abc import Iterator, Mapping
@@ -9,11 +9,11 @@ from typing import Final
 from asyncbatch.main.pickling import encode_with_code
 
 _DEPTH: Final = 6
-"""How deep the search for what does not pickle goes."""
+"""Maximum depth of the search."""
 
 
 def find_culprit(parts: Mapping[str, object]) -> str:
-    """Return the path to the innermost part that does not pickle, and why; empty if all do."""
+    """Return the path to the innermost part that can't be pickled, and why; empty if there is none."""
     for name, part in parts.items():
         found = _search(part, name, _DEPTH)
         if found:
@@ -30,12 +30,12 @@ def _search(obj: object, path: str, depth: int) -> str:
                 found = _search(inner, f"{path}{name}", depth - 1)
                 if found:
                     return found
-        return f"{path} (a {type(obj).__name__}) does not pickle: {error}"
+        return f"{path} (a {type(obj).__name__}) can't be pickled: {error}"
     return ""
 
 
 def _inside(obj: object) -> Iterator[tuple[str, object]]:
-    """Yield what an object is made of, as far as pickling is concerned."""
+    """Yield the parts of an object that are pickled with it."""
     if isinstance(obj, functools.partial):
         obj = [obj.func, *obj.args, obj.keywords]
     if isinstance(obj, FunctionType):
@@ -51,11 +51,11 @@ def _inside(obj: object) -> Iterator[tuple[str, object]]:
 
 
 def _referred(fn: FunctionType) -> Iterator[tuple[str, object]]:
-    """Yield what a function refers to that is pickled with it."""
+    """Yield the objects that a function refers to and that are pickled with it."""
     for name, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True):
         try:
             value = cell.cell_contents
-        except ValueError:  # not filled yet
+        except ValueError:  # an empty cell
             continue
         yield f" closes over {name!r}, which", value
     for name in fn.__code__.co_names:

@@ -1,6 +1,6 @@
-"""The dispatcher: many tiles under way at once, over one event loop.
+"""The dispatcher: opens a run, starts its workers, and ends it, in one event loop.
 
-Here a run is opened, staffed and ended; what moves its tiles is the scheduler.
+The scheduler moves its tiles.
 """
 
 import logging
@@ -48,17 +48,17 @@ log: Final = logging.getLogger(__name__)
 
 Workers = int | Literal["auto"]
 OpenSession = Callable[..., AbstractAsyncContextManager[AwsSession]]
-"""As `asyncbatch.aws.session.open_session`."""
+"""A function like `asyncbatch.aws.session.open_session`."""
 
 _GRACE: Final = 2.0
-"""Seconds that workers have to leave by themselves at the run's end."""
+"""Seconds that workers have to exit at the end of the run."""
 
 _HURRIED_GRACE: Final = 0.2
-"""The same where tiles were given up: enough to wake those that wait for work."""
+"""The same after tiles were cancelled: enough to wake workers that wait for tiles."""
 
 
-async def wait_for(future: Future[Any], *, collect: bool = False) -> Any:  # noqa: ANN401 - as of `take`
-    """Await a future of `concurrent.futures` that is settled by this event loop's thread; `collect` is as of `take`."""
+async def wait_for(future: Future[Any], *, collect: bool = False) -> Any:  # noqa: ANN401 - see `take`
+    """Wait for a future of `concurrent.futures` that this event loop's thread settles; for `collect`, see `take`."""
     settled = anyio.Event()
     future.add_done_callback(lambda _: settled.set())
     try:
@@ -71,41 +71,41 @@ async def wait_for(future: Future[Any], *, collect: bool = False) -> Any:  # noq
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """Where a run stands."""
+    """The status of a run."""
 
     tiles_done: int
-    """Computed, with a result."""
+    """Number of tiles with a result."""
     tiles_failed: int
-    """Failed for good, by themselves or with the run."""
+    """Number of tiles that failed finally, because of their own error or because the run failed."""
     tiles_in_flight: int
-    """Sent to the workers, and not back."""
+    """Number of tiles sent, but without a result."""
     tiles_waiting: int
-    """Submitted, and not sent."""
+    """Number of tiles submitted, but not sent."""
     workers_up: int
     workers_wanted: int
     tiles_copied: int = 0
-    """Slow tiles that were sent a second time, to idle workers."""
+    """Number of slow tiles that were also sent to idle workers."""
     copies_faster: int = 0
-    """Those of them whose copy was faster."""
+    """Number of these tiles whose copy was faster."""
     peak_memory: int = 0
-    """Most bytes of memory that the slot's process of any tile had; 0: not known."""
+    """Highest peak memory of a tile's process in bytes; 0 if it is not known."""
 
 
 class Dispatcher:
-    """A run, for asyncio users: opened by ``async with``.
+    """A run, for asyncio. Use it with ``async with``.
 
     Parameters
     ----------
     workers : int or "auto"
-        Workers to start; ``auto``: as many as the tiles at hand are worth, up to the stack's ``BatchMaxJobs``.
+        Number of workers; ``auto`` to scale with the backlog, up to the stack's ``BatchMaxJobs``.
     launcher : {"batch", "subprocess"} or Launcher
-        What starts them: AWS Batch, or processes on this machine; or a launcher of your own.
+        Starts the workers: with AWS Batch, as processes on this machine, or your own launcher.
     settings : Settings, optional
         By default from the environment.
     credentials : Credentials, optional
         By default from the environment.
     observers : sequence of Observer
-        They get all events of the run; see `asyncbatch.events`.
+        They receive all events of the run; see `asyncbatch.events`.
     open_session : callable, optional
         Opens the session of AWS clients; see `in_memory`.
     keep_failed : bool
@@ -113,8 +113,8 @@ class Dispatcher:
 
     Notes
     -----
-    Delivery is at least once; the effect on main is exactly once: a tile may be computed more than once where
-    workers are lost, and its first result is the one that counts.
+    Delivery is at least once; the effect on main is exactly once: if workers are lost, a tile may be computed more than
+    once, and its first result counts.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class Dispatcher:
     async def local(
         cls, workers: Workers = 2, *, settings: Settings | None = None, observers: Sequence[Observer] = ()
     ) -> AsyncIterator[Self]:
-        """Open a run on the embedded endpoint, with a stack of its own and workers on this machine.
+        """Open a run on the embedded endpoint, with its own stack and workers on this machine.
 
         Raises
         ------
@@ -184,11 +184,11 @@ class Dispatcher:
         settings : Settings, optional
             By default from the environment.
         observers : sequence of Observer
-            They get all events of the run.
+            They receive all events of the run.
         aws : MemoryAws, optional
-            The account, for instance one on which things go wrong; by default a new one.
+            The account, for example with faults; by default a new one.
         """
-        from asyncbatch.testing import MemoryAws  # noqa: PLC0415 - the workers' modules, which no other run needs
+        from asyncbatch.testing import MemoryAws  # noqa: PLC0415 - imports the workers' modules, which other runs do not need
 
         account = aws or MemoryAws()
         async with (
@@ -272,18 +272,18 @@ class Dispatcher:
             try:
                 with self._cleanup.bound("worker processes or jobs"):
                     await self._end()
-            finally:  # a launcher of the user's own may raise anything
+            finally:  # the user's launcher may raise anything
                 self._group.cancel_scope.cancel()
                 await self._stack.__aexit__(None, None, None)
                 self._observers.observe(RunEnded(run=self.run, error=failure))
 
     def program(self, fn: Callable[..., Any], /, *shared: object, **named: object) -> Program:
-        """Pickle a function with its shared arguments, to be uploaded once and used in place of `fn`.
+        """Pickle a function with its shared arguments, to upload once and use instead of `fn`.
 
         Raises
         ------
         ProgramError
-            If they do not pickle.
+            If they can't be pickled.
         """
         return Program.of(fn, shared, named)
 
@@ -291,7 +291,7 @@ class Dispatcher:
     async def compute(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
 
     @overload
-    async def compute(self, fn: Program, /, *args: object, **kwargs: object) -> Any: ...  # noqa: ANN401 - as below
+    async def compute(self, fn: Program, /, *args: object, **kwargs: object) -> Any: ...  # noqa: ANN401 - see below
 
     async def compute(self, fn: Callable[..., Any] | Program, /, *args: object, **kwargs: object) -> Any:
         """Compute one tile on a worker and return what `fn` returns.
@@ -299,11 +299,11 @@ class Dispatcher:
         Raises
         ------
         TileError
-            If `fn` raises.
+            If `fn` raises an exception.
         TileLost
-            If no worker survives it.
+            If all attempts at the tile are lost.
         RunError
-            If the run can't go on.
+            If the run can't continue.
         """
         return await wait_for(self._submit(fn, args, kwargs).future)
 
@@ -340,7 +340,7 @@ class Dispatcher:
     ) -> AsyncIterator[Any]:
         """Compute `fn` for the items of the iterables, and yield the results in order.
 
-        The iterables are read only as far ahead as the window reaches. The options are those of `BatchExecutor.map`.
+        The iterables are read only as far ahead as the window allows. For the options, see `BatchExecutor.map`.
         """
         collect, program = check_on_error(on_error), self.programmed(fn)
         if tile_timeout is not None or retry_on:
@@ -348,14 +348,14 @@ class Dispatcher:
         with TileWindow[Tile](lambda: self.window) as tiles:
             for args in zip(*iterables, strict=False):
                 tiles.add(self._submit(program, args, {}))
-                await anyio.lowlevel.checkpoint()  # the input may be slow, and results come meanwhile
+                await anyio.lowlevel.checkpoint()  # the input may be slow, and results arrive meanwhile
                 while tiles.is_due:
                     yield await wait_for(tiles.pop().future, collect=collect)
             while tiles:
                 yield await wait_for(tiles.pop().future, collect=collect)
 
     def programmed(self, fn: Callable[..., Any] | Program) -> Program:
-        """Return the program for `fn`; a plain function is pickled when it is first seen. From any thread."""
+        """Return the program for `fn`; a function is pickled when it is first used. May be called from any thread."""
         return fn if isinstance(fn, Program) else self._programs.program(fn)
 
     @overload
@@ -365,7 +365,7 @@ class Dispatcher:
     def submit(self, fn: Program, /, *args: object, **kwargs: object) -> Future[Any]: ...
 
     def submit(self, fn: Callable[..., Any] | Program, /, *args: object, **kwargs: object) -> Future[Any]:
-        """Take in a tile and return its future, which this event loop's thread settles."""
+        """Submit a tile and return its future, which this event loop's thread settles."""
         return self._submit(fn, args, kwargs).future
 
     def _submit(self, fn: Callable[..., Any] | Program, args: tuple[object, ...], kwargs: dict[str, object]) -> Tile:
@@ -374,7 +374,7 @@ class Dispatcher:
         return tile
 
     def enqueue(self, tile: Tile) -> None:
-        """Take in a tile."""
+        """Queue a tile for sending."""
         self._scheduler.enqueue(tile)
 
     def cancel_all(self) -> None:
@@ -382,7 +382,7 @@ class Dispatcher:
         self._scheduler.cancel_all()
 
     def hasten(self) -> None:
-        """Shorten the end of the run, at the price of what is left behind then."""
+        """Shorten the end of the run; resources may remain."""
         self._cleanup.hasten()
 
     @property
@@ -397,16 +397,16 @@ class Dispatcher:
 
     @property
     def window(self) -> int:
-        """Tiles that may be under way at one time."""
+        """Maximum number of tiles in flight."""
         return self._scheduler.window
 
     @property
     def failure(self) -> AsyncBatchError | None:
-        """What ended the run for good, if anything did."""
+        """The error that ended the run, if any."""
         return self._scheduler.failure
 
     def status(self) -> Status:
-        """Return where the run stands."""
+        """Return the status of the run."""
         return Status(
             tiles_done=self._tally.done,
             tiles_failed=self._tally.failed,
@@ -420,7 +420,7 @@ class Dispatcher:
         )
 
     async def _end(self) -> None:
-        """Stop the workers: those that get a sentinel leave by themselves, others are ended."""
+        """Stop the workers: those that receive a sentinel exit, others are terminated."""
         hurried = self._scheduler.unfinished
         self._fleet.close()
         self._scheduler.end()
@@ -428,6 +428,6 @@ class Dispatcher:
             with anyio.move_on_after(_HURRIED_GRACE if hurried else _GRACE):
                 await self._scheduler.dismiss_workers()
         except AsyncBatchError as error:
-            log.warning("sentinels not sent: %s", error, extra={"action": "sentinels_failed"})
+            log.warning("can't send sentinels: %s", error, extra={"action": "sentinels_failed"})
         finally:
             await self._fleet.stop()

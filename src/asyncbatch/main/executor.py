@@ -31,28 +31,28 @@ T = TypeVar("T")
 
 
 class BatchExecutor(Executor):
-    """An executor whose workers are jobs of AWS Batch, processes on this machine, or what a launcher starts.
+    """An executor whose workers are jobs of AWS Batch, processes on this machine, or started by your own launcher.
 
     Parameters
     ----------
     workers : int or "auto"
-        Number of workers. ``"auto"``: as many as the submitted tiles can keep busy, up to the limits of the stack
-        (``BatchMaxJobs``) and of the launcher.
+        Number of workers; ``"auto"`` to scale with the backlog, up to the limits of the stack (``BatchMaxJobs``) and of
+        the launcher.
     launcher : {"batch", "subprocess"} or Launcher
-        What starts the workers. An instance serves one pool.
+        Starts the workers. An instance can be used for one pool.
     settings : Settings, optional
         By default `Settings.from_environment`.
     observers : sequence of Observer
-        Each gets all events of the run, in the thread of the run's event loop; see `asyncbatch.events`.
+        Each receives all events of the run, in the thread of the run's event loop; see `asyncbatch.events`.
     embedded : bool
-        Whether to start an emulated AWS with a stack of its own for this pool; see `local`.
+        Whether to start an emulated AWS with its own stack for this pool; see `local`.
     aws : MemoryAws, optional
-        AWS in memory to use in place of AWS; see `in_memory`.
+        AWS in memory to use instead of AWS; see `in_memory`.
 
     Raises
     ------
     SettingsError
-        If an argument or a setting is invalid; it is a `ValueError` too.
+        If an argument or a setting is invalid; also a `ValueError`.
     AwsError
         If the stack can't be used.
 
@@ -61,8 +61,8 @@ class BatchExecutor(Executor):
     When the constructor returns, tiles can be submitted; workers come up later. Functions need not be installed on
     workers: they are pickled with the user's own modules that they refer to. All methods may be called from any thread.
 
-    Use it as a context manager, or call `shutdown`. A pool that is garbage collected computes what was submitted and
-    ends; so does one that is still open at the end of the script.
+    Use it as a context manager, or call `shutdown`. A pool that is garbage collected, or still open at the end of the
+    script, computes the submitted tiles and then ends.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class BatchExecutor(Executor):
         embedded: bool = False,
         aws: "MemoryAws | None" = None,
     ) -> None:
-        # Here too, so that no endpoint is started for arguments that the dispatcher refuses.
+        # Here too, so that no endpoint is started for invalid arguments.
         check_arguments(workers=workers, launcher=launcher, settings=settings)
         self._run = RunThread(
             workers=workers,
@@ -86,7 +86,7 @@ class BatchExecutor(Executor):
             aws=aws,
         )
         self._run.open()
-        # A pool that is deleted ends as if it were shut down: what was submitted is computed.
+        # A deleted pool ends as if it were shut down: submitted tiles are computed.
         weakref.finalize(self, self._run.end).atexit = False
 
     @classmethod
@@ -98,7 +98,7 @@ class BatchExecutor(Executor):
         settings: Settings | None = None,
         observers: Sequence[Observer] = (),
     ) -> Self:
-        """Return a pool on the embedded endpoint: an emulated AWS on this machine, with a stack of its own.
+        """Return a pool on the embedded endpoint: an emulated AWS on this machine, with its own stack.
 
         Parameters
         ----------
@@ -130,15 +130,15 @@ class BatchExecutor(Executor):
     ) -> Self:
         """Return a pool on AWS in memory, for tests: it starts no process and opens no socket.
 
-        Functions, arguments and results are pickled, sent and checked as on AWS. The functions run in a thread of this
-        process, one tile at a time, with its working folder and environment variables: changes to these persist.
+        Functions, arguments and results are pickled, sent and verified as on AWS. The functions run in a thread of this
+        process, one tile at a time, with its working directory and environment variables: changes to these persist.
 
         Parameters
         ----------
         workers, settings, observers
             As in `BatchExecutor`.
         aws : MemoryAws, optional
-            The AWS account, with scripted faults for instance; by default a new one.
+            The AWS account, for example with faults; by default a new one.
 
         Returns
         -------
@@ -150,15 +150,15 @@ class BatchExecutor(Executor):
         SettingsError
             If an argument or a setting is invalid.
         """
-        from asyncbatch.testing import MemoryAws  # noqa: PLC0415 - the workers' modules, which no other pool needs
+        from asyncbatch.testing import MemoryAws  # noqa: PLC0415 - imports the workers' modules, which other pools do not need
 
         return cls(workers, settings=settings, observers=observers, aws=aws or MemoryAws())
 
     def program(self, fn: Callable[..., Any], /, *shared: object, **named: object) -> Program:
         """Pickle a function with arguments that all its tiles share. Pass the result to `submit` or `map` as ``fn``.
 
-        A program is uploaded once, with the first tile that uses it, and workers keep it. Use it where arguments are
-        large and the same for all tiles, or where the tiles have options (`Program.with_options`).
+        A program is uploaded once, with the first tile that uses it, and workers keep it. Use it if large arguments are
+        the same for all tiles, or for tiles with options (`Program.with_options`).
 
         Parameters
         ----------
@@ -285,8 +285,8 @@ class BatchExecutor(Executor):
         timeout : float, optional
             Seconds from now after which the iterator raises `TimeoutError` if the next result has not arrived.
         chunksize : int
-            Calls per tile. More than 1 saves requests where `fn` is fast. Then an error fails all calls of its tile,
-            and `tile_timeout`, `retry_on` and the numbers of tiles apply to tiles, not to calls.
+            Calls per tile. More than 1 saves requests if `fn` is fast. An error then fails all calls of its tile, and
+            `tile_timeout`, `retry_on` and the numbers of tiles apply to tiles, not to calls.
         buffersize : int, optional
             Read the iterables lazily, in the thread that reads the results. At most this many tiles are submitted
             whose results have not been read. Use it for infinite iterables, or ones that may be read in one thread
@@ -298,8 +298,8 @@ class BatchExecutor(Executor):
             Exceptions of `fn` after which a tile is computed again, up to `max_attempts` times; by default none. For
             `submit`, use ``pool.program(fn).with_options(retry_on=...)``.
         on_error : {"raise", "collect"}
-            ``raise``: the iterator raises a tile's error in place of its result, and ends.
-            ``collect``: it returns the error, a `TileError` or `TileLost`, in place of the result, and continues.
+            ``raise``: the iterator raises a tile's error instead of its result, and ends.
+            ``collect``: it returns the error, a `TileError` or `TileLost`, instead of the result, and continues.
         resume : str, optional
             A name for this computation. Results are stored on main's disk under it as they arrive, and the same call,
             with the same name, does not compute them again if main has died or tiles have failed. They are deleted when
@@ -355,8 +355,8 @@ class BatchExecutor(Executor):
             results = program.resumption.read(results)
         return results if chunksize == 1 else chunks.flatten(results)
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as the base class has it
-        """Accept no more tiles, and end the run when those that were submitted are done.
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - the base class's signature
+        """Accept no more tiles, and end the run when the submitted tiles are done.
 
         Parameters
         ----------
@@ -412,9 +412,7 @@ class BatchExecutor(Executor):
             If this is not a local pool: AWS does not count requests.
         """
         if self._run.endpoint is None:
-            raise SettingsError(
-                "requests are counted by the embedded endpoint only; open the pool with BatchExecutor.local()"
-            )
+            raise SettingsError("only the embedded endpoint counts requests; open the pool with BatchExecutor.local()")
         return self._run.endpoint.requests()
 
     def _submit(self, program: Program, args: tuple[object, ...], kwargs: dict[str, object]) -> Tile:

@@ -1,6 +1,6 @@
-"""Failed tiles on main's disk, to be computed again by `asyncbatch replay`.
+"""Failed tiles on main's disk, for `asyncbatch replay`.
 
-Each run has a folder: a file for each tile, with a header in JSON before its payload, and one for each program.
+Each run has a folder with one file for each tile, with a JSON header before its payload, and one for each program.
 """
 
 import hashlib
@@ -16,22 +16,22 @@ from asyncbatch.errors import AsyncBatchError, SettingsError
 from asyncbatch.main.records import explain_unsafe
 from asyncbatch.statefolder import LIFE, locate_state_folder, make_state_folder
 
-if TYPE_CHECKING:  # it loads cloudpickle, for which `asyncbatch --help` should not wait
+if TYPE_CHECKING:  # it imports cloudpickle, which would slow down `asyncbatch --help`
     from asyncbatch.main.program import Program
 
 _FAILED: Final = "failed"
-"""The state folder's part for failed tiles."""
+"""Name of the folder for failed tiles."""
 
 _MOST: Final = 100
-"""Tiles kept of a run: what fails for one reason need not be kept a thousand times."""
+"""Maximum number of tiles to keep for a run, since many may fail for the same reason."""
 
 _MOST_BYTES: Final = 2**30
-"""Bytes kept of a run."""
+"""Maximum number of bytes to keep for a run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailedTile:
-    """What is needed to compute a tile again."""
+    """The data needed to compute a failed tile again."""
 
     error: str
     """Why it failed, on one line."""
@@ -42,18 +42,18 @@ class FailedTile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailedRun:
-    """A run of which failed tiles are kept."""
+    """A run with failed tiles on disk."""
 
     run: str
     tiles: list[int]
     size: int
-    """Bytes."""
+    """Size in bytes."""
     age: float
     """Seconds since the last tile failed."""
 
     @property
     def expired(self) -> bool:
-        """Whether its tiles have been kept for long enough."""
+        """Whether its tiles have been kept long enough."""
         return self.age > LIFE
 
 
@@ -65,11 +65,11 @@ class _About:
     program: str
     """SHA-256 of the program."""
     sha256: str
-    """Of the payload."""
+    """SHA-256 of the payload."""
 
 
 class FailedTiles:
-    """Keeps the tiles of a run that fail. It blocks.
+    """Stores the failed tiles of a run. Methods block.
 
     Parameters
     ----------
@@ -83,14 +83,14 @@ class FailedTiles:
         self._size = 0
 
     def keep(self, index: int, program: "Program", payload: Content, error: str) -> str:
-        """Keep a tile, and return the command that computes it again; empty if too much is kept already.
+        """Store a tile, and return the command that computes it again; empty if the limit is reached.
 
         Raises
         ------
         SettingsError
-            If there is no place for it.
+            If there is no folder for it.
         OSError
-            If the disk does not take it.
+            If writing fails.
         """
         folder = make_state_folder(_FAILED) / self._run
         file, size = folder / f"{program.digest}.program", len(payload)
@@ -112,15 +112,17 @@ def read_failed(run: str, index: int) -> FailedTile:
     Raises
     ------
     SettingsError
-        If it is not kept on this machine.
+        If it is not stored on this machine.
     AsyncBatchError
-        If its files can't be used.
+        If its files are unusable.
     """
     folder = locate_state_folder(_FAILED) / run
     if folder.name != run or not (folder / f"{index}.tile").exists():
         known = {found.run: found.tiles for found in list_failed(0.0)}
         have = f"it has tiles {', '.join(map(str, known[run]))}" if run in known else f"there are runs {sorted(known)}"
-        raise SettingsError(f"tile {index} of run {run!r} is not kept on this machine; {have if known else 'none is'}")
+        raise SettingsError(
+            f"tile {index} of run {run!r} is not stored on this machine; {have if known else 'it has no failed tiles'}"
+        )
     header, _, payload = _read(folder / f"{index}.tile").partition(b"\n")
     found: Any = json.loads(header)
     about, program = _About(**found), folder / f"{found['program']}.program"
@@ -131,7 +133,7 @@ def read_failed(run: str, index: int) -> FailedTile:
 
 
 def list_failed(now: float) -> list[FailedRun]:
-    """Return the runs of which failed tiles are kept on this machine, the last one first.
+    """Return the runs with failed tiles on this machine, newest first.
 
     Parameters
     ----------
@@ -159,10 +161,10 @@ def _describe(folder: Path, now: float) -> FailedRun:
 
 
 def _write(path: Path, *parts: Content) -> None:
-    """Write a file that is there as a whole or not at all, for its user only."""
+    """Write a file atomically, accessible only by its user."""
     new = path.with_suffix(f"{path.suffix}.new")
     try:
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:  # noqa: PTH123 - with a mode
+        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:  # noqa: PTH123 - sets the mode
             file.writelines(parts)
         new.rename(path)
     except OSError:
@@ -171,17 +173,17 @@ def _write(path: Path, *parts: Content) -> None:
 
 
 def _read(path: Path) -> bytearray:
-    """Return the content of a file that only this user could write to: it is unpickled.
+    """Return the content of a file, which only this user may be able to write, since it is unpickled.
 
     Raises
     ------
     AsyncBatchError
-        If it can't be read, or others could write to it.
+        If it can't be read, or others can write to it.
     """
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:  # noqa: PTH123 - not through links
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:  # noqa: PTH123 - does not follow links
             if unsafe := explain_unsafe(os.fstat(file.fileno())):
-                raise AsyncBatchError(f"{path} is not used, since {unsafe}")
+                raise AsyncBatchError(f"{path} is not safe to use: {unsafe}")
             return bytearray(file.read())
     except OSError as error:
         raise AsyncBatchError(f"can't read {path}: {error.strerror}") from error

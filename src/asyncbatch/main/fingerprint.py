@@ -1,4 +1,4 @@
-"""Fingerprints of functions: notice that a function, passed again, no longer refers to what it did."""
+"""Fingerprints of functions, to detect that a function refers to other objects than before."""
 
 import functools
 import weakref
@@ -11,21 +11,21 @@ from typing import Any, Final, Self
 from asyncbatch.main.usermodules import find_home
 
 _MOST: Final = 256
-"""Objects looked at: this is done for each tile that is submitted."""
+"""Maximum number of objects to visit, since this is done for each submitted tile."""
 
 _LONGEST: Final = 64
-"""Items of a container that is looked into."""
+"""Maximum number of items of a visited container."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """The identities of what is pickled with a function, as far as it is looked at.
+    """The identities of objects that are pickled with a function, as far as they are visited.
 
-    That is globals, closures, defaults, and inside small containers and objects of the user's classes.
+    These are globals, closures, defaults, and the content of small containers and objects of the user's classes.
     """
 
     _parts: tuple[Any, ...]
-    """Weak references where possible, or a function that refers to itself would live for ever."""
+    """Weak references if possible, so that a function that refers to itself can be deleted."""
 
     @classmethod
     def of(cls, fn: object) -> Self:
@@ -33,7 +33,7 @@ class Fingerprint:
         return cls(tuple(map(_refer, _walk(fn))))
 
     def fits(self, fn: object) -> bool:
-        """Return whether a function still has this fingerprint."""
+        """Return whether a function has this fingerprint."""
         parts = iter(self._parts)
         for now in _walk(fn):
             part = next(parts, None)
@@ -50,7 +50,7 @@ def _refer(part: object) -> object:
 
 
 def _walk(fn: object) -> Iterator[object]:
-    """Yield all that a function refers to, in an order that depends on nothing but that."""
+    """Yield everything that a function refers to, in a deterministic order."""
     seen = {id(fn)}
     waiting = [fn]
     looked_at = 0
@@ -78,7 +78,7 @@ def _inside(obj: object) -> Iterable[object]:
     return _list_attributes(obj) if _is_own(kind) else ()
 
 
-def _list_items(container: Any) -> Iterable[object]:  # noqa: ANN401 - one of several classes
+def _list_items(container: Any) -> Iterable[object]:  # noqa: ANN401 - several classes
     if len(container) > _LONGEST:
         return ()
     return chain.from_iterable(container.items()) if type(container) is dict else container
@@ -110,7 +110,7 @@ def _list_referred(fn: Any) -> Iterator[object]:  # noqa: ANN401 - a function
 
 @functools.lru_cache(maxsize=512)
 def _find_names(code: CodeType) -> tuple[str, ...]:
-    """Return the names of globals and attributes that a function's code uses, its inner functions' too."""
+    """Return the names of globals and attributes in a function's code, including inner functions."""
     names = dict.fromkeys(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
@@ -119,6 +119,6 @@ def _find_names(code: CodeType) -> tuple[str, ...]:
 
 
 def _is_own(named: Any) -> bool:  # noqa: ANN401 - a function or a class
-    """Return whether a function or class is the user's own, and so pickled by value."""
+    """Return whether a function or class is the user's, and so pickled by value."""
     module = named.__module__
     return module == "__main__" or (isinstance(module, str) and find_home(module) is not None)

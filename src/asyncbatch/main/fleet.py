@@ -1,4 +1,4 @@
-"""The workers of a run: started, replaced and stopped through its launcher, as the supervisor decides."""
+"""Starts, replaces and stops the workers of a run through its launcher, as the supervisor decides."""
 
 import contextlib
 import logging
@@ -24,23 +24,23 @@ from asyncbatch.wire.environment import Assignment
 log: Final = logging.getLogger(__name__)
 
 _MAX_WORKERS: Final = 64
-"""Workers that ``auto`` starts at most on a stack that does not say how many jobs it runs."""
+"""Maximum number of workers for ``auto`` on a stack without a limit of jobs."""
 
 _GATHERING: Final = 0.2
-"""Seconds in which tiles gather before the workers for them are counted."""
+"""Seconds to wait for more tiles before the number of workers is computed."""
 
 
 class Fleet:
-    """Starts the workers of a run, and others in place of those that are lost while there is work.
+    """Starts the workers of a run, and replaces lost workers while there is work.
 
     Parameters
     ----------
     run : Run
         The opened run.
     launcher : Launcher
-        What starts workers.
+        Starts workers.
     assignment : Assignment
-        What each worker needs to know.
+        The workers' environment.
     supervisor : Supervisor
         Decides how many to start.
     ledger : Ledger
@@ -48,7 +48,7 @@ class Fleet:
     group : TaskGroup
         The launcher's background tasks run in it.
     scales : bool
-        Whether the number of workers follows the number of tiles.
+        Whether the number of workers scales with the backlog.
     """
 
     def __init__(
@@ -72,16 +72,16 @@ class Fleet:
         self._stopping = False
 
     async def run(self) -> None:
-        """Keep the run staffed until `stop` is called.
+        """Start and replace workers until `stop` is called.
 
         Raises
         ------
         WorkersNotStarted
             If no worker ever comes up.
         WorkersLost
-            If workers keep being lost without one tile getting done.
+            If workers are lost repeatedly and no tile is done in between.
         QueueGone, BlobMissing
-            If they are lost since what they need of the run was deleted.
+            If they are lost because the run's queues or manifest were deleted.
         """
         try:
             await self._staff()
@@ -107,24 +107,24 @@ class Fleet:
         self._stopping = True
 
     async def stop(self) -> None:
-        """End all workers that have not left by themselves."""
+        """End all workers that have not exited."""
         self.close()
         await self._launcher.stop()
 
     async def _ask_slots(self) -> int:
-        """Return how many slots a worker has; 0 if the launcher can't tell now."""
+        """Return the number of slots of a worker; 0 if the launcher can't return it now."""
         if self._supervisor.starts.due > anyio.current_time():
             return 0
         try:
             return await self._launcher.slots()
-        except Exception as error:  # noqa: BLE001 - a launcher may be the user's, and raise anything
+        except Exception as error:  # noqa: BLE001 - the user's launcher may raise anything
             self._note_failure(self._supervisor.starts, error)
             return 0
 
     async def _replace_lost(self) -> None:
-        """Ask for the workers' states, and start others where some are missing."""
+        """Query the workers' states, and replace missing workers."""
         supervisor, now = self._supervisor, anyio.current_time()
-        if supervisor.looks.due > now or self._run.retry_policy.paused:  # other workers would be refused as well
+        if supervisor.looks.due > now or self._run.retry_policy.paused:  # other workers would be rejected too
             return
         try:
             states = await self._launcher.states()
@@ -163,10 +163,10 @@ class Fleet:
         )
 
     def _resize(self, slots: int) -> int:
-        """Let the number of workers follow the tiles, and return how many to start for it at once."""
+        """Scale the number of workers with the backlog, and return how many to start now."""
         most = self._run.outputs.max_jobs or _MAX_WORKERS
         if self._launcher.max_workers is not None:
             most = min(most, self._launcher.max_workers)
-        if not self._supervisor.wanted:  # the time to come up begins when the first workers are wanted
+        if not self._supervisor.wanted:  # start_timeout begins when the first workers are needed
             self._supervisor.started = anyio.current_time()
         return self._supervisor.resize(workers_for(self._ledger.backlog, slots=slots, most=most))

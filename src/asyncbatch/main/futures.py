@@ -1,9 +1,9 @@
-"""Futures of tiles, whose locks survive Ctrl-C, and how to wait for them.
+"""Futures of tiles, whose locks survive Ctrl-C, and functions to wait for them.
 
-Python raises `KeyboardInterrupt` between any two calls of the main thread. `threading.Condition` has its ``__enter__``
-and ``__exit__`` written in Python, so one that comes in the middle of either leaves the lock held for ever, and the
-thread that wants to settle the future waits for it for ever. A second Ctrl-C, which interrupts what the first one has
-set going, hits that moment often.
+Python may raise `KeyboardInterrupt` between any two calls in the main thread. ``__enter__`` and ``__exit__`` of
+`threading.Condition` are written in Python, so an interrupt within them leaves the lock held forever, and the thread
+that settles the future waits forever. A second Ctrl-C, which interrupts the handling of the first, often has this
+effect.
 """
 
 import threading
@@ -19,8 +19,8 @@ T = TypeVar("T")
 class InterruptibleCondition(threading.Condition):
     """A condition that an exception raised by a signal handler leaves unlocked.
 
-    A ``with`` statement finds the methods of the lock itself, which are written in C: Python runs no signal handler
-    between their work and the statement's taking charge of it.
+    A ``with`` statement uses the methods of the lock itself, which are written in C: Python runs no signal handler
+    between acquiring the lock and entering the block.
     """
 
     __enter__ = property(attrgetter("_lock.__enter__"))
@@ -28,23 +28,23 @@ class InterruptibleCondition(threading.Condition):
 
 
 class TileFuture(Future[T]):
-    """The future of a tile, which the main thread may stop waiting for at any moment."""
+    """The future of a tile; waiting for it may be interrupted at any time."""
 
     peak_memory: int = 0
-    """Most bytes of memory that its slot's process had while it computed; 0: not known, or not done."""
+    """Peak memory of its slot's process in bytes; 0 if it is not known, or the tile is not done."""
 
     def __init__(self) -> None:
         super().__init__()
         self._condition = InterruptibleCondition()
 
 
-def take(future: Future[Any], timeout: float | None = None, *, collect: bool) -> Any:  # noqa: ANN401 - whatever the user's function returns
-    """Return a tile's result; where errors are collected, the tile's own error in its place.
+def take(future: Future[Any], timeout: float | None = None, *, collect: bool) -> Any:  # noqa: ANN401 - the result of the user's function
+    """Return a tile's result; if errors are collected, the tile's own error instead.
 
     Raises
     ------
     Exception
-        The tile's error, unless it is collected. What ends the whole run always is raised.
+        The tile's error, unless it is collected. Errors of the whole run are always raised.
     """
     try:
         return future.result(timeout)

@@ -1,4 +1,4 @@
-"""Digests of functions and arguments that are the same in another process, where pickles are not.
+"""Digests of functions and arguments that are the same in every process, unlike pickles.
 
 Pickles of equal objects differ from process to process: sets have another order, classes of a script get a random id,
 and equal strings are one object or two. Here, what a program or a tile would be pickled from is reduced to what decides
@@ -29,10 +29,10 @@ _CODE: Final = (
     "co_code",
     "co_exceptiontable",
 )
-"""What a code object does; not in which file and lines."""
+"""Attributes of a code object that affect what it does, without file and line numbers."""
 
 _OF_THE_SOURCE: Final = frozenset({"__doc__", "__firstlineno__", "__static_attributes__"})
-"""Attributes of classes that say nothing of what they do; dataclasses write the order of sets into their docstring."""
+"""Attributes of classes that do not affect what they do; docstrings of dataclasses depend on the order of sets."""
 
 _CLASS_REDUCTION: Final = 6
 """Parts of cloudpickle's reduction of a class; the second has a random id in its last place but one."""
@@ -41,8 +41,8 @@ _CLASS_REDUCTION: Final = 6
 def identify(*objects: object) -> bytes:
     """Return a digest of some objects, and of the user's code that they refer to.
 
-    It differs wherever a function's code, or anything that it refers to, differs. Comments, line numbers and file
-    names of sources do not count, and neither do versions of installed packages.
+    It changes if a function's code, or anything it refers to, changes. Comments, line numbers, file names and versions
+    of installed packages have no effect.
 
     Returns
     -------
@@ -52,14 +52,14 @@ def identify(*objects: object) -> bytes:
     Raises
     ------
     Exception
-        Whatever pickling raises.
+        Pickling may raise any exception.
     """
     digest: bytes = pickle_with_code(objects, _hash, tile=True, pickler=_Canonical)
     return digest
 
 
 def _hash(obj: object, *, dump: codec.Dump) -> bytes:
-    """Return the digest of a pickle and of the buffers beside it."""
+    """Return the digest of a pickle and its out-of-band buffers."""
     buffers: list[Any] = []
     hasher = hashlib.sha256(dump(obj, protocol=5, buffer_callback=buffers.append))
     for buffer in buffers:
@@ -70,7 +70,7 @@ def _hash(obj: object, *, dump: codec.Dump) -> bytes:
 
 
 class _Canonical(CodePickler):
-    """Pickles for a digest: what it writes can't be unpickled."""
+    """Pickles for a digest; its output can't be unpickled."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class _Canonical(CodePickler):
         protocol: int,
         buffer_callback: Callable[[Any], object],
         *,
-        code: Any,  # noqa: ANN401 - as of the base class
+        code: Any,  # noqa: ANN401 - the base class's signature
         found: dict[str, ModuleType],
         make: Callable[..., ModuleType],
     ) -> None:
@@ -88,9 +88,9 @@ class _Canonical(CodePickler):
         )
 
     def persistent_id(self, obj: object) -> bytes | None:
-        """Return what stands for an object; None where it is pickled.
+        """Return a replacement for an object; None to pickle it.
 
-        Strings and constants are the same whether or not they are one object.
+        Equal strings and constants have the same replacement, even if they are different objects.
         """
         match obj:
             case str() if type(obj) is str:
@@ -103,8 +103,8 @@ class _Canonical(CodePickler):
                 return b"code" + _hash_code(obj)
         return None
 
-    def reducer_override(self, obj: Any) -> Any:  # noqa: ANN401 - whatever is pickled
-        """Return how an object is pickled: classes without their random id."""
+    def reducer_override(self, obj: Any) -> Any:  # noqa: ANN401 - any object
+        """Return the reduction of an object: classes are reduced without their random id."""
         reduced = super().reducer_override(obj)
         if isinstance(obj, type) and isinstance(reduced, tuple) and len(reduced) == _CLASS_REDUCTION:
             make, arguments, (attributes, slots), *rest = reduced
@@ -119,7 +119,7 @@ class _Canonical(CodePickler):
         return hashlib.sha256(stream.getvalue()).digest()
 
     def _note_text(self, file: str) -> None:
-        """Leave the source's text out: comments do not count."""
+        """Ignore source text, since comments have no effect."""
 
 
 def _hash_code(code: CodeType) -> bytes:
@@ -134,7 +134,7 @@ def _hash_code(code: CodeType) -> bytes:
 
 
 def _describe_constant(constant: object) -> bytes:
-    """Return what tells a constant of a code object from others, its type included: 1, 1.0 and True are three."""
+    """Return bytes that identify a constant of a code object, including its type: 1, 1.0 and True differ."""
     kind = type(constant).__name__.encode()
     if isinstance(constant, CodeType):
         return kind + _hash_code(constant)

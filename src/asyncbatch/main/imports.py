@@ -1,4 +1,4 @@
-"""The user's modules that a function imports while it runs: found in its byte code, and imported in main."""
+"""Finds the user's modules that a function imports while it runs, in its byte code, and imports them in main."""
 
 import dis
 import functools
@@ -16,26 +16,26 @@ log: Final = logging.getLogger(__name__)
 
 
 def find_imported(code: CodeType, namespace: Mapping[str, object]) -> Iterator[ModuleType]:
-    """Yield the user's own modules that a function's code imports, and the packages they are in.
+    """Yield the user's modules that a function's code imports, and their packages.
 
     Parameters
     ----------
     code : CodeType
-        The function's code; that of the functions in it is searched too.
+        The function's code; code of inner functions is also searched.
     namespace : mapping
-        The function's globals, by which relative imports are resolved.
+        The function's globals, to resolve relative imports.
     """
     package = _find_package(namespace)
     for level, name, wanted in _list_imports(code):
         try:
             absolute = importlib.util.resolve_name("." * level + name, package) if level else name
-        except ImportError:  # beyond the top of its package
+        except ImportError:  # above the top-level package
             continue
         if not is_own_name(absolute.partition(".")[0]):
             continue
         yield from _load_with_parents(absolute)
         for part in wanted:
-            # A name may be a submodule, or anything else that the module has.
+            # A name may be a submodule or another attribute of the module.
             if not hasattr(sys.modules.get(absolute), part) or f"{absolute}.{part}" in sys.modules:
                 yield from _load_with_parents(f"{absolute}.{part}")
 
@@ -50,7 +50,7 @@ def _find_package(namespace: Mapping[str, object]) -> str:
 
 @functools.lru_cache(maxsize=512)
 def _list_imports(code: CodeType) -> tuple[tuple[int, str, tuple[str, ...]], ...]:
-    """Return level, name and names after ``import`` of each import statement."""
+    """Return the level, the module name and the imported names of each import statement."""
     found: list[tuple[int, str, tuple[str, ...]]] = []
     instructions = [each for each in dis.get_instructions(code) if each.opname != "EXTENDED_ARG"]
     for place, instruction in enumerate(instructions):
@@ -64,7 +64,7 @@ def _list_imports(code: CodeType) -> tuple[tuple[int, str, tuple[str, ...]], ...
 
 
 def is_own_name(top: str) -> bool:
-    """Return whether a package or module outside any package is the user's own."""
+    """Return whether a top-level package or module is the user's."""
     module = sys.modules.get(top)
     if module is not None:
         return is_own(module)
@@ -84,9 +84,9 @@ def is_own_name(top: str) -> bool:
 def _load_with_parents(name: str) -> Iterator[ModuleType]:
     try:
         importlib.import_module(name)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's own, which may raise anything; the function may expect that
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's module may raise anything, which the function may expect
         log.debug(
-            "module of the function's not imported: %s: %s",
+            "can't import module %s, which the function imports: %s",
             name,
             error,
             extra={"action": "module_not_imported", "module_name": name},

@@ -1,4 +1,4 @@
-"""The results of a computation on main's disk, from which it is resumed after main has died."""
+"""Stored results of a computation on main's disk, to resume it after main has died."""
 
 import hashlib
 import logging
@@ -18,10 +18,10 @@ log: Final = logging.getLogger(__name__)
 
 
 class Journal:
-    """The stored results of one computation; made by `open`. Any thread may use it.
+    """The stored results of one computation; created by `open`. Thread-safe.
 
-    A result is written when it comes, before anybody gets it. A lock that the kernel frees when its process is gone,
-    however it ends, keeps two mains from one file.
+    A result is written when it arrives, before its future is settled. A file lock, which the kernel releases when the
+    process ends for any reason, prevents two main processes from using the same file.
     """
 
     def __init__(self, descriptor: int, path: Path, header: Header) -> None:
@@ -35,22 +35,22 @@ class Journal:
 
     @classmethod
     def open(cls, path: Path, *, title: str, parts: Mapping[str, str]) -> Self:
-        """Open the journal of a computation, or begin one.
+        """Open the journal of a computation, or create it.
 
         Parameters
         ----------
         path : Path
-            The file; its folder must be there.
+            The file; its folder must exist.
         title : str
-            What is computed, for people.
+            A description of the computation.
         parts : mapping
-            Digests of what the computation consists of, by what people call them.
+            Digests of the parts of the computation, by their names.
 
         Raises
         ------
         ResumeRefused
-            If the file holds results of another computation, another process uses it, others could have written to it,
-            or it can't be opened.
+            If the file contains results of another computation, another process uses it, others can write to it, or it
+            can't be opened.
         """
         try:
             journal = cls(_open_locked(path, title), path, Header(title=title, parts=parts))
@@ -79,7 +79,7 @@ class Journal:
         return len(self._places)
 
     def find(self, digest: bytes) -> bytearray | None:
-        """Return the result of a tile; None if it is not here, or damaged."""
+        """Return the result of a tile; None if it is missing or damaged."""
         with self._lock:
             place = self._places.get(digest)
             if place is None or not self._close.alive:
@@ -95,7 +95,7 @@ class Journal:
         return None
 
     def record(self, digest: bytes, content: bytes | bytearray | memoryview) -> None:
-        """Store the result of a tile. Where the disk does not take it, that is logged, and the computation goes on."""
+        """Store the result of a tile; if writing fails, log a warning and continue without storing."""
         sha256 = hashlib.sha256(content).digest()
         with self._lock:
             if not self._close.alive:
@@ -104,9 +104,9 @@ class Journal:
             try:
                 records.write(self._descriptor, self._end, head, content)
             except OSError as error:
-                self._close()  # what is behind the last whole record is cut off the next time
+                self._close()  # an incomplete record is truncated the next time
                 log.warning(
-                    "no more results are stored in %s: %s",
+                    "can't store more results in %s: %s",
                     self.path,
                     error.strerror,
                     extra={"action": "journal_failed", "path": str(self.path)},
@@ -116,24 +116,24 @@ class Journal:
             self._places[digest], self._end = place, place.end
 
     def close(self) -> None:
-        """Keep the file for another time, and free its lock."""
+        """Close the file and release its lock; the results are kept."""
         with self._lock:
             self._close()
 
     def remove(self) -> None:
-        """Delete the file: nothing is left to resume."""
+        """Delete the file."""
         with self._lock:
             if self._close.alive:  # and its lock is held
                 self.path.unlink(missing_ok=True)
             self._close()
 
     def _load(self) -> None:
-        """Read the file, or begin it.
+        """Read the file, or initialize it.
 
         Raises
         ------
         ResumeRefused
-            If it is of another computation.
+            If it belongs to another computation.
         """
         try:
             found = records.read_header(self._descriptor)
@@ -148,17 +148,17 @@ class Journal:
         header, self._end = found
         if differing := _list_differing(header.parts, self._header.parts):
             size = os.fstat(self._descriptor).st_size / 1e6
-            raise self._refuse(f"{size:,.1f} MB of results in {self.path} are of another {' and '.join(differing)}")
+            raise self._refuse(f"{size:,.1f} MB of results in {self.path} belong to another {' and '.join(differing)}")
         for digest, place in records.list_records(self._descriptor, self._end):
             self._places[digest], self._end = place, place.end
-        os.ftruncate(self._descriptor, self._end)  # the record that was being written
+        os.ftruncate(self._descriptor, self._end)  # an incomplete record
 
     def _refuse(self, reason: str) -> ResumeRefused:
         return ResumeRefused(f"{self._header.title}: {reason}; to start over, delete that file")
 
 
 def _open_locked(path: Path, title: str) -> int:
-    """Return a descriptor of the file, made if need be, that holds its lock."""
+    """Open or create the file, lock it, and return its descriptor."""
     while True:
         descriptor = records.open_file(path, writable=True)
         about = os.fstat(descriptor)
@@ -168,11 +168,11 @@ def _open_locked(path: Path, title: str) -> int:
         os.close(descriptor)
         if unsafe:
             raise ResumeRefused(
-                f"{title}: the results in {path} are not used, since {unsafe}; to start over, delete that file"
+                f"{title}: the results in {path} are not safe to use: {unsafe}; to start over, delete that file"
             )
         if not locked:
-            raise ResumeRefused(f"{title}: another process computes it now and stores its results in {path}")
-        # Else the process that had it has just finished, and removed it.
+            raise ResumeRefused(f"{title}: another process is computing it and stores its results in {path}")
+        # Otherwise another process has just finished and removed it.
 
 
 def _is_at(path: Path, about: os.stat_result) -> bool:

@@ -1,7 +1,7 @@
-"""The run's tiles that are not done. It decides and never waits: no clock, no I/O.
+"""The tiles of a run that are not done. Pure: no clock, no I/O.
 
-A tile goes ``waiting → sending → announced → accepted`` and is then forgotten, so that the ledger's size follows the
-window and not the number of tiles.
+A tile's state changes ``waiting → sending → announced → accepted``. It is then removed, so that the ledger's size
+depends on the window, not on the number of tiles.
 """
 
 from collections import Counter, deque
@@ -14,11 +14,11 @@ from asyncbatch.main.tile import State, Tile
 
 @dataclass(slots=True, kw_only=True)
 class Ledger:
-    """Which tiles wait, are in flight, or have a result; and which may go next."""
+    """Keeps the states of tiles, and decides which to send next."""
 
     next_index: int = 0
     duplicates: int = 0
-    """Results that were dropped since their tile had one already, or was cancelled."""
+    """Number of results that were dropped, since their tile already had one or was cancelled."""
     _tiles: dict[int, Tile] = field(default_factory=dict)
     _waiting: deque[Tile] = field(default_factory=deque)
     _counts: Counter[State] = field(default_factory=Counter)
@@ -31,11 +31,11 @@ class Ledger:
         return iter(list(self._tiles.values()))
 
     def get(self, index: int) -> Tile | None:
-        """Return the tile of an index, or None if it is done."""
+        """Return the tile with an index, or None if it is done."""
         return self._tiles.get(index)
 
     def add(self, tile: Tile) -> None:
-        """Add a new tile and give it its index."""
+        """Add a new tile and set its index."""
         tile.index, tile.state = self.next_index, State.WAITING
         self.next_index += 1
         self._tiles[tile.index] = tile
@@ -56,7 +56,7 @@ class Ledger:
     def note_announced(self, tile: Tile) -> None:
         """Note that a tile's message has been sent.
 
-        Its result may have come back before: a response can be slower than a worker.
+        Its result may already have arrived, since a response can be slower than a worker.
         """
         if tile.state is State.SENDING and tile.index in self._tiles:
             self._move(tile, State.ANNOUNCED)
@@ -64,15 +64,15 @@ class Ledger:
     def accept(self, index: int) -> Tile | None:
         """Accept a result and return its tile, or return None if it is not the first for its tile.
 
-        Delivery is at least once: results that come second are dropped here.
+        Delivery is at least once: later results are dropped here.
 
         Raises
         ------
         AsyncBatchError
-            If there never was such a tile.
+            If there is no such tile.
         """
         if not 0 <= index < self.next_index:
-            raise AsyncBatchError(f"result for tile {index}, but only tiles 0 to {self.next_index - 1} were sent")
+            raise AsyncBatchError(f"result for unknown tile {index}; tiles 0 to {self.next_index - 1} were sent")
         tile = self._tiles.get(index)
         if tile is None or tile.state is State.ACCEPTED:
             self.duplicates += 1
@@ -81,12 +81,12 @@ class Ledger:
         return tile
 
     def remove(self, tile: Tile) -> None:
-        """Forget a tile that is done, failed or cancelled; nothing happens if that is done already."""
+        """Remove a tile that is done, failed or cancelled; does nothing if it has been removed."""
         if self._tiles.pop(tile.index, None) is not None:
             self._counts[tile.state] -= 1
 
     def list_outstanding(self) -> list[Tile]:
-        """Return the tiles that were announced and have no result."""
+        """Return the tiles that were announced but have no result."""
         return [tile for tile in self._tiles.values() if tile.state is State.ANNOUNCED]
 
     @property

@@ -1,4 +1,4 @@
-"""Which workers main has not heard of for too long. Pure: time passes where it is said to."""
+"""Detects silent workers. Pure: time is passed in."""
 
 from dataclasses import dataclass, field
 from math import inf
@@ -6,26 +6,26 @@ from math import inf
 
 @dataclass(slots=True, kw_only=True)
 class Liveness:
-    """When each worker was last heard of, by a clock that goes only while main listens.
+    """Tracks when main last heard from each worker, on a clock that runs only while main listens.
 
-    So a main that was asleep, cut off, or expected nothing for an hour takes no worker for silent.
+    If main was asleep, disconnected, or expected nothing for an hour, no worker is considered silent.
     """
 
     limit: float = inf
-    """Seconds of listening after which a worker that says nothing is silent."""
+    """Seconds of listening after which a worker is considered silent."""
     _clock: float = 0.0
     _heard: dict[str, float] = field(default_factory=dict)
 
     def note(self, worker: str) -> None:
-        """Note that a worker was heard of."""
+        """Note that main heard from a worker."""
         self._heard[worker] = self._clock
 
     def forget(self, worker: str) -> None:
-        """Note that nothing is expected of a worker any more."""
+        """Note that no more messages are expected from a worker."""
         self._heard.pop(worker, None)
 
     def listen(self, seconds: float) -> list[str]:
-        """Note that main has listened for some time, and return the workers that are silent by now; they are forgotten.
+        """Note that main has listened for some time; return and forget the workers that are silent now.
 
         Parameters
         ----------

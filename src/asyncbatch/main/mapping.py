@@ -1,4 +1,4 @@
-"""`map`: feeds tiles in the background, and hands out their results in order."""
+"""`map`: submits tiles in the background, and yields their results in order."""
 
 import logging
 import threading
@@ -22,16 +22,16 @@ log: Final = logging.getLogger(__name__)
 Submit = Callable[[tuple[Any, ...]], Tile]
 
 _UNREAD: Final = 128 * 2**20
-"""Bytes of results that wait to be read, beyond which no more tiles are fed."""
+"""Size of unread results in bytes above which submission pauses."""
 
 _GLANCE: Final = 0.5
-"""Seconds after which a feeder without news looks whether the pool is being shut down."""
+"""Seconds after which a waiting feeder checks whether the pool is being shut down."""
 
 
 def map_eagerly(
     run: RunThread, submit: Submit, tiles: Iterator[tuple[Any, ...]], timeout: float | None, *, collect: bool
 ) -> Generator[Any, None, None]:
-    """Feed all tiles from a thread of their own, as fast as they get done, and return their results in order.
+    """Submit all tiles from a separate thread, as fast as they are computed, and yield their results in order.
 
     Parameters
     ----------
@@ -42,11 +42,11 @@ def map_eagerly(
     tiles : iterator of tuple
         The tiles' arguments.
     timeout : float or None
-        Seconds from now in which each result must have come.
+        Seconds from now within which each result must arrive.
     collect : bool
-        Whether a tile's error takes the place of its result.
+        Whether to yield a tile's error instead of its result.
     """
-    run.start_feeding()  # here and not in the thread: the pool may be shut down before that has begun
+    run.start_feeding()  # not in the thread, since the pool may be shut down before it starts
     feeder = _Feeder(run, submit, tiles, collect=collect)
     results = feeder.read(_deadline(timeout))
     weakref.finalize(results, feeder.forget).atexit = False
@@ -57,7 +57,7 @@ def map_eagerly(
 def map_lazily(
     submit: Submit, tiles: Iterator[tuple[Any, ...]], buffersize: int, timeout: float | None, *, collect: bool
 ) -> Generator[Any, None, None]:
-    """Submit `buffersize` tiles, and one more for each result that is read; return the results in order."""
+    """Submit `buffersize` tiles, and one more for each result that is read; yield the results in order."""
     window: TileWindow[Tile] = TileWindow(lambda: buffersize)
     for args in islice(tiles, buffersize):
         window.add(submit(args))
@@ -90,10 +90,10 @@ def _seconds_left(deadline: float | None) -> float | None:
 
 
 class _Feeder:
-    """One `map`: a thread feeds it, and its caller reads it.
+    """One `map`: a thread submits its tiles, and the caller reads its results.
 
-    The reader's generator refers to the feeder and not the other way round, so that one that nobody can read any more
-    is seen to be so.
+    The reader's generator refers to the feeder but not vice versa, so that an unreachable generator is garbage
+    collected.
     """
 
     def __init__(self, run: RunThread, submit: Submit, tiles: Iterator[tuple[Any, ...]], *, collect: bool) -> None:
@@ -101,7 +101,7 @@ class _Feeder:
         self._submit = submit
         self._tiles = tiles
         self._collect = collect
-        self._changed = InterruptibleCondition(threading.RLock())  # the garbage collector may call `forget` at any time
+        self._changed = InterruptibleCondition(threading.RLock())  # garbage collection may call `forget` at any time
         self._entries: deque[Tile] = deque()
         """Tiles whose results have not been read, in order."""
         self._outstanding = 0
@@ -112,7 +112,7 @@ class _Feeder:
         self._forgotten = False
 
     def feed(self) -> None:
-        """Feed all tiles; an error of the input is raised where its result would have been read."""
+        """Submit all tiles; an error of the input is raised in place of its result."""
         try:
             for args in self._tiles:
                 if not self._wait_for_room():
@@ -130,24 +130,26 @@ class _Feeder:
                 log.warning("map ended early: %r", self._error, extra={"action": "map_ended_early"})
 
     def read(self, deadline: float | None) -> Generator[Any, None, None]:
-        """Yield the results; when the iterator is closed before its end, the other tiles are cancelled."""
+        """Yield the results; if the iterator is closed early, cancel the other tiles."""
         try:
             while self._wait_for_tile(deadline):
-                yield self._take(deadline)  # not kept here: the caller may drop a result before the next comes
+                yield self._take(
+                    deadline
+                )  # not kept here, so that the caller may drop a result before the next arrives
             if self._error is not None:
                 raise self._error
         finally:
             self._stop()
 
     def forget(self) -> None:
-        """Keep no results from now on, since nobody can read them. The tiles are computed nonetheless."""
+        """Drop results from now on, since they can't be read. The tiles are still computed."""
         with self._changed:
             self._forgotten = True
             self._entries.clear()
             self._changed.notify_all()
 
     def _wait_for_room(self) -> bool:
-        """Wait until another tile may be fed; return False if none can be fed any more."""
+        """Wait until another tile may be submitted; return False if none can be submitted."""
         with self._changed:
             while not (over := self._is_over()) and not self._has_room():
                 self._changed.wait(_GLANCE)
@@ -157,7 +159,7 @@ class _Feeder:
         return self._stopped or self._run.cancelled or self._run.dispatcher.failure is not None
 
     def _has_room(self) -> bool:
-        unbounded = self._forgotten or self._run.stopping  # at its end the pool computes what it was given
+        unbounded = self._forgotten or self._run.stopping  # a pool that is shut down computes all its tiles
         return self._outstanding < self._run.dispatcher.window and (unbounded or self._unread < _UNREAD)
 
     def _add(self, tile: Tile) -> None:
@@ -166,7 +168,8 @@ class _Feeder:
             if not self._forgotten:
                 self._entries.append(tile)
             self._changed.notify_all()
-        # Weakly: a future that refers to its tile would keep its result until the next garbage collection.
+        # A weak reference, since a future that refers to its tile would keep its result until the next garbage
+        # collection.
         tile.future.add_done_callback(partial(self._note_done, weakref.ref(tile)))
 
     def _note_done(self, reference: weakref.ref[Tile], _: Future[Any]) -> None:
@@ -177,14 +180,14 @@ class _Feeder:
             self._changed.notify_all()
 
     def _wait_for_tile(self, deadline: float | None) -> bool:
-        """Wait for the next tile to be fed; return False if there is no more."""
+        """Wait for the next tile to be submitted; return False if there are no more."""
         with self._changed:
             while not self._entries and not self._fed:
                 if not self._changed.wait(_seconds_left(deadline)):
                     raise TimeoutError
             return bool(self._entries)
 
-    def _take(self, deadline: float | None) -> Any:  # noqa: ANN401 - whatever the user's function returns
+    def _take(self, deadline: float | None) -> Any:  # noqa: ANN401 - the result of the user's function
         """Return the next tile's result."""
         with self._changed:
             tile = self._entries.popleft()

@@ -1,4 +1,4 @@
-"""Who watches a run: the user's observers, main's log, and the counts behind `status`."""
+"""The observers of a run: the user's, main's log, and the counts for `status`."""
 
 import logging
 from collections.abc import Sequence
@@ -21,23 +21,25 @@ log: Final = logging.getLogger(__name__)
 
 
 class Observers:
-    """Passes each event on to all observers, in the order in which they are given."""
+    """Passes each event to all observers in order."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = list(observers)
 
     def observe(self, event: Event) -> None:
-        """Pass on an event. An observer that raises gets no more of them."""
+        """Pass on an event. An observer that raises an exception gets no more events."""
         for observer in list(self._observers):
             try:
                 observer.observe(event)
             except Exception:  # the user's own, which may raise anything
                 self._observers.remove(observer)
-                log.exception("observer %r failed and is called no more", observer, extra={"action": "observer_failed"})
+                log.exception(
+                    "observer %r failed and will not be called again", observer, extra={"action": "observer_failed"}
+                )
 
 
 class Tally:
-    """Counts what became of a run's tiles. Any thread may read it."""
+    """Counts the tiles of a run by outcome. Any thread may read it."""
 
     def __init__(self) -> None:
         self.done = 0
@@ -48,7 +50,7 @@ class Tally:
         self.copies_faster = 0
         """Those of them whose copy was faster."""
         self.peak_memory = 0
-        """Most bytes of memory that the slot's process of any tile had; 0: not known."""
+        """Highest peak memory of a tile's process in bytes; 0 if it is not known."""
 
     def observe(self, event: Event, /) -> None:
         """Count an event."""
@@ -66,7 +68,7 @@ class Tally:
 
 
 class EventLog:
-    """Writes what matters to an operator to main's log."""
+    """Writes events that matter to operators to main's log."""
 
     def observe(self, event: Event, /) -> None:
         """Log an event, or ignore it."""

@@ -1,4 +1,4 @@
-"""How the tiles of one call are computed, where that differs from the pool's settings."""
+"""Options for the tiles of one call, which override the pool's settings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,27 +16,27 @@ OnError = Literal["raise", "collect"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How tiles are computed. By default as the pool's settings say."""
+    """Options for tiles; by default the pool's settings."""
 
     tile_timeout: float | None = None
-    """Seconds that an attempt may take in its slot."""
+    """Maximum number of seconds of an attempt in its slot."""
     retry_on: tuple[str, ...] = ()
-    """Names of the exceptions after which a tile is computed again, with their modules."""
+    """Names of exceptions after which a tile is retried, with their modules."""
 
     @classmethod
     def read(cls, *, tile_timeout: float | None = None, retry_on: RetryOn = ()) -> Self:
-        """Return options as the user gives them.
+        """Read the user's options.
 
         Raises
         ------
         SettingsError
-            If one of them is not usable.
+            If one of them is invalid.
         """
         return cls(tile_timeout=_read_timeout(tile_timeout), retry_on=_read_exceptions(retry_on))
 
 
 def check_on_error(on_error: object) -> bool:
-    """Return whether errors of tiles are collected.
+    """Check `on_error`, and return whether errors of tiles are collected.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def _read_timeout(value: object) -> float | None:
     number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else nan
     if not 0 < number <= LONGEST_TILE:
         raise SettingsError(
-            f"tile_timeout is {value!r}; it must be a number of seconds above 0 and up to {LONGEST_TILE:g}, or None"
+            f"tile_timeout is {value!r}; it must be a positive number of seconds up to {LONGEST_TILE:g}, or None"
         )
     return number
 
@@ -64,6 +64,6 @@ def _read_exceptions(value: RetryOn) -> tuple[str, ...]:
     names = []
     for kind in value if isinstance(value, Sequence) else (value,):
         if not (isinstance(kind, type) and issubclass(kind, Exception)):
-            raise SettingsError(f"retry_on has {kind!r}; it must be classes of exceptions, such as (OSError,)")
+            raise SettingsError(f"retry_on has {kind!r}; it must contain exception classes, such as (OSError,)")
         names.append(f"{kind.__module__}.{kind.__qualname__}")
     return tuple(names)

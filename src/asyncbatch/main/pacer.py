@@ -1,4 +1,4 @@
-"""What main observes of its run, for its pacing. Times are passed in, in seconds on any one clock."""
+"""Observes a run for its pacing. Times are passed in, in seconds on any clock."""
 
 from dataclasses import dataclass, field
 
@@ -10,34 +10,34 @@ from asyncbatch.main.supervisor import Supervisor
 
 @dataclass(slots=True, kw_only=True)
 class Pacer:
-    """Decides how many tiles may be in flight and how long batches linger, by what it has observed."""
+    """Decides how many tiles may be in flight and how long batches linger, based on observations."""
 
     ledger: Ledger
     supervisor: Supervisor
     limit: int | None
-    """The window that the user has set, in tiles."""
+    """The user's limit of tiles in flight."""
     _throughput: Throughput = field(default_factory=Throughput)
     _seconds: Mean = field(default_factory=Mean)
     _payload_bytes: Mean = field(default_factory=Mean)
     _result_bytes: Mean = field(default_factory=Mean)
 
     def note_tile(self, now: float, *, size: int) -> None:
-        """Note a new tile, before the ledger has it, and the bytes of its payload."""
-        if not len(self.ledger):  # results from before a time without tiles say nothing about the rate
+        """Note a new tile, before it is added to the ledger, and its payload's size in bytes."""
+        if not len(self.ledger):  # results before an idle period do not count for the rate
             self._throughput.begin(now)
         self._payload_bytes.add(size)
 
     def note_result(self, now: float, *, seconds: float) -> None:
-        """Note a tile's first result, and how many seconds the tile took in its slot."""
+        """Note a tile's first result, and the tile's time in its slot in seconds."""
         self._throughput.add(now)
         self._seconds.add(seconds)
 
     def note_result_size(self, size: int) -> None:
-        """Note how many bytes a result has in memory."""
+        """Note the size of a result in memory in bytes."""
         self._result_bytes.add(size)
 
     def pace(self, now: float) -> Pacing:
-        """Return the window and the linger for now."""
+        """Return the current window and linger."""
         slots = self.supervisor.slots
         # Until each slot has returned a result, the rate of results is unknown.
         known = self._throughput.count >= max(1, slots)

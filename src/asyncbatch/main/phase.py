@@ -1,16 +1,16 @@
-"""How far a run has come towards its end."""
+"""The phases of a run."""
 
 from enum import IntEnum
 
 
 class Phase(IntEnum):
-    """A run only ever goes forward."""
+    """The phase of a run, which only increases."""
 
     OPEN = 0
     """Tiles are accepted."""
     DRAINING = 1
-    """No more tiles are accepted; those that there are will be computed."""
+    """No more tiles are accepted; existing tiles are computed."""
     CANCELLED = 2
-    """Tiles that are not done have been given up; the workers are leaving."""
+    """Tiles that are not done have been cancelled; the workers are stopping."""
     ENDED = 3
-    """Nothing of the run is left."""
+    """The run has ended and its resources are removed."""

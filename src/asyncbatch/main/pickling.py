@@ -1,4 +1,4 @@
-"""Pickling the user's code by value, so that a worker need not have it."""
+"""Pickles the user's code by value, so that workers need not have it."""
 
 import dataclasses
 import functools
@@ -33,24 +33,24 @@ from asyncbatch.wire.usercode import (
 T = TypeVar("T")
 
 _registry: Final = threading.RLock()
-"""cloudpickle's registry of modules is one for the process, and tiles are submitted from any thread."""
+"""Protects cloudpickle's registry of modules, since tiles may be submitted from any thread."""
 
 _PLACES: Final = ("__doc__", "__file__", "__package__", "__path__")
-"""What a module knows of itself, besides its name."""
+"""Attributes of a module about itself, besides its name."""
 
 _OF_THE_IMPORT: Final = frozenset({"__builtins__", "__cached__", "__loader__", "__spec__"})
-"""What the import has put into a module: it belongs to this process."""
+"""Attributes of a module that the import system sets, which are valid only in this process."""
 
 _FILE: Final = 2**18
-"""Characters of a source file: a larger one is not sent."""
+"""Maximum number of characters of a source file to send."""
 
 _TEXT: Final = 2**20
-"""Characters of all source files."""
+"""Maximum number of characters of all source files."""
 
 
 @contextmanager
 def travel_by_value() -> Iterator[None]:
-    """Have cloudpickle send the user's own modules by value while the block runs."""
+    """Make cloudpickle pickle the user's modules by value during the block."""
     with _registry:
         already = cloudpickle.list_registry_pickle_by_value()
         modules = [each for each in find_own(tuple(sys.modules.values())) if each.__name__ not in already]
@@ -64,20 +64,20 @@ def travel_by_value() -> Iterator[None]:
 
 
 def encode_with_code(*objects: object, tile: bool = False) -> list[codec.Buffer]:
-    """Return the parts of a body that holds a tuple: some objects and the `UserCode` that they need.
+    """Return the parts of a body with a tuple: some objects, and the `UserCode` that they need.
 
     Parameters
     ----------
     objects : object
         The first parts of the tuple.
     tile : bool
-        Whether these are a tile's arguments, which should be small: without source text, and None in place of the
-        code if they need none.
+        Whether these are a tile's arguments, which should be small: omit source text, and use None instead of the code
+        if they need none.
 
     Raises
     ------
     Exception
-        Whatever pickling raises.
+        Pickling may raise any exception.
     """
     return pickle_with_code(objects, codec.encode, tile=tile)
 
@@ -89,10 +89,10 @@ def pickle_with_code(
     tile: bool,
     pickler: "type[CodePickler] | None" = None,
 ) -> T:
-    """Return what `encode` makes of some objects and the `UserCode` that they need, pickled by its argument `dump`.
+    """Encode some objects and the `UserCode` that they need, with `encode`.
 
-    The modules that functions import are known only when the functions are pickled, and may import others: pickling
-    is repeated until all of them travel.
+    The modules that functions import are known only after the functions are pickled, and may import others. Pickling is
+    therefore repeated until all modules are included.
 
     Parameters
     ----------
@@ -101,14 +101,14 @@ def pickle_with_code(
     encode : callable
         Called with a tuple and ``dump``, a `codec.Dump`.
     tile : bool
-        As of `encode_with_code`.
+        See `encode_with_code`.
     pickler : type, optional
-        What pickles; by default `CodePickler`.
+        The pickler's class; by default `CodePickler`.
 
     Raises
     ------
     Exception
-        Whatever pickling raises.
+        Pickling may raise any exception.
     """
     chosen = pickler or CodePickler
     modules: dict[str, ModuleType] = {}
@@ -120,7 +120,7 @@ def pickle_with_code(
 
         def dump(obj: object, protocol: int, buffer_callback: Callable[[Any], object]) -> bytes:
             stream = io.BytesIO()
-            chosen(stream, protocol, buffer_callback, code=code, found=found, make=make).dump(obj)  # noqa: B023 - called in this round
+            chosen(stream, protocol, buffer_callback, code=code, found=found, make=make).dump(obj)  # noqa: B023 - called in the same iteration
             return stream.getvalue()
 
         with travel_by_value():
@@ -131,7 +131,7 @@ def pickle_with_code(
 
 
 class _IfNeeded:
-    """Unpickles to the code that was noted before this is pickled, or to None if that is none."""
+    """Unpickles to the code noted before this object is pickled, or to None if there is none."""
 
     def __init__(self, code: UserCode) -> None:
         self.code = code
@@ -164,9 +164,9 @@ class _Namespace:
 
 
 class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
-    """Notes what it pickles by value of the user's code.
+    """Pickles the user's code by value, and notes it.
 
-    Functions of one module share its dictionary as their globals, as they do in main.
+    Functions of a module share its dictionary as their globals, as in main.
     """
 
     def __init__(
@@ -187,8 +187,8 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has
         self._make = make
         self._by_value = {MAIN, *cloudpickle.list_registry_pickle_by_value()}
 
-    def reducer_override(self, obj: Any) -> Any:  # noqa: ANN401 - whatever is pickled
-        """Return how an object is pickled, or NotImplemented where that is as usual."""
+    def reducer_override(self, obj: Any) -> Any:  # noqa: ANN401 - any object
+        """Return the reduction of an object, or NotImplemented for the default."""
         kind = type(obj)
         special = _SPECIAL.get(kind)
         reduced = NotImplemented if special is None else special(self, obj)
@@ -250,7 +250,7 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has
 
 
 def _reduce_property(_: CodePickler, found: functools.cached_property[Any]) -> Any:  # noqa: ANN401 - as pickle has it
-    """Leave out the lock that it has in some versions of Python."""
+    """Omit the lock, which exists in some versions of Python."""
     return cache_property, (found.func, {name: value for name, value in vars(found).items() if name != "lock"})
 
 
@@ -259,7 +259,7 @@ def _reduce_weak(_: CodePickler, found: WeakKeyDictionary[Any, Any]) -> Any:  # 
 
 
 def _reduce_mark(_: CodePickler, found: object) -> Any:  # noqa: ANN401 - as pickle has it
-    """Have dataclasses recognise their marks, which they compare by identity."""
+    """Preserve the identity of markers of dataclasses, which are compared by identity."""
     return getattr, (dataclasses, next(name for name, value in vars(dataclasses).items() if value is found))
 
 
@@ -272,4 +272,4 @@ _SPECIAL: Final[dict[type, Callable[[CodePickler, Any], Any]]] = {
     type(dataclasses.MISSING): _reduce_mark,
     type(dataclasses.KW_ONLY): _reduce_mark,
 }
-"""How objects of some classes are pickled that cloudpickle does not pickle, or not as they are."""
+"""Reductions for classes that cloudpickle does not pickle, or not correctly."""

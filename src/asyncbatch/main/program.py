@@ -21,39 +21,39 @@ from asyncbatch.wire.processstate import ProcessState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """A function with its shared arguments, as it is sent to the workers.
+    """A function with its shared arguments, pickled for the workers.
 
-    Called with a tile's arguments it does what ``functools.partial(fn, *shared, **shared)`` does: the shared ones
-    come first. The content is the pickled triple of main's `ProcessState`, that function, and its `UserCode`.
+    Like ``functools.partial(fn, *shared, **shared)``, it puts shared arguments before those of a tile. Its content is
+    the pickled tuple of main's `ProcessState`, the function, and its `UserCode`.
     """
 
     name: str
-    """The function's name, for people."""
+    """The function's name, for messages."""
     digest: str
     """SHA-256 of the content."""
     content: bytes = field(repr=False)
     options: Options = field(default_factory=Options)
-    """How its tiles are computed."""
+    """Options for its tiles."""
     speculate: bool = True
-    """Whether a slow tile may be computed a second time while it is being computed."""
+    """Whether slow tiles may be sent a second time while they are being computed."""
     resumption: Resumption | None = field(default=None, repr=False, compare=False)
-    """Where the results of its tiles are stored, if they are."""
+    """Stores the results of its tiles, if set."""
 
     def with_options(self, *, tile_timeout: float | None = None, retry_on: RetryOn = ()) -> Self:
-        """Return the same program for tiles that are computed in another way.
+        """Return the same program with other options for its tiles.
 
         Parameters
         ----------
         tile_timeout : float, optional
-            Seconds that an attempt at a tile may take; by default the pool's setting.
+            Maximum number of seconds of an attempt at a tile; by default the pool's setting.
         retry_on : exception class, or sequence of them
-            What the function may raise for its tile to be computed again, up to the pool's `max_attempts`. By default
-            what it raises is final.
+            Exceptions of the function after which its tile is retried, up to the pool's `max_attempts`; by default
+            none.
 
         Raises
         ------
         SettingsError
-            If a value is not usable.
+            If a value is invalid.
         """
         return replace(self, options=Options.read(tile_timeout=tile_timeout, retry_on=retry_on))
 
@@ -68,8 +68,8 @@ class Program:
     ) -> Self:
         """Pickle a function and its shared arguments.
 
-        The user's own modules are pickled by value, so that a worker need not have them: those that the function
-        refers to, and those that it imports while it runs.
+        The user's modules to which the function refers, and those that it imports while it runs, are pickled by value,
+        so that workers need not have them.
 
         Parameters
         ----------
@@ -78,12 +78,12 @@ class Program:
         args, kwargs : tuple, mapping
             The arguments that all tiles share.
         state : ProcessState, optional
-            What the function is to find. Default is the state of this process now.
+            The process state for the function; by default the current state of this process.
 
         Raises
         ------
         ProgramError
-            If they do not pickle; it names the part that does not.
+            If they can't be pickled; the message names the part.
         """
         called_for = _called_for(fn, args, kwargs)
         name = getattr(called_for, "__qualname__", None) or repr(called_for)
@@ -97,7 +97,7 @@ class Program:
 
 
 def _called_for(fn: Callable[..., object], args: tuple[object, ...], kwargs: Mapping[str, object]) -> object:
-    """Return the user's function: where one of ours is to call it, it is among the arguments."""
+    """Return the user's function, which is among the arguments if asyncbatch's own function calls it."""
     if find_module_name(fn).partition(".")[0] != __name__.partition(".")[0]:
         return fn
     return next(filter(callable, [*args, *kwargs.values()]), fn)
@@ -112,11 +112,11 @@ class _Known:
 
 
 class ProgramCache:
-    """The programs of plain functions, so that one passed again is not pickled again.
+    """Caches the programs of functions, so that a function passed again is not pickled again.
 
-    A function counts as the same while it is the same object, refers to the same objects, and the process is in the
-    same state; what was changed in place in a large object is not noticed. Methods are made anew at each access: they
-    are pickled each time, and uploaded only where that gives something new.
+    A function is considered the same if it is the same object, refers to the same objects, and the process state is the
+    same; changes in large objects in place are not detected. Methods are new objects at each access, so they are
+    pickled each time, but uploaded only if the pickle is different.
     """
 
     def __init__(self) -> None:
@@ -128,31 +128,31 @@ class ProgramCache:
         Raises
         ------
         ProgramError
-            If it does not pickle.
+            If it can't be pickled.
         """
         key = id(fn)
         known = self._known.get(key)
         state = ProcessState.capture()
         if known is not None and known.function() is fn and known.state == state and known.fingerprint.fits(fn):
             return known.program
-        fingerprint = Fingerprint.of(fn)  # before pickling: what changes meanwhile is noticed the next time
+        fingerprint = Fingerprint.of(fn)  # before pickling, so that changes during pickling are detected next time
         program = Program.of(fn, (), {})
         if not isinstance(fn, BuiltinFunctionType | MethodType):
             try:
                 function = weakref.ref(fn, lambda _: self._known.pop(key, None))
-            except TypeError:  # its class has no room for weak references
+            except TypeError:  # its class does not support weak references
                 return program
             self._known[key] = _Known(function=function, fingerprint=fingerprint, state=state, program=program)
         return program
 
 
 def encode_arguments(args: tuple[object, ...], kwargs: Mapping[str, object]) -> bytes:
-    """Return a tile's payload: a copy, so that what happens to the arguments afterwards does not matter.
+    """Return a tile's payload, a copy, so that later changes to the arguments have no effect.
 
     Raises
     ------
     ProgramError
-        If an argument does not pickle; it names the part that does not.
+        If an argument can't be pickled; the message names the part.
     """
     try:
         return codec.join(encode_with_code(args, kwargs, tile=True))

@@ -1,4 +1,4 @@
-"""The way in: what the workers say, checked, and the results' bodies."""
+"""Receives and verifies messages of workers, and fetches results."""
 
 import asyncio
 import logging
@@ -24,22 +24,22 @@ log: Final = logging.getLogger(__name__)
 
 _ACK_LINGER: Final = 5.0
 _DELETION_LINGER: Final = 10.0
-_BACKLOG: Final = 2  # full receives running that say that the queue holds more
-_AFTER_FULL: Final = 4  # of the linger, this part
+_BACKLOG: Final = 2  # consecutive full receives that indicate more messages in the queue
+_AFTER_FULL: Final = 4  # fraction of the linger time
 _DOWNLOADS: Final = 16
 
 _POLLS: Final = 2
-"""Polls under way at one time: the second starts when the first has not answered for a while."""
+"""Maximum number of concurrent polls: the second starts if the first does not respond for a while."""
 
 _HUNG: Final = 2.0
-"""Seconds without an answer after which another poll is sent: a dead connection must not hold results up."""
+"""Seconds without a response after which another poll is sent, since a dead connection must not delay results."""
 
 _LONGEST_LEASE: Final = 20.0
-"""Seconds for which a received result stays hidden: so long it waits if the answer to its receive is lost."""
+"""Seconds for which a received result is hidden, which is its delay if the response to its receive is lost."""
 
 
 class Receiver:
-    """Receives from the workers.
+    """Receives the workers' messages.
 
     Parameters
     ----------
@@ -48,14 +48,14 @@ class Receiver:
     ledger : Ledger
         The run's tiles. The queue is polled while there are any.
     supervisor : Supervisor
-        The run's workers. The queue is polled while some of them are expected.
+        The run's workers. The queue is polled while workers are expected to come up.
     pacer : Pacer
-        Decides how long results may wait in the queue for more.
+        Decides how long results may wait in the queue.
 
     Attributes
     ----------
     messages : asyncio.Queue of Message
-        What has come and bears the run's seal.
+        Verified messages.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Receiver:
         self._downloads = anyio.CapacityLimiter(_DOWNLOADS)
         self._lease = min(_LONGEST_LEASE, run.settings.lease)
         self._polls = anyio.Semaphore(_POLLS)
-        self._full = 0  # receives running that brought all they could
+        self._full = 0  # consecutive full receives
         self._failing_since: float | None = None
         self._removals: Batcher[str] = Batcher(
             self._remove, most=BATCH_LIMIT, linger=lambda: min(_ACK_LINGER, self._lease / 2)
@@ -85,20 +85,20 @@ class Receiver:
 
     @property
     def failing(self) -> bool:
-        """Whether the queue could not be asked, when it was last tried."""
+        """Whether the last receive failed."""
         return self._failing_since is not None
 
     def wake(self) -> None:
-        """Check at once whether a message is expected."""
+        """Check now whether a message is expected."""
         self._awake.set()
 
     def hurry(self) -> None:
-        """Poll without a pause from now on, whether or not a message is expected."""
+        """Poll without pauses from now on, even if no message is expected."""
         self._hurried.set()
         self.wake()
 
     def discard(self, *keys: str | None) -> None:
-        """Delete objects some time soon."""
+        """Delete objects soon, in batches."""
         for key in keys:
             if key is not None:
                 self._garbage.add(key)
@@ -109,7 +109,7 @@ class Receiver:
         Raises
         ------
         AwsError
-            If AWS refuses, or does not answer for as long as a run endures an outage.
+            If AWS rejects a request, or an outage lasts longer than the setting `outage`.
         """
         async with anyio.create_task_group() as group:
             group.start_soon(self._removals.run)
@@ -124,15 +124,15 @@ class Receiver:
                 with anyio.move_on_after(_HUNG):
                     await answered.wait()
 
-    async def value(self, result: Result, tile: Tile) -> Any:  # noqa: ANN401 - whatever the user's function returned
-        """Return what the user's function returned for a tile.
+    async def value(self, result: Result, tile: Tile) -> Any:  # noqa: ANN401 - the result of the user's function
+        """Return the result of the user's function for a tile.
 
         Raises
         ------
         TileError
-            If it raised.
+            If it raised an exception.
         TileLost
-            If no attempt at the tile survived, or its result was deleted or damaged in the bucket.
+            If all attempts at the tile were lost, or its result was deleted or damaged in the bucket.
         AwsError
             If the result can't be fetched.
         """
@@ -146,7 +146,7 @@ class Receiver:
                 raise make_loss(result, Loss(reason=f"its result can't be fetched: {error}")) from error
         tile.result_size = len(content or b"")
         value = await open_result(result, content or b"")
-        if tile.record is not None:  # before the caller has the value, which may share its memory with the content
+        if tile.record is not None:  # before the caller gets the value, which may share memory with the content
             await anyio.to_thread.run_sync(tile.record, content or b"")
         return value
 
@@ -157,7 +157,7 @@ class Receiver:
             await self._awake.wait()
 
     async def _pause(self) -> None:
-        """Wait while results may wait: after a full receive not as long, for some may have been left."""
+        """Wait while results may linger; less after a full receive, since more messages may be left."""
         linger = self._pacer.pace(anyio.current_time()).linger
         with anyio.move_on_after(linger / (_AFTER_FULL if self._full else 1)):
             await self._hurried.wait()
@@ -181,7 +181,7 @@ class Receiver:
             answered.set()
 
     async def _endure(self, error: AwsError) -> None:
-        """Wait a little after a failed receive, unless what failed does not pass, or has been failing for too long."""
+        """Pause after a failed receive; raise the error if it is not temporary, or has lasted too long."""
         limit, now = self._run.retry_policy.limit(error), anyio.current_time()
         first = self._failing_since is None
         if self._failing_since is None:
@@ -189,27 +189,27 @@ class Receiver:
         if not limit or now - self._failing_since > limit:
             raise error
         if first:
-            log.warning("receive failed: %s; going on for %.0f s", error, limit, extra={"action": "receive_failed"})
+            log.warning("receive failed: %s; retrying for %.0f s", error, limit, extra={"action": "receive_failed"})
         await anyio.sleep(1.0)
 
     def _open(self, received: Received) -> Iterator[Message]:
-        """Yield the messages that bear this run's seal; any other is refused."""
+        """Yield the messages with this run's seal; reject others."""
         manifest = self._run.manifest
         self._removals.add(received.handle)
         for text in unpack(received.text):
             try:
                 yield unseal(text, run=manifest.run, direction="result", key=manifest.key)
             except MessageError as error:
-                log.warning("message refused: %s", error, extra={"action": "message_refused"})
+                log.warning("message rejected: %s", error, extra={"action": "message_refused"})
 
     async def _remove(self, handles: list[str]) -> None:
         try:
             await self._run.sender.remove(self._run.manifest.result_queue, handles)
         except AwsError as error:
-            log.warning("messages not deleted: %s", error, extra={"action": "deletion_failed"})
+            log.warning("can't delete messages: %s", error, extra={"action": "deletion_failed"})
 
     async def _delete(self, keys: list[str]) -> None:
         try:
             await self._run.objects.delete(keys)
         except AwsError as error:
-            log.warning("objects not deleted: %s", error, extra={"action": "deletion_failed"})
+            log.warning("can't delete objects: %s", error, extra={"action": "deletion_failed"})

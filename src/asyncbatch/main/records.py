@@ -1,11 +1,10 @@
-"""The layout of a journal's file: a header, and records that are only ever appended.
+"""The file format of a journal: a header, and records that are only appended.
 
-The first line is the header, in JSON. A record is a head of a fixed size and a result::
+The first line is the header in JSON. A record is a head of a fixed size and a result::
 
     magic "ABR1" | crc32 of what follows u32 | length u64 | tile's digest, 32 bytes | SHA-256 of the result | result
 
-Nothing is changed in place, so a process may be killed at any byte: what is behind the last whole record does not
-count.
+Nothing is changed in place, so a process may be killed at any byte: data after the last complete record are ignored.
 """
 
 import fcntl
@@ -22,7 +21,7 @@ from zlib import crc32
 FORMAT: Final = 1
 
 HEAD: Final = 80
-"""Bytes of a record before its result."""
+"""Size of a record's head in bytes."""
 
 _MAGIC: Final = b"ABR1"
 _START: Final = struct.Struct("<4sI")
@@ -31,17 +30,17 @@ _LONGEST_HEADER: Final = 65_536
 
 
 class NotAJournalError(ValueError):
-    """A file does not begin with a header of this version."""
+    """The file does not begin with a header of this version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """What a file says of itself."""
+    """The header of a file."""
 
     title: str
-    """What is computed, for people."""
+    """A description of the computation."""
     parts: Mapping[str, str]
-    """Digests of what the computation consists of, by what people call them."""
+    """Digests of the parts of the computation, by their names."""
 
     def to_bytes(self) -> bytes:
         """Return the file's first line."""
@@ -50,7 +49,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a result lies in the file."""
+    """The position of a result in the file."""
 
     start: int
     length: int
@@ -58,12 +57,12 @@ class Place:
 
     @property
     def end(self) -> int:
-        """Where the next record begins."""
+        """Offset of the next record."""
         return self.start + self.length
 
 
 def open_file(path: Path, *, writable: bool) -> int:
-    """Return a descriptor of a file, which is made, for its user only, if it is to be written to.
+    """Open a file and return its descriptor; if it is writable, create it, accessible only by its user.
 
     Raises
     ------
@@ -75,18 +74,18 @@ def open_file(path: Path, *, writable: bool) -> int:
 
 
 def explain_unsafe(about: os.stat_result) -> str:
-    """Return why what a file holds must not be unpickled; empty if only this user could write to it."""
+    """Return why a file's content must not be unpickled; empty if only this user can write to it."""
     if not stat.S_ISREG(about.st_mode):
-        return "it is no regular file"
+        return "it is not a regular file"
     if about.st_uid != os.geteuid():
         return f"it belongs to user {about.st_uid}"
     if about.st_mode & 0o077:
-        return f"its mode is {stat.S_IMODE(about.st_mode):o}, so that others may use it"
+        return f"its mode is {stat.S_IMODE(about.st_mode):o}, so others can access it"
     return ""
 
 
 def lock(descriptor: int) -> bool:
-    """Lock a file, and return whether that succeeded. The kernel frees it when the descriptor is closed."""
+    """Lock a file, and return whether that succeeded. The kernel releases the lock when the descriptor is closed."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -95,12 +94,12 @@ def lock(descriptor: int) -> bool:
 
 
 def read_header(descriptor: int) -> tuple[Header, int] | None:
-    """Return the header and where it ends; None if it has not been written as a whole.
+    """Return the header and its end; None if it is incomplete.
 
     Raises
     ------
     NotAJournalError
-        If there is something else.
+        If the file has other content.
     """
     text, newline, _ = os.pread(descriptor, _LONGEST_HEADER, 0).partition(b"\n")
     if not newline and len(text) < _LONGEST_HEADER:
@@ -108,14 +107,14 @@ def read_header(descriptor: int) -> tuple[Header, int] | None:
     try:
         found: Any = json.loads(text)
         if found["format"] != FORMAT:
-            raise NotAJournalError(f"its format is {found['format']!r}, and this version's is {FORMAT}")
+            raise NotAJournalError(f"its format is {found['format']!r}, but this version needs {FORMAT}")
         return Header(title=str(found["title"]), parts=dict(found["parts"])), len(text) + 1
     except (ValueError, TypeError, KeyError) as error:
-        raise NotAJournalError("it holds something else") from error
+        raise NotAJournalError("it has other content") from error
 
 
 def list_records(descriptor: int, start: int) -> Iterator[tuple[bytes, Place]]:
-    """Yield the tile's digest and the result's place of each whole record from `start` on."""
+    """Yield the tile's digest and the result's place of each complete record from `start` on."""
     size = os.fstat(descriptor).st_size
     while start + HEAD <= size:
         head = os.pread(descriptor, HEAD, start)
@@ -136,7 +135,7 @@ def make_head(digest: bytes, length: int, sha256: bytes) -> bytes:
 
 
 def read(descriptor: int, place: Place) -> bytearray:
-    """Return a result, or less of it if the file ends before."""
+    """Return a result, or a part of it if the file ends earlier."""
     content = bytearray(place.length)
     view, filled = memoryview(content), 0
     while filled < place.length:
@@ -148,12 +147,12 @@ def read(descriptor: int, place: Place) -> bytearray:
 
 
 def write(descriptor: int, start: int, *parts: bytes | bytearray | memoryview) -> None:
-    """Write all parts, one behind the other.
+    """Write all parts in order.
 
     Raises
     ------
     OSError
-        If the disk does not take them.
+        If writing fails.
     """
     for part in parts:
         view = memoryview(part)

@@ -1,4 +1,4 @@
-"""What goes missing in AWS while a run lasts, and is put back: messages and programs."""
+"""Restores messages and programs that are lost in AWS during a run."""
 
 import logging
 from typing import Final
@@ -16,14 +16,14 @@ log: Final = logging.getLogger(__name__)
 
 
 class Recovery:
-    """Announces tiles again whose messages are lost, and uploads programs again that are damaged or about to expire.
+    """Announces tiles again if their messages are lost, and uploads programs again if they are damaged or expire soon.
 
     Parameters
     ----------
     run : Run
         The opened run.
     ledger : Ledger
-        Its tiles.
+        The run's tiles.
     sender : Sender
         Sends them.
     """
@@ -35,16 +35,16 @@ class Recovery:
         self._reconciler = Reconciler(quiet=run.settings.lease)
 
     def note_news(self) -> None:
-        """Note that a tile was announced, or that a worker has sent news of one."""
+        """Note that a tile was announced, or that a worker reported on one."""
         self._reconciler.note_news(anyio.current_time())
 
     async def watch_messages(self) -> None:
-        """Announce tiles again whose messages are lost: a tile may be slow, but is never forgotten.
+        """Announce tiles again whose messages are lost, so that no tile is forgotten.
 
         Raises
         ------
         QueueGone
-            If the task queue does not exist any more.
+            If the task queue no longer exists.
         """
         manifest, sender = self._run.manifest, self._run.sender
         while True:
@@ -53,30 +53,30 @@ class Recovery:
             if not lost or not self._reconciler.is_quiet(anyio.current_time()):
                 continue
             try:
-                # Not of the result queue: main receives what is there at once, heartbeats among it.
+                # Not the result queue, whose messages, such as heartbeats, main receives at once.
                 count = await sender.count(manifest.task_queue)
-            except QueueGone:  # and workers can't send word of it
+            except QueueGone:  # workers can't report it
                 raise
             except AccessDenied as error:
-                log.warning("lost messages can't be noticed: %s", error, extra={"action": "count_denied"})
+                log.warning("can't detect lost messages: %s", error, extra={"action": "count_denied"})
                 return
             except AwsError as error:
-                log.warning("queues not counted: %s", error, extra={"action": "count_failed"})
+                log.warning("can't count messages: %s", error, extra={"action": "count_failed"})
                 continue
             if self._reconciler.is_lost(count, anyio.current_time()):
                 log.warning(
-                    "the messages of %d tiles are lost; announcing them again",
+                    "messages of %d tiles were lost; announcing the tiles again",
                     len(lost),
                     extra={"action": "tiles_lost", "count": len(lost)},
                 )
                 await self._sender.send_again(tile for tile in lost if self._ledger.get(tile.index))
 
     async def keep_programs(self) -> None:
-        """Renew the programs of tiles that are not done, before the bucket's life cycle deletes them."""
+        """Renew the programs of tiles that are not done, before the bucket's lifecycle deletes them."""
         await self._sender.keep_programs(lambda: [tile.program for tile in self._ledger])
 
     async def replace_program(self, damaged: ProgramDamaged) -> None:
-        """Upload a program again that a worker could not use, if a tile still needs it."""
+        """Upload a program again if a worker could not use it and a tile still needs it."""
         program = next((tile.program for tile in self._ledger if tile.program.digest == damaged.program), None)
         if program is None:
             return
@@ -90,4 +90,4 @@ class Recovery:
         try:
             await self._sender.replace_program(program)
         except AwsError as error:
-            log.warning("program %s not uploaded: %s", program.digest, error, extra={"action": "upload_failed"})
+            log.warning("can't upload program %s: %s", program.digest, error, extra={"action": "upload_failed"})

@@ -1,4 +1,4 @@
-"""Keeps what is needed to compute failed tiles again, where whoever wrote the function can look at them."""
+"""Stores failed tiles, so that the function's author can compute them again."""
 
 import logging
 from typing import Final
@@ -17,7 +17,7 @@ log: Final = logging.getLogger(__name__)
 
 
 class Replays:
-    """Keeps the failed tiles of a run.
+    """Stores the failed tiles of a run.
 
     Parameters
     ----------
@@ -31,9 +31,9 @@ class Replays:
         self._lock = anyio.Lock()
 
     async def keep(self, tile: Tile, error: AsyncBatchError) -> None:
-        """Keep a tile that failed by itself, and note in its error how to compute it again.
+        """Store a tile that failed because of its own error, and add the command that computes it again to the error.
 
-        Where that does not succeed the error is as it was.
+        If storing fails, the error does not change.
         """
         if not isinstance(error, TileError | TileLost):
             return
@@ -55,7 +55,7 @@ class Replays:
         """Return the payload from the message that announced the tile, or from the bucket."""
         manifest = self._run.manifest
         task = unseal(tile.announcement, run=manifest.run, direction="task", key=manifest.key)
-        assert isinstance(task, Task)  # noqa: S101 - so it was sealed
+        assert isinstance(task, Task)  # noqa: S101 - main sealed it as a task
         body = task.body
         if body.key is None:
             return body.inline or b""

@@ -1,7 +1,7 @@
-"""Results as the user gets them: a value, or the error that says what happened.
+"""Converts results to the values or errors that users get.
 
-Unpickling runs code of the user's own classes. It may raise anything, and may take for ever: so it happens in a
-thread of its own unless the pickle names nothing but numpy and the standard library.
+Unpickling may run code of the user's classes, which may raise anything or never return. Therefore it runs in a separate
+thread, unless the pickle refers only to numpy and the standard library.
 """
 
 import asyncio
@@ -24,41 +24,41 @@ log: Final = logging.getLogger(__name__)
 T = TypeVar("T")
 
 UNPICKLE_LIMIT: Final = 60.0
-"""Seconds that unpickling one result may take, on top of a second for each 10 MB."""
+"""Maximum number of seconds for unpickling a result, in addition to a second for each 10 MB."""
 
-_RATE: Final = 10e6  # bytes a second, far below what unpickling arrays reaches
-_LARGE: Final = 2**20  # bytes that take longer to unpickle than a thread takes to start
-_LACKING: Final = "; workers need what your functions import: PIP_PACKAGES or EXTRA_PACKAGES put it into their image"
+_RATE: Final = 10e6  # bytes per second, far below the rate of unpickling arrays
+_LARGE: Final = 2**20  # bytes whose unpickling takes longer than starting a thread
+_LACKING: Final = "; add the package to the workers' image with PIP_PACKAGES or EXTRA_PACKAGES"
 _OWN: Final = (
-    "; it is a module of your own that the function could not be seen to need: "
-    "write 'import {name}' in the function, or in your script"
+    "; it is your own module, but asyncbatch did not detect that the function needs it: "
+    "add 'import {name}' to the function or to your script"
 )
 
 
 async def open_result(result: Result, content: Content, *, limit: float = UNPICKLE_LIMIT) -> Any:  # noqa: ANN401
-    """Return what the user's function returned for a tile.
+    """Return the result of the user's function for a tile.
 
     Parameters
     ----------
     result : Result
-        What the worker said.
+        The worker's message.
     content : bytes
-        The result's body, verified.
+        The verified body of the result.
     limit : float
-        Seconds that unpickling may take, on top of a second for each 10 MB.
+        Maximum number of seconds for unpickling, in addition to a second for each 10 MB.
 
     Raises
     ------
     TileError
-        If the function raised, or if its value does not unpickle here.
+        If the function raised an exception, or its result can't be unpickled here.
     TileLost
-        If no attempt at the tile survived; a `TileTimeout` if the last one took too long.
+        If all attempts at the tile were lost; a `TileTimeout` if the last one took too long.
     """
-    body = content if isinstance(content, bytearray) else bytearray(content)  # writable, so that the arrays in it are
+    body = content if isinstance(content, bytearray) else bytearray(content)  # writable, so that its arrays are
     try:
         value = await _unpickle(body, limit + len(body) / _RATE)
     except Exception as error:
-        raise _make_error(result, f"the result does not unpickle: {type(error).__name__}: {error}") from error
+        raise _make_error(result, f"the result can't be unpickled: {type(error).__name__}: {error}") from error
     if result.outcome == "ok":
         return value
     if isinstance(value, Failure):
@@ -78,23 +78,23 @@ async def _unpickle(body: bytearray, limit: float) -> object:
 
 
 async def _find_cause(failure: Failure, limit: float) -> BaseException:
-    """Return the user's own exception, or what comes nearest to it: its class may be missing here, or raise."""
+    """Return the user's exception, or the nearest one: its class may be missing here, or raise an error."""
     pickled = failure.exception
 
     def unpack() -> BaseException:
         sent = codec.loads(pickled or b"")
-        assert isinstance(sent, SentException)  # noqa: S101 - any exception here is caught below
+        assert isinstance(sent, SentException)  # noqa: S101 - caught below
         return unpack_exception(sent, codec.loads)
 
     try:
         return await _run_in_thread(unpack, limit)
-    except Exception:  # noqa: BLE001 - unpickling raises anything, and may hang
-        log.debug("exception does not unpickle", extra={"action": "exception_not_unpickled"})
+    except Exception:  # noqa: BLE001 - unpickling may raise anything, or hang
+        log.debug("can't unpickle an exception", extra={"action": "exception_not_unpickled"})
         return RuntimeError(failure.reason)
 
 
 def _advise(reason: str, cause: BaseException) -> str:
-    """Return what helps against a missing module."""
+    """Return a suggestion for a missing module."""
     if not isinstance(cause, ModuleNotFoundError) or not reason.startswith(ModuleNotFoundError.__name__):
         return ""
     if cause.name and is_own_name(cause.name.partition(".")[0]):
@@ -103,14 +103,14 @@ def _advise(reason: str, cause: BaseException) -> str:
 
 
 async def _run_in_thread(work: Callable[[], T], limit: float) -> T:
-    """Return what `work` returns in a thread that is left behind if it takes longer than `limit` seconds.
+    """Run `work` in a thread, which is abandoned after `limit` seconds, and return its result.
 
     Raises
     ------
     TimeoutError
         If it takes longer.
     Exception
-        What it raised; an exception that would end a process or a task comes as the cause of a RuntimeError.
+        The exception of `work`; one that would end a process or a task is the cause of a RuntimeError.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
@@ -119,7 +119,7 @@ async def _run_in_thread(work: Callable[[], T], limit: float) -> T:
         if done.done():
             return
         if error is None:
-            done.set_result(value)  # type: ignore[arg-type]  # None where T is
+            done.set_result(value)  # type: ignore[arg-type]  # None if T is None
         else:
             done.set_exception(error)
 
@@ -134,8 +134,8 @@ async def _run_in_thread(work: Callable[[], T], limit: float) -> T:
             error.__cause__ = raised
         try:
             loop.call_soon_threadsafe(settle, value, error)
-        except RuntimeError:  # the loop has been closed meanwhile
-            log.debug("unpickled too late", extra={"action": "unpickled_too_late"})
+        except RuntimeError:  # the event loop has been closed
+            log.debug("result unpickled after the end of the run", extra={"action": "unpickled_too_late"})
 
     threading.Thread(target=run, name="asyncbatch-unpickle", daemon=True).start()
     try:
@@ -143,7 +143,7 @@ async def _run_in_thread(work: Callable[[], T], limit: float) -> T:
             return await done
     except TimeoutError as error:
         if done.done() and not done.cancelled():
-            raise  # the user's own
+            raise  # the user's exception
         raise TimeoutError(f"not done after {limit:.0f} s") from error
 
 

@@ -1,4 +1,4 @@
-"""Takes up a computation where a main that died has left it: tiles whose results are stored are not computed again."""
+"""Resumes a computation after main has died: tiles whose results are stored are not computed again."""
 
 import hashlib
 import logging
@@ -31,12 +31,12 @@ _KEY: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
 def locate_journal(key: object) -> Path:
-    """Return where the results of `map` are stored that belong to a key.
+    """Return the path of the stored results of `map` for a key.
 
     Raises
     ------
     SettingsError
-        If it can't be a key.
+        If the key is invalid.
     """
     if not isinstance(key, str) or not _KEY.fullmatch(key):
         raise SettingsError(
@@ -47,7 +47,7 @@ def locate_journal(key: object) -> Path:
 
 
 def list_as_resumable(path: Path) -> None:
-    """Have `asyncbatch runs` find a journal that lies elsewhere, where that is possible."""
+    """Make a journal in another folder visible to `asyncbatch runs`, if possible."""
     with suppress(OSError, SettingsError):
         link = make_state_folder(RESULTS) / f"{hashlib.sha256(bytes(path)).hexdigest()[:16]}.apply"
         link.unlink(missing_ok=True)
@@ -55,47 +55,47 @@ def list_as_resumable(path: Path) -> None:
 
 
 def resume_map(key: object, fn: object, *, chunksize: int) -> "Resumption":
-    """Return the resumption of a `map` under a key; see `Resumption.open`."""
+    """Open the resumption of `map` for a key; see `Resumption.open`."""
     path = locate_journal(key)
     parts = {"function": fn, "folder or environment": ProcessState.capture(), "chunksize": chunksize}
     return Resumption.open(path, title=f"map with resume={key!r}", parts=parts)
 
 
 class Resumption:
-    """Settles the tiles of one computation from its journal, and has the results of the others stored.
+    """Settles tiles of a computation from its journal, and stores the results of others.
 
     Parameters
     ----------
     journal : Journal
-        Its stored results.
+        The stored results.
     """
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._indices = count()
         self.resumed = 0
-        """Tiles whose results were stored."""
+        """Number of tiles whose results were stored."""
         self._failed = 0
 
     @classmethod
     def open(cls, path: Path, *, title: str, parts: Mapping[str, object]) -> Self:
-        """Open the journal of a computation, or begin one.
+        """Open the journal of a computation, or create it.
 
         Parameters
         ----------
         path : Path
-            Its file.
+            The journal's file.
         title : str
-            What is computed, for people.
+            A description of the computation.
         parts : mapping
-            What decides about the results of all tiles, by what people call it.
+            The objects that determine the results of all tiles, by their names.
 
         Raises
         ------
         ResumeRefused
-            If what is stored can't be used; see `Journal.open`.
+            If the stored results can't be used; see `Journal.open`.
         ProgramError
-            If a part does not pickle.
+            If a part can't be pickled.
         """
         try:
             digests = {name: identify(part).hex() for name, part in parts.items()}
@@ -119,18 +119,18 @@ class Resumption:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Keep what is stored, unless `finish` has been called."""
+        """Keep the stored results, unless `finish` has been called."""
         self._journal.close()
 
     def settle(self, tile: "Tile", args: tuple[object, ...], kwargs: Mapping[str, object]) -> bool:
-        """Settle a tile whose result is stored and return True, or have its result stored when it comes.
+        """If a tile's result is stored, settle the tile and return True; otherwise store its result when it arrives.
 
-        Tiles must come in the same order each time. One whose arguments have changed is computed.
+        Tiles must have the same order each time. A tile whose arguments have changed is computed.
 
         Raises
         ------
         ProgramError
-            If an argument does not pickle.
+            If an argument can't be pickled.
         """
         try:
             digest = identify(next(self._indices), args, kwargs)
@@ -145,14 +145,14 @@ class Resumption:
         return False
 
     def finish(self) -> None:
-        """Note that all results have been used. They are deleted, unless a tile has failed: it may be tried again."""
+        """Note that all results have been used. They are deleted, unless a tile has failed and may be retried."""
         if self._failed:
             self._journal.close()
         else:
             self._journal.remove()
 
     def read(self, results: Generator[T, None, None]) -> Generator[T, None, None]:
-        """Yield the results of the computation, all of them with this, and finish it at their end."""
+        """Yield all results of the computation, and finish it at the end."""
         with self, closing(results):
             yield from results
             self.finish()
@@ -162,12 +162,12 @@ class Resumption:
 
 
 def _settle(tile: "Tile", content: bytearray) -> bool:
-    """Give a tile its stored result, and return whether that unpickles."""
+    """Settle a tile with its stored result, and return whether it can be unpickled."""
     try:
         value = decode(content)
     except Exception as error:  # noqa: BLE001 - unpickling raises anything
         log.warning(
-            "a stored result does not unpickle; its tile is computed again: %r",
+            "can't unpickle a stored result, so its tile is computed again: %r",
             error,
             extra={"action": "journal_not_unpickled"},
         )

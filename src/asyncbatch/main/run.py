@@ -1,4 +1,4 @@
-"""A run's footing in AWS: its queues, its manifest, its heartbeat; and their removal."""
+"""Creates and removes a run's AWS resources: queues, manifest and heartbeat."""
 
 import logging
 import secrets
@@ -36,37 +36,37 @@ from asyncbatch.wire.versions import versions_here
 log: Final = logging.getLogger(__name__)
 
 _BEATS: Final = 4
-"""Heartbeats in a run lease's time."""
+"""Number of heartbeats per run lease."""
 
 _BEAT: Final = b"alive\n"
 
 RENEWAL: Final = 24 * 3600.0
-"""Seconds after which what the bucket's life cycle deletes is renewed while a run lives."""
+"""Seconds after which objects that the bucket's lifecycle would delete are renewed."""
 
 RESULT_POLL: Final = 10.0
-"""Seconds of a long poll of the result queue: half of SQS's limit, so that a dead connection shows sooner."""
+"""Seconds of a long poll of the result queue: half of SQS's limit, to detect dead connections sooner."""
 
 _CLEANUP_TIMEOUT: Final = 30.0
 
 _HASTY_TIMEOUT: Final = 1.0
-"""The same once the user has asked for the second time to stop."""
+"""The same after the user has requested the end twice."""
 
 
 _CLASSIC_LEASE: Final = 900.0
-"""Seconds that a tile may take, its wait in a worker included, where no lease can be renewed."""
+"""Seconds that a tile may take, including its wait in a worker, if leases can't be renewed."""
 
 
 class Blobs(PutBlob, GetBlob, DescribeBlob, DeleteBlobs, Protocol):
-    """What main needs of the bucket."""
+    """The operations on the bucket that main needs."""
 
 
 class Messages(SendMessages, ReceiveMessages, KeepMessages, CountMessages, Protocol):
-    """What main needs of the queues."""
+    """The operations on queues that main needs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """An opened run, and the clients that serve it. Long polls have a client of their own."""
+    """An open run with its clients. Long polls have a separate client."""
 
     settings: Settings
     outputs: StackOutputs
@@ -76,13 +76,13 @@ class Run:
     sender: Messages
     receiver: ReceiveMessages
     retry_policy: RetryPolicy
-    """Which failures pass, and for how long they are borne."""
+    """Which failures are retried, and for how long."""
 
     async def keep_alive(self) -> None:
-        """Renew the run's heartbeat again and again; without it the workers leave.
+        """Renew the run's heartbeat periodically; without it the workers exit.
 
-        A request that hangs is given up in time for the next. The manifest is renewed too, once a day: the bucket's
-        life cycle would delete it under a run of weeks.
+        A request that hangs is abandoned in time for the next. The manifest is also renewed once a day, since the
+        bucket's lifecycle would delete it during a run of weeks.
         """
         interval = self.settings.run_lease / _BEATS
         renewed, failing = anyio.current_time(), False
@@ -97,14 +97,14 @@ class Run:
             await anyio.sleep(max(0.0, started + interval - anyio.current_time()))
 
     async def check(self) -> None:
-        """See that what workers need of this run is there.
+        """Check that the resources that workers need exist.
 
         Raises
         ------
         QueueGone
-            If one of its queues was deleted.
+            If one of the run's queues was deleted.
         BlobMissing
-            If its manifest was.
+            If its manifest was deleted.
         """
         manifest = self.manifest
         for queue in (manifest.task_queue, manifest.result_queue):
@@ -114,7 +114,7 @@ class Run:
             raise BlobMissing(f"s3://{self.assignment.bucket}/{key}, which workers need, was deleted during the run")
 
     async def _renew(self, limit: float, *, manifest: bool) -> object:
-        """Write what says that the run is there, and return why that failed; None if it did not."""
+        """Write the heartbeat, and the manifest if requested; return why it failed, or None."""
         with anyio.move_on_after(limit):
             try:
                 await self.objects.put(alive_key(self.manifest.run), _BEAT)
@@ -123,25 +123,25 @@ class Run:
             except AwsError as error:
                 return error
             return None
-        return "no answer from AWS"
+        return "no response from AWS"
 
 
 class Cleanup:
-    """Bounds in time the removal of what a run has made, however main ends."""
+    """Limits the time for removing a run's resources when main ends."""
 
     def __init__(self) -> None:
         self._timeout = _CLEANUP_TIMEOUT
         self._scopes: set[anyio.CancelScope] = set()
 
     def hasten(self) -> None:
-        """Give up soon what is still being removed, and remove nothing more that takes long."""
+        """Limit the time of remaining removals."""
         self._timeout = _HASTY_TIMEOUT
         for scope in self._scopes:
             scope.deadline = min(scope.deadline, anyio.current_time() + self._timeout)
 
     @contextmanager
     def bound(self, what: str) -> Iterator[None]:
-        """Let a removal go on although the run is being cancelled, but not for ever; log a failure."""
+        """Shield a removal from cancellation for a limited time; log a failure."""
         why: object = None
         with anyio.move_on_after(self._timeout, shield=True) as scope:
             self._scopes.add(scope)
@@ -153,9 +153,9 @@ class Cleanup:
                 self._scopes.discard(scope)
         if why or scope.cancelled_caught:
             log.warning(
-                "%s is left behind: %s; `asyncbatch gc --delete` removes it later",
+                "can't remove %s: %s; 'asyncbatch gc --delete' removes it later",
                 what,
-                why or "no answer from AWS in time",
+                why or "no response from AWS in time",
                 extra={"action": "left_behind"},
             )
 
@@ -164,20 +164,20 @@ class Cleanup:
 async def open_run(
     settings: Settings, session: AwsSession, outputs: StackOutputs, *, runs_stack_jobs: bool, cleanup: Cleanup
 ) -> AsyncIterator[Run]:
-    """Open a run on the stack that the settings name; at the block's end, nothing of it is left.
+    """Open a run on the stack that the settings name, and remove its resources at the end of the block.
 
     Parameters
     ----------
     settings : Settings
-        The run's.
+        The run's settings.
     session : AwsSession
-        Whose clients serve it.
+        The session for its clients.
     outputs : StackOutputs
-        The stack's.
+        The stack's outputs.
     runs_stack_jobs : bool
         Whether its workers have the rights of the stack's jobs, and no others.
     cleanup : Cleanup
-        Bounds the removal.
+        Limits the time for removal.
 
     Raises
     ------
@@ -186,9 +186,9 @@ async def open_run(
     """
     if runs_stack_jobs and (fitted := fitted_to(settings, outputs.values)) is not settings:
         log.warning(
-            "stack %s has no output BatchLogGroup, so it may be of RIOS's own template, whose workers can use the "
-            "stack's own queues only, and renew no lease: using these, for one run at a time, with a lease of %.0f s; "
-            "%s says how to choose",
+            "stack %s has no output BatchLogGroup, so it may be of RIOS's own template, whose workers can use only the "
+            "stack's own queues and can't renew leases. Using these queues, for one run at a time, with a lease of "
+            "%.0f s; to change this, see %s",
             settings.stack,
             fitted.lease,
             link_page("stack"),
@@ -201,7 +201,7 @@ async def open_run(
     sender = await Queues.open(session, connections=32, new_for=NEW)
     usable = anyio.current_time()
     async with AsyncExitStack() as footing:
-        # Deleted last: workers write nothing once the queues are gone.
+        # Deleted last, since workers write nothing after the queues are gone.
         await footing.enter_async_context(_prefix(objects, run, cleanup))
         if settings.queues == "stack":
             task_queue, result_queue = (
@@ -250,9 +250,9 @@ async def open_run(
 
 
 def fitted_to(settings: Settings, outputs: Mapping[str, str]) -> Settings:
-    """Return settings that work with what a stack lets its jobs do: the same for a stack of ours.
+    """Adjust settings to the permissions of a stack's jobs; for a stack of asyncbatch, return them unchanged.
 
-    Workers of a stack by RIOS 1.4's template may not change a message's visibility: a lease lasts as it was received.
+    Workers of a stack of RIOS 1.4's template can't change a message's visibility, so leases can't be renewed.
     """
     if settings.queues == "stack" or "BatchLogGroup" in outputs or "BatchInQueue" not in outputs:
         return settings
@@ -261,9 +261,9 @@ def fitted_to(settings: Settings, outputs: Mapping[str, str]) -> Settings:
 
 @asynccontextmanager
 async def _queue(queues: Queues, name: str, settings: Settings, run: str, cleanup: Cleanup) -> AsyncIterator[str]:
-    """Create a queue for the time of the block. Its name is unique, since SQS blocks a name for 60 s."""
+    """Create a queue, and delete it at the end of the block. Its name is unique, since SQS blocks names for 60 s."""
     tags = {RUN_TAG: run, STACK_TAG: settings.stack, USER_TAG: get_user_tag()}
-    with anyio.CancelScope(shield=True):  # a queue made by a request cut short would have no owner
+    with anyio.CancelScope(shield=True):  # an interrupted request could create a queue that is not deleted
         queue = await queues.create(name, lease=settings.lease, tags=tags)
     try:
         yield queue
@@ -274,7 +274,7 @@ async def _queue(queues: Queues, name: str, settings: Settings, run: str, cleanu
 
 @asynccontextmanager
 async def _prefix(objects: Objects, run: str, cleanup: Cleanup) -> AsyncIterator[None]:
-    """Have the run's heartbeat in the bucket for the time of the block, and nothing of the run after it."""
+    """Write the run's heartbeat, and delete all objects of the run at the end of the block."""
     try:
         await objects.put(alive_key(run), _BEAT)
         yield

@@ -1,4 +1,4 @@
-"""A run in a thread of its own, for callers that block: from its opening until nothing of it is left."""
+"""Runs a dispatcher in a separate thread, for blocking callers, until the run has ended."""
 
 import asyncio
 import contextvars
@@ -34,26 +34,26 @@ if TYPE_CHECKING:
     from asyncbatch.testing import MemoryAws
 
 _CLOSED: Final = "the pool has been shut down"
-_FORKED: Final = "the pool belongs to process {owner}, and this one ({pid}) is a fork of it; open another pool here"
+_FORKED: Final = "the pool belongs to process {owner}, but this process ({pid}) is a fork of it; open another pool here"
 
 _GLANCE: Final = 1.0
-"""Seconds after which a waiting thread looks whether the run has ended, should another waiter have been interrupted."""
+"""Seconds after which a waiting thread checks whether the run has ended, in case another waiter was interrupted."""
 
 _STOPS: Final = 2
-"""Ctrl-C's that are answered in order: the first cancels the tiles, the second shortens the end."""
+"""Number of Ctrl-C that are handled: the first cancels the tiles, the second shortens the end."""
 
 
 class RunThread:
-    """Holds a run open, and ends it in order however the process ends.
+    """Keeps a run open, and ends it properly when the process ends.
 
     Parameters
     ----------
     workers, launcher, settings, observers
-        As `Dispatcher` has them.
+        As in `Dispatcher`.
     embedded : bool
-        Whether to start an emulated AWS for this run alone.
+        Whether to start an emulated AWS for this run.
     aws : MemoryAws, optional
-        AWS in memory, which is to run in this run's event loop.
+        AWS in memory, to run in this run's event loop.
     """
 
     def __init__(
@@ -68,11 +68,11 @@ class RunThread:
     ) -> None:
         self.endpoint: LocalEndpoint | None = None
         self._phase = Phase.OPEN
-        # Held while the thread runs. A plain lock, since Ctrl-C leaves an Event that is waited for in pieces, and in
-        # CPython 3.11 an interrupted join takes a thread for stopped.
+        # Held while the thread runs. A plain lock, since Ctrl-C may corrupt an Event that is being waited for, and in
+        # CPython 3.11 an interrupted join marks a running thread as stopped.
         self._running = threading.Lock()
         self._owner = os.getpid()
-        self._lock = threading.RLock()  # the garbage collector may call `end` in the middle of anything
+        self._lock = threading.RLock()  # garbage collection may call `end` at any time
         self._feeders = 0
         self._signals = LeavingByException()
         self._workers = workers
@@ -96,14 +96,14 @@ class RunThread:
         """
         opened: Future[None] = Future()
         self._running.acquire()
-        # A daemon, since the script's end must reach `_finish_runs`, which then waits for this thread.
+        # A daemon, so that the script's end reaches `_finish_runs`, which then waits for this thread.
         threading.Thread(target=self._run, args=(opened,), name="asyncbatch", daemon=True).start()
         self._signals.start()
         _RUNS.add(self)
         try:
             opened.result()
         except BaseException:
-            opened.cancel()  # the thread finds nobody waiting, and takes down what it has built
+            opened.cancel()  # the thread detects this and closes the run
             self.wait()
             raise
 
@@ -121,16 +121,16 @@ class RunThread:
 
     @property
     def cancelled(self) -> bool:
-        """Whether the tiles that are not done have been given up."""
+        """Whether the tiles that are not done have been cancelled."""
         return self._phase >= Phase.CANCELLED
 
     def check_open(self) -> None:
-        """Raise if tiles can't be submitted.
+        """Raise an error if tiles can't be submitted.
 
         Raises
         ------
         RunClosed
-            If the run is ending, or belongs to the process of which this one is a fork.
+            If the run is ending, or this process is a fork of the one that owns it.
         """
         if os.getpid() != self._owner:
             raise RunClosed(_FORKED.format(owner=self._owner, pid=os.getpid()))
@@ -138,12 +138,12 @@ class RunThread:
             raise RunClosed(_CLOSED)
 
     def enqueue(self, tile: Tile) -> None:
-        """Hand a tile to the dispatcher, from any thread.
+        """Pass a tile to the dispatcher. May be called from any thread.
 
         Raises
         ------
         RunClosed
-            If the run is over.
+            If the run has ended.
         """
         if self.cancelled:
             tile.future.cancel()
@@ -153,25 +153,25 @@ class RunThread:
             raise RunClosed(_CLOSED)
 
     def start_feeding(self) -> None:
-        """Keep the run open until `stop_feeding` for tiles that are accepted before its end and handed over later.
+        """Keep the run open until `stop_feeding`, for tiles that are accepted now and passed on later.
 
         Raises
         ------
         RunClosed
-            If tiles can't be submitted any more.
+            If tiles can no longer be submitted.
         """
         with self._lock:
             self.check_open()
             self._feeders += 1
 
     def stop_feeding(self) -> None:
-        """Note that all of those tiles have been handed over."""
+        """Note that all of these tiles have been passed on."""
         with self._lock:
             self._feeders -= 1
             self._close_if_over()
 
     def end(self) -> None:
-        """Take no more tiles, and end the run when those that it has are done. Does not wait."""
+        """Accept no more tiles, and end the run when existing tiles are done. Does not wait."""
         if os.getpid() != self._owner:
             return
         with self._lock:
@@ -188,10 +188,10 @@ class RunThread:
             self._close_if_over()
 
     def wait(self) -> None:
-        """Return when nothing of the run is left.
+        """Wait until the run has ended and its resources are removed.
 
-        Ctrl-C, or a signal that ends the process, cancels the tiles that are not done; once more, it shortens the
-        end. Either is raised when the run has ended.
+        Ctrl-C, or a signal that ends the process, cancels the tiles that are not done; a second one shortens the end.
+        Either is raised when the run has ended.
         """
         if os.getpid() != self._owner:
             return
@@ -213,7 +213,7 @@ class RunThread:
             raise first
 
     def finish(self) -> None:
-        """Finish the run at the end of the script: its tiles are computed, unless the user has asked to stop."""
+        """Finish the run at the end of the script: its tiles are computed, unless the user has requested to stop."""
         self.end()
         interrupted = not hasattr(sys, "ps1") and getattr(sys, "last_type", None) is KeyboardInterrupt
         if interrupted or self._signals.received is not None:
@@ -221,14 +221,14 @@ class RunThread:
         self.wait()
 
     def _give_up(self, stops: int) -> None:
-        """Cancel the tiles, and shorten the end if the user has asked to stop more than once."""
+        """Cancel the tiles, and shorten the end if the user has requested to stop more than once."""
         self.end()
         self.cancel()
         if stops >= _STOPS and self._dispatcher is not None:
             self._call(self._dispatcher.hasten)
 
     def _call(self, function: Callable[..., object], *args: object) -> bool:
-        """Have a function called in the run's thread; return False if that is not there yet, or over."""
+        """Call a function in the run's thread; return False if the thread has not started or has ended."""
         if self._loop is None:
             return False
         try:
@@ -253,7 +253,7 @@ class RunThread:
             self._running.release()
 
     async def _serve(self, opened: Future[None]) -> None:
-        """Hold the run open until told to stop."""
+        """Keep the run open until it is stopped."""
         try:
             async with AsyncExitStack() as stack:
                 settings = self._settings
@@ -263,8 +263,8 @@ class RunThread:
                     settings = self.endpoint.settings
                 elif self._aws is not None:
                     settings = await stack.enter_async_context(self._aws.running(settings))
-                # Not anyio's portal: there, each submission would wait for a turn of the loop.
-                # In the run's context: where sniffio is installed, anyio knows a callback's event loop by it.
+                # Not anyio's portal, in which each submission would wait for an iteration of the loop.
+                # In the run's context, from which anyio determines the event loop if sniffio is installed.
                 self._context = contextvars.copy_context()
                 self._loop = asyncio.get_running_loop()
                 self._stop = anyio.Event()
@@ -290,11 +290,11 @@ class RunThread:
 
 
 _RUNS: Final[weakref.WeakSet[RunThread]] = weakref.WeakSet()
-"""The runs of this process, which its end has to reach: Python knows no other way to tell them."""
+"""The runs of this process, to finish at its end."""
 
 
 def _finish_runs() -> None:
-    """Finish all runs, and end the process as a signal that comes meanwhile would have ended it."""
+    """Finish all runs; if a signal arrives meanwhile, end the process with its status."""
     try:
         for run in list(_RUNS):
             run.finish()
@@ -307,7 +307,7 @@ def _finish_runs() -> None:
         os._exit(error.code if isinstance(error.code, int) else 1)
 
 
-# As `concurrent.futures` does: here threads can still be started and names be looked up, at `atexit` no longer. What
-# registers last is called first, and runs need the event loop's executor until they end, to look up names and open
-# connections. So its module, which Python imports when an executor is first used, is imported above.
-threading._register_atexit(_finish_runs)  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public one
+# As in `concurrent.futures`: at this point threads can still be started and host names resolved, but not in `atexit`.
+# Callbacks run in reverse order of registration, and runs need the event loop's executor until they end, to resolve
+# names and open connections. Therefore its module, which Python imports lazily, is imported above.
+threading._register_atexit(_finish_runs)  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public function

@@ -1,6 +1,6 @@
-"""Moves the tiles of a run: from their submission through the window to their results.
+"""Moves the tiles of a run from submission through the window to their results.
 
-The ledger and `batching` decide, and the scheduler acts on it.
+The ledger and `batching` decide, and the scheduler acts.
 """
 
 import asyncio
@@ -38,22 +38,22 @@ from asyncbatch.wire.messages import Goodbye, Heartbeat, Hello, Message, Program
 log: Final = logging.getLogger(__name__)
 
 _GLANCES: Final = 8
-"""Looks for silent workers in a run lease's time."""
+"""Number of checks for silent workers per run lease."""
 
 
 class Scheduler:
-    """Moves tiles out and results in.
+    """Sends tiles and handles results.
 
     Parameters
     ----------
     run : Run
         The opened run.
     supervisor : Supervisor
-        Its workers; kept up to date with what they say.
+        The run's workers, updated by their messages.
     observers : Observers
-        Those who watch the run.
+        The run's observers.
     group : TaskGroup
-        What goes on in the background goes on in it.
+        Group for background tasks.
     replays : Replays, optional
         Keeps failed tiles.
     """
@@ -76,7 +76,7 @@ class Scheduler:
         self._group = group
         self._pacer = Pacer(ledger=self.ledger, supervisor=supervisor, limit=run.settings.max_in_flight)
         self.window = self._pacer.pace(anyio.current_time()).window
-        """Tiles that may be in flight at one time. Any thread may read it."""
+        """Maximum number of tiles in flight. Any thread may read it."""
         self._loop = asyncio.get_running_loop()
         self._cancelled: asyncio.Queue[int] = asyncio.Queue()
         self._changed = anyio.Event()
@@ -90,7 +90,7 @@ class Scheduler:
         self._receiver = Receiver(run, ledger=self.ledger, supervisor=supervisor, pacer=self._pacer)
 
     def start(self) -> None:
-        """Begin to send and receive."""
+        """Start to send and receive."""
         for task in (
             self._sender.run,
             self._receiver.run,
@@ -118,7 +118,9 @@ class Scheduler:
             return
         self._pacer.note_tile(anyio.current_time(), size=len(tile.content))
         self.ledger.add(tile)
-        index = tile.index  # a callback that refers to the tile would keep its result until the next garbage collection
+        index = (
+            tile.index
+        )  # not the tile, since a callback that refers to it would keep its result until the next garbage collection
         tile.future.add_done_callback(lambda future: self._note_done(index, future))
         self._pump()
 
@@ -128,13 +130,13 @@ class Scheduler:
             await self._change()
 
     async def dismiss_workers(self) -> None:
-        """Send a sentinel to each worker, and wait until those that are up have said goodbye."""
+        """Send a sentinel to each worker, and wait for the last messages of those that are up."""
         await self._sender.send_sentinels(self._supervisor.wanted)
         while self._supervisor.up:
             await self._change()
 
     def end(self) -> None:
-        """Accept no more tiles, give up those that are not done, and receive goodbyes only."""
+        """Accept no more tiles, fail those that are not done, and receive only last messages of workers."""
         self.phase = Phase.CANCELLED
         self.abandon(RunClosed("the pool was shut down before this tile was done"))
         self._receiver.hurry()
@@ -147,14 +149,14 @@ class Scheduler:
             self._drop_cancelled(tile.index)
 
     def abandon(self, error: AsyncBatchError) -> None:
-        """End the run for good: every tile that is not done fails with `error`."""
+        """End the run: all tiles that are not done fail with `error`."""
         if self.failure is None:
             self.failure = error
         for tile in self.ledger:
             self._finish(tile, error=self.failure)
 
     async def run_guarded(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run a background task; if it fails, all tiles fail with its error, so that nobody waits for ever."""
+        """Run a background task; if it fails, all tiles fail with its error, so that no caller waits forever."""
         try:
             await task()
         except Exception as group:
@@ -164,8 +166,8 @@ class Scheduler:
                 return
             broken = RunError(f"the run failed unexpectedly: {type(error).__name__}: {error}")
             broken.__cause__ = error
-            self.abandon(broken)  # before anything is logged: a log handler of the user's may raise
-            log.error(  # noqa: TRY400 - of a group's traceback only its first error's tells anything
+            self.abandon(broken)  # before logging, since the user's log handler may raise an error
+            log.error(  # noqa: TRY400 - shows the traceback of a group's first error only
                 "unexpected error: %r", error, extra={"action": "unexpected_error"}, exc_info=error
             )
 
@@ -190,7 +192,7 @@ class Scheduler:
         else:
             self._recovery.note_news()
             self._observers.observe(TileSent(tile=tile.index, size=size))
-            if tile.future.cancelled():  # while it was being sent
+            if tile.future.cancelled():  # cancelled while it was being sent
                 self._receiver.discard(tile.in_key)
                 self._withdrawals.add(tile.index)
             else:
@@ -199,20 +201,22 @@ class Scheduler:
                 self._speculator.wake()
 
     def _note_done(self, index: int, future: Future[Any]) -> None:
-        """Handle a tile whose future is done, from any thread: it may have been cancelled."""
+        """Handle a tile whose future is done, perhaps because it was cancelled. Called from any thread."""
         if future.cancelled():
             try:
                 self._loop.call_soon_threadsafe(self._cancelled.put_nowait, index)
-            except RuntimeError:  # the run is over
-                log.debug("cancelled too late", extra={"action": "cancelled_too_late", "tile": index})
+            except RuntimeError:  # the run has ended
+                log.debug(
+                    "tile cancelled after the end of the run", extra={"action": "cancelled_too_late", "tile": index}
+                )
 
     async def _drop_all_cancelled(self) -> None:
-        """Handle cancelled tiles in a task: where sniffio is installed, callbacks can't start others."""
+        """Handle cancelled tiles in a task, since callbacks can't start tasks if sniffio is installed."""
         while True:
             self._drop_cancelled(await self._cancelled.get())
 
     def _drop_cancelled(self, index: int) -> None:
-        """Forget a cancelled tile, and withdraw its message."""
+        """Remove a cancelled tile, and withdraw its message."""
         tile = self.ledger.get(index)
         if tile is None or not tile.future.cancelled():
             return
@@ -225,7 +229,7 @@ class Scheduler:
         self._pump()
 
     async def _watch_workers(self) -> None:
-        """Notice workers that are not heard of while something is expected of them."""
+        """Detect silent workers while messages are expected from them."""
         interval, last = self._run.settings.run_lease / _GLANCES, anyio.current_time()
         while True:
             await anyio.sleep(interval)
@@ -233,7 +237,7 @@ class Scheduler:
             last = now
             if not len(self.ledger) or self._receiver.failing:
                 continue
-            # Bounded: where this process itself was stopped or asleep, it has not listened.
+            # Limited, since this process has not listened while it was stopped or asleep.
             for worker in self._supervisor.listen(min(now - before, 2 * interval)):
                 self._observers.observe(WorkerLost(worker=worker))
                 self._changed.set()
@@ -246,15 +250,15 @@ class Scheduler:
     async def _handle(self, message: Message) -> None:
         """Handle a message of a worker."""
         if isinstance(message, Result | Heartbeat) and self._supervisor.heard(message.worker):
-            log.warning("worker %s is heard of again", message.worker, extra={"action": "worker_heard"})
-        if isinstance(message, Heartbeat):  # no news of any tile
+            log.warning("worker %s responds again", message.worker, extra={"action": "worker_heard"})
+        if isinstance(message, Heartbeat):  # no news about tiles
             return
         self._recovery.note_news()
         if isinstance(message, Result):
             try:
                 await self._settle(message)
             except AsyncBatchError as error:
-                log.warning("result refused: %s", error, extra={"action": "result_refused"})
+                log.warning("result rejected: %s", error, extra={"action": "result_refused"})
         elif isinstance(message, Hello):
             try:
                 self._supervisor.hello(message)
@@ -280,7 +284,7 @@ class Scheduler:
         self._changed.set()
 
     async def _settle(self, result: Result) -> None:
-        """Accept a result: the first for its tile counts, any other is dropped."""
+        """Accept the first result of a tile; drop others."""
         key = result.body.key
         if result.outcome == "lost" and self._speculator.awaits_other(result):
             self._receiver.discard(key)
@@ -289,7 +293,7 @@ class Scheduler:
         self._speculator.note_result(result, tile)
         if tile is None:
             accepted = self.ledger.get(result.index)
-            if accepted is None or accepted.out_key != key:  # a copy's body may be the one that is being fetched
+            if accepted is None or accepted.out_key != key:  # a duplicate may have the object that is being fetched
                 self._receiver.discard(key)
             return
         self._pacer.note_result(anyio.current_time(), seconds=result.seconds)
@@ -326,8 +330,10 @@ class Scheduler:
             else:
                 tile.future.set_result(value)
         except InvalidStateError:  # cancelled, or failed with the run
-            log.debug("nobody waits for this tile", extra={"action": "tile_unclaimed", "tile": tile.index})
-        except (SystemExit, KeyboardInterrupt) as raised:  # by a callback of the user's
+            log.debug(
+                "result of a cancelled or failed tile dropped", extra={"action": "tile_unclaimed", "tile": tile.index}
+            )
+        except (SystemExit, KeyboardInterrupt) as raised:  # raised by the user's callback
             log.warning("a callback of tile %d raised %r", tile.index, raised, extra={"action": "callback_failed"})
         self._forget(tile)
 

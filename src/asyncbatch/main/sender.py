@@ -1,4 +1,4 @@
-"""The way out: program, payload, announcement; and their withdrawal."""
+"""Sends tiles: uploads programs and payloads, announces tiles, and withdraws them."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -21,16 +21,16 @@ from asyncbatch.wire.messages import BATCH_LIMIT, LONGEST_TILE, MESSAGE_LIMIT, B
 log: Final = logging.getLogger(__name__)
 
 _UPLOADS: Final = 8
-"""Payloads under way at one time. More finish no sooner, but all of them later: the first tiles are wanted first."""
+"""Number of concurrent uploads. With more, all finish no earlier, but the first ones finish later."""
 
 _SENTINEL_BATCHES: Final = 32
-"""Batches of sentinels under way at one time: workers are terminated that do not learn of the end in time."""
+"""Number of concurrent batches of sentinels: workers that do not receive one in time are terminated."""
 
 _SEARCH_LEASE: Final = 10.0
-"""Seconds for which a search hides the messages that it looks at, should main end in the middle of it."""
+"""Seconds for which a search hides the messages that it finds, in case main ends during the search."""
 
 _MISSES: Final = 2
-"""Receives in a row without a withdrawn tile that end a search: standard queues keep no strict order."""
+"""Number of consecutive receives without a withdrawn tile that end a search, since standard queues are not ordered."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class _Upload:
 
     lock: anyio.Lock = field(default_factory=anyio.Lock)
     due: float = -inf
-    """When to look next whether it is there."""
+    """Time of the next check whether it exists."""
 
 
 class Sender:
@@ -67,13 +67,13 @@ class Sender:
         self.run = self._announcements.run
 
     async def send(self, tile: Tile) -> None:
-        """Upload what is large, and announce the tile; then a worker can have it."""
+        """Upload a large payload and the program, and announce the tile."""
         await self._upload_program(tile.program)
         async with self._uploads:
             if len(tile.content) > OBJECT_LIMIT:
                 raise ProgramError(
-                    f"the arguments of a tile have {len(tile.content)} bytes; S3 takes {OBJECT_LIMIT} at once; "
-                    "pass a path, and let the function read what it needs"
+                    f"the arguments of a tile have {len(tile.content)} bytes; S3 allows {OBJECT_LIMIT} per request. "
+                    "Pass a path, and read the data in the function"
                 )
             body = Body.of(tile.content, key=in_key(self._run.manifest.run, tile.index))
             if body.key is not None:
@@ -92,7 +92,7 @@ class Sender:
         await self._announcements.deliver(tile.announcement)
 
     async def send_again(self, tiles: Iterable[Tile]) -> None:
-        """Announce tiles once more whose messages are lost."""
+        """Announce tiles again whose messages are lost."""
         for tile in tiles:
             await self._announcements.deliver(tile.announcement)
 
@@ -104,7 +104,7 @@ class Sender:
         await self._announcements.deliver(self._sealed(replace(task, copy=1)))
 
     async def send_sentinels(self, count: int) -> None:
-        """Tell `count` workers to stop, by batches that go at the same time."""
+        """Send sentinels to `count` workers, in concurrent batches."""
         flights = anyio.CapacityLimiter(_SENTINEL_BATCHES)
 
         async def send(some: int) -> None:
@@ -119,15 +119,15 @@ class Sender:
             raise find_first(errors) from errors
 
     async def withdraw(self, indices: set[int]) -> None:
-        """Take tiles that nobody wants out of the task queue, as far as no worker has received them.
+        """Remove cancelled tiles from the task queue if no worker has received them.
 
-        Other tiles that are met go back to the queue: as new messages where they never were delivered to a worker, so
-        that the search does not count as a delivery.
+        Other tiles that the search finds are returned to the queue; as new messages if they were never delivered to a
+        worker, so that the search does not count as a delivery.
 
         Parameters
         ----------
         indices : set of int
-            The tiles. Those that are found are taken out of it.
+            Indices of the tiles. Those that are found are removed from the set.
         """
         queue, misses = self._run.manifest.task_queue, 0
         while indices and misses < _MISSES:
@@ -147,25 +147,25 @@ class Sender:
             indices -= {self._index(received) for received in found}
 
     async def replace_program(self, program: Program) -> None:
-        """Upload a program again if the bucket does not hold it as it is."""
+        """Upload a program again if the bucket's copy is missing or damaged."""
         self._programs.pop(program.digest, None)
         await self._upload_program(program)
 
     async def keep_programs(self, programs: Callable[[], Iterable[Program]]) -> None:
-        """Renew the programs of tiles that are not done, before the bucket's life cycle deletes them."""
+        """Renew the programs of tiles that are not done, before the bucket's lifecycle deletes them."""
         while True:
             await anyio.sleep(RENEWAL)
             for program in {program.digest: program for program in programs()}.values():
                 try:
                     await self._upload_program(program)
                 except AwsError as error:
-                    log.warning("program %s not renewed: %s", program.digest, error, extra={"action": "upload_failed"})
+                    log.warning("can't renew program %s: %s", program.digest, error, extra={"action": "upload_failed"})
 
     async def _upload_program(self, program: Program) -> None:
-        """Upload a program, and not at all if the bucket has it from another run or another day.
+        """Upload a program unless the bucket already has it.
 
-        One that is damaged is written again; so is one that is old, or the bucket's life cycle might delete it under
-        this run.
+        A damaged program is written again, and so is an old one, which the bucket's lifecycle might delete during this
+        run.
         """
         upload = self._programs.setdefault(program.digest, _Upload())
         if anyio.current_time() < upload.due:
@@ -175,8 +175,8 @@ class Sender:
                 return
             if len(program.content) > OBJECT_LIMIT:
                 raise ProgramError(
-                    f"{program.name} with its shared arguments has {len(program.content)} bytes; S3 takes "
-                    f"{OBJECT_LIMIT} at once; pass a path, and let the function read what it needs"
+                    f"{program.name} with its shared arguments has {len(program.content)} bytes; S3 allows "
+                    f"{OBJECT_LIMIT} per request. Pass a path, and read the data in the function"
                 )
             key = program_key(program.digest)
             found = await self._run.objects.describe(key)
@@ -201,7 +201,7 @@ class Sender:
         return seal(message, run=manifest.run, direction="task", key=manifest.key)
 
     def _index(self, received: Received) -> int | None:
-        """Return the index of the tile that a message announces, or None if it is no tile of this run."""
+        """Return the index of the tile that a message announces, or None if it is not a tile of this run."""
         manifest = self._run.manifest
         try:
             message = unseal(received.text, run=manifest.run, direction="task", key=manifest.key)

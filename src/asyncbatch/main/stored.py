@@ -1,4 +1,4 @@
-"""The stored results on this machine: what can be resumed, and what has been kept for long enough."""
+"""The stored results on this machine: lists and removes them."""
 
 import os
 from collections.abc import Iterator
@@ -11,27 +11,27 @@ from asyncbatch.statefolder import LIFE, RESULTS, locate_state_folder
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """A file of results."""
+    """A file with results."""
 
     path: Path
     title: str
-    """What was computed."""
+    """A description of the computation."""
     results: int
     size: int
-    """Bytes."""
+    """Size in bytes."""
     age: float
     """Seconds since the last result was stored."""
     in_use: bool
-    """Whether a process is computing the rest now."""
+    """Whether a process is currently computing the rest."""
 
     @property
     def expired(self) -> bool:
-        """Whether nobody has wanted it for long enough."""
+        """Whether it has not been used for long enough."""
         return self.age > LIFE and not self.in_use
 
 
 def list_stored(now: float) -> list[Stored]:
-    """Return the files of results that this machine has, those used last first.
+    """Return the files with results on this machine, most recently used first.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def list_stored(now: float) -> list[Stored]:
 
 
 def look_at(path: Path, now: float) -> Stored | None:
-    """Return what a file holds; None if it is none of this user's that can be read."""
+    """Describe a file; None if it can't be read or is not this user's."""
     try:
         descriptor = records.open_file(path, writable=False)
     except OSError:
@@ -69,12 +69,12 @@ def look_at(path: Path, now: float) -> Stored | None:
 
 
 def remove_stored(stored: Stored) -> None:
-    """Delete a file of results."""
+    """Delete a file with results."""
     stored.path.unlink(missing_ok=True)
 
 
 def _list_paths() -> Iterator[Path]:
-    """Yield the files that there may be; links whose files are gone are removed."""
+    """Yield the paths of files; remove links whose files are gone."""
     folder = locate_state_folder(RESULTS)
     for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
         if not entry.is_symlink():

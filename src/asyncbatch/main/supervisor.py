@@ -1,4 +1,4 @@
-"""The run's workers, as main knows them: who is up, whom to replace, when to give up. Pure: `now` is passed in."""
+"""Tracks the run's workers: which are up, which to replace, when to give up. Pure: `now` is passed in."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -12,54 +12,54 @@ from asyncbatch.wire.messages import TERMINATED, Goodbye, Hello
 
 _SPARE: Final = 5
 _SPARE_PER_WORKER: Final = 3
-"""Workers that may be lost in a row without one tile getting done: more says that replacing does not help."""
+"""Number of workers, for each wanted one, that may be lost without a tile done in between before the run fails."""
 
 _HEARING: Final = 2.0
-"""Seconds from the last worker's end to giving up: what it said before it ended may still be on its way."""
+"""Seconds from the last worker's end to giving up, since its last messages may still arrive."""
 
 _WORTH: Final = 2
-"""Tiles for each of its slots that make a worker worth its start."""
+"""Number of tiles per slot for which to start a worker."""
 
 _SHOWN: Final = 3
-"""Workers whose ends are told in an error."""
+"""Number of workers described in an error."""
 
 
 _FAILURES: Final = 3
-"""Failures in a row of a launcher that end a run, if no worker is up or coming."""
+"""Number of consecutive failures of a launcher that end a run if no worker is up or starting."""
 
 _PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 60.0
-"""Seconds before a launcher that failed is tried again: doubled with each failure in a row."""
+"""Maximum number of seconds before a failed launcher is tried again; the pause doubles with each failure."""
 
 
 def workers_for(backlog: int, *, slots: int, most: int) -> int:
-    """Return how many workers to have for so many tiles that are not done.
+    """Return the number of workers for a backlog.
 
     Parameters
     ----------
     backlog : int
-        Tiles submitted and not done.
+        Number of tiles submitted but not done.
     slots : int
-        Of one worker.
+        Number of slots of a worker.
     most : int
-        How many there may be.
+        Maximum number of workers.
     """
     return min(most, ceil(backlog / (_WORTH * slots)))
 
 
 @dataclass(slots=True, kw_only=True)
 class Retries:
-    """When to try again what has failed."""
+    """Schedules retries of a failing operation."""
 
     failures: int = 0
-    """In a row."""
+    """Number of consecutive failures."""
     due: float = 0.0
-    """When to try again, by the clock that `now` is of."""
+    """Time of the next attempt, on the clock of `now`."""
     since: float = 0.0
-    """When the first of them failed."""
+    """Time of the first of them."""
 
     def note_failure(self, now: float) -> float:
-        """Note that an attempt failed, and return the pause before the next one, in seconds."""
+        """Note a failed attempt, and return the pause before the next one in seconds."""
         pause = min(_LONGEST_PAUSE, _PAUSE * 2.0 ** min(self.failures, 10))
         self.since = now if not self.failures else self.since
         self.failures += 1
@@ -67,41 +67,41 @@ class Retries:
         return pause
 
     def note_success(self) -> None:
-        """Note that an attempt succeeded."""
+        """Note a successful attempt."""
         self.failures = 0
         self.due = 0.0
 
 
 @dataclass(slots=True, kw_only=True)
 class Supervisor:
-    """Follows the workers of a run."""
+    """Tracks the workers of a run, and decides which to start or replace."""
 
     wanted: int
     start_timeout: float
     started: float = 0.0
-    """When the first workers were launched, by the clock that `now` is of."""
+    """Time when the first workers were started, on the clock of `now`."""
     advice: str = ""
-    """What to do where none comes up: the end of the message."""
+    """A suggestion to append to the error if none comes up."""
     vacating: float = 0.0
-    """Seconds before a worker that was terminated is replaced: those until its machine is gone."""
+    """Seconds before a terminated worker is replaced, until its machine is gone."""
     hearing: Liveness = field(default_factory=Liveness)
     slots: int = 0
-    """Slots of all workers that are up."""
+    """Total number of slots of all workers that are up."""
     starts: Retries = field(default_factory=Retries)
     """Attempts to start workers."""
     looks: Retries = field(default_factory=Retries)
-    """Attempts to learn the workers' states."""
+    """Attempts to query the workers' states."""
     _coming: int = 0
-    """Workers started that may come up, when it was last known."""
+    """Number of started workers that may still come up, when last known."""
     _up: dict[str, int] = field(default_factory=dict)
     _dismissed: set[str] = field(default_factory=set)
     _ended: set[str] = field(default_factory=set)
     _silent: dict[str, int] = field(default_factory=dict)
-    """Slots of the workers that were up and are not heard of any more."""
+    """Slots of workers that were up and are silent."""
     _terminated: dict[str, float | None] = field(default_factory=dict)
-    """When workers that were terminated were first seen to have said goodbye; None: not yet."""
+    """Time when terminated workers were first seen to have ended; None if not yet."""
     _each: int = 1
-    """Slots of a worker, as far as known."""
+    """Number of slots of a worker, if known."""
     _losses: int = 0
     _came_up: bool = False
     _all_ended_at: float | None = None
@@ -114,12 +114,12 @@ class Supervisor:
 
     @property
     def up(self) -> int:
-        """Workers that are up."""
+        """Number of workers that are up."""
         return len(self._up)
 
     @property
     def awaits_workers(self) -> bool:
-        """Whether some of the workers that were asked for have not been heard of yet."""
+        """Whether main has not yet heard from some of the requested workers."""
         known = self._up.keys() | self._silent.keys() | self._dismissed | self._ended
         return not self._came_up or len(known) < self.wanted
 
@@ -129,18 +129,18 @@ class Supervisor:
         Raises
         ------
         VersionMismatch
-            If the worker refuses to work for this main.
+            If the worker has incompatible versions.
         """
         if hello.refusal:
             raise VersionMismatch(f"worker {hello.worker}: {hello.refusal}")
         self._came_up = True
-        if hello.worker not in self._ended | self._dismissed:  # queues keep no order: it may be gone already
+        if hello.worker not in self._ended | self._dismissed:  # queues are not ordered: it may have ended already
             self._add(hello.worker, hello.slots)
 
     def heard(self, worker: str) -> bool:
-        """Note that a worker says something; return whether it had been silent.
+        """Note a message of a worker; return whether the worker had been silent.
 
-        One whose greeting was lost, or comes later, is up: queues keep no order.
+        A worker whose first message was lost, or arrives later, is up, since queues are not ordered.
         """
         slots = self._silent.pop(worker, None)
         if slots is not None:
@@ -154,7 +154,7 @@ class Supervisor:
         return slots is not None
 
     def listen(self, seconds: float) -> list[str]:
-        """Note that main has listened for some time, and return the workers that fell silent: they are not up.
+        """Note that main has listened for some time, and return the workers that became silent, which are not up.
 
         Parameters
         ----------
@@ -170,48 +170,48 @@ class Supervisor:
         return silent
 
     def goodbye(self, goodbye: Goodbye) -> None:
-        """Note that a worker leaves of its own accord."""
+        """Note the last message of a worker."""
         if goodbye.worker in self._ended and goodbye.worker not in self._dismissed:
-            self._losses -= 1  # its end was seen before its word came
+            self._losses -= 1  # its end was seen before its last message
         if goodbye.reason == TERMINATED and goodbye.worker not in self._dismissed:  # queues may deliver twice
             self._terminated[goodbye.worker] = None
         self._dismissed.add(goodbye.worker)
         self._gone(goodbye.worker)
 
     def resize(self, wanted: int) -> int:
-        """Note how many workers are wanted from now on, and return how many to start at once.
+        """Set the number of wanted workers, and return how many to start now.
 
-        None where one has come up already: then `missing` tells, which knows who has left meanwhile.
+        Return 0 if a worker has come up: then `missing` decides, which knows which workers have ended.
         """
         more = 0 if self._came_up else max(0, wanted - self.wanted)
         self.wanted = wanted if self._came_up else self.wanted + more
         return more
 
     def note_started(self, count: int) -> None:
-        """Note that a launcher has started some workers."""
+        """Note that the launcher has started workers."""
         self.starts.note_success()
         self._coming += count
 
     def note_failure(self, attempts: Retries, error: Exception, now: float, *, borne: float = 0.0) -> float:
-        """Note that a launcher failed, and return the pause before the next attempt, in seconds.
+        """Note that the launcher failed, and return the pause before the next attempt in seconds.
 
         Parameters
         ----------
         attempts : Retries
-            What failed: `starts` or `looks`.
+            The operation that failed: `starts` or `looks`.
         error : Exception
-            What the launcher raised.
+            The launcher's exception.
         now : float
             In seconds.
         borne : float
-            Seconds from the first failure in a row for which such an error is borne.
+            Seconds after the first of consecutive failures for which such an error is tolerated.
 
         Raises
         ------
         WorkersNotStarted
-            If none ever came up, none is coming, and it keeps failing. Where the error is one of ours, it is raised.
+            If no worker came up, none is starting, and it fails repeatedly. An `AsyncBatchError` is raised directly.
         WorkersLost
-            If some came up, none is left, and it keeps failing.
+            If workers came up, none is left, and it fails repeatedly.
         """
         pause = attempts.note_failure(now)
         if now - attempts.since < borne:
@@ -220,25 +220,27 @@ class Supervisor:
         if self._up or (not late and (self._coming or attempts.failures < _FAILURES)):
             return pause
         if self._came_up:
-            raise WorkersLost(f"no worker is left, and the launcher keeps failing: {error}") from error
+            raise WorkersLost(f"no worker is left, and the launcher failed repeatedly: {error}") from error
         if isinstance(error, AsyncBatchError):
             raise error
-        raise WorkersNotStarted(f"no worker came up, and the launcher keeps failing: {error!r}{self.advice}") from error
+        raise WorkersNotStarted(
+            f"no worker came up, and the launcher failed repeatedly: {error!r}{self.advice}"
+        ) from error
 
     def progressed(self) -> None:
-        """Note that a tile got done."""
+        """Note that a tile is done."""
         self._losses = 0
 
     def missing(self, states: Sequence[WorkerState], now: float, *, backlog: int) -> int:
-        """Return how many workers to start in place of those that have ended, or that a launcher failed to start.
+        """Return how many workers to start, to replace those that have ended or could not be started.
 
-        Workers that leave since nothing is left for them are not replaced: there are no more than there are tiles for.
-        In place of those that were terminated others start when their machines are gone.
+        Workers that exit because they are idle are not replaced unless tiles need them. Terminated workers are replaced
+        when their machines are gone.
 
         Parameters
         ----------
         states : sequence
-            All workers that were ever launched.
+            States of all workers ever started.
         now : float
             In seconds.
         backlog : int
@@ -247,9 +249,9 @@ class Supervisor:
         Raises
         ------
         WorkersNotStarted
-            If none ever came up, and all have ended or can't be started, or the time for it is over.
+            If no worker came up, and all have ended or can't start, or `start_timeout` is over.
         WorkersLost
-            If too many were lost without one tile getting done.
+            If too many were lost and no tile was done in between.
         """
         self.looks.note_success()
         alive = sum(state.alive and state.worker not in self._silent for state in states)
@@ -263,12 +265,12 @@ class Supervisor:
             self._check_start(states, now)
             return max(0, self.wanted - len(states)) if self.starts.failures else 0
         if self._losses > _SPARE + _SPARE_PER_WORKER * self.wanted:
-            raise WorkersLost(f"{self._losses} workers were lost and no tile got done in between: {_ends(states)}")
+            raise WorkersLost(f"{self._losses} workers were lost and no tile was done in between: {_ends(states)}")
         vacating = self._count_vacating({state.worker for state in states if state.alive}, now)
         return min(self.wanted, ceil(backlog / self._each)) - alive - vacating
 
     def _count_vacating(self, alive: Collection[str], now: float) -> int:
-        """Return how many workers were terminated whose machines may still be there, but for those that are alive."""
+        """Return the number of terminated workers that have ended but whose machines may still exist."""
         for worker, since in list(self._terminated.items()):
             if since is None:
                 self._terminated[worker] = now
@@ -308,8 +310,8 @@ class Supervisor:
 
 
 def _ends(states: Sequence[WorkerState]) -> str:
-    """Return what is known of some workers, the dead first."""
+    """Describe some workers, dead ones first."""
     shown = sorted(states, key=lambda state: state.alive)[:_SHOWN]
     told = "; ".join(f"worker {state.worker} {state.detail}".rstrip() for state in shown)
     more = len(states) - len(shown)
-    return f"{told}; and {more} more" if more > 0 else told or "none was launched"
+    return f"{told}; and {more} more" if more > 0 else told or "none was started"

@@ -1,4 +1,4 @@
-"""Tiles as main holds them, from their submission to their result."""
+"""Tiles in main, from submission to result."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,14 +11,14 @@ from asyncbatch.main.program import Program
 
 
 class State(Enum):
-    """How far a tile has come."""
+    """The state of a tile."""
 
     WAITING = "waiting"
-    """For room in the window."""
+    """Waiting for room in the window."""
     SENDING = "sending"
     ANNOUNCED = "announced"
     ACCEPTED = "accepted"
-    """Its first result has come, and is being fetched and decoded."""
+    """Its first result has arrived, and is being fetched and decoded."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False, weakref_slot=True)
@@ -27,24 +27,24 @@ class Tile:
 
     program: Program
     content: bytes = field(default=b"", repr=False)
-    """The payload as it was at submission; dropped when it lies in S3 or in the announcement."""
+    """The payload; dropped when it is in S3 or in the announcement."""
     future: TileFuture[Any] = field(default_factory=TileFuture)
     in_key: str | None = None
-    """Where the payload lies, if not in the message."""
+    """Key of the payload in the bucket, if it is not in the message."""
     announcement: str = field(default="", repr=False)
-    """The message that announces the tile, to be sent again if it gets lost."""
+    """The message that announces the tile, to send it again if it is lost."""
     out_key: str | None = None
-    """Where the accepted result lies, if not in its message."""
+    """Key of the accepted result in the bucket, if it is not in its message."""
     result_size: int = 0
-    """Bytes of the result in memory, once it has come."""
+    """Size of the result in memory in bytes, after it has arrived."""
     record: Callable[[Content], None] | None = None
-    """Stores the result on main's disk. It blocks."""
+    """Stores the result on main's disk. Blocks."""
     sent: float = 0.0
-    """When it was announced, by the event loop's clock."""
+    """Time when it was announced, by the event loop's clock."""
     copied: bool = False
-    """Whether it was sent a second time, since it is slow."""
+    """Whether it was sent a second time because it was slow."""
     half_lost: bool = False
-    """Whether the original or the copy of a tile that was sent twice is lost. The tile is lost if the other one is."""
+    """Whether the original or the copy is lost. The tile is lost when both are."""
     index: int = -1
-    """The run's number for it; set by the ledger, as is `state`."""
+    """Index of the tile in its run; set by the ledger, like `state`."""
     state: State = State.WAITING

@@ -1,4 +1,4 @@
-"""The modules of the user's own, which travel with a program: workers have what is Python's, installed, or ours."""
+"""Finds the user's own modules, which are sent with a program, unlike Python's, installed ones and asyncbatch's."""
 
 import functools
 import sys
@@ -10,7 +10,7 @@ from asyncbatch.wire.versions import COMMON
 
 
 def find_module_name(obj: object) -> str:
-    """Return the name of the module that a function, or an object's class, is from."""
+    """Return the name of the module of a function or of an object's class."""
     while isinstance(obj, functools.partial):
         obj = obj.func
     named = obj if callable(obj) and hasattr(obj, "__module__") else type(obj)
@@ -18,7 +18,7 @@ def find_module_name(obj: object) -> str:
 
 
 def find_home(name: str) -> Path | None:
-    """Return the folder of a module of the user's own; None for any other."""
+    """Return the folder of a user's module; None for other modules."""
     if _is_common(name):
         return None
     path = _own(getattr(sys.modules.get(name), "__file__", None) or "")
@@ -27,26 +27,26 @@ def find_home(name: str) -> Path | None:
 
 @functools.lru_cache(maxsize=16)
 def find_own(loaded: tuple[ModuleType, ...]) -> list[ModuleType]:
-    """Return those of the loaded modules that are the user's own; the script is not among them."""
+    """Return the loaded modules that are the user's, without the script."""
     return [module for module in loaded if _is_loaded(module) and is_own(module)]
 
 
 def is_own(module: ModuleType) -> bool:
-    """Return whether a module is of the user's own, wherever it lies, and can travel."""
+    """Return whether a module is the user's, in any folder, and can be sent."""
     name, file = getattr(module, "__name__", ""), getattr(module, "__file__", None)
     if name == "__main__" or _is_common(name) or name.partition(".")[0] in sys.stdlib_module_names:
         return False
-    if file is None:  # a package without a file of its own
+    if file is None:  # a namespace package
         try:
             places = [str(place) for place in getattr(module, "__path__", ())]
-        except Exception:  # noqa: BLE001 - what is in sys.modules may be anything
+        except Exception:  # noqa: BLE001 - sys.modules may contain any object
             return False
         return bool(places) and all(_own(f"{place}/") is not None for place in places)
     return isinstance(file, str) and file.endswith(".py") and _own(file) is not None
 
 
 def is_own_file(file: str) -> bool:
-    """Return whether code of that file is the user's own."""
+    """Return whether the code in a file is the user's."""
     return _own(file) is not None
 
 
@@ -55,13 +55,13 @@ def _is_loaded(module: ModuleType) -> bool:
 
 
 def _is_common(name: str) -> bool:
-    """Return whether a module is of a package that workers have, wherever it lies: RIOS may run from its sources."""
+    """Return whether a module belongs to a package that workers have, in any folder: RIOS may run from its sources."""
     return name.partition(".")[0] in COMMON
 
 
 @functools.lru_cache(maxsize=4096)
 def _own(file: str) -> Path | None:
-    """Return the path of a file of the user's own; None for what is Python's, installed, or ours: workers have that."""
+    """Return the path of a user's file; None for files of Python, installed packages or asyncbatch."""
     if not file:
         return None
     path = Path(file).resolve()
@@ -71,7 +71,7 @@ def _own(file: str) -> Path | None:
 
 
 def _is_in_installed_folder(path: Path) -> bool:
-    """Return whether pip has installed into a folder of `sys.path` that the file is in, as ``--target`` does."""
+    """Return whether a file is in a folder of `sys.path` into which pip has installed, as with ``--target``."""
     return any(_has_installed(str(parent)) for parent in path.parents if str(parent) in sys.path)
 
 
@@ -82,6 +82,6 @@ def _has_installed(folder: str) -> bool:
 
 @functools.cache
 def _common_places() -> list[Path]:
-    """Return the folders of Python's own modules and of ours."""
+    """Return the folders of Python's modules and of asyncbatch."""
     standard = (sysconfig.get_path(name) for name in ("stdlib", "platstdlib"))
     return [Path(place).resolve() for place in (*standard, str(Path(__file__).parents[1])) if place]

@@ -1,4 +1,4 @@
-"""Tiles in flight, read in the order in which they were submitted: what all maps share."""
+"""A window of tiles in flight, read in the order of submission. Used by all maps."""
 
 from collections import deque
 from collections.abc import Callable
@@ -19,17 +19,17 @@ T = TypeVar("T", bound=InFlight)
 
 
 class TileWindow(Generic[T]):
-    """Tiles in the order of their submission. Those still in it at the end of its ``with`` block are cancelled.
+    """Tiles in the order of submission. Tiles that remain at the end of the ``with`` block are cancelled.
 
     Parameters
     ----------
     limit : callable
-        Returns the number of tiles that may be in flight at this moment, 1 or more.
+        Returns the current limit of tiles in flight, 1 or more.
 
     Notes
     -----
-    It waits for nothing, so that blocking and asyncio callers can use it: they add a tile, then wait for the first one
-    and remove it as long as `is_due`, and in the end as long as there is one.
+    It never waits, so that both blocking and asyncio callers can use it: they add a tile, then wait for the first one
+    and remove it while `is_due`, and at the end while there is one.
     """
 
     def __init__(self, limit: Callable[[], int]) -> None:
@@ -55,7 +55,7 @@ class TileWindow(Generic[T]):
 
     @property
     def is_due(self) -> bool:
-        """Whether to read the first tile before another is added: it is done, or the window is full."""
+        """Whether to read the first tile before adding another: it is done, or the window is full."""
         return bool(self._tiles) and (self.first.future.done() or len(self._tiles) >= self._limit())
 
     def add(self, tile: T) -> None:

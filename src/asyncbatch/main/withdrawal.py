@@ -1,4 +1,4 @@
-"""Cancelled tiles that were announced already: taken out of the task queue, as far as no worker has them."""
+"""Removes cancelled tiles from the task queue if no worker has received them."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -11,7 +11,7 @@ from asyncbatch.errors import AwsError
 log: Final = logging.getLogger(__name__)
 
 _BURST: Final = 0.05
-"""Seconds in which cancellations gather: an abandoned `map` cancels its whole window."""
+"""Seconds to wait for more cancellations, since an abandoned `map` cancels its whole window."""
 
 
 class Withdrawals:
@@ -20,7 +20,7 @@ class Withdrawals:
     Parameters
     ----------
     withdraw : callable
-        Takes the indices of tiles, and searches the task queue for them.
+        Called with the indices of tiles; searches the task queue for them.
     """
 
     def __init__(self, withdraw: Callable[[set[int]], Awaitable[None]]) -> None:
@@ -34,7 +34,7 @@ class Withdrawals:
         self._added.set()
 
     async def run(self) -> None:
-        """Withdraw until cancelled. What workers hold already is computed in vain."""
+        """Withdraw tiles until cancelled. Tiles that workers already hold are still computed."""
         while True:
             await self._added.wait()
             await anyio.sleep(_BURST)
@@ -43,4 +43,4 @@ class Withdrawals:
             try:
                 await self._withdraw(indices)
             except AwsError as error:
-                log.warning("cancelled tiles not withdrawn: %s", error, extra={"action": "withdrawal_failed"})
+                log.warning("can't withdraw cancelled tiles: %s", error, extra={"action": "withdrawal_failed"})

@@ -54,7 +54,7 @@ def test_no_more_tiles_are_kept_than_allowed(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(("run", "tile"), [("run-1", 8), ("run-2", 7), ("../failed/run-1", 7), ("", 7)])
 def test_what_is_not_kept_is_said_with_what_is(run: str, tile: int) -> None:
     FailedTiles("run-1").keep(7, make_program(), b"payload", "no")
-    with pytest.raises(SettingsError, match="not kept on this machine"):
+    with pytest.raises(SettingsError, match="not stored on this machine"):
         read_failed(run, tile)
 
 

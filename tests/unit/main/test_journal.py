@@ -89,7 +89,7 @@ def test_a_damaged_result_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureF
 def test_results_of_another_computation_are_refused_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     before = store(path)
-    with pytest.raises(ResumeRefused, match="of another function and window;"):
+    with pytest.raises(ResumeRefused, match="to another function and window;"):
         open_journal(path, function="g", window="64")
     assert path.read_bytes() == before
     open_journal(path).close()

@@ -85,7 +85,7 @@ class Tiles(RuleBasedStateMachine):
     @rule(beyond=st.integers(0, 5))
     def accept_unknown(self, beyond: int) -> None:
         for index in (len(self.tiles) + beyond, -1 - beyond):
-            with pytest.raises(AsyncBatchError, match=rf"tile {index}, but only tiles 0 to {len(self.tiles) - 1} "):
+            with pytest.raises(AsyncBatchError, match=rf"tile {index}; tiles 0 to {len(self.tiles) - 1} "):
                 self.ledger.accept(index)
 
     @invariant()

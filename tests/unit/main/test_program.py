@@ -293,18 +293,18 @@ def uses_global() -> object:
 @pytest.mark.parametrize(
     ("fn", "args", "kwargs", "told"),
     [
-        (closing_over(LOCK), (), {}, "function closes over 'part', which (a lock) does not pickle"),
-        (closing_over({"a": [0, LOCK]}), (), {}, "function closes over 'part', which['a'][1] (a lock) does not"),
-        (closing_over_less_than_it_names(LOCK), (), {}, "function closes over 'part', which (a lock) does not"),
-        (uses_global, (), {}, "function uses the global 'LOCK', which (a lock) does not pickle"),
-        (len, (1, LOCK), {}, "argument 1 (a lock) does not pickle"),
-        (len, ({"a": (0, LOCK)},), {}, "argument 0['a'][1] (a lock) does not pickle"),
-        (len, (SimpleNamespace(x=1, inner=SimpleNamespace(lock=LOCK)),), {}, "argument 0.inner.lock (a lock) does not"),
-        (len, (functools.partial(print, 7, LOCK),), {}, "argument 0[2] (a lock) does not pickle"),
-        (len, (functools.partial(sorted, key=LOCK),), {}, "argument 0[1]['key'] (a lock) does not pickle"),
-        (len, (LockHolder(lock=LOCK),), {}, "argument 0.lock (a lock) does not pickle"),
-        (len, (1,), {"lock": LOCK}, "lock (a lock) does not pickle"),
-        (functools.partial(closing_over(LOCK)), (), {}, "function[0] closes over 'part', which (a lock) does not"),
+        (closing_over(LOCK), (), {}, "function closes over 'part', which (a lock) can't be pickled"),
+        (closing_over({"a": [0, LOCK]}), (), {}, "function closes over 'part', which['a'][1] (a lock) can't"),
+        (closing_over_less_than_it_names(LOCK), (), {}, "function closes over 'part', which (a lock) can't"),
+        (uses_global, (), {}, "function uses the global 'LOCK', which (a lock) can't be pickled"),
+        (len, (1, LOCK), {}, "argument 1 (a lock) can't be pickled"),
+        (len, ({"a": (0, LOCK)},), {}, "argument 0['a'][1] (a lock) can't be pickled"),
+        (len, (SimpleNamespace(x=1, inner=SimpleNamespace(lock=LOCK)),), {}, "argument 0.inner.lock (a lock) can't"),
+        (len, (functools.partial(print, 7, LOCK),), {}, "argument 0[2] (a lock) can't be pickled"),
+        (len, (functools.partial(sorted, key=LOCK),), {}, "argument 0[1]['key'] (a lock) can't be pickled"),
+        (len, (LockHolder(lock=LOCK),), {}, "argument 0.lock (a lock) can't be pickled"),
+        (len, (1,), {"lock": LOCK}, "lock (a lock) can't be pickled"),
+        (functools.partial(closing_over(LOCK)), (), {}, "function[0] closes over 'part', which (a lock) can't"),
     ],
 )
 def test_what_does_not_pickle_is_named(
@@ -321,7 +321,7 @@ def test_the_search_goes_only_so_deep() -> None:
     nested: object = LOCK
     for _ in range(50):
         nested = [nested]
-    with pytest.raises(ProgramError, match=r"argument 0(\[0\]){6} \(a list\) does not pickle"):
+    with pytest.raises(ProgramError, match=r"argument 0(\[0\]){6} \(a list\) can't be pickled"):
         Program.of(len, (nested,), {})
 
 
@@ -343,7 +343,7 @@ def test_a_tile_s_argument_that_does_not_pickle_is_named(
 ) -> None:
     with pytest.raises(ProgramError) as caught:
         encode_arguments(args, kwargs)
-    assert str(caught.value).startswith(f"a tile can't be sent to workers: {told} does not pickle")
+    assert str(caught.value).startswith(f"a tile can't be sent to workers: {told} can't be pickled")
 
 
 def test_a_function_passed_again_is_not_pickled_again() -> None:

@@ -127,7 +127,7 @@ def losses(found: Supervisor, count: int, *, start: int = 0) -> None:
 def test_too_many_losses_without_a_tile_done_end_the_run(wanted: int, limit: int) -> None:
     found = supervisor(wanted, up=["0"])
     losses(found, limit)
-    with pytest.raises(WorkersLost, match=f"^{limit + 1} workers were lost and no tile got done in between: worker 0"):
+    with pytest.raises(WorkersLost, match=f"^{limit + 1} workers were lost and no tile was done in between: worker 0"):
         losses(found, 1, start=limit)
 
 
@@ -173,7 +173,7 @@ def test_workers_that_can_never_start_end_the_run_at_once_and_others_beside_them
 def test_the_start_timeout_holds_before_anything_was_launched() -> None:
     found = supervisor()
     assert found.missing([], 1059.0, backlog=1000) == 0
-    with pytest.raises(WorkersNotStarted, match=r"within 60 s: none was launched$"):
+    with pytest.raises(WorkersNotStarted, match=r"within 60 s: none was started$"):
         found.missing([], 1061.0, backlog=1000)
 
 
