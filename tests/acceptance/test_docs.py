@@ -222,9 +222,13 @@ def test_the_page_of_settings_has_them_all() -> None:
     rows = {cells[0]: cells[1:] for cells in read_table(PROJECT / "docs" / "settings.md", "field")}
     assert {name: cells[0] for name, cells in rows.items()} == _VARIABLES
     plain = {each.name: each.default for each in fields(Settings) if each.default is not MISSING and each.default}
-    assert {name: rows[name][1] for name in plain} == {
-        name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in plain.items()
-    }
+    assert {name: rows[name][1] for name in plain} == {name: format_default(value) for name, value in plain.items()}
+
+
+def format_default(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def test_the_page_of_events_has_them_all_with_their_fields() -> None:
