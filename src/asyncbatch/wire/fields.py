@@ -1,7 +1,9 @@
 """Frozen dataclasses from JSON: names, types and ranges are checked against the hints of the dataclass."""
 
 import dataclasses
+import functools
 import reprlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias, TypeGuard, TypeVar, get_args, get_origin
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 SHOWN: Final = 60
 """Characters of a refused value that an error quotes: a log line must stay short."""
 
+_Check: TypeAlias = Callable[[Any], bool]
 _Built = TypeVar("_Built", bound="DataclassInstance")
 
 
@@ -43,15 +46,13 @@ def build(kind: type[_Built], values: object) -> _Built:
     """
     if not isinstance(values, dict):
         raise VersionError(f"{kind.__name__} is {quote(values)}, not an object; main and worker differ in version")
-    fields = {field.name: field for field in dataclasses.fields(kind)}
+    checks, needed = _read_hints(kind)
     for name, value in values.items():
-        if name not in fields or not _fits(value, fields[name].type):
+        if name not in checks or not checks[name](value):
             raise VersionError(
                 f"{kind.__name__} has the field {quote(name)} with the value {quote(value)}, which this version does "
                 "not know; main and worker differ in version"
             )
-    absent = dataclasses.MISSING
-    needed = {name for name, field in fields.items() if field.default is absent and field.default_factory is absent}
     if missing := needed - values.keys():
         raise VersionError(f"{kind.__name__} lacks {', '.join(sorted(missing))}; main and worker differ in version")
     return kind(**values)
@@ -63,23 +64,32 @@ def quote(value: object) -> str:
     return shown if len(shown) <= SHOWN else f"{shown[: SHOWN - 1]}…"
 
 
-def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401 - a type hint
-    """Return whether a value from JSON is of the type, and in the range, that a field has."""
+@functools.cache
+def _read_hints(kind: type["DataclassInstance"]) -> tuple[dict[str, _Check], frozenset[str]]:
+    """Return the check of each field, and the fields without a default; each message needs them, so they are cached."""
+    absent, fields = dataclasses.MISSING, dataclasses.fields(kind)
+    needed = {field.name for field in fields if field.default is absent and field.default_factory is absent}
+    return {field.name: _make_check(field.type) for field in fields}, frozenset(needed)
+
+
+def _make_check(hint: Any) -> _Check:  # noqa: ANN401 - a type hint
+    """Return what tells whether a value from JSON is of the type, and in the range, that a field has."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
         number, allowed = arguments
         # Compared as they are: a huge integer can't become a float. A NaN is in no range.
-        return _is_number(value, number) and allowed.least <= value <= allowed.most
+        return lambda value: _is_number(value, number) and allowed.least <= value <= allowed.most
     if origin is Literal:
-        return value in arguments
+        return lambda value: value in arguments
+    checks = [_make_check(argument) for argument in arguments]
     if origin is list:
-        return isinstance(value, list) and all(_fits(item, arguments[0]) for item in value)
+        return lambda value: isinstance(value, list) and all(map(checks[0], value))
     if origin is dict:
-        key, item = arguments
-        return isinstance(value, dict) and all(_fits(k, key) and _fits(v, item) for k, v in value.items())
+        key, item = checks
+        return lambda value: isinstance(value, dict) and all(key(k) and item(v) for k, v in value.items())
     if arguments:  # a union
-        return any(_fits(value, argument) for argument in arguments)
-    return isinstance(value, hint)
+        return lambda value: any(check(value) for check in checks)
+    return lambda value: isinstance(value, hint)
 
 
 def _is_number(value: object, kind: type) -> TypeGuard[float]:
