@@ -25,14 +25,16 @@ class Presence:
     manifest: Manifest
     blobs: AgeOfBlob
     _seen_at: float = -inf
+    _doubted_at: float = -inf
 
     def note(self, asked: float) -> None:
         """Note that one of the run's queues has answered what it was `asked` at a time."""
-        self._seen_at = max(self._seen_at, asked)
+        if asked >= self._doubted_at:
+            self._seen_at = max(self._seen_at, asked)
 
     def doubt(self) -> None:
-        """Note that the run may be over."""
-        self._seen_at = -inf
+        """Note that the run may be over: what was asked before says nothing any more."""
+        self._seen_at, self._doubted_at = -inf, anyio.current_time()
 
     async def is_over(self) -> bool:
         """Ask for main's heartbeat, and return whether the run is over.

@@ -93,6 +93,17 @@ async def test_a_run_is_asked_for_after_a_while_and_where_it_may_be_over() -> No
     assert bucket.asked == 3
 
 
+async def test_what_was_asked_before_a_doubt_does_not_end_it() -> None:
+    bucket = Bucket(age_told=None)
+    blobs = make_blobs(bucket)
+    asked = anyio.current_time()
+    await anyio.sleep(1.0)
+    blobs.presence.doubt()
+    blobs.presence.note(asked)
+    with pytest.raises(QueueGone):
+        await blobs.put("key", b"content")
+
+
 async def test_an_answer_tells_of_the_time_at_which_it_was_asked_for() -> None:
     bucket = Bucket(age_told=None)
     blobs = make_blobs(bucket)
