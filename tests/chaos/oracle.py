@@ -60,7 +60,7 @@ def find_faults(schedule: Schedule, report: Report, *, limit: float | None = Non
     allowed = limit_seconds(schedule) if limit is None else limit
     faults = [
         *_judge_end(schedule, report),
-        *(f"left: {what}" for what in report.left if not _hinders_removal(schedule, report)),
+        *(f"left: {what}" for what in report.left if not _may_be_left(what, schedule, report)),
         *(f"tile {tile} ended {times} times" for tile, times in report.ended.items() if times > 1),
         *(f"logged: {action}" for action in ("unexpected_error",) if report.actions[action]),
     ]
@@ -87,7 +87,9 @@ def _limit_attempts(schedule: Schedule) -> int:
     copies = sum(
         mishap.times
         for mishap in schedule.mishaps
-        if mishap.kind == "double" or (mishap.kind == "lose answer" and mishap.operation == "sqs:SendMessageBatch")
+        if mishap.kind == "double"
+        or _loses_messages(mishap)  # which are announced again, as if they were new
+        or (mishap.kind == "lose answer" and mishap.operation == "sqs:SendMessageBatch")
     )
     return schedule.max_attempts + damages + frozen + copies
 
@@ -115,8 +117,14 @@ def _judge_end(schedule: Schedule, report: Report) -> list[str]:
     ]
 
 
-def _hinders_removal(schedule: Schedule, report: Report) -> bool:
-    """Return whether a run may leave something: it has half a minute for its removal, and says what it leaves."""
+def _may_be_left(what: str, schedule: Schedule, report: Report) -> bool:
+    """Return whether a run may leave something.
+
+    It has half a minute for its removal, and says what it leaves. A worker that is stopped in the middle of an upload
+    may go on with it when all is over.
+    """
+    if "/out/" in what and not what.endswith("-begun") and any(mishap.kind == "freeze" for mishap in schedule.mishaps):
+        return True
     hanging = [mishap for mishap in schedule.mishaps if mishap.kind == "hang" and mishap.operation in _REMOVALS]
     return sum(mishap.times for mishap in hanging) > 1 and report.actions["left_behind"] > 0
 
@@ -139,7 +147,14 @@ def describe(outcome: object) -> str:
 
 
 def _deletes_bodies(schedule: Schedule) -> bool:
-    return any(mishap.kind == "delete objects" and mishap.about in {"/in/", "/out/"} for mishap in schedule.mishaps)
+    """Return whether bodies get lost: deleted, or damaged each time that they are fetched."""
+    damaged = [mishap.times for mishap in schedule.mishaps if mishap.kind in {"corrupt", "truncate"}]
+    deleted = any(mishap.kind == "delete objects" and mishap.about in {"/in/", "/out/"} for mishap in schedule.mishaps)
+    return deleted or sum(damaged) >= _FETCHES
+
+
+_FETCHES: Final = 4
+"""How often a body is fetched that keeps arriving damaged."""
 
 
 def _ends_with(mishap: Mishap) -> tuple[type[Exception], ...]:

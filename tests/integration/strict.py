@@ -4,6 +4,7 @@ The embedded endpoint is kinder than AWS: its queues are there at once, it knows
 it never throttles, and no token expires.
 """
 
+import contextlib
 import json
 import time
 from collections import Counter
@@ -157,9 +158,10 @@ async def _cut(request: web.Request, answer: Answer | None) -> web.StreamRespons
         return web.Response()
     response = web.StreamResponse(status=answer.status, headers=answer.headers)
     response.content_type, response.content_length = answer.content_type, len(answer.body)
-    await response.prepare(request)
-    await response.write(answer.body[: len(answer.body) // 2])
-    request.transport.close()
+    with contextlib.suppress(ConnectionError):  # the client has gone
+        await response.prepare(request)
+        await response.write(answer.body[: len(answer.body) // 2])
+        request.transport.close()
     return response
 
 
