@@ -198,7 +198,7 @@ def test_two_mains_at_once_are_refused(folder: Folder) -> None:
         eventually(lambda: folder.count_stored() >= 4)
         status, _, errors = folder.run(*APPLY)
         assert status == 1
-        assert "another process computes it now" in errors
+        assert "another process is computing it" in errors
         folder.open()
         first.communicate()
         assert first.returncode == 0

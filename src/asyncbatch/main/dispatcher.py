@@ -6,7 +6,7 @@ The scheduler moves its tiles.
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, Self, TypeVar, overload
@@ -23,18 +23,19 @@ from asyncbatch.launchers.base import Launcher
 from asyncbatch.launchers.output import show_warnings
 from asyncbatch.launchers.registry import open_launcher, prepare_launcher
 from asyncbatch.local import open_local_endpoint
-from asyncbatch.main.arguments import check_arguments
+from asyncbatch.main.arguments import check_arguments, check_map
 from asyncbatch.main.fleet import Fleet
 from asyncbatch.main.futures import take
 from asyncbatch.main.liveness import Liveness
 from asyncbatch.main.observers import EventLog, Observers, Tally
 from asyncbatch.main.options import OnError, RetryOn, check_on_error
-from asyncbatch.main.program import Program, ProgramCache, encode_arguments
+from asyncbatch.main.program import Program, ProgramCache
 from asyncbatch.main.replays import Replays
+from asyncbatch.main.resumption import resume_map
 from asyncbatch.main.run import Cleanup, open_run
 from asyncbatch.main.scheduler import Scheduler
 from asyncbatch.main.supervisor import Supervisor
-from asyncbatch.main.tile import Tile
+from asyncbatch.main.tile import Tile, make_tile
 from asyncbatch.main.windowed import TileWindow
 from asyncbatch.settings import Settings
 
@@ -316,6 +317,7 @@ class Dispatcher:
         tile_timeout: float | None = None,
         retry_on: RetryOn = (),
         on_error: Literal["raise"] = "raise",
+        resume: str | None = None,
     ) -> AsyncIterator[T]: ...
 
     @overload
@@ -327,6 +329,7 @@ class Dispatcher:
         tile_timeout: float | None = None,
         retry_on: RetryOn = (),
         on_error: OnError = "raise",
+        resume: str | None = None,
     ) -> AsyncIterator[Any]: ...
 
     async def map(
@@ -337,15 +340,21 @@ class Dispatcher:
         tile_timeout: float | None = None,
         retry_on: RetryOn = (),
         on_error: OnError = "raise",
+        resume: str | None = None,
     ) -> AsyncIterator[Any]:
         """Compute `fn` for the items of the iterables, and yield the results in order.
 
         The iterables are read only as far ahead as the window allows. For the options, see `BatchExecutor.map`.
         """
+        check_map(fn, buffersize=None, chunksize=1, resume=resume)
         collect, program = check_on_error(on_error), self.programmed(fn)
         if tile_timeout is not None or retry_on:
             program = program.with_options(tile_timeout=tile_timeout, retry_on=retry_on)
-        with TileWindow[Tile](lambda: self.window) as tiles:
+        with ExitStack() as stack:
+            if resume is not None:
+                resumption = stack.enter_context(resume_map(resume, fn, chunksize=1))
+                program = replace(program, resumption=resumption)
+            tiles = stack.enter_context(TileWindow[Tile](lambda: self.window))
             for args in zip(*iterables, strict=False):
                 tiles.add(self._submit(program, args, {}))
                 await anyio.lowlevel.checkpoint()  # the input may be slow, and results arrive meanwhile
@@ -353,6 +362,8 @@ class Dispatcher:
                     yield await wait_for(tiles.pop().future, collect=collect)
             while tiles:
                 yield await wait_for(tiles.pop().future, collect=collect)
+            if program.resumption is not None:
+                program.resumption.finish()
 
     def programmed(self, fn: Callable[..., Any] | Program) -> Program:
         """Return the program for `fn`; a function is pickled when it is first used. May be called from any thread."""
@@ -369,8 +380,9 @@ class Dispatcher:
         return self._submit(fn, args, kwargs).future
 
     def _submit(self, fn: Callable[..., Any] | Program, args: tuple[object, ...], kwargs: dict[str, object]) -> Tile:
-        tile = Tile(program=self.programmed(fn), content=encode_arguments(args, kwargs))
-        self.enqueue(tile)
+        tile = make_tile(self.programmed(fn), args, kwargs)
+        if not tile.future.done():
+            self.enqueue(tile)
         return tile
 
     def enqueue(self, tile: Tile) -> None:

@@ -16,10 +16,10 @@ from asyncbatch.main.arguments import check_arguments, check_map
 from asyncbatch.main.dispatcher import Status, Workers
 from asyncbatch.main.mapping import map_eagerly, map_lazily
 from asyncbatch.main.options import OnError, RetryOn, check_on_error
-from asyncbatch.main.program import Program, encode_arguments
+from asyncbatch.main.program import Program
 from asyncbatch.main.resumption import resume_map
 from asyncbatch.main.runthread import RunThread
-from asyncbatch.main.tile import Tile
+from asyncbatch.main.tile import Tile, make_tile
 from asyncbatch.settings import Settings
 from asyncbatch.wire.chunks import Chunks, compute_chunk
 
@@ -416,8 +416,7 @@ class BatchExecutor(Executor):
         return self._run.endpoint.requests()
 
     def _submit(self, program: Program, args: tuple[object, ...], kwargs: dict[str, object]) -> Tile:
-        tile = Tile(program=program)
-        if program.resumption is None or not program.resumption.settle(tile, args, kwargs):
-            tile.content = encode_arguments(args, kwargs)
+        tile = make_tile(program, args, kwargs)
+        if not tile.future.done():
             self._run.enqueue(tile)
         return tile

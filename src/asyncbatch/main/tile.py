@@ -1,13 +1,13 @@
 """Tiles in main, from submission to result."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 from asyncbatch.aws.protocols import Content
 from asyncbatch.main.futures import TileFuture
-from asyncbatch.main.program import Program
+from asyncbatch.main.program import Program, encode_arguments
 
 
 class State(Enum):
@@ -48,3 +48,17 @@ class Tile:
     index: int = -1
     """Index of the tile in its run; set by the ledger, like `state`."""
     state: State = State.WAITING
+
+
+def make_tile(program: Program, args: tuple[object, ...], kwargs: Mapping[str, object]) -> Tile:
+    """Return a tile to be sent; if its result is stored, its future is done already.
+
+    Raises
+    ------
+    ProgramError
+        If an argument does not pickle.
+    """
+    tile = Tile(program=program)
+    if program.resumption is None or not program.resumption.settle(tile, args, kwargs):
+        tile.content = encode_arguments(args, kwargs)
+    return tile

@@ -88,7 +88,7 @@ def gather(
             _join(unsent),
             extra={"action": "other_not_sent", "attributes": unsent},
         )
-    if repeated:
+    if repeated and copies.list_changed():
         log.warning(
             "tiles %s were computed more than once, since their first results were lost. "
             "Their changes to `other` count more than once in `others`",

@@ -1,7 +1,7 @@
 """`map` with stored results, on AWS in memory."""
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -9,7 +9,7 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
-from asyncbatch import BatchExecutor, ResumeRefused, SettingsError, TileError
+from asyncbatch import BatchExecutor, Dispatcher, ResumeRefused, SettingsError, TileError
 from asyncbatch.statefolder import locate_state_folder
 
 
@@ -109,6 +109,22 @@ def test_tiles_that_failed_are_tried_again_and_no_others() -> None:
 
 def draw(_: int) -> str:
     return uuid4().hex
+
+
+@pytest.mark.anyio
+async def test_a_dispatcher_resumes_too() -> None:
+    async with Dispatcher.in_memory() as dispatcher:
+        results = dispatcher.map(square, range(6), resume="squares")
+        assert await anext(results) == 0
+        assert isinstance(results, AsyncGenerator)
+        await results.aclose()
+        take_computed()
+        assert stored() == ["squares.map"]
+        assert [value async for value in dispatcher.map(square, range(6), resume="squares")] == [0, 1, 4, 9, 16, 25]
+        assert 0 not in take_computed()
+        with pytest.raises(SettingsError):
+            await anext(dispatcher.map(dispatcher.program(square), range(6), resume="squares"))
+    assert not stored()
 
 
 def test_equal_arguments_are_a_tile_each() -> None:
