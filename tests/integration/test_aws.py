@@ -270,7 +270,7 @@ async def test_a_stacks_outputs_are_read(session: AwsSession, endpoint: Endpoint
     assert outputs.need("BatchBucket", "by a test") == endpoint.bucket
     assert outputs.need("BatchInQueue", "by a test").startswith("http")
     with pytest.raises(
-        StackNotFound, match=r"'RIOS' in ap-southeast-2 has no output Moon, needed by a test; it has: Ba"
+        StackNotFound, match=r"'RIOS' in ap-southeast-2 has no output Moon, .*: BatchBucket, "
     ):
         outputs.need("Moon", "by a test")
 
@@ -283,5 +283,5 @@ async def test_an_absent_stack_is_told_with_the_mend(session: AwsSession) -> Non
 async def test_a_stack_that_is_not_ready_is_told_with_its_state(account: Endpoint, unready: str) -> None:
     settings = account.settings()
     async with open_session(region=settings.region, endpoint_url=settings.endpoint_url) as session:
-        with pytest.raises(StackNotFound, match="'Proposed' in ap-southeast-2 is in state REVIEW_IN_PROGRESS"):
+        with pytest.raises(StackNotFound, match="'Proposed' in ap-southeast-2 .* REVIEW_IN_PROGRESS"):
             await (await Stacks.open(session)).outputs(unready)

@@ -66,7 +66,7 @@ def test_a_stack_without_batch_is_not_enough_for_the_launcher_batch(account: End
         StackName="Bare",
         TemplateBody="{Resources: {Bucket: {Type: AWS::S3::Bucket}}, Outputs: {BatchBucket: {Value: !Ref Bucket}}}",
     )
-    with pytest.raises(StackNotFound, match=r"no output BatchProcessingJobQueueName, .* : BatchBucket$"):
+    with pytest.raises(StackNotFound, match=r"no output BatchProcessingJobQueueName, .*: BatchBucket$"):
         BatchExecutor(1, settings=account.settings(stack="Bare"))
     account.cloudformation.delete_stack(StackName="Bare")
 
