@@ -283,5 +283,5 @@ async def test_an_absent_stack_is_told_with_the_mend(session: AwsSession) -> Non
 async def test_a_stack_that_is_not_ready_is_told_with_its_state(account: Endpoint, unready: str) -> None:
     settings = account.settings()
     async with open_session(region=settings.region, endpoint_url=settings.endpoint_url) as session:
-        with pytest.raises(StackNotFound, match="'Proposed' in ap-southeast-2 .* REVIEW_IN_PROGRESS"):
+        with pytest.raises(StackNotFound, match=r"'Proposed' in ap-southeast-2 .* REVIEW_IN_PROGRESS"):
             await (await Stacks.open(session)).outputs(unready)
