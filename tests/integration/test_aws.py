@@ -269,9 +269,7 @@ async def test_a_stacks_outputs_are_read(session: AwsSession, endpoint: Endpoint
     outputs = await (await Stacks.open(session)).outputs("RIOS")
     assert outputs.need("BatchBucket", "by a test") == endpoint.bucket
     assert outputs.need("BatchInQueue", "by a test").startswith("http")
-    with pytest.raises(
-        StackNotFound, match=r"'RIOS' in ap-southeast-2 has no output Moon, .*: BatchBucket, "
-    ):
+    with pytest.raises(StackNotFound, match=r"'RIOS' in ap-southeast-2 has no output Moon, .*: BatchBucket, "):
         outputs.need("Moon", "by a test")
 
 
