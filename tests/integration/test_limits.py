@@ -105,3 +105,12 @@ def test_tiles_say_how_much_memory_they_took(endpoint: Endpoint, team: Team) -> 
             pool.submit(take_and_die, 300).result(timeout=60)
         assert killed.value.peak_memory > 300 * 2**20
         assert pool.submit(take, 100).result(timeout=60) == 100 * 2**20
+
+
+def test_arguments_for_which_a_slot_has_no_memory_fail_their_tile_alone(endpoint: Endpoint, team: Team) -> None:
+    settings = endpoint.settings(lease=600.0, max_attempts=1, slot_memory=20)
+    with BatchExecutor(1, launcher=team.launcher(), settings=settings) as pool:
+        with pytest.raises(TileError) as greedy:
+            pool.submit(len, os.urandom(40 * 2**20)).result(timeout=60)
+        assert isinstance(greedy.value.__cause__, MemoryError)
+        assert pool.submit(len, b"123").result(timeout=60) == 3

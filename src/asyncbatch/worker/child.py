@@ -44,7 +44,12 @@ INHERITED: Final = "ASYNCBATCH_INHERITED"
 _PROGRAMS: Final = 4
 """Programs kept unpickled."""
 
-_Commands = queue.SimpleQueue[tuple[dict[str, Any], bytearray]]
+_SKIPPED: Final = 65_536
+"""Number of bytes of a body to skip at one time."""
+
+_Body = bytearray | MemoryError
+"""A body, or the error if there is no memory for it."""
+_Commands = queue.SimpleQueue[tuple[dict[str, Any], _Body]]
 _Loaded = tuple[ProcessState, Callable[..., object], UserCode]
 
 
@@ -99,15 +104,14 @@ class _Slot:
             about = {"number": head["number"], "damage": self.baseline.damage, "peak": read_peak()}
             self._reply({**about, **answer}, parts)
 
-    def _compute(self, head: dict[str, Any], body: bytearray) -> tuple[dict[str, Any], list[codec.Buffer]]:
+    def _compute(self, head: dict[str, Any], body: _Body) -> tuple[dict[str, Any], list[codec.Buffer]]:
         """Return the head and the parts of the answer to one command."""
         started = time.perf_counter()
         try:
             state, program, code = self._program(head["program"], head["path"])
             self.baseline.enter(state)
             self.presenter.present(code)
-            arguments: Any = codec.decode(body)
-            args, kwargs, more = arguments
+            args, kwargs, more = _decode_arguments(body)
             if more is not None:
                 self.presenter.present_more(more)
             started = time.perf_counter()
@@ -179,13 +183,29 @@ def _listen(connection: socket.socket, commands: _Commands, folder: str) -> None
         while True:
             head_length, body_length = HEADER.unpack(_exactly(connection, HEADER.size))
             head = json.loads(_exactly(connection, head_length))
-            commands.put((head, _exactly(connection, body_length)))
+            commands.put((head, _receive_body(connection, body_length)))
     except OSError:
         # A worker that was killed has not removed its temporary folder.
         shutil.rmtree(folder, ignore_errors=True)
         if run_folder:
             folders.leave(Path(folder), Path(run_folder))
         os._exit(0)
+
+
+def _receive_body(connection: socket.socket, size: int) -> _Body:
+    """Return a body; if there is no memory for it, skip it, and return the error."""
+    try:
+        return _exactly(connection, size)
+    except MemoryError as error:  # raised before anything is received
+        for start in range(0, size, _SKIPPED):
+            _exactly(connection, min(_SKIPPED, size - start))
+        return error.with_traceback(None)
+
+
+def _decode_arguments(body: _Body) -> Any:  # noqa: ANN401 - what main has pickled
+    if isinstance(body, MemoryError):
+        raise body
+    return codec.decode(body)
 
 
 def _exactly(connection: socket.socket, count: int) -> bytearray:
