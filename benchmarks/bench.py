@@ -19,6 +19,7 @@ from typing import Any, Final
 from endpoint import run_endpoint
 from environments import PACKAGES, find_python
 from peers import PEERS
+from publish import publish
 from record import format_table, make_record
 from scenarios import SCENARIOS, Scenario
 
@@ -107,6 +108,9 @@ def read_arguments() -> argparse.Namespace:
         help="interpreter with RIOS: rios1=PATH, rios2=PATH",
     )
     parser.add_argument("--out", type=Path, default=HERE / "out", help="folder for records and charts")
+    parser.add_argument(
+        "--publish", action="store_true", help="write all records of the folder into docs/performance.md"
+    )
     return parser.parse_args()
 
 
@@ -119,6 +123,8 @@ def main() -> None:
         scenario = replace(SCENARIOS[name], **changes)
         peers = [peer for peer in scenario.peers if not wanted.peers or peer in wanted.peers]
         run(name, scenario, find_pythons(peers, given), wanted.out)
+    if wanted.publish:
+        publish(wanted.out)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.figure import Figure
 
-mpl.use("Agg")
-from matplotlib import pyplot as plt
+mpl.rcParams["svg.fonttype"] = "none"  # text, which is smaller than its outlines
+mpl.rcParams["svg.hashsalt"] = "asyncbatch"  # the same file for the same figures
 
 _OURS = "#1b6ca8"
 _OTHERS = "#b5bcc4"
@@ -19,7 +20,8 @@ def draw(record: dict[str, Any], path: Path) -> None:
     titles, figures = record["titles"], record["figures"]
     peers = [peer for peer in record["rounds"] if any(peer in found for found in figures.values())]
     size = (3.6 * len(figures) + 1.2, 0.42 * len(peers) + 1.1)
-    drawing, axes = plt.subplots(1, len(figures), figsize=size, squeeze=False, sharey=True, layout="constrained")
+    drawing = Figure(figsize=size, layout="constrained")
+    axes = drawing.subplots(1, len(figures), squeeze=False, sharey=True)
     for axis, (name, found) in zip(axes[0], figures.items(), strict=True):
         _draw_bars(axis, peers, found)
         axis.set_title(titles[name], fontsize=9)
@@ -35,7 +37,8 @@ def _draw_bars(axis: Any, peers: list[str], found: dict[str, dict[str, float]]) 
         color = _OURS if "asyncbatch" in peer else _OTHERS
         axis.barh(place, median, color=color, xerr=[[median - least], [most - median]], ecolor="#444444")
         text = f"{median:,.0f}" if median >= 100 else f"{median:.3g}"  # noqa: PLR2004 - three digits
-        axis.text(0, place, f" {text}", va="center", fontsize=8)
+        axis.text(most, place, f" {text}", va="center", fontsize=8)
+    axis.margins(x=0.25)  # room for the texts
     axis.set_yticks(range(len(peers)), peers, fontsize=8)
     axis.tick_params(axis="x", labelsize=7)
     axis.spines[["top", "right"]].set_visible(False)

@@ -21,6 +21,11 @@ class Figure:
     find: Callable[[Scenario, Measurement], float | None]
     """Returns it; None where the peer has none."""
 
+    @property
+    def heading(self) -> str:
+        """The title with the unit."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
 
 def _find(name: str, factor: float = 1.0) -> Callable[[Scenario, Measurement], float | None]:
     return lambda _, found: found[name] * factor if name in found else None

@@ -59,7 +59,7 @@ def make_record(name: str, scenario: Scenario, rounds: Mapping[str, Sequence[Map
         "machine": describe_machine(),
         "title": scenario.title.format(tiles=scenario.tiles),
         "scenario": asdict(scenario),
-        "titles": {figure: f"{FIGURES[figure].title} {FIGURES[figure].unit}".strip() for figure in figures},
+        "titles": {figure: FIGURES[figure].heading for figure in figures},
         "figures": figures,
         "rounds": {peer: list(measured) for peer, measured in rounds.items()},
     }
