@@ -16,10 +16,27 @@ RESULTS: Final = "results"
 
 
 def locate_state_folder(kind: str) -> Path:
-    """Return where files of a kind are kept: below ``$XDG_STATE_HOME``, or else below ``~/.local/state``."""
+    """Return where files of a kind are kept: below ``$XDG_STATE_HOME``, or else below ``~/.local/state``.
+
+    Raises
+    ------
+    SettingsError
+        If the user has no home directory, as in some containers.
+    """
     home = os.environ.get("XDG_STATE_HOME", "")
-    base = Path(home) if Path(home).is_absolute() else Path.home() / ".local" / "state"
+    try:
+        base = Path(home) if Path(home).is_absolute() else Path.home() / ".local" / "state"
+    except RuntimeError as error:
+        raise SettingsError(f"no folder to keep files in: {error}; set XDG_STATE_HOME to one") from error
     return base / "asyncbatch" / kind
+
+
+def list_entries(kind: str) -> list[Path]:
+    """Return the files and folders of a kind, sorted; none if there is no place for them."""
+    try:
+        return sorted(locate_state_folder(kind).iterdir())
+    except (OSError, SettingsError):
+        return []
 
 
 def make_state_folder(kind: str) -> Path:
@@ -36,8 +53,8 @@ def make_state_folder(kind: str) -> Path:
         for each in (folder.parent, folder):
             each.mkdir(mode=0o700, exist_ok=True)
             _refuse_unsafe(each)
-    except (OSError, RuntimeError) as error:  # a user may have no home
-        raise SettingsError(f"no folder for files of asyncbatch: {error}; set XDG_STATE_HOME to one") from error
+    except OSError as error:
+        raise SettingsError(f"no folder to keep files in: {error}; set XDG_STATE_HOME to one") from error
     return folder
 
 

@@ -9,12 +9,13 @@ import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from time import time
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncbatch.aws.protocols import Content
 from asyncbatch.errors import AsyncBatchError, SettingsError
 from asyncbatch.main.records import explain_unsafe
-from asyncbatch.statefolder import LIFE, locate_state_folder, make_state_folder
+from asyncbatch.statefolder import LIFE, list_entries, locate_state_folder, make_state_folder
 
 if TYPE_CHECKING:  # it imports cloudpickle, which would slow down `asyncbatch --help`
     from asyncbatch.main.program import Program
@@ -97,6 +98,8 @@ class FailedTiles:
         size += 0 if file.exists() else len(program.content)
         if self._kept == _MOST or self._size + size > _MOST_BYTES:
             return ""
+        if not self._kept:
+            remove_expired(time())
         folder.mkdir(mode=0o700, exist_ok=True)
         if not file.exists():
             _write(file, program.content)
@@ -140,9 +143,15 @@ def list_failed(now: float) -> list[FailedRun]:
     now : float
         A timestamp.
     """
-    folder = locate_state_folder(_FAILED)
-    found = [_describe(each, now) for each in folder.iterdir()] if folder.is_dir() else []
+    found = [_describe(each, now) for each in list_entries(_FAILED)]
     return sorted((each for each in found if each.tiles), key=lambda each: each.age)
+
+
+def remove_expired(now: float) -> None:
+    """Delete the failed tiles of runs that have been kept long enough."""
+    for run in list_failed(now):
+        if run.expired:
+            remove_failed(run)
 
 
 def remove_failed(found: FailedRun) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asyncbatch.main import records
-from asyncbatch.statefolder import LIFE, RESULTS, locate_state_folder
+from asyncbatch.statefolder import LIFE, RESULTS, list_entries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +75,7 @@ def remove_stored(stored: Stored) -> None:
 
 def _list_paths() -> Iterator[Path]:
     """Yield the paths of files; remove links whose files are gone."""
-    folder = locate_state_folder(RESULTS)
-    for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
+    for entry in list_entries(RESULTS):
         if not entry.is_symlink():
             yield entry
         elif entry.exists():

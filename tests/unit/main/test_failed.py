@@ -11,6 +11,7 @@ from asyncbatch.cli import main
 from asyncbatch.main import failed
 from asyncbatch.main.failed import FailedTiles, list_failed, read_failed
 from asyncbatch.main.program import Program
+from asyncbatch.main.stored import list_stored
 from asyncbatch.statefolder import LIFE, locate_state_folder
 
 
@@ -75,6 +76,27 @@ def test_files_that_may_not_be_as_they_were_are_refused(ending: str, harm: str, 
             file.unlink()
     with pytest.raises(AsyncBatchError):
         read_failed("run-1", 7)
+
+
+def test_the_next_run_with_a_failed_tile_removes_those_of_long_ago() -> None:
+    FailedTiles("old").keep(7, make_program(), b"payload", "no")
+    for file in (locate_state_folder("failed") / "old").iterdir():
+        os.utime(file, (0.0, 0.0))
+    FailedTiles("new").keep(7, make_program(), b"payload", "no")
+    assert [each.run for each in list_failed(0.0)] == ["new"]
+
+
+def test_without_a_home_nothing_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setattr(Path, "home", _raise)
+    assert list_failed(0.0) == []
+    assert list_stored(0.0) == []
+    with pytest.raises(SettingsError, match="XDG_STATE_HOME"):
+        FailedTiles("run-1").keep(7, make_program(), b"payload", "no")
+
+
+def _raise() -> Path:
+    raise RuntimeError("Could not determine home directory.")
 
 
 def test_gc_removes_failed_tiles_after_their_time(capsys: pytest.CaptureFixture[str]) -> None:
