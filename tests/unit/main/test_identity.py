@@ -72,6 +72,18 @@ def test_what_a_function_refers_to_counts() -> None:
     assert identify(define(text.replace("return x", "return -x"), table=np.arange(3))) != digest
 
 
+def test_a_class_is_the_same_when_it_is_defined_again() -> None:
+    text = "class Point:\n    size = 2\n\ndef f(x):\n    return Point()"
+    assert identify(define(text)) == identify(define(text))
+    assert identify(define(text)) != identify(define(text.replace("2", "3")))
+
+
+def test_the_order_of_a_set_does_not_count() -> None:
+    some, others = {0, 8}, {8, 0}
+    assert list(some) != list(others)
+    assert identify(some, frozenset(some)) == identify(others, frozenset(others))
+
+
 def test_equal_strings_are_the_same_whether_or_not_they_are_one_object() -> None:
     text = "two words"
     copy = "".join([*text])

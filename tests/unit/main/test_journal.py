@@ -69,9 +69,11 @@ def test_a_file_that_was_cut_at_any_byte_has_all_results_before(tmp_path: Path) 
 def test_zeros_at_the_end_are_cut_off(tmp_path: Path) -> None:
     """A file system may have made a file longer without writing its bytes, when the power went."""
     path = tmp_path / "journal"
-    path.write_bytes(store(path) + bytes(5000))
+    whole = store(path)
+    path.write_bytes(whole + bytes(5000))
     with open_journal(path) as journal:
         assert len(journal) == 2
+        assert path.stat().st_size == len(whole)
         journal.record(THREE, b"three")
     with open_journal(path) as journal:
         assert find(journal, THREE) == [b"three"]
