@@ -1,5 +1,6 @@
 """Watches a slot while it computes: what takes too long, or does not get on, ends."""
 
+import functools
 import signal
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from asyncbatch.errors import AsyncBatchError
 from asyncbatch.wire.messages import Cause, Loss
 from asyncbatch.worker.failures import cut
 from asyncbatch.worker.health import Health, Sample
-from asyncbatch.worker.memory import read_oom_kills
+from asyncbatch.worker.memory import find_oom_counter, read_oom_kills
 from asyncbatch.worker.stacks import read_stacks, trim_stacks
 
 _INTERVAL: Final = 0.5
@@ -38,6 +39,12 @@ class SlotDiedError(AsyncBatchError):
         super().__init__(self.loss.reason)
 
 
+@functools.cache
+def _find_counter() -> Path | None:
+    """Return the file with the number of kills; searching it takes longer than a small tile may."""
+    return find_oom_counter()
+
+
 @dataclass(slots=True, kw_only=True)
 class Guard:
     """Watches one tile in a slot's process."""
@@ -48,7 +55,7 @@ class Guard:
     timeout: float
     """Seconds that the tile may take; 0: no limit."""
     health: Health = field(default_factory=Health)
-    _oom_kills: int | None = field(default_factory=read_oom_kills)
+    _oom_kills: int | None = field(default_factory=lambda: read_oom_kills(_find_counter()))
     """Before the tile began; None: not known."""
     _reason: str = ""
     _cause: Cause = "died"
@@ -87,7 +94,7 @@ class Guard:
             Most bytes of memory that it had by the kernel's account; 0: not known.
         """
         peak = max(self.health.peak, peak)
-        now = read_oom_kills()
+        now = read_oom_kills(_find_counter())
         counted = None if now is None or self._oom_kills is None else now - self._oom_kills
         return describe_end(code, peak=peak, oom_kills=counted)
 

@@ -46,10 +46,10 @@ def read_peak() -> int:
     return _read_status("VmHWM")
 
 
-def read_oom_kills(groups: Path = _GROUPS, process: Path = Path("/proc")) -> int | None:
-    """Return how many processes the kernel has killed for lack of memory; None where it does not tell.
+def find_oom_counter(groups: Path = _GROUPS, process: Path = Path("/proc")) -> Path | None:
+    """Return the file with the number of processes killed for lack of memory; None if there is none.
 
-    In this process's control group; on a machine that has none, on the whole machine.
+    It is that of this process's control group; on a machine without control groups, that of the whole machine.
 
     Parameters
     ----------
@@ -58,12 +58,18 @@ def read_oom_kills(groups: Path = _GROUPS, process: Path = Path("/proc")) -> int
     process : Path
         Where ``/proc`` is mounted.
     """
-    for path in _list_counters(groups, process):
-        with contextlib.suppress(OSError, ValueError):
-            for line in path.read_text().splitlines():
-                name, _, count = line.partition(" ")
-                if name == "oom_kill":
-                    return int(count)
+    return next((path for path in _list_counters(groups, process) if read_oom_kills(path) is not None), None)
+
+
+def read_oom_kills(counter: Path | None) -> int | None:
+    """Return the number in a file that `find_oom_counter` has found; None if it is not known."""
+    if counter is None:
+        return None
+    with contextlib.suppress(OSError, ValueError):
+        for line in counter.read_text().splitlines():
+            name, _, count = line.partition(" ")
+            if name == "oom_kill":
+                return int(count)
     return None
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from asyncbatch.worker.guard import describe_end
-from asyncbatch.worker.memory import read_oom_kills
+from asyncbatch.worker.memory import find_oom_counter, read_oom_kills
 
 MIB = 2**20
 
@@ -69,13 +69,13 @@ def test_kills_are_counted_in_the_own_control_group(tmp_path: Path, group: str, 
     groups, process = tmp_path / "groups", tmp_path / "proc"
     write(process / "self" / "cgroup", f"9:name=systemd:/\n{group}\n")
     write(process / "vmstat", "nr_free_pages 5\noom_kill 7\n")
-    assert read_oom_kills(groups, process) == 7
+    assert read_oom_kills(find_oom_counter(groups, process)) == 7
     write(groups / counter, "oom 9\noom_kill 3\noom_group_kill 0\n")
-    assert read_oom_kills(groups, process) == 3
+    assert read_oom_kills(find_oom_counter(groups, process)) == 3
 
 
 def test_kills_may_be_unknown(tmp_path: Path) -> None:
-    assert read_oom_kills(tmp_path, tmp_path) is None
+    assert read_oom_kills(find_oom_counter(tmp_path, tmp_path)) is None
 
 
 @pytest.mark.parametrize(("kills", "cause"), [(None, "died"), (0, "died"), (1, "memory")])
