@@ -6,7 +6,7 @@ import logging
 import math
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import Context
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -15,6 +15,7 @@ from unittest.mock import patch
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
+from anyio.abc import TaskStatus
 
 from asyncbatch import Dispatcher, Settings
 from asyncbatch.events import Event, TileCopied, TileDone, TileFailed
@@ -85,18 +86,25 @@ async def _run(schedule: Schedule, report: Report, aws: MemoryAws) -> None:
     payloads = [make_payload(number, schedule.large) for number in numbers]
     fails = [number == schedule.failing for number in numbers]
     opening = Dispatcher.in_memory(schedule.workers, settings=settings, aws=aws, observers=[Ends(report)])
-    async with anyio.create_task_group() as group:
+
+    async def be_main(*, task_status: TaskStatus[str]) -> None:
         try:
             async with opening as dispatcher:
-                for mishap in schedule.mishaps:
-                    if mishap.kind in _HAPPEN:
-                        group.start_soon(_happen, mishap, aws, dispatcher.run)
+                task_status.started(dispatcher.run)
                 async for outcome in dispatcher.map(reverse, numbers, payloads, fails, on_error="collect"):
                     report.outcomes.append(outcome)
-                group.cancel_scope.cancel()
         except Exception as error:  # noqa: BLE001 - the oracle judges it
             report.error = error
-            group.cancel_scope.cancel()
+            with suppress(RuntimeError):  # it had started
+                task_status.started("")
+        group.cancel_scope.cancel()
+
+    # A task of its own, so that it can be stopped without what happens to it.
+    async with anyio.create_task_group() as group:
+        run = await group.start(be_main)
+        for mishap in schedule.mishaps:
+            if mishap.kind in _HAPPEN:
+                group.start_soon(_happen, mishap, aws, run)
 
 
 def make_poison(schedule: Schedule) -> list[Fault]:
@@ -171,13 +179,15 @@ async def _happen(mishap: Mishap, aws: MemoryAws, run: str) -> None:
             aws.send(queue, make_forgery(mishap.about, run))
     if mishap.kind == "delete objects":
         aws.delete_objects(mishap.about)
+    elif mishap.kind == "freeze main":
+        aws.freeze_main(mishap.seconds)
 
 
 _OUTAGES: Final[dict[str, str | Exception]] = {
     "outage": ConnectionError("outage"),
     "expire credentials": "ExpiredToken",
 }
-_HAPPEN: Final = frozenset({*_OUTAGES, "forge", "delete queue", "delete objects"})
+_HAPPEN: Final = frozenset({*_OUTAGES, "forge", "delete queue", "delete objects", "freeze main"})
 """Mishaps of the account."""
 
 

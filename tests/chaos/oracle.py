@@ -35,7 +35,18 @@ _MISHAP_SECONDS: Final = 150.0
 """Seconds that a mishap may cost each time: a lease, a worker's start, and the time in which silence is noticed."""
 
 _AGAIN: Final = frozenset(
-    {"kill", "terminate", "freeze", "kill slot", "double", "outage", "expire credentials", "drop", "delete objects"}
+    {
+        "kill",
+        "terminate",
+        "freeze",
+        "kill slot",
+        "double",
+        "freeze main",
+        "outage",
+        "expire credentials",
+        "drop",
+        "delete objects",
+    }
 )
 """Kinds of mishaps after which tiles may be computed again."""
 
@@ -82,7 +93,11 @@ def find_faults(schedule: Schedule, report: Report, *, limit: float | None = Non
 
 def _limit_attempts(schedule: Schedule) -> int:
     """Return how often a tile may be begun: a count that arrives damaged is not known, and one may be taken back."""
-    damages = sum(mishap.times for mishap in schedule.mishaps if mishap.kind == "corrupt" and mishap.about == "/out/")
+    damages = sum(
+        mishap.times
+        for mishap in schedule.mishaps
+        if mishap.kind in {"corrupt", "delete objects"} and mishap.about == "/out/"
+    )
     frozen = sum(mishap.kind == "freeze" for mishap in schedule.mishaps)
     copies = sum(
         mishap.times

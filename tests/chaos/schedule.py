@@ -23,7 +23,8 @@ Kind = Literal[
     "terminate",
     "freeze",
     "kill slot",
-    # the account
+    # main, and the account
+    "freeze main",
     "outage",
     "expire credentials",
     "forge",
@@ -178,6 +179,7 @@ CHARGED: Final[frozenset[Kind]] = frozenset(
         "freeze",
         "kill slot",
         "hang",
+        "freeze main",
         "outage",
         "expire credentials",
         "refuse entries",
@@ -296,6 +298,7 @@ _DRAWS: Final[dict[Kind, Callable[[Random], Mishap]]] = {
     "terminate": _draw_worker("terminate"),
     "freeze": _draw_worker("freeze"),
     "kill slot": lambda random: Mishap(kind="kill slot", after=random.randrange(10)),
+    "freeze main": _draw_time("freeze main", 5.0, 45.0, 200.0),
     "outage": _draw_time("outage", 5.0, 30.0, 90.0),
     "expire credentials": _draw_time("expire credentials", 5.0, 60.0, 200.0),
     "forge": _draw_time("forge", about=("-task", "-result")),

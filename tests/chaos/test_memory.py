@@ -46,16 +46,16 @@ def test_all_that_a_schedule_lets_go_wrong_is_asked_for(monkeypatch: pytest.Monk
 
 
 def test_a_seed_is_the_same_run_each_time() -> None:
-    schedule = draw(4616)
+    schedule = draw(13692)
     first, second = play(schedule), play(schedule)
     assert (first.seconds, first.begun, first.actions) == (second.seconds, second.begun, second.actions)
 
 
 def test_a_failure_is_told_by_its_seed_and_by_no_more_than_it_takes() -> None:
-    schedule = draw(4616)
+    schedule = draw(13692)
     drops = {mishap for mishap in schedule.mishaps if mishap.kind == "drop"}
     smallest = shrink(schedule, lambda smaller: drops <= set(smaller.mishaps))
     assert set(smallest.mishaps) == drops
     text = describe(smallest, ["wrong"])
-    assert f"just chaos 4616 {schedule.tiles}" in text
+    assert f"just chaos 13692 {schedule.tiles}" in text
     assert eval(text[text.index("Schedule(") :], {"Schedule": Schedule, "Mishap": Mishap}) == smallest  # noqa: S307 - as a reader does

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from contextvars import Context
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -17,8 +18,9 @@ from asyncbatch.emulator.sqs import Sqs
 from asyncbatch.emulator.stack import ACCOUNT
 from asyncbatch.settings import Settings
 from asyncbatch.testing.client import MemorySession, Services
-from asyncbatch.testing.clock import VirtualLoop
+from asyncbatch.testing.clock import VirtualLoop, freeze
 from asyncbatch.testing.faults import Fault, Faults
+from asyncbatch.testing.freezing import Process
 from asyncbatch.testing.jobs import MemoryBatch, MemoryJob
 from asyncbatch.testing.services import MemoryS3, MemoryStacks
 from asyncbatch.testing.slots import Processor
@@ -74,6 +76,7 @@ class MemoryAws:
     ) -> None:
         self._services = Services(operations={}, faults=Faults(faults), latency=latency)
         self._mains: list[MemorySession] = []
+        self._main = Process()
         self._shelf = Shelf(f"{URL}/{ACCOUNT}", "memory", _tell_time)
         self._s3 = MemoryS3(_tell_time)
         processor = Processor(
@@ -118,6 +121,7 @@ class MemoryAws:
     ) -> AsyncIterator[AwsSession]:
         """Open main's session, as `asyncbatch.aws.session.open_session` does."""
         del credentials  # not needed
+        self._main.begin()
         main = MemorySession(self._services)
         self._mains.append(main)
         async with main.open(region=region, endpoint_url=endpoint_url, outage=outage) as session:
@@ -127,6 +131,20 @@ class MemoryAws:
         """Emulate killing main's process: its next request raises `ProcessKilled`."""
         for main in self._mains:
             main.kill()
+
+    def freeze_main(self, seconds: float) -> None:
+        """Stop main for some time, like a laptop that sleeps. Only in virtual time.
+
+        This stops the task that opened the run, and everything it has started since.
+
+        Raises
+        ------
+        TypeError
+            In an event loop with real time.
+        """
+        freeze(self._main)
+        loop = asyncio.get_running_loop()
+        loop.call_later(seconds, self._main.thaw, loop, context=Context())
 
     def fail(self, *faults: Fault) -> None:
         """Inject more faults; their requests count from now."""

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVarTuple
 import anyio
 import anyio.to_thread
 
-from asyncbatch.testing.freezing import guard
+from asyncbatch.testing.freezing import Process, guard
 
 Ts = TypeVarTuple("Ts")
 
@@ -100,6 +100,27 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         if self._limiter is not None and self._limiter.borrowed_tokens:
             return True
         return any(thread.name == _THREAD for thread in threading.enumerate())
+
+
+def freeze(process: Process) -> None:
+    """Stop a process until it is thawed; only in virtual time.
+
+    Raises
+    ------
+    TypeError
+        In an event loop with real time.
+    """
+    loop = asyncio.get_running_loop()
+    if not isinstance(loop, VirtualLoop):
+        raise TypeError(
+            f"a process can be stopped in virtual time only: run the test in a VirtualLoop, not in {loop!r}"
+        )
+    if process.ended:
+        return
+    if loop.has_threads_at_work():  # perhaps for this process: time does not pass until they have ended
+        loop.call_soon(freeze, process, context=Context())
+    else:
+        process.freeze()
 
 
 VIRTUAL: Final[tuple[str, dict[str, Any]]] = ("asyncio", {"loop_factory": VirtualLoop})

@@ -12,6 +12,8 @@ class Process:
     """An emulated process: a task that called `begin`, and everything it started."""
 
     frozen: bool = False
+    ended: bool = False
+    """Whether it has been killed, and can't be stopped any more."""
     _parked: list["_Step"] = field(default_factory=list)
 
     def begin(self) -> None:

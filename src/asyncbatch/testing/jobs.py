@@ -4,7 +4,6 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable, Iterator
-from contextvars import Context
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -16,7 +15,7 @@ import anyio.abc
 from asyncbatch.emulator.faults import ServiceError
 from asyncbatch.errors import AsyncBatchError, find_first
 from asyncbatch.testing.client import MemorySession, ProcessKilled, Services
-from asyncbatch.testing.clock import VirtualLoop
+from asyncbatch.testing.clock import freeze
 from asyncbatch.testing.freezing import Process
 from asyncbatch.testing.services import Answer, Fields, Operations
 from asyncbatch.testing.slots import Processor
@@ -70,6 +69,7 @@ class MemoryJob:
         self.reason = self.reason or reason
         self.session.kill()
         self._scope.cancel()
+        self._process.ended = True
         if self._process.frozen:
             self.thaw()
 
@@ -81,15 +81,7 @@ class MemoryJob:
         TypeError
             In an event loop with real time.
         """
-        loop = asyncio.get_running_loop()
-        if not isinstance(loop, VirtualLoop):
-            raise TypeError(f"freezing a worker needs virtual time: run the test in a VirtualLoop, not in {loop!r}")
-        if self._scope.cancel_called:  # killed meanwhile
-            return
-        if loop.has_threads_at_work():  # perhaps for this worker: time does not pass until they have ended
-            loop.call_soon(self.freeze, context=Context())
-        else:
-            self._process.freeze()
+        freeze(self._process)
 
     def thaw(self) -> None:
         """Continue the worker, as by SIGCONT."""

@@ -257,6 +257,19 @@ async def test_a_worker_that_is_stopped_past_the_runs_end_writes_nothing_more(ca
         asyncio.get_running_loop().call_at(thawing, frozen.thaw, context=Context())
 
 
+async def test_a_run_goes_on_after_its_main_was_asleep_for_longer_than_a_run_lease() -> None:
+    aws = MemoryAws(duration=20.0)
+    async with run_on(aws) as dispatcher:
+        begin = anyio.current_time()
+        future = dispatcher.submit(square, 3)
+        await anyio.sleep(1.0)
+        aws.freeze_main(300.0)
+        assert await dispatcher.compute(square, 4) == 16
+        assert anyio.current_time() - begin > 300.0
+        assert future.result(0) == 9
+    assert len(aws.jobs) > 2, "workers left, since main gave no heartbeat"
+
+
 async def test_a_tile_of_a_terminated_worker_is_returned_at_once(caplog: pytest.LogCaptureFixture) -> None:
     aws = MemoryAws(duration=10.0, slots=2)  # so that it polls while it computes
     async with run_on(aws, workers=2) as dispatcher:
