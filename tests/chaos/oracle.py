@@ -178,8 +178,6 @@ def _ends_with(mishap: Mishap) -> tuple[type[Exception], ...]:
         return (QueueGone,)
     if mishap.kind == "delete objects" and mishap.about in {"/manifest", "/alive"}:
         return (BlobMissing,)
-    if mishap.kind == "expire credentials" and mishap.at < 1.0:  # those of the only worker, before any was accepted
-        return (WorkersNotStarted,)
     if mishap.kind in {"drop", "corrupt"} and mishap.about == "-result":  # the greeting of a worker that is killed then
         return (WorkersNotStarted,)
     return ()

@@ -70,6 +70,7 @@ class Fleet:
         self._group = group
         self._scales = scales
         self._stopping = False
+        self._paused = False
 
     async def run(self) -> None:
         """Start and replace workers until `stop` is called.
@@ -124,13 +125,18 @@ class Fleet:
     async def _replace_lost(self) -> None:
         """Query the workers' states, and replace missing workers."""
         supervisor, now = self._supervisor, anyio.current_time()
-        if supervisor.looks.due > now or self._run.retry_policy.paused:  # other workers would be rejected too
+        if self._run.retry_policy.paused:  # other workers would be rejected too
+            self._paused = True
+        if supervisor.looks.due > now or self._run.retry_policy.paused:
             return
         try:
             states = await self._launcher.states()
         except Exception as error:  # noqa: BLE001 - as above
             self._note_failure(supervisor.looks, error)
             return
+        if self._paused:
+            self._paused = False
+            supervisor.pardon(states, anyio.current_time())
         missing = supervisor.missing(states, anyio.current_time(), backlog=self._ledger.backlog)
         needed = bool(len(self._ledger)) or not supervisor.came_up
         if missing > 0 and needed and supervisor.starts.due <= anyio.current_time():

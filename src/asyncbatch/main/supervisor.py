@@ -96,6 +96,8 @@ class Supervisor:
     _up: dict[str, int] = field(default_factory=dict)
     _dismissed: set[str] = field(default_factory=set)
     _ended: set[str] = field(default_factory=set)
+    _pardoned: set[str] = field(default_factory=set)
+    """Workers that ended while the run was paused."""
     _silent: dict[str, int] = field(default_factory=dict)
     """Slots of workers that were up and are silent."""
     _terminated: dict[str, float | None] = field(default_factory=dict)
@@ -171,7 +173,7 @@ class Supervisor:
 
     def goodbye(self, goodbye: Goodbye) -> None:
         """Note the last message of a worker."""
-        if goodbye.worker in self._ended and goodbye.worker not in self._dismissed:
+        if goodbye.worker in self._ended - self._pardoned and goodbye.worker not in self._dismissed:
             self._losses -= 1  # its end was seen before its last message
         if goodbye.reason == TERMINATED and goodbye.worker not in self._dismissed:  # queues may deliver twice
             self._terminated[goodbye.worker] = None
@@ -231,6 +233,19 @@ class Supervisor:
         """Note that a tile is done."""
         self._losses = 0
 
+    def pardon(self, states: Sequence[WorkerState], now: float) -> None:
+        """Note that the run was paused until `now`: workers that have ended meanwhile are replaced, and are no losses.
+
+        AWS rejects the credentials of workers while it rejects main's.
+        """
+        ended = {state.worker for state in states if not state.alive} - self._ended
+        for worker in ended:
+            self._gone(worker)
+        self._pardoned |= ended
+        self._ended |= ended
+        if ended and not self._came_up:
+            self.started = now
+
     def missing(self, states: Sequence[WorkerState], now: float, *, backlog: int) -> int:
         """Return how many workers to start, to replace those that have ended or could not be started.
 
@@ -262,8 +277,9 @@ class Supervisor:
                 self._losses += state.worker not in self._dismissed and state.worker not in self._silent
                 self._gone(state.worker)
         if not self._came_up:
-            self._check_start(states, now)
-            return max(0, self.wanted - len(states)) if self.starts.failures else 0
+            counted = [state for state in states if state.worker not in self._pardoned]
+            self._check_start(counted, now)
+            return max(0, self.wanted - len(counted)) if self.starts.failures or self._pardoned else 0
         if self._losses > _SPARE + _SPARE_PER_WORKER * self.wanted:
             raise WorkersLost(f"{self._losses} workers were lost and no tile was done in between: {_ends(states)}")
         vacating = self._count_vacating({state.worker for state in states if state.alive}, now)

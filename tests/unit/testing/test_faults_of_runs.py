@@ -376,6 +376,19 @@ async def test_expired_credentials_are_waited_for(caplog: pytest.LogCaptureFixtu
     assert find_records(caplog, "credentials_renewed")
 
 
+async def test_workers_that_start_with_expired_credentials_are_replaced() -> None:
+    aws = MemoryAws(start_delay=5.0)
+    expired = [Fault(operation=name, error="ExpiredToken", times=None) for name in ("sqs:*", "s3:*")]
+    async with run_on(aws) as dispatcher:
+        aws.fail(*expired)
+        future = dispatcher.submit(square, 3)
+        await anyio.sleep(60.0)
+        assert [job.exit_code for job in aws.jobs] == [1, 1]
+        aws.recover(*expired)
+        assert await dispatcher.compute(square, 4) == 16
+        assert future.result(0) == 9
+
+
 async def test_workers_leave_when_main_gives_no_heartbeat() -> None:
     aws = MemoryAws()
     async with run_on(aws, workers=2) as dispatcher:
