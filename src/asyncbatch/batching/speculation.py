@@ -1,4 +1,4 @@
-"""Which slow tiles to send a second time, near the end of a run. Pure: times are passed in, in seconds.
+"""Decides which slow tiles to send a second time near the end of a run. Pure: times are passed in, in seconds.
 
 While slots are idle, a tile is slow that takes longer than tiles of its program usually do: before, it may have been in
 the queue. Where tiles wait behind a slow one on its worker, more slots are idle than main can see, and no results come
@@ -26,9 +26,9 @@ class Outstanding:
 
     tile: int
     program: str
-    """Digest of its program: times of other programs say nothing about it."""
+    """Digest of its program, whose tiles are expected to take equally long."""
     sent: float
-    """When it was sent."""
+    """Time when it was sent."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,43 +37,43 @@ class Speculation:
 
     tuning: Tuning = TUNING
     _limit: int = 0
-    """Copies that may be sent at this moment."""
+    """Number of copies that may be sent now."""
     _idle_since: float | None = None
     _last_result: float | None = None
     _since: float | None = None
-    """Since when all outstanding tiles may have been computing; None: that can't be said."""
+    """Time since which all outstanding tiles may have been computed; None if it is not known."""
     _rounds: int = 1
-    """How often each slot's turn comes until all tiles in flight are computed."""
+    """Number of tiles that each slot computes until all tiles in flight are done."""
     _seconds: OrderedDict[str, deque[float]] = field(default_factory=OrderedDict)
-    _patience: dict[str, float] = field(default_factory=dict)
-    """What follows from them, as far as it was asked for."""
+    _slow_after: dict[str, float] = field(default_factory=dict)
+    """Seconds after which tiles of a program count as slow, computed from `_seconds` on demand."""
 
     def note_result(self, program: str, seconds: float, now: float) -> None:
-        """Note a result, and how many seconds its tile took in its slot."""
+        """Note a result, and the seconds that its tile took in its slot."""
         self._last_result = now
         times = self._seconds.setdefault(program, deque(maxlen=_REMEMBERED))
         self._seconds.move_to_end(program)
         times.append(seconds)
-        self._patience.pop(program, None)
+        self._slow_after.pop(program, None)
         if len(self._seconds) > _PROGRAMS:
             forgotten, _ = self._seconds.popitem(last=False)
-            self._patience.pop(forgotten, None)
+            self._slow_after.pop(forgotten, None)
 
     def note_load(self, now: float, *, slots: int, in_flight: int, copies: int, waiting: int) -> None:
-        """Note what the slots have to do.
+        """Note the load of the slots.
 
         Parameters
         ----------
         now : float
-            The time.
+            Current time.
         slots : int
-            Slots of all workers that are up.
+            Number of slots of all workers that are up.
         in_flight : int
-            Tiles sent, and without a result.
+            Number of tiles sent, but without a result.
         copies : int
-            Copies of tiles that may be computing beside them.
+            Number of copies of tiles that may be computing too.
         waiting : int
-            Tiles not sent yet.
+            Number of tiles not sent yet.
         """
         idle = slots - in_flight - copies
         if waiting or not slots:
@@ -81,7 +81,7 @@ class Speculation:
         elif idle > 0:
             self._idle_since = now if self._idle_since is None else self._idle_since
             self._limit, self._since, self._rounds = idle, self._idle_since, 1
-        else:  # whoever has no free slot leaves copies to others, so that too many do no harm
+        else:  # workers without a free slot leave copies to others, so too many copies do no harm
             self._idle_since = None
             self._limit, self._since, self._rounds = slots, self._last_result, ceil(in_flight / slots)
 
@@ -91,22 +91,22 @@ class Speculation:
         return [tile for time, tile in due if time <= now][: self._limit]
 
     def find_next_time(self, outstanding: Iterable[Outstanding]) -> float | None:
-        """Return when to look again if nothing happens until then; None: not at all."""
+        """Return when to check again if nothing happens until then; None for never."""
         return min((time for each in outstanding if (time := self._find_time(each)) is not None), default=None)
 
     def _find_time(self, outstanding: Outstanding) -> float | None:
-        """Return when a tile counts as slow; None while nothing can be said."""
-        patience = self._find_patience(outstanding.program)
-        if self._since is None or patience is None:
+        """Return when a tile counts as slow; None if this is not known."""
+        slow_after = self._find_slow_after(outstanding.program)
+        if self._since is None or slow_after is None:
             return None
-        return max(self._since, outstanding.sent) + self._rounds * patience
+        return max(self._since, outstanding.sent) + self._rounds * slow_after
 
-    def _find_patience(self, program: str) -> float | None:
-        """Return for how many seconds a tile may be computing before it counts as slow; None if that is not known."""
-        if program not in self._patience:
+    def _find_slow_after(self, program: str) -> float | None:
+        """Return after how many seconds a tile of a program counts as slow; None if this is not known."""
+        if program not in self._slow_after:
             times = sorted(self._seconds.get(program, ()))
             if len(times) < self.tuning.least_known:
                 return None
             usual = times[ceil(self.tuning.usual_share * len(times)) - 1]
-            self._patience[program] = self.tuning.slow_factor * usual + self.tuning.delay
-        return self._patience[program]
+            self._slow_after[program] = self.tuning.slow_factor * usual + self.tuning.delay
+        return self._slow_after[program]

@@ -1,4 +1,4 @@
-"""The command ``asyncbatch estimate``. It asks nothing of AWS."""
+"""The command ``asyncbatch estimate``. Sends no requests to AWS."""
 
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Final
@@ -52,7 +52,7 @@ def run(arguments: Namespace) -> None:
     SettingsError
         If the template does not support the number of workers or vCPUs.
     """
-    from asyncbatch.stack.estimate import Plan, estimate_run  # noqa: PLC0415 - only this command needs it
+    from asyncbatch.stack.estimate import Plan, estimate_run  # noqa: PLC0415 - only needed by this command
 
     plan = Plan(
         tiles=arguments.tiles,
@@ -103,11 +103,11 @@ def print_estimate(plan: "Plan", estimate: "Estimate", hour: "Cost") -> None:
 
 
 def _format_usd(amount: float) -> str:
-    return f"{amount:.2f}" if amount >= 0.1 else f"{amount:.4f}"  # noqa: PLR2004 - cents say too little below
+    return f"{amount:.2f}" if amount >= 0.1 else f"{amount:.4f}"  # noqa: PLR2004 - cents are too coarse below
 
 
 def format_seconds(seconds: float) -> str:
-    """Return a time in the units that a person would use."""
+    """Return a duration in seconds, minutes or hours."""
     if seconds < 60:  # noqa: PLR2004 - a minute
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -104,7 +104,7 @@ class Record:
         self._progress = progress
 
     def note_status(self, status: "Status") -> None:
-        """Note what the pool says of its run."""
+        """Note the status of the run."""
         self._status = status
 
     def summarize(self, error: BaseException | None) -> Summary | None:

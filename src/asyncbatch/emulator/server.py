@@ -125,9 +125,9 @@ async def serve(setup: Setup, *, kind: type[Endpoint] = Endpoint) -> str:
     Parameters
     ----------
     setup : Setup
-        What the endpoint is started with.
+        Settings of the endpoint.
     kind : type of Endpoint
-        What answers. Benchmarks pass one that answers as late as AWS does.
+        Class that answers requests. Benchmarks pass one with the latency of AWS.
     """
     offset = time.time() - time.monotonic()
 

@@ -46,9 +46,9 @@ class Tally:
         self.failed = 0
         self.cancelled = 0
         self.copied = 0
-        """Slow tiles that were sent a second time."""
+        """Number of slow tiles that were sent a second time."""
         self.copies_faster = 0
-        """Those of them whose copy was faster."""
+        """Number of these tiles whose copy was faster."""
         self.peak_memory = 0
         """Highest peak memory of a tile's process in bytes; 0 if it is not known."""
 

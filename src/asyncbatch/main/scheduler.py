@@ -108,7 +108,7 @@ class Scheduler:
 
     @property
     def unfinished(self) -> bool:
-        """Whether workers may be computing what nobody waits for any more, or tiles are not done."""
+        """Whether tiles are not done, or workers may be computing tiles that nobody waits for."""
         return bool(len(self.ledger)) or self.failure is not None or self._speculator.racing
 
     def enqueue(self, tile: Tile) -> None:

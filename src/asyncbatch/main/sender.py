@@ -97,7 +97,7 @@ class Sender:
             await self._announcements.deliver(tile.announcement)
 
     async def send_copy(self, tile: Tile) -> None:
-        """Announce a tile a second time that is slow."""
+        """Announce a slow tile a second time."""
         manifest = self._run.manifest
         task = unseal(tile.announcement, run=manifest.run, direction="task", key=manifest.key)
         assert isinstance(task, Task)  # noqa: S101 - so it was sealed

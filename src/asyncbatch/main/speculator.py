@@ -18,11 +18,11 @@ from asyncbatch.wire.messages import Result
 log: Final = logging.getLogger(__name__)
 
 _PAUSE: Final = 0.25
-"""Seconds between two looks at the tiles: with a thousand slots, a look at each result would keep main busy."""
+"""Seconds between checks of the tiles. With a thousand slots, a check after each result would keep main busy."""
 
 
 class Speculator:
-    """Notes what results say of tiles' times, and sends copies of slow tiles to idle slots.
+    """Learns tiles' times from results, and sends copies of slow tiles to idle slots.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class Speculator:
     sender : Sender
         Sends the copies.
     observers : Observers
-        Told of each copy.
+        Notified of each copy.
     """
 
     def __init__(self, *, ledger: Ledger, supervisor: Supervisor, sender: Sender, observers: Observers) -> None:
@@ -44,9 +44,9 @@ class Speculator:
         self._policy = Speculation()
         self._awake = anyio.Event()
         self._alert = True
-        """Whether all that happens may matter: it waits for no time, or slots are idle."""
+        """Whether any event may matter: no time is set for the next check, or slots are idle."""
         self._racing: set[int] = set()
-        """Tiles of which one more copy is under way than the ledger knows."""
+        """Tiles with one more copy in flight than the ledger counts."""
 
     @property
     def racing(self) -> bool:
@@ -66,12 +66,12 @@ class Speculator:
         if tile is None or not tile.copied or tile.state is State.ACCEPTED:
             return False
         self._racing.discard(result.index)
-        # The second time it may be the same one again: it was announced anew, since the message of the other is gone.
+        # The second time may be the same one again: it was announced again, because the other's message is gone.
         first, tile.half_lost = not tile.half_lost, True
         return first
 
     def wake(self) -> None:
-        """Look again soon: tiles or workers have changed. It costs next to nothing while all slots have work."""
+        """Check again soon, because tiles or workers have changed. Costs almost nothing while all slots have work."""
         if self._alert or self._count_idle() > 0:
             self._awake.set()
 
@@ -79,14 +79,14 @@ class Speculator:
         """Send copies until cancelled."""
         while True:
             self._awake = anyio.Event()
-            time = await self._look(anyio.current_time())
+            time = await self._check(anyio.current_time())
             self._alert = time is None or self._count_idle() > 0
             with anyio.move_on_after(None if time is None else time - anyio.current_time()):
                 await self._awake.wait()
                 await anyio.sleep(_PAUSE)
 
-    async def _look(self, now: float) -> float | None:
-        """Send the copies that are due, and return when to look again if nothing happens until then, if at all."""
+    async def _check(self, now: float) -> float | None:
+        """Send the copies that are due, and return when to check again if nothing happens until then; None for never."""
         ledger = self._ledger
         self._policy.note_load(
             now,

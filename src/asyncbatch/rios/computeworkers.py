@@ -101,7 +101,7 @@ class _Manager:
             options=options,
         )
         program, call = Program.of(blocks.compute, (function, job), {}, state=state), uuid.uuid4().hex
-        # What is added to `otherArgs` would count twice.
+        # Values added to `otherArgs` would count twice.
         program = replace(program, speculate=otherArgs is None)
         pool = POOLS.borrow(choice)
         self._choice = choice

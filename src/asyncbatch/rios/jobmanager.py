@@ -134,7 +134,7 @@ class _Rounds:
                 other=otherargs, adds=self._call is not None and self._call.exact, options=self._options
             )
             program = Program.of(compute, (function, arguments), {}, state=self._state)
-            program = replace(program, speculate=otherargs is None)  # what is added to them would count twice
+            program = replace(program, speculate=otherargs is None)  # values added to it would count twice
             self._program = (function, otherargs, program)
         return self._program[2]
 

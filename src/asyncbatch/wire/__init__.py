@@ -1,1 +1,1 @@
-"""What main and workers must agree on: messages, bodies, the manifest and the environment of a worker."""
+"""The protocol between main and workers: messages, bodies, the manifest and the environment of a worker."""

@@ -1,4 +1,4 @@
-"""Several calls in one tile, for functions that are too quick for a tile each: both ends of `map`'s `chunksize`."""
+"""Puts several calls into one tile, for `map`'s `chunksize`: both main's and the worker's part."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -8,14 +8,14 @@ from typing import Any
 
 
 class Chunks:
-    """Groups the arguments of calls, and takes the tiles' results apart again.
+    """Groups calls into tiles, and splits the tiles' results.
 
     Parameters
     ----------
     calls : iterable of tuple
         The arguments of each call.
     size : int
-        Calls in a tile.
+        Number of calls in a tile.
     """
 
     def __init__(self, calls: Iterable[tuple[Any, ...]], size: int) -> None:
@@ -24,13 +24,13 @@ class Chunks:
         self._lengths: deque[int] = deque()
 
     def __iter__(self) -> Iterator[tuple[list[tuple[Any, ...]]]]:
-        """Yield the arguments of each tile: one, a list of calls."""
+        """Yield the arguments of each tile: a list of calls."""
         while chunk := list(islice(self._calls, self._size)):
             self._lengths.append(len(chunk))
             yield (chunk,)
 
     def flatten(self, results: Generator[Any, None, None]) -> Iterator[Any]:
-        """Yield the result of each call, given those of the tiles; a tile's error stands for all of its calls."""
+        """Yield the result of each call, given those of the tiles; a tile's error applies to all its calls."""
         with closing(results):
             for result in results:
                 length = self._lengths.popleft()
@@ -38,5 +38,5 @@ class Chunks:
 
 
 def compute_chunk(fn: Callable[..., Any], calls: list[tuple[Any, ...]]) -> list[Any]:
-    """Return what a function returns for each call: what a tile computes."""
+    """Compute a tile: return the function's result for each call."""
     return [fn(*args) for args in calls]

@@ -1,6 +1,6 @@
-r"""Objects to bytes and back: pickle 5 with the arrays' buffers out of band, compressed where it pays.
+r"""Encodes and decodes objects: pickle protocol 5 with out-of-band buffers, compressed if worthwhile.
 
-A body is laid out so that the arrays it holds can be used in place, without a copy::
+The layout of a body allows arrays to be used in place, without a copy::
 
     magic "AB2\0" | frame count u32 | 8 zeros | per frame: stored length u64, raw length u64 |
     per frame: codec u8, together padded to 16 | frames, each padded to 16
@@ -29,11 +29,11 @@ _FRAME: Final = struct.Struct("<QQ")
 _ALIGNMENT: Final = 16  # numpy's own arrays start at multiples of 16
 
 _PLAIN: Final = frozenset({"asyncbatch", "builtins", "collections", "datetime", "decimal", "numpy", "uuid"})
-"""Packages whose objects unpickle without code of the user's own."""
+"""Packages whose objects can be unpickled without running user code."""
 
 
 Replaced = Mapping[tuple[str, str], Any]
-"""Functions and classes by the module and the name that a pickle has for others."""
+"""Replacements of functions and classes, by module and name in a pickle."""
 
 
 class Dump(Protocol):
@@ -44,22 +44,22 @@ class Dump(Protocol):
 
 
 def encode(obj: object, *, dump: Dump = cloudpickle.dumps) -> list[Buffer]:
-    """Return the parts of the body that holds an object; joined, they are the body.
+    """Return the parts of the body for an object; joined, they are the body.
 
-    Large buffers (numpy arrays and such) are not copied: the parts refer to the object's own memory, so join or
-    send them before it changes.
+    Large buffers, such as numpy arrays, are not copied: the parts refer to the object's memory, so join or send them
+    before the object changes.
 
     Parameters
     ----------
     obj : object
-        What is to be pickled.
+        The object to pickle.
     dump : callable
-        What pickles it.
+        Pickles it.
 
     Raises
     ------
     Exception
-        Whatever pickling raises: there is no one class for it.
+        Pickling may raise any exception.
     """
     buffers: list[pickle.PickleBuffer] = []
     head = dump(obj, protocol=5, buffer_callback=buffers.append)
@@ -78,53 +78,53 @@ def encode(obj: object, *, dump: Dump = cloudpickle.dumps) -> list[Buffer]:
 
 
 class NotPlainError(Exception):
-    """A pickle names something that is neither numpy's nor the standard library's."""
+    """A pickle refers to an object outside numpy and the standard library."""
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Unpickles what runs no code of the user's own."""
+    """Unpickles only objects that run no user code."""
 
-    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - as in the base class
-        """Return what the pickle names, if it is plain."""
+    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - the base class's signature
+        """Return the object that the pickle names, if it is plain."""
         if module.partition(".")[0] not in _PLAIN:
             raise NotPlainError(f"{module}.{name}")
         return super().find_class(module, name)
 
 
 class _ReplacingUnpickler(pickle.Unpickler):
-    """Takes some of what a pickle names from elsewhere."""
+    """Replaces some objects that a pickle names."""
 
     def __init__(self, pickled: Buffer, buffers: Sequence[Buffer], replaced: Replaced) -> None:
         super().__init__(io.BytesIO(pickled), buffers=buffers)
         self._replaced = replaced
 
-    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - as in the base class
-        """Return what stands for what the pickle names."""
+    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - the base class's signature
+        """Return the object that the pickle names, or its replacement."""
         return self._replaced.get((module, name)) or super().find_class(module, name)
 
 
 def decode(body: Buffer, *, plain: bool = False, replaced: Replaced | None = None) -> object:
-    """Return the object that a body holds.
+    """Return the object in a body.
 
-    Arrays are views of `body`; they can be written to if it can, so pass a ``bytearray`` where they must.
+    Arrays are views of `body`; to make them writable, pass a ``bytearray``.
 
     Parameters
     ----------
     body : bytes-like
-        What `encode` made, joined.
+        The joined parts from `encode`.
     plain : bool
-        Whether to refuse what may run code of the user's own.
+        Whether to reject objects that may run user code.
     replaced : mapping, optional
-        Functions and classes to use in place of those that a pickle names, by module and name.
+        Functions and classes to use instead of those that a pickle names, by module and name.
 
     Raises
     ------
     MessageError
-        If the body is not one of ours, or is cut short.
+        If the body is invalid or truncated.
     NotPlainError
-        If `plain` and the body holds anything but values of numpy, of the standard library and of this package.
+        If `plain` is true and the body has objects outside numpy, the standard library and this package.
     Exception
-        Whatever unpickling raises.
+        Unpickling may raise any exception.
     """
     frames = _frames(memoryview(body))
     if plain:
@@ -135,17 +135,17 @@ def decode(body: Buffer, *, plain: bool = False, replaced: Replaced | None = Non
 
 
 def loads(pickled: bytes) -> object:
-    """Return the object of a plain pickle, from a body that was verified."""
+    """Unpickle a plain pickle from a verified body."""
     return pickle.loads(pickled)
 
 
 def join(parts: Sequence[Buffer]) -> bytes:
-    """Return the body that the parts make up. This is the one copy on the way out."""
+    """Join the parts of a body. This is the only copy when sending."""
     return b"".join(parts)
 
 
 def size(parts: Sequence[Buffer]) -> int:
-    """Return the length in bytes of the body that the parts make up."""
+    """Return the length of the joined parts in bytes."""
     return sum(len(part) for part in parts)
 
 
@@ -154,7 +154,7 @@ def _pad(content: bytes) -> bytes:
 
 
 def _frames(view: memoryview) -> list[memoryview]:
-    """Return the frames of a body, decompressed where needed."""
+    """Return the frames of a body, decompressed if necessary."""
     try:
         magic, count, zeros = _HEAD.unpack(view[: _HEAD.size])
         codecs_start = _HEAD.size + count * _FRAME.size
@@ -168,7 +168,7 @@ def _frames(view: memoryview) -> list[memoryview]:
         for (stored, raw), codec in zip(_FRAME.iter_unpack(view[_HEAD.size : codecs_start]), codecs, strict=False):
             frame = view[start : start + stored]
             if len(frame) != stored:
-                raise MessageError(f"body cut short: {len(view)} bytes, {start + stored} wanted")
+                raise MessageError(f"truncated body: {len(view)} bytes, {start + stored} expected")
             frames.append(decompress(frame, codec=codec, size=raw))
             start += stored + -stored % _ALIGNMENT
         if start != len(view):

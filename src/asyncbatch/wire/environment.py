@@ -1,4 +1,4 @@
-"""The environment variables of a worker, which launchers write and workers read: ids, and half of the run's key."""
+"""The environment variables of a worker, which launchers set and workers read: ids, and half of the run's key."""
 
 import os
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ ATTEMPT: Final = "AWS_BATCH_JOB_ATTEMPT"
 BUCKET: Final = "RIOSBucket"
 
 _METADATA_URL: Final = "http://169.254.169.254"
-"""Where EC2 machines ask for their own metadata, by AWS's documentation."""
+"""URL of the metadata service on EC2 machines."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """What a worker needs to know of its run: the same for all workers of it. Launchers get it from main."""
+    """The data that all workers of a run need. Launchers get it from main."""
 
     run: str
     """The run's id."""
@@ -33,16 +33,16 @@ class Assignment:
     region: str
     """The AWS region of the stack."""
     endpoint_url: str | None
-    """The URL of an endpoint in place of AWS's; None for AWS."""
+    """The URL of an endpoint to use instead of AWS; None for AWS."""
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
-    """Environment variables with main's AWS credentials, where main's environment does not have them, as for the
-    embedded endpoint; else empty. `environment` is without them: they are for workers on main's machine only."""
+    """Environment variables with main's AWS credentials, if main's environment does not have them, as with the embedded
+    endpoint; otherwise empty. `environment` does not include them: they are only for workers on main's machine."""
 
     def environment(self) -> dict[str, str]:
-        """Return the environment variables that all workers of the run have in common.
+        """Return the environment variables that all workers of the run need.
 
-        They hold a secret: keep them off command lines, which every user of a machine can read. It is one half of the
-        run's key only, since everyone who may describe Batch jobs can read their variables.
+        They contain a secret: do not put them on command lines, which every user of a machine can read. The secret is
+        only one half of the run's key, since anyone who can describe Batch jobs can read their variables.
 
         Returns
         -------
@@ -62,26 +62,26 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerEnvironment:
-    """Where a worker belongs."""
+    """The environment of a worker."""
 
     run: str
     token: str = field(repr=False)
-    """Half of the run's key, in hexadecimal digits; empty where main is of a version that sets none."""
+    """Half of the run's key in hexadecimal digits; empty if main's version does not set it."""
     bucket: str
     worker: str
     slots: int
     region: str
     endpoint_url: str | None
     idle_timeout: float | None
-    """Seconds, overriding the run's own."""
+    """Seconds; overrides the run's setting."""
     lifeline: str
-    """Main's process on this machine, as `identify` has it; empty where main is elsewhere."""
+    """Main's process on this machine, from `identify`; empty if main is on another machine."""
     run_folder: str
-    """The run's temporary folder, which the last worker to leave removes; empty where there is none."""
+    """The run's temporary folder, which the last worker to exit removes; empty if there is none."""
     log_stream: str
-    """The Batch job's id; empty where the worker is a process of main's machine."""
+    """The Batch job's id; empty if the worker is a process on main's machine."""
     metadata_url: str
-    """Where an EC2 machine tells that it is to be taken back; empty on Fargate, and on main's machine."""
+    """URL of the metadata service that announces reclaims; empty on Fargate and on main's machine."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -90,13 +90,11 @@ class WorkerEnvironment:
         Raises
         ------
         SettingsError
-            If one is missing or unusable.
+            If one is missing or invalid.
         """
         missing = [name for name in (RUN, BUCKET) if not environment.get(name)]
         if missing:
-            raise SettingsError(
-                f"{' and '.join(missing)} not set: asyncbatch-worker is started by a launcher, not by hand"
-            )
+            raise SettingsError(f"{' and '.join(missing)} not set: a launcher must start asyncbatch-worker")
         job = environment.get("AWS_BATCH_JOB_ID", "")
         return cls(
             run=environment[RUN],
@@ -130,7 +128,7 @@ def _metadata_url(environment: Mapping[str, str]) -> str:
 def _whole(environment: Mapping[str, str], name: str) -> int:
     number = _number(environment, name)
     if number is not None and number != int(number):
-        raise SettingsError(f"{name} is {number}; it must be a whole number")
+        raise SettingsError(f"{name} is {number}; it must be an integer")
     return int(number or 1)
 
 
@@ -143,5 +141,5 @@ def _number(environment: Mapping[str, str], name: str) -> float | None:
     except ValueError:
         number = -1.0
     if not 0 < number < float("inf"):
-        raise SettingsError(f"{name} is {text!r}; it must be a number above 0")
+        raise SettingsError(f"{name} is {text!r}; it must be a positive number")
     return number

@@ -1,4 +1,4 @@
-"""Exceptions on their way from a worker to main: each as the nearest class that can be had there, with its chain."""
+"""Sends exceptions from a worker to main, each as the nearest class that main can import, with its chain."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,39 +11,39 @@ from asyncbatch.wire import codec
 Dump = Callable[[object], bytes]
 
 _CHAIN: Final = 64
-"""Exceptions that are sent along with one: its causes, its contexts, the members of its groups."""
+"""Maximum number of exceptions to send with one: its causes, contexts, and members of groups."""
 
 _SIZE: Final = 2**20
-"""Bytes of a pickled exception: a larger one is replaced."""
+"""Maximum size of a pickled exception in bytes; larger ones are replaced."""
 
 _TEXT: Final = 2_000
-"""Characters of a replacement's text."""
+"""Maximum number of characters of a replacement's text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SentException:
-    """An exception, in pickles that are tried in turn: main may lack its class."""
+    """An exception as a sequence of pickles to try in order, since main may lack its class."""
 
     candidates: tuple[bytes, ...]
     text: str
     members: "tuple[SentException, ...]" = ()
-    """Of a group, which is made of these, without candidates."""
+    """Members of a group, which is created from them, without candidates."""
     group: tuple[bytes, ...] = ()
-    """A group's class and attributes, pickled, each by itself."""
+    """A group's class and attributes, pickled separately."""
     cause: "SentException | None"
     context: "SentException | None"
     suppress_context: bool
 
 
 def pack_exception(error: BaseException, dump: Dump = cloudpickle.dumps) -> SentException:
-    """Return an exception as it is sent, with its chain as far as that is sent too.
+    """Pack an exception for sending, with its chain up to a limit.
 
     Parameters
     ----------
     error : BaseException
         The exception.
     dump : callable
-        What pickles it; it may raise anything.
+        Pickles it; may raise any exception.
     """
     return _Packer(dump).pack(error)
 
@@ -75,7 +75,7 @@ class _Packer:
         return self.pack(error)
 
     def _list_candidates(self, error: BaseException) -> Iterator[bytes]:
-        """Yield the exception itself if it pickles and unpickles, or else what comes nearest; then a built-in one."""
+        """Yield pickles of the exception itself if possible, otherwise of the nearest class, then of a built-in one."""
         text = get_text(error)
         pickled = self._try(error)
         nearest: type[BaseException] | None = None
@@ -101,7 +101,7 @@ class _Packer:
     def _replace(
         self, error: BaseException, kind: type[BaseException], text: str, attributes: Mapping[str, object]
     ) -> bytes | None:
-        """Return a pickled exception of a class, made without its constructor, if it has the text."""
+        """Pickle an exception of a class, created without its constructor, if its text is right; else return None."""
         short = _shorten(text)
         for arguments, wanted in ((error.args, text), ((short,), short), ((_Verbatim(short),), short)):
             for more in (attributes, {}):
@@ -111,7 +111,7 @@ class _Packer:
         return None
 
     def _list_attributes(self, error: BaseException) -> dict[str, object]:
-        """Return the attributes of an exception that pickle, its notes among them."""
+        """Return the attributes of an exception that can be pickled, including its notes."""
         return {name: value for name, value in vars(error).items() if self._loads_again(value)}
 
     def _loads_again(self, value: object) -> bool:
@@ -127,20 +127,20 @@ class _Packer:
     def _try(self, obj: object) -> bytes | None:
         try:
             pickled: bytes = self._dump(obj)
-        except BaseException:  # noqa: BLE001 - pickling raises anything
+        except BaseException:  # noqa: BLE001 - pickling may raise anything
             return None
         return pickled if len(pickled) <= _SIZE else None
 
 
 def unpack_exception(sent: SentException, load: Callable[[bytes], object]) -> BaseException:
-    """Return an exception that was sent, as the first candidate that unpickles; a RuntimeError if none does.
+    """Return the first candidate of a sent exception that can be unpickled; a RuntimeError if none can.
 
     Parameters
     ----------
     sent : SentException
-        What `pack_exception` made.
+        The result of `pack_exception`.
     load : callable
-        What unpickles; it may raise anything.
+        Unpickles; may raise any exception.
     """
     error = _unpack_group(sent, load) if sent.members else _unpack_candidate(sent, load)
     if error is None:
@@ -164,7 +164,7 @@ def _unpack_candidate(sent: SentException, load: Callable[[bytes], object]) -> B
 def _unpack_group(sent: SentException, load: Callable[[bytes], object]) -> BaseException:
     members = [unpack_exception(member, load) for member in sent.members]
     kind, attributes = (_load(part, load) for part in sent.group)
-    try:  # its constructor may take other arguments
+    try:  # its constructor may have other parameters
         error: Any = BaseExceptionGroup.__new__(kind, sent.text, members)  # type: ignore[arg-type]  # wrong ones raise
     except TypeError:
         error = BaseExceptionGroup(sent.text, members)  # an ExceptionGroup where all members are Exceptions
@@ -173,18 +173,18 @@ def _unpack_group(sent: SentException, load: Callable[[bytes], object]) -> BaseE
 
 
 def _load(pickled: bytes, load: Callable[[bytes], object]) -> object:
-    """Return what a pickle holds, or None if it does not unpickle."""
+    """Unpickle an object; return None if that fails."""
     try:
         return load(pickled)
-    except Exception:  # noqa: BLE001 - unpickling raises anything
+    except Exception:  # noqa: BLE001 - unpickling may raise anything
         return None
 
 
 def get_text(error: BaseException) -> str:
-    """Return an exception's text, without its class; a group's without the number of its members."""
+    """Return an exception's text without its class; for a group, without the number of its members."""
     try:
         text = error.message if isinstance(error, BaseExceptionGroup) else str(error)
-    except Exception:  # noqa: BLE001 - the user's own method, which may raise anything
+    except Exception:  # noqa: BLE001 - the user's method may raise anything
         return f"<exception str() of {type(error).__name__} failed>"
     return str(text)
 
@@ -194,7 +194,7 @@ def _shorten(text: str) -> str:
 
 
 class _Verbatim(str):
-    """A text that is not quoted where its `repr` is asked for, as a `KeyError` does."""
+    """A text whose `repr`, which `KeyError` uses, is not quoted."""
 
     __slots__ = ()
 
@@ -215,7 +215,7 @@ class _Replacement:
 def make_exception(
     kind: type[BaseException], arguments: tuple[Any, ...], attributes: Mapping[str, object]
 ) -> BaseException:
-    """Return an exception as it is after its constructor, which is not called: it may take other arguments."""
+    """Create an exception without calling its constructor, which may have other parameters."""
     error = kind.__new__(kind, *arguments)
     error.args = arguments
     vars(error).update(attributes)

@@ -1,13 +1,13 @@
-"""What travels on the two queues: frozen values, and their sealed text.
+"""The messages on both queues, and their sealed text.
 
 A message is three lines of text: the seal, the head and the body.
 
 - The *head* is JSON: kind, version, run, and the fields of the message.
-- The *body*, if it travels inline, is base64. Else the head names the S3 object that holds it, and its SHA-256.
-- The *seal* is HMAC-SHA256 by the run's key over direction and head. The head holds the body's SHA-256, so seal and
-  body are bound to each other wherever the body lies, and the body is hashed but once.
+- The *body* is in base64 if it is inline. Otherwise the head names the S3 object and its SHA-256.
+- The *seal* is an HMAC-SHA256 over direction and head, with the run's key. The head contains the body's SHA-256, so the
+  seal covers the body wherever it is stored, and the body is hashed only once.
 
-SQS takes XML-legal characters only, hence base64; a message, and a batch of ten, may have 1 MiB.
+SQS accepts only characters that are legal in XML, hence base64. A message, and a batch of ten, may have 1 MiB.
 """
 
 import base64
@@ -26,26 +26,26 @@ from asyncbatch.wire.fields import Attempt, Count, Seconds, VersionError, build,
 VERSION: Final = 5
 
 MESSAGE_LIMIT: Final = 1_048_576
-"""Bytes that SQS allows for a message, and for a batch of up to ten together."""
+"""Maximum size in bytes of an SQS message, and of a batch of up to ten."""
 
 BATCH_LIMIT: Final = 10
-"""Messages that SQS allows in a batch."""
+"""Maximum number of messages in an SQS batch."""
 
 INLINE_LIMIT: Final = 72_000
-"""Largest body, in bytes, that travels inside its message.
+"""Maximum size in bytes of an inline body.
 
-Ten of them, as base64 and with their heads, still make one batch of 1 MiB.
+Ten of them, in base64 and with their heads, fit in one batch of 1 MiB.
 """
 
 LONGEST_TILE: Final = 41_400.0
-"""Seconds that an attempt at a tile may take: SQS hides a message for 12 hours in all, and a tile may be held for a
-while before its slot is free. Beyond, another worker would get it too."""
+"""Maximum number of seconds of an attempt at a tile: SQS hides a message for at most 12 hours, including the time
+before a slot is free. After that, another worker would also receive it."""
 
 TERMINATED: Final = "terminated"
-"""Why a worker leaves that got SIGTERM, or whose machine is to be taken back."""
+"""Reason of a worker that exits after SIGTERM, or because its machine will be reclaimed."""
 
 _SEPARATOR: Final = "\t"
-"""Between messages that travel as one: neither hexadecimal digits, base64 nor our JSON hold a tab."""
+"""Separates messages that are sent as one; hexadecimal digits, base64 and JSON contain no tab."""
 
 Direction = Literal["task", "result"]
 Outcome = Literal["ok", "error", "lost"]
@@ -56,12 +56,12 @@ class ForeignMessageError(MessageError):
 
 
 class SealError(MessageError):
-    """A message, or a body beside it, that is not what was sealed with this run's key."""
+    """A message or its body is not sealed with this run's key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Body:
-    """The bytes that belong to a message: either here, or under a key in S3."""
+    """The body of a message: inline, or under a key in S3."""
 
     sha256: str
     size: Count
@@ -70,7 +70,7 @@ class Body:
 
     @classmethod
     def of(cls, content: bytes | bytearray, *, key: str) -> "Body":
-        """Describe `content`, which goes to S3 under `key` if it is too large to travel inline."""
+        """Return the body for `content`, which is stored in S3 under `key` if it is too large to be inline."""
         digest = hashlib.sha256(content).hexdigest()
         if len(content) <= INLINE_LIMIT:
             return cls(sha256=digest, size=len(content), inline=bytes(content))
@@ -85,15 +85,15 @@ class Task:
     program: str
     """SHA-256 of the program."""
     program_size: Count
-    """Bytes of the program."""
+    """Size of the program in bytes."""
     body: Body
     """The pickled ``(args, kwargs)``."""
     timeout: Seconds = 0.0
-    """Seconds that an attempt may take in its slot; 0: no limit."""
+    """Maximum number of seconds of an attempt in its slot; 0 for no limit."""
     retry_on: list[str] = field(default_factory=list)
-    """Names of the exceptions after which it is computed again while it has attempts left."""
+    """Names of exceptions after which the tile is retried while attempts are left."""
     copy: Count = 0
-    """1 if the tile was sent before, and is sent a second time since it is slow."""
+    """1 if a slow tile is sent a second time, else 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +103,7 @@ class Sentinel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """Worker to main: what became of a tile."""
+    """Worker to main: the result of a tile."""
 
     index: Count
     worker: str
@@ -112,12 +112,12 @@ class Result:
     seconds: Seconds
     """Time the user's function took."""
     body: Body
-    """Pickled: the value; or for ``error`` a `Failure`; or for ``lost`` a `Loss`."""
+    """Pickled value; for ``error`` a `Failure`; for ``lost`` a `Loss`."""
     log_stream: str = ""
     copy: Count = 0
-    """That of the task."""
+    """Value of the task."""
     peak: Count = 0
-    """Most bytes of memory that the slot's process had while the tile computed; 0: not known."""
+    """Peak memory of the slot's process in bytes; 0 if it is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,10 +125,10 @@ class Failure:
     """How the user's function failed: the content of an ``error`` result."""
 
     reason: str
-    """The exception in one line."""
+    """The exception on one line."""
     traceback: str
     exception: bytes | None
-    """The exception as a `SentException`, pickled on its own: unpickling it runs code of the user's."""
+    """The exception as a `SentException`, pickled separately, since unpickling it runs user code."""
 
 
 Cause = Literal["died", "timeout", "memory"]
@@ -136,43 +136,43 @@ Cause = Literal["died", "timeout", "memory"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """Why no attempt at a tile succeeded: the content of a ``lost`` result."""
+    """Why all attempts at a tile were lost: the content of a ``lost`` result."""
 
     reason: str
-    """What ended the last attempt."""
+    """Why the last attempt ended."""
     cause: Cause = "died"
     stack: str = ""
-    """Where the last attempt stood, if that is known."""
+    """Stacks of the last attempt, if known."""
     peak: int = 0
-    """Most bytes of memory that the last attempt's process was seen to have; 0: not known."""
+    """Peak memory of the last attempt's process in bytes, as far as observed; 0 if it is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hello:
-    """Worker to main: I am up, or: I can't work for you."""
+    """Worker to main: the worker is up, or can't work for this main."""
 
     worker: str
     slots: Count
     versions: dict[str, str]
     log_stream: str = ""
     refusal: str = ""
-    """Why the worker does not take part; empty if it does."""
+    """Why the worker can't work for this main; empty if it can."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
-    """Worker to main: I am still up. Sent when there is nothing else to say."""
+    """Worker to main: the worker is still up. Sent if there are no other messages."""
 
     worker: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goodbye:
-    """Worker to main: I am leaving."""
+    """Worker to main: the worker exits."""
 
     worker: str
     reason: str
-    """`TERMINATED` if the worker's machine may be about to go."""
+    """`TERMINATED` if the worker's machine may be reclaimed."""
     tiles: Count
     busy_seconds: Seconds
     requests: dict[str, Count]
@@ -180,7 +180,7 @@ class Goodbye:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProgramDamaged:
-    """Worker to main: the bucket does not hold this program as it was uploaded."""
+    """Worker to main: this program in the bucket is missing or damaged."""
 
     worker: str
     program: str
@@ -194,7 +194,7 @@ _KINDS: Final[dict[str, type[Message]]] = {kind.__name__: kind for kind in get_a
 
 
 def seal(message: Message, *, run: str, direction: Direction, key: bytes) -> str:
-    """Return the text of a message, sealed for one run and one direction."""
+    """Seal a message for one run and one direction, and return its text."""
     head: dict[str, Any] = {f.name: getattr(message, f.name) for f in dataclasses.fields(message)}
     inline = b""
     body = head.get("body")
@@ -207,7 +207,7 @@ def seal(message: Message, *, run: str, direction: Direction, key: bytes) -> str
 
 
 def unseal(text: str, *, run: str, direction: Direction, key: bytes) -> Message:
-    """Return the message that a text holds, after checking its seal.
+    """Verify the seal of a text, and return its message.
 
     Raises
     ------
@@ -216,9 +216,9 @@ def unseal(text: str, *, run: str, direction: Direction, key: bytes) -> Message:
     SealError
         If it is not sealed with this run's key, or for the other direction.
     VersionError
-        If it is of another version, or its fields are.
+        If it has another version or other fields.
     MessageError
-        If it is not a message, and as the root of the others.
+        If it is not a message; also the base class of the others.
     """
     try:
         mac, head_text, inline_text = text.encode("ascii").decode().split("\n")
@@ -230,7 +230,7 @@ def unseal(text: str, *, run: str, direction: Direction, key: bytes) -> Message:
         raise ForeignMessageError(f"message of run {quote(found_run)} on a queue of run {run!r}")
     if version != VERSION or not isinstance(kind, str) or kind not in _KINDS:
         raise VersionError(
-            f"message of kind {quote(kind)} and version {quote(version)}; this side speaks version {VERSION}"
+            f"message of kind {quote(kind)} and version {quote(version)}; this side needs version {VERSION}"
         )
     if not hmac.compare_digest(mac.encode(), _mac(head_text, direction, key).encode()):
         raise SealError(f"message of kind {kind!r} of run {run!r} does not carry this run's seal")
@@ -240,17 +240,17 @@ def unseal(text: str, *, run: str, direction: Direction, key: bytes) -> Message:
 
 
 def pack(texts: Iterable[str]) -> str:
-    """Return one text for several sealed messages: what goes together costs one message of SQS."""
+    """Combine sealed messages into one text, so that they cost one SQS message."""
     return _SEPARATOR.join(texts)
 
 
 def unpack(text: str) -> list[str]:
-    """Return the sealed messages that were packed into a text."""
+    """Split a text into its sealed messages."""
     return text.split(_SEPARATOR)
 
 
 def _open_body(described: object, inline_text: str) -> Body:
-    """Return the body that a sealed head describes, its inline bytes verified."""
+    """Return the body that a sealed head describes, and verify inline bytes."""
     body = build(Body, described)
     if body.key is not None:
         return body
@@ -260,7 +260,7 @@ def _open_body(described: object, inline_text: str) -> Body:
         raise SealError(f"inline body is not base64: {error}") from error
     digest = hashlib.sha256(inline).hexdigest()
     if len(inline) != body.size or digest != body.sha256:
-        raise SealError(f"inline body is not the one sealed: {len(inline)} bytes, {body.size} expected")
+        raise SealError(f"inline body does not match its seal: {len(inline)} bytes, {body.size} expected")
     return dataclasses.replace(body, inline=inline)
 
 

@@ -1,7 +1,7 @@
-"""The state of the process that a function expects: the current folder, and what the script changed in the environment.
+"""The process state that a function expects: the working directory and the script's changes to the environment.
 
 Main captures it with each program, and a slot applies it before each tile, so that relative file names and
-``os.environ`` mean on a worker what they mean in main.
+``os.environ`` have the same meaning on a worker as in main.
 """
 
 import functools
@@ -21,7 +21,7 @@ _LEFT_OUT: Final = frozenset(
         "RIOSBucket",
         "RIOSInQueue",
         "RIOSOutQueue",
-        # A worker has a temporary folder, which is removed with it.
+        # A worker has its own temporary folder.
         "TEMP",
         "TMP",
         "TMPDIR",
@@ -30,7 +30,7 @@ _LEFT_OUT: Final = frozenset(
 _LEFT_OUT_PREFIXES: Final = (
     "ASYNCBATCH_",
     "RIOS_",
-    # A worker's credentials and endpoint are its own, and secrets do not belong into the bucket.
+    # A worker has its own credentials and endpoint, and secrets must not be stored in the bucket.
     "AWS_ACCESS_KEY",
     "AWS_BEARER_TOKEN",
     "AWS_CONTAINER_",
@@ -86,29 +86,29 @@ _OF_A_MACHINE_PREFIXES: Final = (
     "XDG_",
     "_CE_",
 )
-"""They describe the machine on which they were set: not applied on another."""
+"""Variables that describe the machine, which are not applied on another machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessState:
-    """What a process looked like when a program was made."""
+    """The process state when a program was created."""
 
     folder: str | None
-    """The current folder; None if it has been removed."""
+    """The working directory; None if it has been removed."""
     environment: tuple[tuple[str, str | None], ...]
-    """The variables that the script changed, by name; None: removed."""
+    """Names and values of variables that the script changed; None for removed ones."""
 
     @classmethod
     def capture(cls) -> Self:
         """Return the state of this process."""
         try:
-            folder: str | None = os.getcwd()  # noqa: PTH109 - for each tile that is submitted, and pathlib is not free
+            folder: str | None = os.getcwd()  # noqa: PTH109 - called for each submitted tile; faster than pathlib
         except OSError:
             folder = None
         return cls(folder=folder, environment=_find_changes(_read_environment()))
 
     def variables(self, *, same_machine: bool) -> dict[str, str | None]:
-        """Return the variables to set, or to remove where None.
+        """Return the variables to set; None means remove.
 
         Parameters
         ----------
@@ -119,20 +119,20 @@ class ProcessState:
 
 
 def read_environment() -> dict[str, str]:
-    """Return a copy of the environment, also while another thread changes it."""
+    """Return a copy of the environment, even while another thread changes it."""
     return _decode(_read_environment())
 
 
 def list_inherited_changes(environment: Mapping[str, str]) -> dict[str, str | None]:
-    """Return the variables that the script has changed in `environment`, with the values they had before it began.
+    """Return the variables that the script has changed in `environment`, with their values before it started.
 
-    A worker process that starts with `environment` inherits the changed values. By these it knows what to restore
-    for a program that was made when they were different.
+    A worker process that starts with `environment` inherits the changed values. With the former values it can restore
+    the state for a program that was created when they were different.
 
     Parameters
     ----------
     environment : mapping
-        A copy of main's environment, as `read_environment` returns it.
+        A copy of main's environment from `read_environment`.
 
     Returns
     -------
@@ -149,7 +149,7 @@ def _find_changes(raw: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[str, str 
 
 
 def _compare(now: Mapping[str, str]) -> tuple[tuple[str, str | None], ...]:
-    """Return what differs from the environment that this process was started with, sorted by name."""
+    """Return the differences from the environment that this process started with, sorted by name."""
     start = _start_environment()
     changed: list[tuple[str, str | None]] = [item for item in now.items() if start.get(item[0]) != item[1]]
     changed += [(name, None) for name in start.keys() - now.keys()]
@@ -165,7 +165,7 @@ def _describes_machine(name: str) -> bool:
 
 
 def _read_environment() -> tuple[tuple[bytes, bytes], ...]:
-    """Return the environment, also while another thread changes it; not decoded, which would take as long."""
+    """Return the environment without decoding, which is slow, even while another thread changes it."""
     return tuple((name, value) for name in os.environb if (value := os.environb.get(name)) is not None)
 
 
@@ -178,9 +178,10 @@ _AT_IMPORT: Final = _decode(_read_environment())
 
 @functools.cache
 def _start_environment() -> Mapping[str, str]:
-    """Return the environment that this process was started with.
+    """Return the environment that this process started with.
 
-    Where the system does not say, or a library has written a title over it, it is that of the first import.
+    If the system does not provide it, or a library has overwritten it with a process title, use that of the first
+    import.
     """
     try:
         content = Path("/proc/self/environ").read_bytes()

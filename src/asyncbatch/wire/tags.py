@@ -1,4 +1,4 @@
-"""The tags of all that runs create."""
+"""Tags of all resources that runs create."""
 
 import getpass
 import re
@@ -9,12 +9,12 @@ STACK_TAG: Final = "asyncbatch:stack"
 USER_TAG: Final = "asyncbatch:user"
 
 _NO_TAG: Final = re.compile(r"[^\w .:/=+@-]", re.ASCII)
-"""What not every service takes in a tag's value: the backslash of a domain's user, for one."""
+"""Characters that some services reject in a tag's value, such as the backslash in a domain user's name."""
 _TAG_LIMIT: Final = 256
 
 
 def get_user_tag() -> str:
-    """Return the name of the user who runs this, with the characters and the length that a tag's value may have."""
+    """Return the current user's name, with valid characters and length for a tag's value."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name

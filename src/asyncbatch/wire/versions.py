@@ -1,4 +1,4 @@
-"""Which versions each side runs, and whether the two can exchange pickles."""
+"""The versions of main and workers, and whether they can exchange pickles."""
 
 import platform
 import sys
@@ -11,22 +11,22 @@ from typing import Final
 _ALWAYS: Final = ("asyncbatch", "cloudpickle", "numpy")
 
 _IF_USED: Final = ("rios",)
-"""Needed on both sides where main has imported it: its objects travel."""
+"""Packages that both sides need if main has imported them, since their objects are sent."""
 
 COMMON: Final = frozenset({*_ALWAYS, *_IF_USED})
-"""Packages that a worker has of its own, so that their code never travels."""
+"""Packages that workers have, so that their code is never sent."""
 
 _DIGITS: Final = (("python", 2), ("numpy", 1), ("asyncbatch", 2), ("rios", None))
 _NAMES: Final = {1: "major version", 2: "minor version", None: "version"}
 
 
 def versions_here(packages: Iterable[str] | None = None) -> dict[str, str]:
-    """Return the versions of Python and of the packages that matter to a pickle, as far as installed.
+    """Return the versions of Python and of the installed packages that matter for pickles.
 
     Parameters
     ----------
     packages : iterable of str, optional
-        By default those that this process uses.
+        The packages; by default those that this process uses.
     """
     if packages is None:
         packages = [*_ALWAYS, *(package for package in _IF_USED if package in sys.modules)]
@@ -35,11 +35,11 @@ def versions_here(packages: Iterable[str] | None = None) -> dict[str, str]:
 
 
 def mismatch(main: Mapping[str, str], worker: Mapping[str, str]) -> str:
-    """Return why two sides can't work together, with both sides' versions; empty if they can.
+    """Return why main and a worker are incompatible, with both versions; empty if they are compatible.
 
-    cloudpickle sends byte code, which is another one with each minor version of Python; numpy's pickles of a major
-    version are not read by the one before; of ours, both sides must be of the same minor version. RIOS pickles its
-    own objects, whose attributes change with any version; it matters only where main uses it.
+    cloudpickle sends byte code, which differs between minor versions of Python. An older major version of numpy can't
+    read pickles of a newer one. Both sides must have the same minor version of asyncbatch. RIOS's objects may change
+    with any version, which matters only if main uses RIOS.
     """
     for package, digits in _DIGITS:
         ours, theirs = main.get(package, ""), worker.get(package, "")
@@ -47,18 +47,18 @@ def mismatch(main: Mapping[str, str], worker: Mapping[str, str]) -> str:
             continue
         if ours.split(".")[:digits] != theirs.split(".")[:digits]:
             return (
-                f"main runs {package} {ours or 'none'} and the worker {package} {theirs or 'none'}; "
-                f"give both the same {_NAMES[digits]} of {package}"
+                f"main has {package} {ours or 'none'}, but the worker has {package} {theirs or 'none'}. "
+                f"Install the same {_NAMES[digits]} of {package} on both"
             )
     return ""
 
 
 _read_version: Final = cache(version)
-"""It takes milliseconds, and each worker of `asyncbatch.testing` asks."""
+"""Cached, since it takes milliseconds, and each worker of `asyncbatch.testing` calls it."""
 
 
 def _version(package: str) -> str:
-    """Return the version of a package: as it was installed, or else as it tells itself; empty if it is not there."""
+    """Return the version of a package from its metadata, or its own attribute; empty if it is not installed."""
     try:
         return _read_version(package)
     except PackageNotFoundError:

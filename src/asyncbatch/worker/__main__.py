@@ -1,4 +1,4 @@
-"""``asyncbatch-worker``: the entry point of a worker's container, and of a worker process on this machine."""
+"""The command ``asyncbatch-worker``: the entry point of workers' containers and processes."""
 
 import atexit
 import contextlib
@@ -25,14 +25,14 @@ from asyncbatch.worker.slotprocesses import SlotProcesses, start_server
 def main() -> None:
     """Run a worker.
 
-    It exits with 0 when its run is over, 143 when it was terminated, 3 when it or its run's manifest is refused, or 1
-    when it is broken.
+    Its exit status is 0 when its run has ended, 143 when it was terminated, 3 when its versions or the manifest are
+    rejected, and 1 after another error.
     """
     end(run(start_server))
 
 
 def run(connect: Callable[[], socket.socket]) -> int:
-    """Run a worker by the environment variables of this process, and return its exit status.
+    """Run a worker according to this process's environment variables, and return its exit status.
 
     Parameters
     ----------
@@ -41,10 +41,10 @@ def run(connect: Callable[[], socket.socket]) -> int:
     """
     try:
         environment = WorkerEnvironment.read()
-        os.environ.pop(KEY_VARIABLE, None)  # users' functions print their environment
+        os.environ.pop(KEY_VARIABLE, None)  # users' functions may print their environment
         if environment.log_stream:
-            os.dup2(sys.stdout.fileno(), sys.stderr.fileno())  # one pipe into the log keeps all lines in their order
-            # Slots inherit them. Not on main's own machine, where a pool's process has what any process has.
+            os.dup2(sys.stdout.fileno(), sys.stderr.fileno())  # one pipe to the log preserves the order of lines
+            # Slots inherit these. Not on main's machine, where slots have the same variables as any other process.
             os.environ.update(choose_variables(os.environ, slots=environment.slots, memory=read_memory_limit()))
         logformat.configure(os.environ.get("ASYNCBATCH_LOG", "INFO" if environment.log_stream else "WARNING"))
         try:
@@ -54,27 +54,27 @@ def run(connect: Callable[[], socket.socket]) -> int:
                 folders.leave(Path(tempfile.gettempdir()), Path(environment.run_folder))
     except* AsyncBatchError as group:
         error = find_first(group)
-        print(f"asyncbatch-worker: error: {error}", file=sys.stderr)  # noqa: T201 - this is its command line
-        from asyncbatch.worker.work import exit_status  # noqa: PLC0415 - as below
+        print(f"asyncbatch-worker: error: {error}", file=sys.stderr)  # noqa: T201 - a command
+        from asyncbatch.worker.work import exit_status  # noqa: PLC0415 - see below
 
         status = exit_status(error)
     return status
 
 
 def end(status: int) -> NoReturn:
-    """End this process without taking the interpreter apart.
+    """End this process without finalizing the interpreter.
 
-    obstore's threads may want to run Python still, and Python ends such threads in a way that aborts the process.
+    obstore's threads may still run Python code, and Python's way of ending such threads aborts the process.
     """
-    atexit._run_exitfuncs()  # noqa: SLF001 - there is no public one
+    atexit._run_exitfuncs()  # noqa: SLF001 - there is no public function
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads it
+        with contextlib.suppress(OSError, ValueError):  # closed, or no longer read
             stream.flush()
     os._exit(status)
 
 
 async def _work(environment: WorkerEnvironment, processes: SlotProcesses) -> int:
-    # Imported when the slots' server has been started, which loads numpy meanwhile.
+    # Imported after the slots' server has started, which imports numpy meanwhile.
     from asyncbatch.aws.session import open_session  # noqa: PLC0415
     from asyncbatch.worker.slot import Slot  # noqa: PLC0415
     from asyncbatch.worker.work import work  # noqa: PLC0415

@@ -1,39 +1,39 @@
-"""Which attempts at a tile are charged to it. Pure.
+"""Decides which attempts at a tile count. Pure.
 
-A worker that dies takes down all the tiles that it holds, and must not charge those that only waited. SQS counts
-deliveries, not attempts, so that count is but a hint: a tile that is delivered again is a *suspect*. Before an attempt
-at a suspect begins, the worker counts it in the bucket. A tile's first delivery costs no request: it is taken to have
-begun, unless a worker that had to leave has written that it took the attempt back.
+A worker that dies loses all tiles that it holds, but tiles that only waited must not be charged. SQS counts deliveries,
+not attempts, so its count is only a hint: a tile that is delivered again is a *suspect*. Before an attempt at a
+suspect, the worker writes a count to the bucket. The first delivery of a tile needs no request: its attempt counts as
+begun, unless a worker that had to exit has written that the attempt was withdrawn.
 """
 
 from dataclasses import dataclass
 from typing import Final
 
 MAX_RETURNS: Final = 100
-"""Deliveries of a tile that may end with no attempt charged, before it is given up: reclaims, and workers that died
-while they held it. Far more than a tile meets that any worker has time for."""
+"""Number of deliveries of a tile without a counted attempt (reclaims, and workers that died while they held it) after
+which it is lost. A tile that a worker can finish in time has far fewer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What to do with a tile that was delivered."""
+    """What to do with a delivered tile."""
 
     number: int
-    """Of the attempt that begins, from 1; or of those that were begun, where none may."""
+    """Number of the attempt, from 1; or the number of earlier attempts if no attempt is left."""
     lost: bool = False
     """Whether no attempt is left."""
     count: int | None = None
-    """What to write before the attempt begins; None: nothing."""
+    """Count to write before the attempt; None for nothing."""
     alone: bool = False
-    """Whether nothing else computes on the worker until its result is on its way: no tile pays for another."""
+    """Whether the tile computes alone on the worker until its result is announced, so that it affects no other tile."""
     last: bool = False
-    """Whether no attempt is left after this one."""
+    """Whether this is the last attempt."""
     before: int | None = None
-    """What to write if this attempt is taken back: the attempts before it. None: nothing."""
+    """Count to write if this attempt is withdrawn: the number of attempts before it; None for nothing."""
 
 
 def needs_count(*, deliveries: int, max_attempts: int, copy: bool = False) -> bool:
-    """Return whether to ask the bucket how often a tile has begun."""
+    """Return whether to read the count of attempts from the bucket."""
     return deliveries > 1 or max_attempts == 1 or copy
 
 
@@ -45,13 +45,13 @@ def judge(
     Parameters
     ----------
     counted : int or None
-        Attempts that the bucket says have begun; None: it says nothing.
+        Number of attempts according to the bucket; None if it has no count.
     deliveries : int
-        How often the tile was delivered, this time included.
+        Number of deliveries of the tile, including this one.
     max_attempts : int
-        Attempts that a tile has.
+        Maximum number of attempts at a tile.
     readable : bool
-        Whether the bucket can be asked; where it can't, deliveries count.
+        Whether the bucket can be read; if not, deliveries count.
     copy : bool
         Whether this is the copy of a slow tile, at which an attempt has begun already.
     """
@@ -61,7 +61,7 @@ def judge(
         done = deliveries - 1 + copy
     elif counted is not None:
         done = counted
-    else:  # only what is delivered for the first time begins without being counted
+    else:  # only the first delivery begins without a count
         done = 1 if copy or (deliveries > 1 and max_attempts > 1) else 0
     if done >= max_attempts or deliveries - 1 - done > MAX_RETURNS:
         return Verdict(number=done, lost=True)
@@ -69,7 +69,7 @@ def judge(
     return Verdict(
         number=done + 1,
         count=done + 1 if readable else None,
-        # With one attempt a tile nothing is ever computed again, whoever is to blame.
+        # With one attempt per tile, no tile is computed again.
         alone=max_attempts > 1 and (not readable or bool(counted) or last),
         last=last,
         before=done if readable else None,

@@ -1,7 +1,6 @@
-"""What each tile finds in its slot's process, whatever the tile before it has changed.
+"""Restores the state of a slot's process between tiles.
 
-Not restored, since only the one who changed it knows how: globals of modules, the configuration of GDAL, numpy,
-warnings and locale, random generators, threads.
+Not restored: globals of modules, the configuration of GDAL, numpy, warnings and locale, random generators, threads.
 """
 
 import os
@@ -28,13 +27,13 @@ _LIMITS: Final = tuple(sorted({getattr(resource, name) for name in dir(resource)
 
 
 class Baseline:
-    """The state of a slot's process as it is now, to be restored between tiles.
+    """The current state of a slot's process, to restore between tiles.
 
     Parameters
     ----------
     inherited : mapping or None
-        The variables that main's script had changed before it started this worker, with the values they had before;
-        None where another machine's main did not start it.
+        The variables that main's script had changed before it started this worker, with their previous values; None if
+        main is on another machine.
     """
 
     def __init__(self, inherited: Mapping[str, str | None] | None) -> None:
@@ -48,17 +47,17 @@ class Baseline:
         self._streams = _Streams()
 
     def enter(self, state: ProcessState) -> None:
-        """Make the process what a program expects."""
+        """Apply the process state that a program expects."""
         os.umask(self._umask)
         try:
             os.chdir(state.folder or self._temporary)
-        except OSError:  # it is main's, and not on this machine
+        except OSError:  # main's directory does not exist on this machine
             os.chdir(self._temporary)
         _set_environment(_replace(dict(self._environment), state.variables(same_machine=self._same_machine)))
 
     @contextmanager
     def importing(self) -> Iterator[None]:
-        """Keep the variables that modules set while they are imported in the block: that happens only once."""
+        """Keep the variables that modules set when they are imported in the block, since this happens only once."""
         before = dict(os.environb)
         yield
         for name, value in os.environb.items():
@@ -66,10 +65,10 @@ class Baseline:
                 self._environment.setdefault(name, value)
 
     def calm(self) -> None:
-        """Take back what a tile has changed that may disturb its own answer."""
+        """Restore state that a tile has changed and that may affect sending its result."""
         try:
             self._signals.restore()
-        except BaseException:  # noqa: BLE001 - a handler of the tile's has run once more, after the function's end
+        except BaseException:  # noqa: BLE001 - a signal handler of the tile ran after the function's end
             self._signals.restore()
         self._limits.restore()
         self._streams.restore()
@@ -80,7 +79,7 @@ class Baseline:
         return self._limits.damage
 
     def close_in_fork(self) -> None:
-        """Close, in a forked process, what is this process's alone."""
+        """Close this process's own descriptors in a forked process."""
         self._streams.close()
 
 
@@ -121,7 +120,7 @@ class _Signals:
 
 
 class _Limits:
-    """Resource limits: a soft one can be raised again, a hard one by root only."""
+    """Resource limits: soft limits can be raised again, hard limits only by root."""
 
     def __init__(self) -> None:
         self._limits = {limit: resource.getrlimit(limit) for limit in _LIMITS}
@@ -149,7 +148,7 @@ class _Streams:
         self._files = [_identify(copy) for copy in self._copies]
 
     def restore(self) -> None:
-        self._flush()  # into whatever file the tile has put there
+        self._flush()  # to the tile's replacements
         for number, (copy, file) in enumerate(zip(self._copies, self._files, strict=True)):
             if _identify(number) != file:
                 os.dup2(copy, number)
@@ -167,12 +166,12 @@ class _Streams:
 
     def _flush(self) -> None:
         for stream in (sys.stdout, sys.stderr, *self._streams[1:]):
-            with suppress(Exception):  # closed, or anything that the user has put there
+            with suppress(Exception):  # closed, or any object that the user has set
                 stream.flush()
 
 
 def _identify(number: int) -> tuple[int, int] | None:
-    """Return which file a descriptor refers to; None if it is closed."""
+    """Return the identity of a descriptor's file; None if it is closed."""
     try:
         status = os.fstat(number)
     except OSError:
@@ -180,7 +179,7 @@ def _identify(number: int) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _is_open(stream: Any) -> bool:  # noqa: ANN401 - a stream as Python opens it
+def _is_open(stream: Any) -> bool:  # noqa: ANN401 - Python's stream
     try:
         return not stream.closed
     except ValueError:  # detached
@@ -188,7 +187,7 @@ def _is_open(stream: Any) -> bool:  # noqa: ANN401 - a stream as Python opens it
 
 
 def _open(number: int) -> IO[Any]:
-    """Return a stream over a descriptor, as Python opens it, that writes line by line."""
+    """Return a line-buffered stream for a descriptor, as Python opens it."""
     mode = "r" if number == 0 else "w"
     errors = "backslashreplace" if number == 2 else None  # noqa: PLR2004 - stderr
     return open(number, mode, buffering=1, errors=errors, closefd=False)

@@ -1,4 +1,4 @@
-"""A worker's end of the socket to a slot's process: commands go out, answers come back.
+"""A worker's end of the socket to a slot's process, for commands and responses.
 
 anyio's streams receive 64 kB at a time, and copy each byte four times. Files in shared memory are slower than a socket:
 the kernel clears each of their pages first.
@@ -18,7 +18,7 @@ from asyncbatch.worker.frames import HEADER
 
 @dataclass(slots=True, kw_only=True)
 class Channel:
-    """Exchanges commands and answers: a head each, and a body."""
+    """Sends commands and receives responses, each with a head and a body."""
 
     _socket: socket.socket = field(repr=False)
 
@@ -38,14 +38,14 @@ class Channel:
         await self._send(body)
 
     async def receive(self) -> tuple[dict[str, Any], bytearray]:
-        """Return an answer.
+        """Return a response.
 
         Raises
         ------
         anyio.EndOfStream
             If the process is gone.
         ValueError
-            If it is not an answer.
+            If it is not a response.
         """
         head_length, body_length = HEADER.unpack(await self._receive(HEADER.size))
         head = json.loads(await self._receive(head_length))

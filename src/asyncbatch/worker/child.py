@@ -1,10 +1,10 @@
-"""The process of a slot: computes one tile after another, at its worker's command.
+"""The process of a slot: computes tiles one by one for its worker.
 
-It talks to its worker over a socket of their own, so that stdout and stderr are the user's, down to what a C
-library writes to file descriptor 1. A thread reads that socket: when the worker dies, by whatever signal, the socket
-ends and the process is gone at once, also from the middle of a tile.
+It communicates with its worker over a separate socket, so that stdout and stderr belong to the user, including what C
+libraries write to file descriptor 1. A thread reads the socket: when the worker dies for any reason, the socket closes
+and the process exits at once, even during a tile.
 
-The user's function may fork. A forked process never answers and never listens: it ends as a Python process would.
+The user's function may fork. A forked process never uses the socket, and ends like any Python process.
 """
 
 import faulthandler
@@ -42,7 +42,7 @@ INHERITED: Final = "ASYNCBATCH_INHERITED"
 """Variables that main's script had changed when it started this worker, as JSON; absent on another machine."""
 
 _PROGRAMS: Final = 4
-"""Programs kept unpickled."""
+"""Number of unpickled programs to keep."""
 
 _SKIPPED: Final = 65_536
 """Number of bytes of a body to skip at one time."""
@@ -54,21 +54,21 @@ _Loaded = tuple[ProcessState, Callable[..., object], UserCode]
 
 
 def run(request: Request) -> NoReturn:
-    """Serve until the worker closes the socket, which is the first descriptor; stacks go to the second.
+    """Serve until the worker closes the socket, which is the first descriptor; write stacks to the second.
 
-    Arguments are ``memory``, the bytes that tiles may take, 0: no limit.
+    The argument ``memory`` is the limit of memory for tiles in bytes; 0 for no limit.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches all; the worker decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches all processes; the worker decides
     for stream in (sys.stdout, sys.stderr):
-        # Line by line, also where PYTHONUNBUFFERED asks for less: what other slots print must not get in between.
+        # Line-buffered, even with PYTHONUNBUFFERED, so that lines of different slots are not mixed.
         stream.reconfigure(line_buffering=True, write_through=False)  # type: ignore[union-attr]  # text, at start-up
     connection, pipe = request.descriptors
-    stacks = open(pipe, "wb")  # noqa: PTH123, SIM115 - a descriptor, as long as this process lives
+    stacks = open(pipe, "wb")  # noqa: PTH123, SIM115 - a descriptor, open as long as this process
     faulthandler.register(STACKS_SIGNAL, stacks, all_threads=True)
     prefer_as_victim()
     if limit := request.arguments["memory"]:
         limit_memory(limit)
-    numpy.random.seed()  # noqa: NPY002 - or all slots would draw the same, as copies of one process
+    numpy.random.seed()  # noqa: NPY002 - otherwise all slots would draw the same random numbers
     inherited = os.environ.pop(INHERITED, None)
     baseline = Baseline(None if inherited is None else json.loads(inherited))
     os.register_at_fork(after_in_child=baseline.close_in_fork)
@@ -93,7 +93,7 @@ class _Slot:
     programs: OrderedDict[str, _Loaded] = field(default_factory=OrderedDict)
 
     def serve(self) -> NoReturn:
-        """Answer one command after another."""
+        """Handle commands one by one."""
         commands: _Commands = queue.SimpleQueue()
         threading.Thread(target=_listen, args=(self.connection, commands, self.folder), daemon=True).start()
         self._reply({"number": 0}, [])
@@ -105,7 +105,7 @@ class _Slot:
             self._reply({**about, **answer}, parts)
 
     def _compute(self, head: dict[str, Any], body: _Body) -> tuple[dict[str, Any], list[codec.Buffer]]:
-        """Return the head and the parts of the answer to one command."""
+        """Handle a command, and return the head and the parts of the response."""
         started = time.perf_counter()
         try:
             state, program, code = self._program(head["program"], head["path"])
@@ -124,7 +124,7 @@ class _Slot:
             if os.getpid() != self.process:
                 _end_fork(None)
             return {"outcome": "ok", "seconds": seconds}, codec.encode(value, dump=self.presenter.dumps)
-        except BaseException as error:  # noqa: BLE001 - sys.exit in the user's code is a failure of the tile too
+        except BaseException as error:  # noqa: BLE001 - sys.exit in the user's code is also a failure of the tile
             if os.getpid() != self.process:
                 _end_fork(error)
             about = {
@@ -135,13 +135,12 @@ class _Slot:
             return about, codec.encode(describe_failure(error, skip=__file__, dump=self.presenter.dumps))
 
     def _program(self, digest: str, path: str) -> _Loaded:
-        """Return a program and the state it expects, unpickled when first asked for.
+        """Return a program and the state it expects, unpickled at first use.
 
-        Its arrays are views of the file, private to this process only where written to: the slots of a worker share
-        one copy of the shared arguments.
+        Its arrays are copy-on-write views of the file, so the slots of a worker share one copy of the shared arguments.
         """
         if digest not in self.programs:
-            with open(path, "rb") as file, self.baseline.importing():  # noqa: PTH123 - this process starts often
+            with open(path, "rb") as file, self.baseline.importing():  # noqa: PTH123 - faster than pathlib
                 program: Any = codec.decode(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)))
             *_, code = program
             self.presenter.prepare(code, Path(path))
@@ -159,13 +158,13 @@ class _Slot:
 
 
 def _end_fork(error: BaseException | None) -> NoReturn:
-    """End a forked process that has left the user's function, as Python ends one."""
+    """End a forked process that has returned from the user's function, as Python does."""
     status = 0 if error is None else 1
     if isinstance(error, SystemExit):
         if error.code is None or isinstance(error.code, int):
             status = error.code or 0
         else:
-            print(error.code, file=sys.stderr)  # noqa: T201 - as Python does
+            print(error.code, file=sys.stderr)  # noqa: T201 - the same as in Python
     elif error is not None:
         traceback.print_exception(error)
     for stream in (sys.stdout, sys.stderr):
@@ -177,7 +176,7 @@ def _end_fork(error: BaseException | None) -> NoReturn:
 
 
 def _listen(connection: socket.socket, commands: _Commands, folder: str) -> None:
-    """Pass on the worker's commands; end the process when there will be no more."""
+    """Pass on the worker's commands; end the process when the socket closes."""
     run_folder = os.environ.get(folders.FOLDER)
     try:
         while True:
@@ -202,14 +201,14 @@ def _receive_body(connection: socket.socket, size: int) -> _Body:
         return error.with_traceback(None)
 
 
-def _decode_arguments(body: _Body) -> Any:  # noqa: ANN401 - what main has pickled
+def _decode_arguments(body: _Body) -> Any:  # noqa: ANN401 - any object
     if isinstance(body, MemoryError):
         raise body
     return codec.decode(body)
 
 
 def _exactly(connection: socket.socket, count: int) -> bytearray:
-    """Return the next `count` bytes, in memory that the user's function may write to."""
+    """Read `count` bytes into writable memory."""
     content = bytearray(count)
     view = memoryview(content)
     while view:

@@ -1,4 +1,4 @@
-"""The worker's loop: receives tiles, has them computed, and leaves in an orderly way."""
+"""The worker's loop: receives tiles, computes them in slots, and shuts down."""
 
 import contextlib
 import logging
@@ -23,13 +23,14 @@ from asyncbatch.worker.tiles import RESULTS_TOGETHER, Delivery, NackError, Tiles
 log: Final = logging.getLogger(__name__)
 
 _LONGEST_POLL: Final = 20.0  # SQS's limit, in seconds
-_MAX_UNANNOUNCED: Final = 2 * RESULTS_TOGETHER  # results in memory on their way out, before no more tiles are received
-# Of the 30 s between SIGTERM and SIGKILL, next to the poll under way: for tiles and results, and for the goodbye.
+_MAX_UNANNOUNCED: Final = 2 * RESULTS_TOGETHER  # results waiting to be sent, above which no more tiles are received
+# Parts of the 30 s between SIGTERM and SIGKILL, in addition to the current poll: for tiles and results, and the
+# goodbye.
 _LEAVE_TIMEOUT: Final = 10.0
 _GOODBYE_TIMEOUT: Final = 5.0
-_DISK_FAILURES: Final = 3  # in a row, after which a worker is of no use where it is
-_FOR_IDLE_WORKERS: Final = 1.0  # seconds in which no busy worker receives a copy again
-_UNEXPECTED: Final = 5.0  # seconds for which a tile is left to others after an error of ours
+_DISK_FAILURES: Final = 3  # consecutive failures after which a worker exits
+_FOR_IDLE_WORKERS: Final = 1.0  # seconds until a refused copy is delivered again
+_UNEXPECTED: Final = 5.0  # seconds for which a tile is left to other workers after an internal error
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -37,26 +38,26 @@ class Held:
     """The tiles that a worker holds."""
 
     received: dict[str, float] = field(default_factory=dict)
-    """When each tile that is not yet computed was received, by its handle."""
+    """Time when each tile that is not computed was received, by handle."""
     unannounced: int = 0
-    """Tiles that are computed, and whose results are not sent yet."""
+    """Number of tiles that are computed, but whose results are not sent."""
 
     @property
     def uncomputed(self) -> int:
-        """Tiles received and not yet computed."""
+        """Number of tiles received but not computed."""
         return len(self.received)
 
     def __bool__(self) -> bool:
         return bool(self.received or self.unannounced)
 
     def oldest_age(self, now: float) -> float:
-        """Return for how many seconds the oldest uncomputed tile has been held; infinite if there is none."""
+        """Return the age of the oldest uncomputed tile in seconds; infinity if there is none."""
         return now - min(self.received.values(), default=-inf)
 
 
 @dataclass(kw_only=True, eq=False)
 class Consumer:
-    """Receives tiles and has them computed until its worker stops."""
+    """Receives tiles and computes them until the worker stops."""
 
     manifest: Manifest
     tiles: Tiles
@@ -66,14 +67,14 @@ class Consumer:
     lifecycle: Lifecycle
     reporter: Reporter
     idle_timeout: float
-    """Seconds without a tile after which to leave."""
+    """Seconds without a tile after which the worker exits."""
 
     def __post_init__(self) -> None:
         self._freed = anyio.Event()
         self._last_used = anyio.current_time()
 
     async def run(self) -> Stop:
-        """Work until stopped, and return why."""
+        """Run until stopped, and return the reason."""
         async with anyio.create_task_group() as background:
             for task in (
                 self.deliveries.run,
@@ -101,9 +102,9 @@ class Consumer:
 
     async def _receive(self, group: TaskGroup) -> None:
         while self.lifecycle.stop is None:
-            await anyio.lowlevel.checkpoint()  # polls are shielded: here the worker's end is noticed
+            await anyio.lowlevel.checkpoint()  # polls are shielded, so cancellation is detected here
             kept = max(0, self.held.unannounced - _MAX_UNANNOUNCED)
-            # A tile that computes alone may end this worker: let others have what comes.
+            # A tile that computes alone may kill this worker, so leave other tiles to other workers.
             age = self.held.oldest_age(anyio.current_time())
             poll = self.tiles.prefetch.next_poll(held=self.held.uncomputed + kept, age=age)
             pause = inf if self.tiles.slots.reserved or not poll.size else poll.delay
@@ -119,10 +120,10 @@ class Consumer:
                 self.lifecycle.end(Stop.IDLE)
 
     async def _poll_once(self, want: int) -> list[Received]:
-        """Poll once, and return at once what comes too late.
+        """Poll once; return messages that arrive too late to the queue.
 
-        Only the run's end cuts a poll short, and SIGTERM a long one: messages under way to us would stay hidden for a
-        lease.
+        A poll is interrupted only by the run's end, or by SIGTERM if it is long, since messages in transit would be
+        hidden for a lease.
         """
         left = self.idle_timeout - (anyio.current_time() - self._last_used)
         wait = _LONGEST_POLL if self.held else max(1.0, min(_LONGEST_POLL, left))
@@ -149,15 +150,15 @@ class Consumer:
         return found
 
     async def _take(self, received: Received, group: TaskGroup) -> None:
-        """Act on a message: start its tile, or stop, or set it aside."""
+        """Handle a message: start its tile, stop, or ignore it."""
         self._last_used = anyio.current_time()
-        if self.lifecycle.stop is not None:  # not for us any more
+        if self.lifecycle.stop is not None:  # left to other workers
             await self._return_unbegun([received])
             return
         try:
             message = self._unseal(received)
         except MessageError as error:
-            log.warning("message refused: %s", error, extra={"action": "message_refused"})
+            log.warning("message rejected: %s", error, extra={"action": "message_refused"})
             self.deliveries.ack(received.handle)
             return
         if isinstance(message, Task) and message.copy and self.held.uncomputed >= self.tiles.prefetch.slots:
@@ -174,21 +175,21 @@ class Consumer:
         return unseal(received.text, run=self.manifest.run, direction="task", key=self.manifest.key)
 
     async def _refuse_copy(self, received: Received) -> None:
-        """Leave the copy of a slow tile to idle workers: here it would wait, perhaps for that very tile."""
+        """Nack the copy of a slow tile, because it would wait here, possibly for its original. Idle workers take it."""
         await self.deliveries.nack([received.handle], delay=_FOR_IDLE_WORKERS)
 
     async def _return_unbegun(self, found: list[Received]) -> None:
-        """Return messages to the queue that came when this worker was to leave already."""
+        """Return messages to the queue that arrived while this worker was stopping."""
         with anyio.move_on_after(_LEAVE_TIMEOUT):
             for received in found:
-                with contextlib.suppress(MessageError):  # whoever receives it next says so
+                with contextlib.suppress(MessageError):  # the next receiver will report it
                     message = self._unseal(received)
                     if isinstance(message, Task):
                         await self.tiles.withdraw_unbegun(message, received.deliveries)
             await self.deliveries.nack([received.handle for received in found])
 
     async def _compute(self, task: Task, received: Received) -> None:
-        """See to a tile until it is deleted or returned: whatever fails is this tile's trouble and no other's."""
+        """Process a tile until it is acked or nacked; errors affect only this tile."""
         delivery = None
         try:
             delivery = await self.tiles.judge(task, received.deliveries)
@@ -204,7 +205,7 @@ class Consumer:
             if self.lifecycle.stop in {
                 Stop.TERMINATED,
                 Stop.BROKEN,
-            }:  # now, since the poll under way may keep this worker long
+            }:  # now, since the current poll may take long
                 await self._return(delivery, received)
             raise
         except Exception:
@@ -216,7 +217,7 @@ class Consumer:
                 self.lifecycle.end(Stop.BROKEN)
 
     async def _announce(self, delivery: Delivery, received: Received, computed: Computed) -> None:
-        """Tell main, and only then delete the task."""
+        """Announce the result, and then ack the task."""
         self.held.unannounced += 1
         try:
             await self.tiles.announce(delivery, computed)
@@ -226,7 +227,7 @@ class Consumer:
         self.deliveries.ack(received.handle)
 
     async def _return(self, delivery: Delivery | None, received: Received) -> None:
-        """Return a tile to the queue that this worker can't finish any more, at no charge to it."""
+        """Nack a tile that this worker can't finish, without counting the attempt."""
         with anyio.move_on_after(_LEAVE_TIMEOUT, shield=True):
             if delivery is not None:
                 with anyio.move_on_after(_LEAVE_TIMEOUT / 2):
@@ -243,7 +244,7 @@ class Consumer:
         self.tiles.results.reconsider()
 
     async def _leave(self) -> None:
-        """Delete what is done, return what is not to the queue, and say goodbye."""
+        """Ack finished tiles, nack others, and send the goodbye."""
         await self.tiles.slots.stop()
         if self._reason is Stop.RUN_OVER:
             return
@@ -252,6 +253,6 @@ class Consumer:
                 await self.tiles.results.aclose()
                 await self.deliveries.aclose()
         except AwsError as error:
-            log.warning("results not sent", extra={"action": "results_not_sent", "why": error})
+            log.warning("can't send results", extra={"action": "results_not_sent", "why": error})
         with anyio.move_on_after(_GOODBYE_TIMEOUT):
             await self.reporter.say_goodbye(self._reason)

@@ -1,4 +1,4 @@
-"""The counts of attempts, which lie in the bucket since workers that die can't tell."""
+"""Counts of attempts, stored in the bucket since dead workers can't report them."""
 
 import logging
 from dataclasses import dataclass
@@ -13,18 +13,18 @@ log: Final = logging.getLogger(__name__)
 
 
 class Blobs(GetBlob, PutBlob, Protocol):
-    """What counts need of the bucket."""
+    """The operations on the bucket that counts need."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """Reads and writes how many attempts at a tile have begun."""
+    """Reads and writes the number of attempts at a tile."""
 
     manifest: Manifest
     blobs: Blobs
 
     async def judge(self, index: int, deliveries: int, *, copy: bool = False) -> Verdict:
-        """Return what to do with a tile that was delivered."""
+        """Return what to do with a delivered tile."""
         most = self.manifest.max_attempts
         counted, readable = None, True
         if needs_count(deliveries=deliveries, max_attempts=most, copy=copy):
@@ -32,13 +32,16 @@ class Counts:
         return judge(counted=counted, readable=readable, deliveries=deliveries, max_attempts=most, copy=copy)
 
     async def write(self, index: int, count: int) -> bool:
-        """Store a count, and return whether that worked."""
+        """Store a count, and return whether that succeeded."""
         try:
             await self.blobs.put(begun_key(self.manifest.run, index), str(count).encode())
-        except QueueGone:  # nobody will ask
+        except QueueGone:  # no longer needed
             return False
         except AwsError as error:
-            log.warning("attempt not counted", extra={"action": "attempt_not_counted", "tile": index, "why": error})
+            log.warning(
+                "can't write the count of attempts",
+                extra={"action": "attempt_not_counted", "tile": index, "why": error},
+            )
             return False
         return True
 

@@ -1,4 +1,4 @@
-"""The deliveries a worker holds: their leases are renewed until each is deleted or returned to the queue."""
+"""The deliveries that a worker holds: renews their leases until each is acked or nacked."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +15,7 @@ from asyncbatch.worker.leases import DEADLINE, RENEWALS, Leases
 
 log: Final = logging.getLogger(__name__)
 
-_ACK_LINGER: Final = 2.0  # seconds; a tile done and not yet deleted is computed again if this worker dies
+_ACK_LINGER: Final = 2.0  # seconds; a tile that is done but not acked is computed again if this worker dies
 
 
 class Deliveries:
@@ -26,13 +26,13 @@ class Deliveries:
     queue : str
         The task queue's URL.
     keeper : KeepMessages
-        A client that nothing else uses: long polls must not starve renewals.
+        A separate client, since long polls must not delay renewals.
     lease : float
         Seconds that a lease lasts.
     on_gone : callable
-        Called when the queue is no longer there.
+        Called when the queue no longer exists.
     on_renewed : callable
-        Called when the queue has renewed leases, with the time at which it was asked.
+        Called when leases have been renewed, with the time of the request.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class Deliveries:
         self._leases.hold(handle, anyio.current_time())
 
     def ack(self, handle: str) -> None:
-        """Delete a message some time soon."""
+        """Delete a message soon, in a batch."""
         self._removals.add(handle)
 
     async def nack(self, handles: Iterable[str], *, delay: float = 0.0) -> None:
-        """Return messages to the queue, to be received `delay` seconds from now; should that fail, when leases end."""
+        """Return messages to the queue after `delay` seconds; if this fails, they return when their leases expire."""
         for some in _batches(list(handles)):
             for handle in some:
                 self._leases.release(handle)
@@ -83,13 +83,13 @@ class Deliveries:
                 self._renew_due(group)
 
     async def aclose(self) -> None:
-        """Delete what is done, and return the rest to the queue."""
+        """Send pending acks, and nack the rest."""
         await self._removals.aclose()
         await self.nack(self._leases.held())
 
     def _renew_due(self, group: TaskGroup) -> None:
         for some in _batches(self._leases.due(anyio.current_time())):
-            group.start_soon(self._renew, some)  # none waits for another that hangs
+            group.start_soon(self._renew, some)  # so that a hanging request does not delay others
 
     async def _renew(self, handles: list[str]) -> None:
         asked = anyio.current_time()
@@ -99,16 +99,18 @@ class Deliveries:
         except QueueGone:
             self._on_gone()
         except (AwsError, TimeoutError) as error:
-            log.warning("heartbeat failed", extra={"action": "heartbeat_failed", "why": error or "no answer in time"})
+            log.warning(
+                "can't renew leases", extra={"action": "heartbeat_failed", "why": error or "no response in time"}
+            )
             self._leases.retry(handles, anyio.current_time())
         else:
             self._on_renewed(asked)
-            for handle in stale:  # another worker has the tile; whoever is first, main takes
+            for handle in stale:  # another worker has the tile; main accepts the first result
                 log.warning("lease lost", extra={"action": "lease_lost"})
                 self._leases.release(handle)
 
     async def _remove(self, handles: list[str]) -> None:
-        """Delete messages that are done with; should that fail, they come again and do no harm."""
+        """Delete finished messages; if this fails, they are delivered again, which is harmless."""
         try:
             await self._keeper.remove(self._queue, handles)
         except AwsError as error:

@@ -1,4 +1,4 @@
-"""What main learns of an exception: enough to understand it, and never so much that it is in the way."""
+"""Describes an exception for main, with limited size."""
 
 import traceback
 from collections.abc import Callable, Collection
@@ -11,30 +11,30 @@ from asyncbatch.wire.exceptions import pack_exception
 from asyncbatch.wire.messages import Failure
 
 _REASON: Final = 2_000
-"""Characters of an exception's own line."""
+"""Maximum number of characters of the reason."""
 
 _TRACEBACK: Final = 64_000
-"""Characters of a traceback."""
+"""Maximum number of characters of a traceback."""
 
 
 def describe_failure(
     error: BaseException, *, skip: str, dump: Callable[[object], bytes] = cloudpickle.dumps
 ) -> Failure:
-    """Return what main needs to know of an exception.
+    """Return the description of an exception for main.
 
     Parameters
     ----------
     error : BaseException
-        What the user's function raised.
+        The exception of the user's function.
     skip : str
-        The file whose frames the traceback leaves out at its start: it begins in the user's code, not in ours.
+        A file whose frames at the start of the traceback are omitted, so that it begins in the user's code.
     dump : callable
-        What pickles it.
+        Pickles it.
     """
     start = _find_start(error.__traceback__, skip)
     summary = traceback.TracebackException(type(error), error, start)
     text = "".join(summary.format()).rstrip()
-    summary.__notes__ = None  # they would come last, in the place of the reason
+    summary.__notes__ = None  # otherwise they would come last, where the reason is expected
     reason = list(summary.format_exception_only())[-1].strip()
     return Failure(
         reason=cut(reason, _REASON),
@@ -44,7 +44,7 @@ def describe_failure(
 
 
 def cut(text: str, most: int) -> str:
-    """Return a text of at most about `most` characters, cut in the middle where it is longer."""
+    """Shorten a text to about `most` characters by cutting its middle."""
     if len(text) <= most:
         return text
     head, tail = text[: most // 2], text[-(most // 2) :]
@@ -58,8 +58,8 @@ def _find_start(trace: TracebackType | None, skip: str) -> TracebackType | None:
 
 
 def is_named(error: BaseException, names: Collection[str]) -> bool:
-    """Return whether an exception is of a class, or of a subclass of one, that is among those named.
+    """Return whether an exception's class or one of its base classes is among some names.
 
-    By name, since the class itself may be another one here: those of the user's script are pickled by value.
+    Classes are compared by name, since classes of the user's script are pickled by value and so differ here.
     """
     return any(f"{kind.__module__}.{kind.__qualname__}" in names for kind in type(error).__mro__)

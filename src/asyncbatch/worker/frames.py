@@ -1,4 +1,4 @@
-"""What a worker and its slots agree on. Apart from both, so that a worker does not load what slots need."""
+"""The protocol between a worker and its slots, in a separate module so that a worker does not import slots' modules."""
 
 import signal
 import struct
@@ -8,4 +8,4 @@ HEADER: Final = struct.Struct("<IQ")
 """Lengths of a frame's head (JSON) and of its body."""
 
 STACKS_SIGNAL: Final = signal.SIGRTMAX
-"""Has a slot write its stacks. A real-time signal: SIGUSR1 and SIGUSR2 are left to the user's function."""
+"""Makes a slot write its stacks. A real-time signal, since the user's function may use SIGUSR1 and SIGUSR2."""

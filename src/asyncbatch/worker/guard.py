@@ -1,4 +1,4 @@
-"""Watches a slot while it computes: what takes too long, or does not get on, ends."""
+"""Watches a slot while it computes, to end tiles that take too long and processes that are stuck."""
 
 import functools
 import signal
@@ -16,22 +16,22 @@ from asyncbatch.worker.memory import find_oom_counter, read_oom_kills
 from asyncbatch.worker.stacks import read_stacks, trim_stacks
 
 _INTERVAL: Final = 0.5
-"""Seconds between two looks at a process."""
+"""Seconds between two checks of a process."""
 
 _CHILD: Final = str(Path(__file__).with_name("child.py"))
-"""The slot's own code, whose frames the stacks that main gets are without."""
+"""The slot's own code, whose frames are omitted from stacks for main."""
 
 _STACKS: Final = 32_000
-"""Characters of the stacks that main gets."""
+"""Maximum number of characters of stacks for main."""
 
 
 class SlotDiedError(AsyncBatchError):
-    """A slot's process ended in the middle of a tile, or did not start.
+    """A slot's process ended during a tile, or did not start.
 
     Parameters
     ----------
     loss : Loss or str
-        What main learns if this was the tile's last attempt; or just the reason.
+        The description for main if this was the tile's last attempt, or only the reason.
     """
 
     def __init__(self, loss: Loss | str) -> None:
@@ -41,7 +41,7 @@ class SlotDiedError(AsyncBatchError):
 
 @functools.cache
 def _find_counter() -> Path | None:
-    """Return the file with the number of kills; searching it takes longer than a small tile may."""
+    """Return the file with the number of kills. Cached, since finding it takes longer than a small tile."""
     return find_oom_counter()
 
 
@@ -51,12 +51,12 @@ class Guard:
 
     pid: int
     pipe: int
-    """Where the process writes its stacks; see `stacks`."""
+    """Pipe to which the process writes its stacks; see `stacks`."""
     timeout: float
-    """Seconds that the tile may take; 0: no limit."""
+    """Maximum number of seconds for the tile; 0 for no limit."""
     health: Health = field(default_factory=Health)
     _oom_kills: int | None = field(default_factory=lambda: read_oom_kills(_find_counter()))
-    """Before the tile began; None: not known."""
+    """Count before the tile began; None if it is not known."""
     _reason: str = ""
     _cause: Cause = "died"
 
@@ -68,30 +68,30 @@ class Guard:
             await anyio.sleep(min(_INTERVAL, ends - anyio.current_time()))
             now = anyio.current_time()
             if now >= ends:
-                self._reason = f"it was not done after {self.timeout:g} s, which is its tile_timeout"
+                self._reason = f"it took longer than its tile_timeout of {self.timeout:g} s"
                 self._cause = "timeout"
             else:
                 self._reason = self.health.note(Sample.take(self.pid), now)
 
     async def conclude(self) -> Loss:
-        """Return why the process must be killed, and where it stands if it can say so.
+        """Return why the process must be killed, with its stacks if available.
 
-        To be called when no answer is taken any more: the signal that asks for the stacks interrupts system calls.
+        Call this only when no response is expected, since the signal for stacks interrupts system calls.
         """
         stacks = ""
-        if self._cause == "timeout":  # any other does not run at all
+        if self._cause == "timeout":  # in other cases the process is not running
             stacks = trim_stacks(await read_stacks(self.pid, self.pipe), own=_CHILD)
         return Loss(reason=self._reason, cause=self._cause, stack=cut(stacks, _STACKS), peak=self.health.peak)
 
     def describe_end(self, code: int, *, peak: int) -> Loss:
-        """Return why the process has ended: the kernel may have killed it for lack of memory.
+        """Return why the process has ended, for example killed for lack of memory.
 
         Parameters
         ----------
         code : int
-            Its exit status, or a negative signal.
+            Its exit status, or a negative signal number.
         peak : int
-            Most bytes of memory that it had by the kernel's account; 0: not known.
+            Its peak memory in bytes according to the kernel; 0 if it is not known.
         """
         peak = max(self.health.peak, peak)
         now = read_oom_kills(_find_counter())
@@ -105,13 +105,13 @@ def describe_end(code: int, *, peak: int = 0, oom_kills: int | None = 0) -> Loss
     Parameters
     ----------
     code : int
-        Its exit status, or a negative signal.
+        Its exit status, or a negative signal number.
     peak : int
-        Most bytes of memory that it was seen to have; 0: not known.
+        Its peak memory in bytes, as far as observed; 0 if it is not known.
     oom_kills : int or None
-        Processes that the kernel has killed for lack of memory meanwhile; None: not known.
+        Number of processes that the kernel has killed for lack of memory meanwhile; None if it is not known.
     """
-    had = f"; it had {peak / 2**20:.0f} MiB of memory" if peak else ""
+    had = f"; its peak memory was {peak / 2**20:.0f} MiB" if peak else ""
     if code >= 0:
         return Loss(reason=f"the slot's process exited with status {code}", peak=peak)
     name = signal.Signals(-code).name if -code in set(signal.Signals) else "unknown"
@@ -121,4 +121,4 @@ def describe_end(code: int, *, peak: int = 0, oom_kills: int | None = 0) -> Loss
     if oom_kills:
         advice = ". Give workers more memory or fewer slots, or make tiles smaller"
         return Loss(reason=f"{killed} by the kernel for lack of memory{had}{advice}", cause="memory", peak=peak)
-    return Loss(reason=killed + (", perhaps for lack of memory" if oom_kills is None else "") + had, peak=peak)
+    return Loss(reason=killed + (", possibly for lack of memory" if oom_kills is None else "") + had, peak=peak)

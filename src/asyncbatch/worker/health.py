@@ -1,35 +1,35 @@
-"""Whether a process gets on, as the kernel tells. A process that computes, whatever lock it holds, always does."""
+"""Detects stopped and stuck processes, from the kernel's statistics. A process that computes is always healthy."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
 STOPPED: Final = 5.0
-"""Seconds that a process may be stopped, by SIGSTOP for one. A debugger's stop is another state."""
+"""Seconds that a process may be stopped, for example by SIGSTOP. A debugger's stop is a different state."""
 
 STUCK: Final = 60.0
-"""Seconds that a process may wait for a device, or for its own memory, without running at all in between."""
+"""Seconds that a process may wait for a device or its own memory without running at all."""
 
 _STATE, _USER_TICKS, _SYSTEM_TICKS = 0, 11, 12
-"""Places in ``/proc/PID/stat``, counted after the command's name."""
+"""Indices in ``/proc/PID/stat``, counted after the command's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """A process at one moment."""
+    """The state of a process at one moment."""
 
     state: str
-    """A letter, as `ps` shows it."""
+    """The state's letter, as in `ps`."""
     ticks: int
-    """Clock ticks that all its threads have run."""
+    """CPU time of all its threads in clock ticks."""
     switches: int
-    """Times that its main thread has stopped running."""
+    """Number of context switches of its main thread."""
     peak: int
-    """Most bytes of memory that it has had at one time."""
+    """Its peak memory in bytes."""
 
     @classmethod
     def take(cls, pid: int) -> Self | None:
-        """Return how a process is now; None where that is not known, for instance since it has ended."""
+        """Return the current state of a process; None if it is not known, for example because it has ended."""
         folder = Path(f"/proc/{pid}")
         try:
             stat = (folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
@@ -47,16 +47,16 @@ class Sample:
 
 @dataclass(slots=True, kw_only=True)
 class Health:
-    """Decides, by samples, that a process will not get on. Pure: `now` is passed in."""
+    """Decides from samples whether a process is stopped or stuck. Pure: `now` is passed in."""
 
     peak: int = 0
-    """Most bytes of memory that were seen."""
+    """Highest observed peak memory in bytes."""
     _last: Sample | None = None
     _since: float = field(default=0.0)
-    """When it was first seen as it was last."""
+    """Time of the first sample equal to the last one."""
 
     def note(self, sample: Sample | None, now: float) -> str:
-        """Take in a sample, and return why the process must be killed; empty if it need not be."""
+        """Note a sample, and return why the process must be killed; empty if it need not be."""
         last, self._last = self._last, sample
         if sample is None:
             return ""

@@ -1,14 +1,14 @@
-"""The leases a worker holds, and when each must be renewed. Pure: `now` is passed in, in seconds on any one clock."""
+"""The leases that a worker holds, and when to renew them. Pure: `now` is passed in, in seconds on any clock."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
 RENEWALS: Final = 3
-"""Renewals in a lease's time."""
+"""Number of renewals per lease."""
 
 DEADLINE: Final = 0.25
-"""Of a lease's time, what one renewal may take: after one that hung there is time for another."""
+"""Maximum time of a renewal as a fraction of a lease, so that there is time for another after one that hangs."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -16,7 +16,7 @@ class Leases:
     """The deliveries that a worker holds."""
 
     lease: float
-    """Seconds from a renewal to the lease's end."""
+    """Seconds from a renewal to the end of the lease."""
     _renew_at: dict[str, float] = field(default_factory=dict)
 
     def hold(self, handle: str, now: float) -> None:
@@ -28,9 +28,9 @@ class Leases:
         self._renew_at.pop(handle, None)
 
     def due(self, now: float) -> list[str]:
-        """Return the handles to renew now, and count them as renewed.
+        """Return the handles to renew now, and mark them as renewed.
 
-        Those due within half a renewal's time come along, so that one request serves many.
+        Handles that are due within half a renewal interval are included, so that one request renews many.
         """
         interval = self.lease / RENEWALS
         if not any(at <= now for at in self._renew_at.values()):
@@ -40,7 +40,7 @@ class Leases:
         return handles
 
     def retry(self, handles: Iterable[str], now: float) -> None:
-        """Note that a renewal failed: what is still held is due again at once."""
+        """Note that a renewal failed, so that held handles are due again at once."""
         self._renew_at.update(dict.fromkeys(self._renew_at.keys() & set(handles), now))
 
     def held(self) -> list[str]:

@@ -17,11 +17,11 @@ from asyncbatch.worker.presence import Presence
 log: Final = logging.getLogger(__name__)
 
 _CHECKS: Final = 4
-"""Checks of main's heartbeat in a run lease."""
+"""Number of checks of main's heartbeat per run lease."""
 
 _LAST_POLL: Final = 10.0
-"""Seconds that the poll under way may take after SIGTERM. SIGKILL comes after 30, and the tiles and the goodbye need
-the rest."""
+"""Maximum number of seconds of the current poll after SIGTERM. SIGKILL follows after 30 s, and tiles and the goodbye
+need the rest."""
 
 
 class Stop(Enum):
@@ -35,12 +35,12 @@ class Stop(Enum):
 
     @property
     def abandons_tiles(self) -> bool:
-        """Whether the worker does not finish the tiles that it holds."""
+        """Whether the worker abandons the tiles that it holds."""
         return self in {Stop.TERMINATED, Stop.RUN_OVER, Stop.BROKEN}
 
 
 async def watch_signals(terminate: Callable[[], None]) -> None:
-    """Call `terminate` at each signal that ends a process: SIGTERM, and Ctrl-C's SIGINT."""
+    """Call `terminate` at each signal that ends a process: SIGTERM and SIGINT."""
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for _ in signals:
             terminate()
@@ -48,24 +48,24 @@ async def watch_signals(terminate: Callable[[], None]) -> None:
 
 @dataclass(kw_only=True, eq=False)
 class Lifecycle:
-    """Watches for all that stops a worker, and cancels what is then no longer wanted."""
+    """Watches for reasons to stop a worker, and cancels its work accordingly."""
 
     presence: Presence
     lifeline: str
-    """Main's process, as `identify` has it, if the worker is to stop when it is gone; else empty."""
+    """Main's process, from `identify`, if the worker stops when it ends; otherwise empty."""
     watch_termination: Callable[[Callable[[], None]], Awaitable[None]] = watch_signals
-    """Runs beside the worker, and calls its argument when the worker is to stop at once."""
+    """Runs concurrently, and calls its argument when the worker must stop at once."""
     stop: Stop | None = None
-    """Why the worker stops; None while it does not."""
+    """Why the worker stops; None while it runs."""
     tiles: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     """The scope in which tiles are received and computed."""
     poll: anyio.CancelScope = field(default_factory=anyio.CancelScope)
-    """The scope of the poll under way."""
+    """The scope of the current poll."""
     stopped: anyio.Event = field(default_factory=anyio.Event)
     """Set when there is a reason to stop."""
 
     def end(self, why: Stop) -> None:
-        """Stop receiving; unless the tiles are to be finished first, abandon them now."""
+        """Stop receiving; abandon held tiles unless they are to be finished first."""
         if self.stop is not None and why is Stop.SENTINEL:
             return
         level = logging.WARNING if why is Stop.BROKEN else logging.INFO
@@ -77,11 +77,11 @@ class Lifecycle:
             self.tiles.cancel()
         if why is Stop.RUN_OVER:
             self.poll.cancel()
-        elif why is Stop.TERMINATED:  # a poll may take twice as long, and the goodbye would come too late
+        elif why is Stop.TERMINATED:  # a poll may take twice as long, and the goodbye would be too late
             self.poll.deadline = min(self.poll.deadline, anyio.current_time() + _LAST_POLL)
 
     def end_run(self) -> None:
-        """Stop since the run is over."""
+        """Stop because the run has ended."""
         self.end(Stop.RUN_OVER)
 
     async def watch(self) -> None:
@@ -99,7 +99,7 @@ class Lifecycle:
                 if await self.presence.is_over():
                     self.end_run()
             except AwsError as error:
-                log.warning("run check failed", extra={"action": "run_check_failed", "why": error})
+                log.warning("can't check main's heartbeat", extra={"action": "run_check_failed", "why": error})
 
     async def _watch_termination(self) -> None:
         await self.watch_termination(lambda: self.end(Stop.TERMINATED))

@@ -1,4 +1,4 @@
-"""The lifeline of a worker on main's machine: it says when main is gone, however main has ended."""
+"""Detects the end of main, for workers on main's machine."""
 
 import os
 
@@ -8,17 +8,17 @@ from asyncbatch.processes import wait_gone
 
 
 async def wait_for_main_gone(main: str) -> None:
-    """Return when main is gone.
+    """Wait until main's process has ended for any reason.
 
     Parameters
     ----------
     main : str
-        What `identify` says of main's process.
+        Main's process, from `identify`.
 
     Notes
     -----
-    Main's process itself is watched: stdin, whose other end main holds, stays open as long as any process has it that
-    main has forked. Its end is the sign where the system can't watch a process.
+    The process itself is watched, since stdin, whose other end main holds, stays open while a fork of main is alive.
+    The end of stdin is used if the system can't watch a process.
     """
     async with anyio.create_task_group() as group:
 

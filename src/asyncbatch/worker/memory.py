@@ -1,4 +1,4 @@
-"""The memory of a slot's process: its peak, its limit, and whether the kernel has killed it for lack of memory."""
+"""The memory of a slot's process: its peak, its limit, and kills for lack of memory."""
 
 import contextlib
 import resource
@@ -9,25 +9,25 @@ from typing import Final
 _STATUS: Final = Path("/proc/self/status")
 _CLEAR: Final = Path("/proc/self/clear_refs")
 _RESET_PEAK: Final = b"5"
-"""Written there, it sets a process's peak to what it takes now: Linux 4.0 and later."""
+"""Value to write to reset a process's peak to its current memory, on Linux 4.0 and later."""
 
 _SCORE: Final = Path("/proc/self/oom_score_adj")
 _MORE_LIKELY: Final = 500
-"""Of 1000: what makes the kernel kill a slot, and not the worker or what else runs on the machine."""
+"""A score, out of 1000, so that the kernel kills a slot rather than the worker or other processes."""
 
 _GROUPS: Final = Path("/sys/fs/cgroup")
 
 
 def prefer_as_victim() -> None:
-    """Have the kernel kill this process rather than others when memory runs out."""
+    """Make the kernel kill this process rather than others when memory runs out."""
     with contextlib.suppress(OSError, ValueError):
         _SCORE.write_text(str(min(1000, int(_SCORE.read_text()) + _MORE_LIKELY)))
 
 
 def limit_memory(size: int) -> None:
-    """Let this process take `size` more bytes of private memory than it has now; what goes beyond is a `MemoryError`.
+    """Limit this process's private memory to `size` bytes more than now; exceeding it raises `MemoryError`.
 
-    Counted are data, heap and private mappings that can be written to, programs among them, and no shared libraries.
+    Data, heap and private writable mappings count, including programs; shared libraries do not.
     """
     most = _read_status("VmData") + size
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
@@ -36,13 +36,13 @@ def limit_memory(size: int) -> None:
 
 
 def reset_peak() -> None:
-    """Set this process's peak to what it has now."""
+    """Reset this process's peak to its current memory."""
     with contextlib.suppress(OSError):
         _CLEAR.write_bytes(_RESET_PEAK)
 
 
 def read_peak() -> int:
-    """Return the most bytes of memory that this process has had at one time since `reset_peak`; 0: not known."""
+    """Return this process's peak memory since `reset_peak` in bytes; 0 if it is not known."""
     return _read_status("VmHWM")
 
 
@@ -54,9 +54,9 @@ def find_oom_counter(groups: Path = _GROUPS, process: Path = Path("/proc")) -> P
     Parameters
     ----------
     groups : Path
-        Where control groups are mounted.
+        Mount point of control groups.
     process : Path
-        Where ``/proc`` is mounted.
+        Mount point of ``/proc``.
     """
     return next((path for path in _list_counters(groups, process) if read_oom_kills(path) is not None), None)
 
@@ -74,7 +74,7 @@ def read_oom_kills(counter: Path | None) -> int | None:
 
 
 def _list_counters(groups: Path, process: Path) -> Iterator[Path]:
-    """Yield the files that may have the count, the nearest first."""
+    """Yield the files that may have the count, most specific first."""
     with contextlib.suppress(OSError):
         for line in (process / "self" / "cgroup").read_text().splitlines():
             _, names, path = line.split(":", 2)
@@ -82,14 +82,14 @@ def _list_counters(groups: Path, process: Path) -> Iterator[Path]:
                 yield groups / path.lstrip("/") / "memory.events"
             elif "memory" in names.split(","):
                 yield groups / "memory" / path.lstrip("/") / "memory.oom_control"
-    # Within a container, its own group may be mounted at the top.
+    # In a container, its own group may be mounted at the root.
     yield groups / "memory.events"
     yield groups / "memory" / "memory.oom_control"
     yield process / "vmstat"
 
 
 def _read_status(name: str) -> int:
-    """Return bytes that ``/proc/self/status`` names; 0 where it does not."""
+    """Return a value of ``/proc/self/status`` in bytes; 0 if it is missing."""
     with contextlib.suppress(OSError, ValueError):
         for line in _STATUS.read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith(f"{name}:"):

@@ -1,4 +1,4 @@
-"""Whether the run is still there: a worker that was stopped, or has to leave, must not write for one that is over."""
+"""Detects whether the run has ended, since a worker that was stopped or must exit must not write for an ended run."""
 
 from dataclasses import dataclass
 from math import inf
@@ -11,16 +11,16 @@ from asyncbatch.errors import AwsError, QueueGone
 from asyncbatch.wire.manifest import Manifest, alive_key
 
 _FRESH: Final = 1 / 3
-"""Of a lease: so old may be what is known of the run, which renewals of leases tell as often."""
+"""Maximum age of information about the run, as a fraction of a lease; renewals of leases provide it as often."""
 
 
 class Bucket(AgeOfBlob, GetBlob, PutBlob, Protocol):
-    """What a worker needs of the bucket."""
+    """The operations on the bucket that a worker needs."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Presence:
-    """Knows when a run was last seen to be there."""
+    """Tracks when the run was last known to exist."""
 
     manifest: Manifest
     blobs: AgeOfBlob
@@ -28,21 +28,21 @@ class Presence:
     _doubted_at: float = -inf
 
     def note(self, asked: float) -> None:
-        """Note that one of the run's queues has answered what it was `asked` at a time."""
+        """Note that one of the run's queues responded to a request made at time `asked`."""
         if asked >= self._doubted_at:
             self._seen_at = max(self._seen_at, asked)
 
     def doubt(self) -> None:
-        """Note that the run may be over: what was asked before says nothing any more."""
+        """Note that the run may have ended. Earlier requests no longer count."""
         self._seen_at, self._doubted_at = -inf, anyio.current_time()
 
     async def is_over(self) -> bool:
-        """Ask for main's heartbeat, and return whether the run is over.
+        """Check main's heartbeat, and return whether the run has ended.
 
         Raises
         ------
         AwsError
-            If AWS can't be asked.
+            If the request to AWS fails.
         """
         asked = anyio.current_time()
         age = await self.blobs.age(alive_key(self.manifest.run))
@@ -52,24 +52,24 @@ class Presence:
         return False
 
     async def may_write(self) -> bool:
-        """Return whether to write: not for a run that is over. Where nothing new is known, AWS is asked."""
+        """Return whether the run exists, so that the worker may write; check with AWS if the information is old."""
         if anyio.current_time() - self._seen_at <= self.manifest.lease * _FRESH:
             return True
         try:
             return not await self.is_over()
-        except AwsError:  # then writing will show
+        except AwsError:  # writing will show
             return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunBlobs:
-    """The bucket as the tiles of a run use it: once the run is over, nothing is written that nobody would delete."""
+    """The bucket for the tiles of a run, to which nothing is written after the run has ended."""
 
     blobs: Bucket
     presence: Presence
 
     async def get(self, key: str, *, sha256: str | None = None, size: int | None = None) -> Content:
-        """Return an object, as `asyncbatch.aws.objects.Objects` does."""
+        """Return an object; see `asyncbatch.aws.objects.Objects`."""
         return await self.blobs.get(key, sha256=sha256, size=size)
 
     async def put(self, key: str, content: Content, *, sha256: str | None = None) -> None:
@@ -81,5 +81,5 @@ class RunBlobs:
             If the run is over.
         """
         if not await self.presence.may_write():
-            raise QueueGone(f"run {self.presence.manifest.run} is over, so {key} is not written")
+            raise QueueGone(f"run {self.presence.manifest.run} has ended, so {key} is not written")
         await self.blobs.put(key, content, sha256=sha256)

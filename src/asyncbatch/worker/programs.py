@@ -1,4 +1,4 @@
-"""The programs a worker has, as files for its slots to map."""
+"""The programs of a worker, as files that its slots map."""
 
 from collections import OrderedDict
 from collections.abc import AsyncIterator
@@ -15,18 +15,18 @@ from asyncbatch.errors import AsyncBatchError, BlobCorrupt, BlobMissing
 from asyncbatch.wire.manifest import program_key
 
 _KEPT: Final = 16
-"""Unused programs kept on disk."""
+"""Number of unused programs to keep on disk."""
 
 
 class ProgramUnusableError(AsyncBatchError):
-    """The bucket does not hold a program as it was uploaded."""
+    """A program in the bucket is missing or damaged."""
 
 
 @dataclass(slots=True, kw_only=True)
 class _File:
     path: Path
     users: int = 0
-    """Tiles that need it, or wait for it: until they are done it stays."""
+    """Number of tiles that use it or wait for it; it is kept until they are done."""
     written: bool = False
     lock: anyio.Lock = field(default_factory=anyio.Lock)
 
@@ -41,12 +41,12 @@ class Programs:
 
     @asynccontextmanager
     async def open(self, digest: str, size: int) -> AsyncIterator[Path]:
-        """Have a program of `size` bytes on disk while the block runs.
+        """Keep a program of `size` bytes on disk during the block.
 
         Raises
         ------
         ProgramUnusableError
-            If the bucket does not have it, or not as it was uploaded.
+            If the program in the bucket is missing or damaged.
         """
         file = self._files.setdefault(digest, _File(path=self.folder / digest))
         self._files.move_to_end(digest)
@@ -69,7 +69,7 @@ class Programs:
         await anyio.to_thread.run_sync(_write, path, content)
 
     def _remove_unused(self) -> None:
-        """Remove what was not fetched, and of the unused those that were used longest ago."""
+        """Remove programs that were not fetched, and the least recently used unused ones."""
         unused = [digest for digest, file in self._files.items() if not file.users]
         surplus = len(unused) - _KEPT
         for place, digest in enumerate(unused):
@@ -81,5 +81,5 @@ def _write(path: Path, content: Content) -> None:
     try:
         path.write_bytes(content)
     except OSError:
-        path.unlink(missing_ok=True)  # half of it takes room too
+        path.unlink(missing_ok=True)  # incomplete files also use space
         raise

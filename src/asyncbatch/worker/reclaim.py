@@ -1,6 +1,7 @@
-"""Spot machines are taken back after a notice of two minutes: the worker gives its tiles back in that time.
+"""Reclaims of spot machines: a worker returns its tiles to the queue within the notice of two minutes.
 
-A container on EC2 may get no SIGTERM then, so the machine's metadata are asked, as AWS recommends every five seconds.
+A container on EC2 may not get SIGTERM, so the worker polls the machine's metadata every five seconds, as AWS
+recommends.
 """
 
 import logging
@@ -17,20 +18,20 @@ from asyncbatch.errors import AwsError
 log: Final = logging.getLogger(__name__)
 
 NOTICE_FILE: Final = Path("/run/asyncbatch/spot-notice")
-"""Appears when the machine is about to be reclaimed, where the stack's launch template mounts its folder into jobs."""
+"""File that appears when the machine will be reclaimed; the stack's launch template mounts its folder into jobs."""
 
 _INTERVAL: Final = 5.0
 _TRIES: Final = 3
-"""Failures in a row after which there is taken to be no metadata service."""
+"""Number of consecutive failures after which the worker assumes that there is no metadata service."""
 
 
 async def is_noticed() -> bool:
-    """Return whether the machine has written that it is about to be reclaimed."""
+    """Return whether the machine's notice file exists."""
     return await anyio.Path(NOTICE_FILE).exists()
 
 
 async def is_announced(is_reclaimed: Callable[[], Awaitable[bool]]) -> bool:
-    """Return whether this machine is already known to be taken back; False where nobody can tell."""
+    """Return whether this machine will be reclaimed; False if it is not known."""
     try:
         return await is_reclaimed()
     except AwsError:
@@ -38,7 +39,7 @@ async def is_announced(is_reclaimed: Callable[[], Awaitable[bool]]) -> bool:
 
 
 async def watch(is_reclaimed: Callable[[], Awaitable[bool]], *, interval: float = _INTERVAL) -> None:
-    """Terminate this process, as Batch would, when its machine is to be taken back; return where nobody can tell."""
+    """Terminate this process, as Batch would, when its machine will be reclaimed; return if it can't be known."""
     failures = 0
     while failures < _TRIES:
         try:
@@ -48,7 +49,7 @@ async def watch(is_reclaimed: Callable[[], Awaitable[bool]], *, interval: float 
         else:
             failures = 0
             if told:
-                log.warning("the machine is taken back", extra={"action": "machine_taken_back"})
+                log.warning("the machine will be reclaimed", extra={"action": "machine_taken_back"})
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
         await anyio.sleep(interval)

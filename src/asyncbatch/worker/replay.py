@@ -1,4 +1,4 @@
-"""A tile in this process, as a slot computes it: for a debugger."""
+"""Computes a failed tile in this process, as a slot does, for a debugger."""
 
 import faulthandler
 import tempfile
@@ -15,9 +15,11 @@ from asyncbatch.worker.usermain import Presenter
 
 @contextmanager
 def load_tile(program: Path, payload: bytearray) -> Iterator[Callable[[], object]]:
-    """Make this process what the tile expects, and yield what computes it, while the block runs.
+    """Apply the process state that a tile expects, and yield a function that computes it.
 
-    The folder, the environment and ``__main__`` are those of the script that submitted the tile; they stay so.
+    The working directory, the environment and ``__main__`` become those of the script that submitted the tile, and are
+    not
+        restored.
 
     Parameters
     ----------
@@ -29,7 +31,7 @@ def load_tile(program: Path, payload: bytearray) -> Iterator[Callable[[], object
     Raises
     ------
     Exception
-        Whatever unpickling them raises.
+        Unpickling may raise any exception.
     """
     faulthandler.enable()
     with tempfile.TemporaryDirectory(prefix="asyncbatch-") as folder:

@@ -1,4 +1,4 @@
-"""What a worker tells main about itself."""
+"""Sends a worker's heartbeats and its goodbye to main."""
 
 import logging
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from asyncbatch.worker.tiles import Tiles
 log: Final = logging.getLogger(__name__)
 
 _HEARTBEATS: Final = 4
-"""In a run lease: main counts a worker as lost that it does not hear from for one."""
+"""Number of heartbeats per run lease, after which main considers a silent worker lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,10 +28,10 @@ class Reporter:
     tiles: Tiles
     sender: SendMessages
     requests: Callable[[], dict[str, int]]
-    """Returns how many requests the worker has made, by operation."""
+    """Returns the worker's number of requests, by operation."""
 
     async def send_heartbeats(self) -> None:
-        """Send heartbeats until cancelled, whenever no result does instead."""
+        """Send heartbeats until cancelled, unless results are sent."""
         while True:
             before = self.tiles.computed
             await anyio.sleep(self.manifest.run_lease / _HEARTBEATS)
@@ -39,7 +39,7 @@ class Reporter:
                 await self._send(Heartbeat(worker=self.tiles.worker))
 
     async def say_goodbye(self, stop: Stop) -> None:
-        """Tell main that this worker leaves, and why."""
+        """Send main the reason why this worker exits, and its statistics."""
         tiles = self.tiles
         goodbye = Goodbye(
             worker=tiles.worker,
@@ -51,10 +51,10 @@ class Reporter:
         await self._send(goodbye)
 
     async def _send(self, message: Goodbye | Heartbeat) -> None:
-        """Send a message that may also get lost."""
+        """Send a message; failures are logged and ignored."""
         manifest = self.manifest
         text = seal(message, run=manifest.run, direction="result", key=manifest.key)
         try:
             await self.sender.send(manifest.result_queue, [text])
-        except AwsError as error:  # leases end by themselves, and main notices workers that are gone
-            log.warning("message not sent", extra={"action": "message_not_sent", "why": error})
+        except AwsError as error:  # leases expire, and main detects lost workers
+            log.warning("can't send a message to main", extra={"action": "message_not_sent", "why": error})

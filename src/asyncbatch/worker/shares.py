@@ -1,35 +1,35 @@
-"""What a slot may take of a machine that it shares with other workers. Pure, but for reading the limit of memory."""
+"""A slot's share of a machine that several workers use. Pure, except for reading the memory limit."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-"""Without these, numeric libraries take a thread for each vCPU of the machine, of which a container has a share."""
+"""Without these, numeric libraries use a thread for each vCPU of the machine, of which a container has only a share."""
 
 _CACHE: Final = 0.05
-"""Part of the memory that GDAL's block cache takes by default: of the machine's, where it sees no container."""
+"""GDAL's default block cache as a fraction of memory; in a container, GDAL may use the machine's memory."""
 _LEAST_CACHE: Final = 16
-"""MiB."""
+"""Minimum size of the cache in MiB."""
 
 _LIMITS: Final = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-"""Where Linux says how much memory a container may take, by version 2 and 1 of control groups."""
+"""Files with a container's memory limit, for versions 2 and 1 of control groups."""
 
 _UNLIMITED: Final = 1 << 60
-"""Version 1 says that there is no limit by about as many bytes as 63 bits can count."""
+"""Version 1 represents no limit by a number close to 2**63."""
 
 
 def choose_variables(environment: Mapping[str, str], *, slots: int, memory: int | None) -> dict[str, str]:
-    """Return variables that keep numeric libraries and GDAL within a slot's share; those that are set stay.
+    """Return variables that limit numeric libraries and GDAL to a slot's share; variables that are set are kept.
 
     Parameters
     ----------
     environment : mapping
-        The worker's.
+        The worker's environment.
     slots : int
-        Of the worker: one for each of its vCPUs.
+        Number of slots of the worker, one for each vCPU.
     memory : int or None
-        Bytes that the container may take; None where there is no limit.
+        Memory limit of the container in bytes; None for no limit.
     """
     chosen = dict.fromkeys(THREADS, "1")
     if memory is not None:
@@ -38,11 +38,11 @@ def choose_variables(environment: Mapping[str, str], *, slots: int, memory: int 
 
 
 def read_memory_limit() -> int | None:
-    """Return the bytes that this container may take; None where there is no limit."""
+    """Return the memory limit of this container in bytes; None if there is no limit."""
     for path in _LIMITS:
         try:
             limit = int(path.read_text())
-        except (OSError, ValueError):  # not there, or "max"
+        except (OSError, ValueError):  # missing, or "max"
             continue
         return limit if limit < _UNLIMITED else None
     return None

@@ -1,7 +1,7 @@
 """A slot: a process that computes one tile at a time.
 
-Not `anyio.to_process`: there, whatever a C library or a subprocess of the user's function writes to stdout breaks
-the protocol, the child's output is thrown away, and a dead child's signal is not known.
+This does not use `anyio.to_process`, in which output of a C library or a subprocess breaks the protocol, the child's
+output is discarded, and a dead child's signal is not known.
 """
 
 import os
@@ -26,33 +26,33 @@ from asyncbatch.worker.slotprocesses import SlotProcesses
 _START_TIMEOUT: Final = 60.0
 
 _DEATH_GRACE: Final = 0.5
-"""Seconds after a process's end in which an answer that it sent before is still taken."""
+"""Seconds after a process's end in which a response that it sent before is accepted."""
 
 _END_GRACE: Final = 2.0
-"""Seconds that a process has to end after it has closed its socket."""
+"""Seconds for a process to end after it has closed its socket."""
 
 _BROKEN: Final = (OSError, anyio.ClosedResourceError, anyio.EndOfStream)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Computed:
-    """What a slot made of a tile."""
+    """The result of a tile in a slot."""
 
     outcome: Outcome
     seconds: float
     peak: int = 0
-    """Most bytes of memory that its process had; 0: not known."""
+    """Peak memory of its process in bytes; 0 if it is not known."""
     retry: bool = False
-    """Whether it raised what its tile is to be computed again for."""
+    """Whether the function raised an exception after which the tile is retried."""
     content: Content = field(repr=False)
 
 
 class ComputesTiles(Protocol):
-    """What `Slots` needs of a slot: a child process, or what stands for one in `asyncbatch.testing`."""
+    """The interface of slots for `Slots`: a child process, or its replacement in `asyncbatch.testing`."""
 
     @property
     def alive(self) -> bool:
-        """Whether it is there."""
+        """Whether it is alive."""
 
     @property
     def usable(self) -> bool:
@@ -60,35 +60,35 @@ class ComputesTiles(Protocol):
 
     @property
     def ready(self) -> bool:
-        """Whether it may compute the next tile now: it lives and is not stopped."""
+        """Whether it may compute the next tile now: it is alive and not stopped."""
 
     async def compute(self, *, task: Task, path: Path, payload: Content) -> Computed:
-        """Run a tile's program, which lies at `path`, on its payload; raise `SlotDiedError` if the slot dies."""
+        """Run a tile's program, stored at `path`, on its payload; raise `SlotDiedError` if the slot dies."""
 
     async def kill(self) -> None:
-        """End it, whatever it is doing."""
+        """Kill it."""
 
 
 StartSlot = Callable[[Path, TaskGroup], Awaitable[ComputesTiles]]
-"""Starts a slot, given a folder for its temporary files and a task group for what goes on beside it."""
+"""Starts a slot, given a folder for its temporary files and a task group for its background tasks."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Slot:
-    """One process, ready to compute."""
+    """A process that is ready to compute."""
 
     _process: ForkedProcess
     _channel: Channel
     _stacks: int
     """Descriptor of the pipe to which it writes its stacks."""
     _number: int = 0
-    """Of the last command: its answer has the same."""
+    """Number of the last command, which its response repeats."""
     usable: bool = True
     """Whether it may compute another tile."""
     _current: anyio.CancelScope | None = None
-    """Of the exchange under way."""
+    """Scope of the current exchange."""
     _doomed: bool = False
-    """Whether the guard has ended that exchange."""
+    """Whether the guard has ended the exchange."""
 
     @classmethod
     async def start(cls, folder: Path, group: TaskGroup, *, processes: SlotProcesses, memory: int = 0) -> Self:
@@ -97,18 +97,18 @@ class Slot:
         Parameters
         ----------
         folder : Path
-            Where its temporary files go: it may end by a signal, and somebody else must remove them.
+            Folder for its temporary files, which the caller removes, since the process may be killed.
         group : TaskGroup
-            Where its process is watched.
+            Task group that watches the process.
         processes : SlotProcesses
-            What starts the process.
+            Starts the process.
         memory : int
-            Bytes that its tiles may take; 0: no limit.
+            Limit of memory for its tiles in bytes; 0 for no limit.
 
         Raises
         ------
         SlotDiedError
-            If it does not come up.
+            If it does not start.
         """
         ours, theirs = socket.socketpair()
         stacks, pipe = os.pipe()
@@ -135,18 +135,18 @@ class Slot:
 
     @property
     def alive(self) -> bool:
-        """Whether the process is there."""
+        """Whether the process is alive."""
         return self._process.poll() is None
 
     @property
     def ready(self) -> bool:
-        """Whether the process is there, and not stopped."""
+        """Whether the process is alive and not stopped."""
         sample = Sample.take(self._pid)
         return self.alive and (sample is None or sample.state != "T")
 
     @property
     def _pid(self) -> int:
-        assert self._process.pid is not None  # noqa: S101 - it was there when this was made
+        assert self._process.pid is not None  # noqa: S101 - set when the slot was created
         return self._process.pid
 
     async def compute(self, *, task: Task, path: Path, payload: Content) -> Computed:
@@ -155,20 +155,20 @@ class Slot:
         Parameters
         ----------
         task : Task
-            The tile. Its time limit includes the loading of its program.
+            The tile. Its time limit includes loading its program.
         path : Path
-            Where its program lies.
+            File of its program.
         payload : bytes
             Its arguments.
 
         Raises
         ------
         SlotDiedError
-            If the process ends meanwhile, must be killed, or answers something else.
+            If the process ends, must be killed, or sends a wrong response.
         """
         self._number += 1
         command = {"number": self._number, "program": task.program, "path": str(path), "retry_on": task.retry_on}
-        self.usable = False  # until it has answered
+        self.usable = False  # until it has responded
         guard = Guard(pid=self._pid, pipe=self._stacks, timeout=task.timeout)
         answer, content = await self._exchange(command, payload, guard)
         self.usable = not answer["damage"]
@@ -181,10 +181,10 @@ class Slot:
         )
 
     async def kill(self) -> None:
-        """End the process, whatever it is doing."""
+        """Kill the process."""
         with anyio.CancelScope(shield=True):
             self._process.send_signal(signal.SIGKILL)
-            with anyio.move_on_after(_END_GRACE):  # one that waits for a dead disk ends when that answers
+            with anyio.move_on_after(_END_GRACE):  # a process that waits for a dead disk ends when the disk responds
                 await self._process.wait()
             self._channel.close()
             if self._stacks >= 0:
@@ -194,9 +194,9 @@ class Slot:
     async def _exchange(
         self, command: dict[str, Any] | None, payload: Content, guard: Guard | None = None
     ) -> tuple[dict[str, Any], Content]:
-        """Send a command, unless it is None, and return the answer.
+        """Send a command, unless it is None, and return the response.
 
-        The process's end ends the exchange: the socket may outlive it, in a process that the tile has forked.
+        The end of the process ends the exchange, since a process that the tile forked may keep the socket open.
         """
         found, protest, self._doomed = None, "", False
         with anyio.CancelScope() as self._current:
@@ -208,9 +208,9 @@ class Slot:
                         await self._channel.send(command, payload)
                     found = await self._answer()
                 except _BROKEN:
-                    pass  # the process says why
+                    pass  # the end of the process shows why
                 except (ValueError, LookupError, TypeError, AttributeError, MemoryError) as error:
-                    protest = f"the slot's process sent a wrong answer: {error}"
+                    protest = f"the slot's process sent an invalid response: {error}"
                 group.cancel_scope.cancel()
         self._current = None
         if found is not None:
@@ -222,7 +222,7 @@ class Slot:
         raise SlotDiedError(protest or await self._obituary(guard))
 
     async def _enforce(self, guard: Guard) -> None:
-        """End the exchange under way when its guard says so."""
+        """End the current exchange when its guard requests it."""
         await guard.watch()
         self._doomed = True
         if self._current is not None:
@@ -231,7 +231,7 @@ class Slot:
     async def _answer(self) -> tuple[dict[str, Any], Content]:
         head, content = await self._channel.receive()
         if head["number"] != self._number:
-            raise ValueError(f"it answers command {head['number']}, not {self._number}")
+            raise ValueError(f"response to command {head['number']}, expected {self._number}")
         return head, content
 
     async def _watch(self) -> None:
@@ -241,7 +241,7 @@ class Slot:
             self._current.cancel()
 
     async def _obituary(self, guard: Guard | None) -> Loss:
-        """Return how the process ended."""
+        """Describe how the process ended."""
         with anyio.move_on_after(_END_GRACE):
             await self._process.wait()
         code = self._process.poll()

@@ -1,6 +1,6 @@
-"""The processes of slots: forked from a server that has loaded what they need, while the worker loads what it needs.
+"""Starts the processes of slots, forked from a server that imports their modules while the worker imports its own.
 
-This module loads little, so that a worker can start the server before anything else.
+This module imports little, so that a worker can start the server first.
 """
 
 import os
@@ -16,10 +16,10 @@ from asyncbatch.forking.client import ForkClient, ForkedProcess, ForkServerGoneE
 from asyncbatch.forking.packets import make_pair
 
 NAME: Final = "asyncbatch-slot"
-"""What `ps` and `top` call a slot's process."""
+"""Name of a slot's process in `ps` and `top`."""
 
 _ATTEMPTS: Final = 3
-"""Servers that may end before a slot is taken not to start at all."""
+"""Number of servers that may fail before starting a slot fails."""
 
 
 def start_server() -> socket.socket:
@@ -27,8 +27,8 @@ def start_server() -> socket.socket:
     ours, theirs = make_pair()
     command = [sys.executable, "-P", "-m", "asyncbatch.worker.slotserver", str(theirs.fileno())]
     with theirs:
-        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])  # noqa: S603 - our own
-    server.returncode = 0  # nobody waits for it: it outlives this process for a moment
+        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])  # noqa: S603 - our command
+    server.returncode = 0  # not waited for: it may outlive this process briefly
     return ours
 
 
@@ -40,23 +40,23 @@ class SlotProcesses:
     restart: Callable[[], socket.socket] = start_server
 
     async def start(self, folder: Path, *, memory: int, connection: int, stacks: int) -> ForkedProcess:
-        """Start one, and return it when it is there.
+        """Start a process, and return it when it is running.
 
         Parameters
         ----------
         folder : Path
-            For its temporary files.
+            Folder for its temporary files.
         memory : int
-            Bytes that its tiles may take; 0: no limit.
+            Limit of memory for its tiles in bytes; 0 for no limit.
         connection : int
-            Descriptor of its end of the socket over which it gets tiles.
+            Descriptor of its end of the socket for tiles.
         stacks : int
             Descriptor of the pipe to which it writes its stacks.
 
         Raises
         ------
         OSError
-            If the system can't.
+            If the process can't be started.
         """
         attempt = 0
         while True:

@@ -15,11 +15,11 @@ class Slots:
     Parameters
     ----------
     count : int
-        How many.
+        Number of slots.
     folder : Path
-        Where their temporary files go.
+        Folder for their temporary files.
     start : callable
-        Starts one.
+        Starts a slot.
     """
 
     def __init__(self, count: int, folder: Path, *, start: StartSlot) -> None:
@@ -34,9 +34,9 @@ class Slots:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Have all child processes while the block runs; they start together, and `wait_until_started` waits for them.
+        """Start all slots, and end them at the end of the block. `wait_until_started` waits until they have started.
 
-        The block's failure, or that of one of them to start, ends all.
+        If the block fails, or a slot fails to start, all end.
         """
         async with anyio.create_task_group() as watching:
             self._watching = watching
@@ -47,26 +47,26 @@ class Slots:
             watching.cancel_scope.cancel()
 
     async def wait_until_started(self) -> None:
-        """Wait until all child processes are there, so that the first tiles need not wait."""
+        """Wait until all slots have started, so that the first tiles need not wait."""
         await self._started.wait()
 
     async def stop(self) -> None:
-        """End all idle child processes; those that compute end with their tile's task."""
+        """End all idle slots; others end with their tile's task."""
         while self._idle:
             await self._idle.pop().kill()
 
     @property
     def reserved(self) -> bool:
-        """Whether a tile has all slots, or waits for them."""
+        """Whether a tile has reserved all slots, or waits to do so."""
         return self._reservations > 0
 
     @asynccontextmanager
     async def reserve(self) -> AsyncIterator[None]:
-        """Wait until all slots are free, and let nobody else claim one while the block runs."""
+        """Wait until all slots are free, and prevent other tiles from claiming one during the block."""
         self._reservations += 1
         tokens: list[object] = []
         try:
-            async with self._reserving:  # one at a time, or each would wait for what the other has
+            async with self._reserving:  # one at a time, to avoid a deadlock
                 for _ in range(self.count):
                     token = object()
                     await self._limiter.acquire_on_behalf_of(token)
@@ -79,7 +79,7 @@ class Slots:
 
     @asynccontextmanager
     async def claim(self, *, reserved: bool = False) -> AsyncIterator[ComputesTiles]:
-        """Wait for a free slot and hold it; if the block leaves it in the middle of a tile, its process is killed.
+        """Wait for a free slot and hold it; if the block ends during a tile, its process is killed.
 
         Parameters
         ----------
@@ -105,7 +105,7 @@ class Slots:
                 await slot.kill()
 
     async def _take(self) -> ComputesTiles:
-        """Return an idle slot, or a new one; those that have died since their last tile are gone."""
+        """Return an idle slot that is alive, or a new one."""
         while self._idle:
             slot = self._idle.pop()
             if slot.ready:

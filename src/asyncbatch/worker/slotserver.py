@@ -1,4 +1,4 @@
-"""The process that slots are forked from: it has loaded what all of them need, numpy above all."""
+"""The server from which slots are forked, with their modules, such as numpy, already imported."""
 
 import os
 import signal
@@ -10,10 +10,10 @@ from asyncbatch.worker import child
 
 
 def main() -> None:
-    """Serve the worker at the other end of the socket whose descriptor is the argument."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches all; the worker decides
+    """Serve the worker; the argument is the descriptor of a socket to it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches all processes; the worker decides
     ForkServer(socket.socket(fileno=int(sys.argv[1])), child.run).serve()
-    os._exit(0)  # at once: nothing here needs Python to end in order
+    os._exit(0)  # without finalization, which is not needed here
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Where a slot's process stands: it writes its stacks to a pipe when its worker asks by a signal.
+"""The stacks of a slot's process, which it writes to a pipe when its worker sends a signal.
 
-The signal's handler is `faulthandler`'s, in C: it answers also where C code holds the interpreter's lock.
+The signal's handler is `faulthandler`'s, in C, so it works even while C code holds the interpreter's lock.
 """
 
 import contextlib
@@ -12,23 +12,23 @@ import anyio
 from asyncbatch.worker.frames import STACKS_SIGNAL
 
 _LONGEST: Final = 1.0
-"""Seconds that they may take to come."""
+"""Maximum number of seconds to wait for stacks."""
 
 _QUIET: Final = 0.1
-"""Seconds without another line after which they are taken to be whole."""
+"""Seconds without output after which stacks are considered complete."""
 
 _CHUNK: Final = 65_536
 
 
 async def read_stacks(pid: int, pipe: int) -> str:
-    """Ask a slot's process for its stacks and return them; empty where it does not answer.
+    """Request the stacks of a slot's process; return an empty text if it does not respond.
 
     Parameters
     ----------
     pid : int
-        The process.
+        Id of the process.
     pipe : int
-        Descriptor of the pipe's end to read from, which does not block.
+        Non-blocking descriptor of the pipe's read end.
     """
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, STACKS_SIGNAL)
@@ -46,14 +46,14 @@ async def read_stacks(pid: int, pipe: int) -> str:
 
 
 def trim_stacks(text: str, *, own: str) -> str:
-    """Return stacks without what is the slot's own: the thread that listens, and the calls around the function.
+    """Remove the slot's own frames from stacks: its listening thread, and the calls around the user's function.
 
     Parameters
     ----------
     text : str
-        As `faulthandler` writes them: the innermost call of each thread first.
+        Output of `faulthandler`, with the innermost call of each thread first.
     own : str
-        The file that the slot's process runs.
+        File of the slot's own code.
     """
     threads: list[list[str]] = []
     for line in text.splitlines():

@@ -1,4 +1,4 @@
-"""The life of one tile in a worker: payload, slot, result."""
+"""Processes a tile in a worker: fetches its payload, computes it in a slot, and announces its result."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -24,44 +24,44 @@ from asyncbatch.worker.slots import Slots
 log: Final = logging.getLogger(__name__)
 
 RESULTS_TOGETHER: Final = 64
-"""Results in one message at most: hardly more are computed while one lingers, and a lost message delays no more."""
+"""Maximum number of results in one message, which limits how many a lost message delays."""
 
 _ELSEWHERE: Final = 1.0
-"""Seconds for which a tile is left to other workers that failed here through no fault of a slot."""
+"""Seconds for which a tile that failed here because of the environment is left to other workers."""
 
 _RETRY: Final = 1.0
 _LONGEST_RETRY: Final = 60.0
-"""Seconds before a tile is tried again whose function raised: doubled with each attempt."""
+"""Maximum number of seconds before a tile is retried after its function raised; the pause doubles with each attempt."""
 
 _EXHAUSTED: Final = "every attempt was lost: the worker died or its lease expired"
 _RETURNED: Final = (
-    "it was delivered {deliveries} times, and workers began {begun} attempts at it: all others had to leave, or died "
-    "while another tile computed. Shorter tiles, or workers on demand, get done"
+    "it was delivered {deliveries} times, but only {begun} attempts began: the other workers were terminated, or died "
+    "while computing another tile. Use shorter tiles, or on-demand workers"
 )
 _PAYLOAD_TOO_LARGE: Final = (
-    "its arguments have {size} bytes, which a worker and its slot hold at the same time, and this worker has {memory} "
-    "bytes of memory; pass a path, and let the function read what it needs, or give workers more memory"
+    "its arguments have {size} bytes, which a worker and its slot hold at the same time, but this worker has {memory} "
+    "bytes of memory. Pass a path and read the data in the function, or give workers more memory"
 )
 _RESULT_TOO_LARGE: Final = (
-    "its result has {size} bytes; S3 takes {limit} at once; return less, for instance of smaller tiles, or write it to "
-    "the bucket and return its path"
+    "its result has {size} bytes; S3 allows {limit} per request. Return less, for example with smaller tiles, or write "
+    "it to the bucket and return its path"
 )
-_UNCOUNTED: Final = "it was delivered more often than it may be computed, and its attempts can't be counted"
+_UNCOUNTED: Final = "it was delivered more than max_attempts times, and its attempts can't be counted"
 
 
 class Blobs(GetBlob, PutBlob, Protocol):
-    """What a tile needs of the bucket."""
+    """The operations on the bucket that a tile needs."""
 
 
 class NackError(AsyncBatchError):
-    """An attempt at a tile failed through no fault of the user's function: return the tile to the queue.
+    """An attempt at a tile failed, but not because of the user's function: return the tile to the queue.
 
     Parameters
     ----------
     reason : str
         Why it failed.
     delay : float
-        Seconds in which nobody may receive it.
+        Seconds for which the tile is hidden.
     """
 
     def __init__(self, reason: str, *, delay: float) -> None:
@@ -71,7 +71,7 @@ class NackError(AsyncBatchError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """A tile as it was delivered to this worker, and which attempt at it this is."""
+    """A delivered tile and the number of its attempt."""
 
     task: Task
     deliveries: int
@@ -92,14 +92,14 @@ class Tiles:
     prefetch: Prefetch
     counts: Counts
     memory: int | None = None
-    """Bytes that this worker may take; None where that is not known."""
+    """Memory limit of this worker in bytes; None if it is not known."""
     computed: int = 0
     busy_seconds: float = 0.0
     disk_failures: int = 0
-    """Attempts in a row that this machine's disk, or another of its resources, has failed."""
+    """Number of consecutive attempts that failed because of this machine's disk or other resources."""
 
     async def judge(self, task: Task, deliveries: int) -> Delivery:
-        """Return which attempt at a tile this is to be."""
+        """Return the delivery with the number of its attempt."""
         return Delivery(
             task=task,
             deliveries=deliveries,
@@ -108,9 +108,9 @@ class Tiles:
 
     @asynccontextmanager
     async def reserve(self, delivery: Delivery) -> AsyncIterator[None]:
-        """Let a suspect compute alone, and nothing else before its result is on its way.
+        """Make a suspect compute alone until its result is announced.
 
-        What was computed and not announced when a worker died has been charged for nothing.
+        Otherwise tiles whose results were not announced when the worker died would be charged.
         """
         if delivery.verdict.alone:
             async with self.slots.reserve():
@@ -119,14 +119,14 @@ class Tiles:
             yield
 
     async def compute(self, delivery: Delivery) -> Computed:
-        """Compute a tile and return what became of it.
+        """Compute a tile and return its result.
 
         Raises
         ------
         NackError
-            If the attempt failed, whyever, and the tile has others left.
+            If the attempt failed for any reason and other attempts are left.
         QueueGone
-            If the run is over.
+            If the run has ended.
         """
         task, verdict = delivery.task, delivery.verdict
         if reason := self._refuse(delivery):
@@ -136,7 +136,7 @@ class Tiles:
         except QueueGone:
             raise
         except BlobMissing as error:
-            # Mostly a second delivery of a tile that is done, whose payload main has deleted; main knows.
+            # Usually a second delivery of a finished tile, whose payload main has deleted.
             return _lost(str(error))
         except SlotDiedError as error:
             self._note("slot died", "slot_died", delivery, error)
@@ -145,7 +145,7 @@ class Tiles:
             self._note("program damaged", "program_damaged", delivery, error)
             self._report_damage(task, error)
             return self._lost_if_last(delivery, error, delay=_ELSEWHERE)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is this tile's trouble and no other's
+        except Exception as error:  # noqa: BLE001 - any error affects only this tile
             self._note("tile failed", "tile_failed", delivery, error)
             self.disk_failures += isinstance(error, OSError)
             return self._lost_if_last(delivery, error, delay=_ELSEWHERE)
@@ -153,14 +153,14 @@ class Tiles:
         if computed.retry and not verdict.last:
             delay = min(_LONGEST_RETRY, _RETRY * 2.0 ** min(verdict.number - 1, 10))
             log.warning("tile raised", extra={"action": "tile_retried", "tile": task.index, "attempt": verdict.number})
-            raise NackError("its function raised what it is to be tried again for", delay=delay)
+            raise NackError("its function raised an exception in retry_on", delay=delay)
         self.computed += 1
         self.busy_seconds += computed.seconds
         self.prefetch.note_computed(seconds=computed.seconds, size=task.body.size)
         return computed if len(computed.content) <= OBJECT_LIMIT else _refuse_result(len(computed.content))
 
     def _refuse(self, delivery: Delivery) -> str:
-        """Return why a tile is not computed; empty if it is."""
+        """Return why a tile is rejected; empty if it is not."""
         verdict, size = delivery.verdict, delivery.task.body.size
         if verdict.lost and verdict.number >= self.manifest.max_attempts:
             return _EXHAUSTED
@@ -171,14 +171,14 @@ class Tiles:
         return ""
 
     async def announce(self, delivery: Delivery, computed: Computed) -> None:
-        """Make a result durable, then tell main of it; after that this worker no longer matters to the tile.
+        """Store a result, then announce it to main.
 
         Raises
         ------
         NackError
-            If that fails.
+            If either fails.
         QueueGone
-            If the run is over.
+            If the run has ended.
         """
         try:
             body = await self._store(delivery, computed)
@@ -192,12 +192,12 @@ class Tiles:
             await self.announce(delivery, self._lost_if_last(delivery, error, delay=_ELSEWHERE))
 
     async def withdraw(self, delivery: Delivery) -> None:
-        """Take back an attempt that was ended before its time, by no fault of the tile's."""
+        """Withdraw the count of an attempt that was interrupted, but not because of the tile."""
         if delivery.verdict.before is not None:
             await self.counts.write(delivery.task.index, delivery.verdict.before)
 
     async def withdraw_unbegun(self, task: Task, deliveries: int) -> None:
-        """Take back a delivery with which nothing began: only the first is taken for an attempt."""
+        """Withdraw the count of a delivery that did not begin; only a first delivery counts as an attempt."""
         if deliveries == 1 and not task.copy:
             await self.counts.write(task.index, 0)
 
@@ -226,17 +226,19 @@ class Tiles:
         await self.results.deliver(seal(result, run=run, direction="result", key=key))
 
     async def _run(self, task: Task) -> Computed:
-        """Compute a tile; what it needs is fetched while others compute."""
+        """Compute a tile; its data are fetched while others compute."""
         payload = await self._fetch(task)
         async with self.programs.open(task.program, task.program_size) as path, self.slots.claim() as slot:
             return await _compute(slot, task, path=path, payload=payload)
 
     async def _run_suspect(self, delivery: Delivery) -> Computed:
-        """Compute a tile whose attempts are counted: all that can go wrong comes after the count."""
+        """Compute a tile whose attempts are counted; everything that can fail comes after the count."""
         task, verdict = delivery.task, delivery.verdict
         async with self.slots.claim(reserved=verdict.alone) as slot:
             counted = not verdict.count or await self.counts.write(task.index, verdict.count)
-            if not counted and delivery.deliveries > self.manifest.max_attempts:  # or it would be tried for ever
+            if (
+                not counted and delivery.deliveries > self.manifest.max_attempts
+            ):  # otherwise it would be retried forever
                 return _lost(_UNCOUNTED)
             payload = await self._fetch(task)
             async with self.programs.open(task.program, task.program_size) as path:
@@ -249,7 +251,7 @@ class Tiles:
         return body.inline or b""
 
     def _report_damage(self, task: Task, error: ProgramUnusableError) -> None:
-        """Have main upload a program again."""
+        """Ask main to upload a program again."""
         damaged = ProgramDamaged(worker=self.worker, program=task.program, reason=str(error))
         self.results.add(seal(damaged, run=self.manifest.run, direction="result", key=self.manifest.key))
 
@@ -267,7 +269,7 @@ class Tiles:
 
 
 async def _compute(slot: ComputesTiles, task: Task, *, path: Path, payload: Content) -> Computed:
-    # Around what the user's function prints: `asyncbatch logs --tile` looks for these two.
+    # Before and after the user function's output; `asyncbatch logs --tile` searches for these two.
     log.info("tile begun", extra={"action": "tile_begun", "tile": task.index})
     computed = await slot.compute(task=task, path=path, payload=payload)
     about = {"tile": task.index, "outcome": computed.outcome, "peak_memory": computed.peak}

@@ -1,8 +1,8 @@
-"""How a slot's process, and processes that a tile starts, present the user's code: as main's process would.
+"""Makes the user's code available in a slot's process, and in processes that a tile starts, as in main's process.
 
-The user's script is ``__main__``, and modules that travel are found by imports. So a function pickles by its name, as
-`multiprocessing` wants it. A process that `multiprocessing` starts by spawning or by a fork server has to make its own
-``__main__``: it runs a module that the slot has written for it.
+The user's script is ``__main__``, and sent modules can be imported. Functions are therefore pickled by name, as
+`multiprocessing` requires. A process that `multiprocessing` spawns or starts from a fork server creates its own
+``__main__`` by running a module that the slot has written.
 """
 
 import functools
@@ -24,7 +24,7 @@ _PREFIX: Final = "asyncbatch_main_"
 
 
 class _MainSpec(importlib.machinery.ModuleSpec):
-    """The name of the module to run in place of the script; imports relative to the script are as in main."""
+    """The spec of the module to run instead of the script, with the script's package for relative imports."""
 
     def __init__(self, name: str, package: str) -> None:
         super().__init__(name, None)
@@ -37,12 +37,12 @@ class _MainSpec(importlib.machinery.ModuleSpec):
 
 
 class Presenter:
-    """Presents the code of one program after another in this process.
+    """Makes the code of programs available in this process, one after another.
 
     Parameters
     ----------
     folder : Path, optional
-        Where modules for spawned processes are written.
+        Folder for modules of spawned processes.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -51,7 +51,7 @@ class Presenter:
         self._names: dict[str, object] = {}
 
     def prepare(self, code: UserCode, program: Path) -> None:
-        """Make ready what a program needs once: source text for tracebacks, and its script's own name."""
+        """Prepare a program once: source text for tracebacks, and its script's module for spawned processes."""
         for file, text in code.text.items():
             linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
         if self._folder is not None:
@@ -60,16 +60,16 @@ class Presenter:
     def dumps(
         self, obj: object, protocol: int | None = None, buffer_callback: Callable[[Any], object] | None = None
     ) -> bytes:
-        """Return a pickle for main, in which functions and classes that came from its script are known by name.
+        """Pickle an object for main, with functions and classes of main's script by name.
 
-        By value they would come back as copies, and the copies' methods replace those of main's own classes.
+        By value, main would get copies, whose methods would replace those of main's classes.
         """
         stream = io.BytesIO()
         _Pickler(stream, self._names, protocol=protocol, buffer_callback=buffer_callback).dump(obj)
         return stream.getvalue()
 
     def present(self, code: UserCode) -> None:
-        """Have imports and pickles find the code of a program, and nothing of the one before."""
+        """Make the code of a program available for imports and pickles, instead of the previous program's."""
         for name, module in self._presented.items():
             if sys.modules.get(name) is module:
                 del sys.modules[name]
@@ -77,10 +77,10 @@ class Presenter:
         self.present_more(code)
 
     def present_more(self, code: UserCode) -> None:
-        """Have imports and pickles find also what came with a tile's arguments."""
+        """Also make code available that was sent with a tile's arguments."""
         for module_name, names in code.names.items():
             for name, value in names.items():
-                if "." not in name:  # no part of a class
+                if "." not in name:  # not a part of a class
                     setattr(code.partial[module_name], name, value)
         modules = {**_list_missing(code.partial), **code.modules}
         sys.modules.update(modules)
@@ -89,8 +89,8 @@ class Presenter:
         self._names |= code.names.get(MAIN, {})
 
     def _write_main(self, program: Path) -> str:
-        """Write the module that a spawned process runs in place of the user's script, and return its name."""
-        assert self._folder is not None  # noqa: S101 - the caller has looked
+        """Write the module that a spawned process runs instead of the user's script, and return its name."""
+        assert self._folder is not None  # noqa: S101 - checked by the caller
         name = _PREFIX + program.name
         self._folder.mkdir(exist_ok=True)
         if str(self._folder) not in sys.path:
@@ -109,7 +109,7 @@ def load_main(program: str) -> dict[str, Any]:
     presenter.prepare(code, path)
     main = sys.modules[MAIN]
     presenter.present(code)
-    sys.modules[MAIN] = main  # multiprocessing is about to replace it
+    sys.modules[MAIN] = main  # multiprocessing will replace it
     return {name: value for name, value in vars(code.main).items() if name not in {"__name__", "__spec__"}}
 
 
@@ -118,15 +118,15 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no
         super().__init__(stream, **options)
         self._names = names
 
-    def reducer_override(self, obj: Any) -> Any:  # noqa: ANN401 - whatever is pickled
-        """Return the name of what came from the script, and how cloudpickle pickles anything else."""
+    def reducer_override(self, obj: Any) -> Any:  # noqa: ANN401 - any object
+        """Pickle the script's objects by name, and everything else as cloudpickle does."""
         if isinstance(obj, type | FunctionType) and obj.__module__ == MAIN and self._names.get(obj.__qualname__) is obj:
             return obj.__qualname__
         return super().reducer_override(obj)
 
 
 def _list_missing(partial: Mapping[str, ModuleType]) -> dict[str, ModuleType]:
-    """Return the modules that this machine does not have, and the packages that they are in."""
+    """Return the modules that are missing on this machine, and their packages."""
     found: dict[str, ModuleType] = {}
     for name, module in partial.items():
         if name == MAIN or _is_installed(name.partition(".")[0]):

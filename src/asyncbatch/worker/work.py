@@ -1,4 +1,4 @@
-"""A worker's life, from its environment to its exit status: what a process does, and `asyncbatch.testing` in memory."""
+"""Runs a worker, from its environment to its exit status, in a process or in `asyncbatch.testing`."""
 
 import logging
 import os
@@ -40,12 +40,12 @@ log: Final = logging.getLogger(__name__)
 
 _BROKEN: Final = 1
 _REFUSED: Final = 3
-_KEEPING: Final = 20  # connections: more than deletions that hang can take from renewals
-_TERMINATED: Final = 128 + signal.SIGTERM  # non-zero, or Batch would count a reclaimed worker as done
+_KEEPING: Final = 20  # connections: enough that hanging deletions do not block renewals
+_TERMINATED: Final = 128 + signal.SIGTERM  # non-zero, so that Batch does not count a reclaimed worker as succeeded
 
 
 def exit_status(error: BaseException) -> int:
-    """Return the status with which a worker exits that fails with an error."""
+    """Return the exit status of a worker for an error."""
     return _REFUSED if isinstance(error, SealError) else _BROKEN
 
 
@@ -56,31 +56,31 @@ async def work(
     make_start: Callable[[int], StartSlot],
     watch_termination: Callable[[Callable[[], None]], Awaitable[None]] = watch_signals,
 ) -> int:
-    """Run a worker until it has left, and return its exit status.
+    """Run a worker, and return its exit status.
 
     Parameters
     ----------
     environment : WorkerEnvironment
-        Where it belongs.
+        The worker's environment.
     session : AwsSession
-        Whose clients serve it.
+        The session for its clients.
     make_start : callable
-        Returns what starts a slot, given the bytes of memory that its tiles may take; 0: no limit.
+        Returns a function that starts a slot, given the limit of memory for its tiles in bytes; 0 for no limit.
     watch_termination : callable
-        As `Lifecycle` has it; by default it waits for signals.
+        See `Lifecycle`; by default waits for signals.
 
     Raises
     ------
     AsyncBatchError
-        If the worker can't do its work; `exit_status` says with which status it is to exit.
+        If the worker fails; `exit_status` returns its exit status.
     """
     objects = await Objects.open(session, environment.bucket)
-    # Batch may start a worker within seconds: then some requests may not find the run's queues yet.
+    # Batch may start a worker within seconds, when some requests may not find the run's queues yet.
     sender = await Queues.open(session, new_for=NEW)
     try:
         manifest = Manifest.from_json(await objects.get(manifest_key(environment.run)), token=environment.token)
     except BlobMissing:
-        log.warning("no such run, or it is over", extra={"action": "run_absent", "run": environment.run})
+        log.warning("the run does not exist or has ended", extra={"action": "run_absent", "run": environment.run})
         return 0
     versions = versions_here(manifest.versions)
     hello = Hello(
@@ -96,13 +96,13 @@ async def work(
         return _REFUSED
     with tempfile.TemporaryDirectory(prefix="asyncbatch-") as folder:
         slots = Slots(environment.slots, Path(folder), start=make_start(manifest.slot_memory))
-        async with slots.running():  # they start while clients are made
+        async with slots.running():  # slots start while clients are created
             consumer = await _make_consumer(environment, manifest, session, objects, sender, slots, Path(folder))
             consumer.lifecycle.watch_termination = watch_termination
             await slots.wait_until_started()
             await sender.send(manifest.result_queue, [greeting])
             async with _watch_machine(environment.metadata_url) as leaving:
-                # Batch may start a worker on a machine that is about to go: it must take no tile there.
+                # Batch may start a worker on a machine that will be reclaimed, where it must not receive tiles.
                 consumer.lifecycle.stop = Stop.TERMINATED if leaving else None
                 stop = await consumer.run()
     return {Stop.TERMINATED: _TERMINATED, Stop.BROKEN: _BROKEN}.get(stop, 0)
@@ -110,12 +110,12 @@ async def work(
 
 @asynccontextmanager
 async def _watch_machine(metadata_url: str) -> AsyncIterator[bool]:
-    """Yield whether this machine is about to be reclaimed; terminate this process when it is within the block."""
+    """Yield whether this machine will be reclaimed; terminate this process if this is announced during the block."""
     if not metadata_url:
         yield False
         return
     async with aiohttp.ClientSession() as http, anyio.create_task_group() as group:
-        # A machine that keeps its jobs from the metadata service tells them by a file.
+        # A machine that blocks its jobs' access to the metadata service uses a file.
         in_file = await anyio.Path(reclaim.NOTICE_FILE.parent).is_dir()
         is_reclaimed = reclaim.is_noticed if in_file else MachineMetadata.open_at(http, metadata_url).is_reclaimed
         if await reclaim.is_announced(is_reclaimed):
@@ -135,7 +135,7 @@ async def _make_consumer(  # noqa: PLR0917
     slots: Slots,
     folder: Path,
 ) -> Consumer:
-    """Put a worker together. All clients are made here: making one blocks the loop, and heartbeats must not wait."""
+    """Create a worker's parts. Creates all clients, since this blocks the loop, which would delay heartbeats."""
 
     async def send(texts: list[str]) -> None:
         await sender.send(manifest.result_queue, [pack(texts)])
@@ -169,7 +169,7 @@ async def _make_consumer(  # noqa: PLR0917
         tiles=tiles,
         held=held,
         receiver=await Queues.open(session, longest_wait=LONGEST_POLL, new_for=NEW),
-        # A client that nothing else uses: long polls must not starve renewals.
+        # A separate client, since long polls must not delay renewals.
         deliveries=Deliveries(
             manifest.task_queue, keeper, lease=manifest.lease, on_gone=lifecycle.end_run, on_renewed=presence.note
         ),

@@ -1,6 +1,6 @@
-"""The process that the workers of main's own machine are forked from: it has imported what all of them need.
+"""The server from which workers on main's machine are forked, with their modules already imported.
 
-Their slots are forked from another process, which it starts: slots need other modules, and it imports them meanwhile.
+It starts another server for their slots, which need other modules and import them meanwhile.
 """
 
 import contextlib
@@ -20,11 +20,11 @@ from asyncbatch.worker.__main__ import end, run
 from asyncbatch.worker.slotprocesses import start_server
 
 _NEEDED: Final = ("anyio._backends._asyncio", "asyncbatch.worker.slot", "asyncbatch.worker.work")
-"""What a worker imports when it runs."""
+"""Modules that a worker imports when it runs."""
 
 
 def main() -> None:
-    """Serve main: the first argument is the descriptor of a connection to it, the second identifies its process."""
+    """Serve main; the first argument is the descriptor of a connection to it, the second identifies its process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection, main_process = socket.socket(fileno=int(sys.argv[1])), sys.argv[2]
     with contextlib.suppress(ProcessLookupError):  # main has ended
@@ -36,12 +36,12 @@ def main() -> None:
         ForkServer(connection, lambda _: _run_worker(slots), clean_up=_clean_up, owner=owner).serve()
         slots.close()
         with contextlib.suppress(ChildProcessError):
-            os.wait()  # for the other server, so that nothing is left when this one has ended
+            os.wait()  # for the other server, so that no process remains
     os._exit(0)
 
 
 def _run_worker(slots: socket.socket) -> NoReturn:
-    """Be a worker."""
+    """Run a worker in this process."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def connect() -> socket.socket:
@@ -57,7 +57,7 @@ def _run_worker(slots: socket.socket) -> NoReturn:
 
 
 def _clean_up(request: Request) -> None:
-    """Remove what a worker has left: main may have been killed, too."""
+    """Remove a worker's folder, since main may also have been killed."""
     folder, run_folder = (request.environment.get(name) for name in ("TMPDIR", folders.FOLDER))
     if folder and run_folder:
         folders.leave(Path(folder), Path(run_folder))
