@@ -27,7 +27,7 @@ from rios import applier
 
 import asyncbatch.rios
 from asyncbatch import Settings
-from asyncbatch.rios.options import Choice
+from asyncbatch.rios.options import PoolOptions
 from asyncbatch.rios.pools import POOLS
 
 IDEAL = 64 * 0.2 / 8
@@ -91,12 +91,12 @@ def compute_workers(**reading: object) -> Callable[[applier.ApplierControls], No
 @contextmanager
 def workers_up(count: int) -> Iterator[None]:
     """Have workers up for the time of the block."""
-    choice = Choice.read(workers=count)
-    pool = POOLS.borrow(choice)
+    pool_options = PoolOptions.read(workers=count)
+    pool = POOLS.borrow(pool_options)
     while pool.status().workers_up < count:
         list(pool.map(time.sleep, [0.1] * count))
     yield
-    POOLS.return_pool(choice, failed=False)
+    POOLS.return_pool(pool_options, failed=False)
 
 
 @contextmanager

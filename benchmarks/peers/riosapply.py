@@ -19,7 +19,7 @@ from osgeo import gdal, osr
 from rios import applier
 
 import asyncbatch.rios
-from asyncbatch.rios.options import Choice
+from asyncbatch.rios.options import PoolOptions
 from asyncbatch.rios.pools import POOLS
 
 gdal.UseExceptions()
@@ -147,8 +147,8 @@ class _OnPool(_RiosApply):
         """Open the pool that `apply` then finds."""
         super().open(workers)
         os.environ.update(ASYNCBATCH_LAUNCHER="subprocess", ASYNCBATCH_WORKERS=str(workers))
-        choice = Choice.read(workers=workers)
-        POOLS.give_back(choice, failed=bool(POOLS.borrow(choice).status().tiles_failed))
+        pool_options = PoolOptions.read(workers=workers)
+        POOLS.return_pool(pool_options, failed=bool(POOLS.borrow(pool_options).status().tiles_failed))
 
 
 class Rios1Pool(_OnPool):

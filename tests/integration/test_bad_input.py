@@ -20,7 +20,7 @@ from asyncbatch.errors import (
     VersionMismatch,
     WorkersNotStarted,
 )
-from asyncbatch.wire.versions import versions_here
+from asyncbatch.wire.versions import list_versions
 from tests.integration.endpoint import Endpoint
 from tests.integration.team import Team
 
@@ -131,10 +131,10 @@ def test_a_worker_of_another_python(endpoint: Endpoint, team: Team, tmp_path: Pa
     fake = "import platform, runpy; platform.python_version = lambda: '3.99.1'; "
     run = "runpy.run_module('asyncbatch.worker', run_name='__main__', alter_sys=True)"
     python = program(tmp_path, f'exec "{sys.executable}" -c "{fake}{run}"')
-    ours = versions_here()["python"]
+    ours = list_versions()["python"]
     with (
         BatchExecutor(1, launcher=team.launcher(python=python), settings=endpoint.settings()) as pool,
-        pytest.raises(VersionMismatch, match=f"worker 0: main runs python {ours} and the worker python 3.99.1"),
+        pytest.raises(VersionMismatch, match=f"worker 0: main has python {ours}, but the worker has python 3.99.1"),
     ):
         pool.submit(double, 1).result()
 

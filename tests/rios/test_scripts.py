@@ -221,7 +221,7 @@ apply(doubled)
 """
     status, _, err = ended(start(text))
     assert status != 0
-    assert "main runs rios 9.9.9 and the worker rios " in err
+    assert "main has rios 9.9.9, but the worker has rios " in err
     assert not (tmp_path / "out.tif").exists()
 
 

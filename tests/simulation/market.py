@@ -157,7 +157,7 @@ class Market:
     def _look(self) -> int:
         states = [*self._news, *(WorkerState(worker=job.worker, alive=True) for job in self.live)]
         self._news.clear()
-        return self.supervisor.missing(states, self.now, backlog=self.backlog)
+        return self.supervisor.count_missing(states, self.now, backlog=self.backlog)
 
     def _place(self) -> None:
         """Start waiting jobs: where machines have room, first, since a new one takes its time."""
@@ -196,7 +196,7 @@ class Market:
             self._end(job)
         elif self.now >= job.up_at:
             job.up, job.due = True, self.now + IDLE
-            self.supervisor.hello(Hello(worker=job.worker, slots=1, versions={}))
+            self.supervisor.note_hello(Hello(worker=job.worker, slots=1, versions={}))
             self._begin(job, machine)
 
     def _begin(self, job: Job, machine: Machine) -> None:
@@ -229,7 +229,7 @@ class Market:
 
     def _end_tile(self, job: Job) -> None:
         self.done += 1
-        self.supervisor.progressed()
+        self.supervisor.note_progress()
         job.tile, job.due = None, self.now + IDLE
         self._take(job)
 
@@ -239,7 +239,7 @@ class Market:
             self._withdraw(job.tile, job.verdict)
             self.tiles.append((job.tile, self._seconds[job.tile]))
             job.tile = None
-        self.supervisor.goodbye(Goodbye(worker=job.worker, reason=reason, tiles=0, busy_seconds=0.0, requests={}))
+        self.supervisor.note_goodbye(Goodbye(worker=job.worker, reason=reason, tiles=0, busy_seconds=0.0, requests={}))
         self._end(job, again=self.restarts and reason == TERMINATED)
 
     def _withdraw(self, tile: int, verdict: Verdict) -> None:

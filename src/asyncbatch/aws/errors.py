@@ -145,8 +145,8 @@ def translate_error(error: BaseException, action: str) -> errors.AwsError:
     for foreign, ours, text in _CLASSES:
         if isinstance(error, foreign):
             reason = " ".join(str(error).split()) or type(error).__name__
-            told = reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]} …"
-            return ours(text.format(action=action, reason=told), operation=_parse_operation(action))
+            reason_shown = reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]} …"
+            return ours(text.format(action=action, reason=reason_shown), operation=_parse_operation(action))
     message = f"{type(error).__name__} is not an error of the AWS libraries"
     raise TypeError(message) from error
 

@@ -96,13 +96,13 @@ class Batcher(Generic[T]):
 
     async def run(self) -> None:
         """Send batches until closed."""
-        async with anyio.create_task_group() as flights:
+        async with anyio.create_task_group() as group:
             while True:
                 self._changed = anyio.Event()
                 if self._batch.items and (self._closing or anyio.current_time() >= self._compute_due()):
                     self._seal()
                 for batch in self._ready:
-                    flights.start_soon(self._send_batch, batch)
+                    group.start_soon(self._send_batch, batch)
                 self._ready.clear()
                 if self._closing and not self._batch.items:
                     break

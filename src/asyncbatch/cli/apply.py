@@ -192,7 +192,7 @@ def run(arguments: Namespace) -> None:
             creation_options=arguments.creation_options,
             on_error=arguments.on_error,
         )
-        with recorded(arguments) as record:
+        with record_summary(arguments) as record:
             record.resumable = arguments.resume
             options = {
                 "other": other,
@@ -206,7 +206,7 @@ def run(arguments: Namespace) -> None:
 
 
 @contextmanager
-def recorded(arguments: Namespace) -> "Iterator[Record]":
+def record_summary(arguments: Namespace) -> "Iterator[Record]":
     """Print a summary at the end of the block, also after an error."""
     from asyncbatch.cli.summary import Record  # noqa: PLC0415 - as in `run`
 
@@ -236,10 +236,10 @@ def compute(
         record.update(progress)
         display.update(progress)
 
-    with chosen_display(quiet=arguments.quiet) as display, opened_pool(arguments) as pool:
+    with choose_display(quiet=arguments.quiet) as display, open_pool(arguments) as pool:
         if pool is not None:
             record.run = pool.run
-            record.logs = logs_command(arguments, pool.run)
+            record.logs = format_logs_command(arguments, pool.run)
         display.watch(None if pool is None else pool.status)
         try:
             applied = carry_out(function, prepared, executor=pool, progress=update, **options)
@@ -254,7 +254,7 @@ def compute(
                     record.requests = sum(pool.requests().values())
 
 
-def logs_command(arguments: Namespace, run: str) -> str:
+def format_logs_command(arguments: Namespace, run: str) -> str:
     """Return the command that shows a run's logs; empty if workers are processes, whose output was shown."""
     if arguments.local or arguments.launcher != "batch":
         return ""
@@ -262,7 +262,7 @@ def logs_command(arguments: Namespace, run: str) -> str:
     return " ".join(["asyncbatch logs", *chosen, run])
 
 
-def chosen_display(*, quiet: bool) -> "Display":
+def choose_display(*, quiet: bool) -> "Display":
     """Return a progress bar for a terminal, and lines for a file or a pipe."""
     from rich.console import Console  # noqa: PLC0415 - as in `run`
 
@@ -276,7 +276,7 @@ def chosen_display(*, quiet: bool) -> "Display":
     return Bar(console) if console.file.isatty() and not console.is_dumb_terminal else Lines()
 
 
-def opened_pool(arguments: Namespace) -> "AbstractContextManager[BatchExecutor | None]":
+def open_pool(arguments: Namespace) -> "AbstractContextManager[BatchExecutor | None]":
     """Open a pool according to the arguments; none for serial computation."""
     if arguments.serial:
         return nullcontext()

@@ -247,8 +247,8 @@ class BatchLauncher(Launcher):
         if job.status == "FAILED" and job.log_streams:
             if job.id not in self._last_lines and len(self._last_lines) < _TOLD:
                 self._last_lines[job.id] = " | ".join(await self._streams.tail(job.log_streams[-1], _TOLD))
-            if told := self._last_lines.get(job.id):
-                detail = f"{detail}, last lines: {told}"
+            if lines := self._last_lines.get(job.id):
+                detail = f"{detail}, last lines: {lines}"
         hints = [hint for sign, hint in _HINTS.items() if sign in detail]
         return "; ".join([detail, *hints])
 

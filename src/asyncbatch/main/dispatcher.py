@@ -54,7 +54,7 @@ OpenSession = Callable[..., AbstractAsyncContextManager[AwsSession]]
 _GRACE: Final = 2.0
 """Seconds that workers have to exit at the end of the run."""
 
-_HURRIED_GRACE: Final = 0.2
+_SHORT_GRACE: Final = 0.2
 """The same after tiles were cancelled: enough to wake workers that wait for tiles."""
 
 
@@ -347,7 +347,7 @@ class Dispatcher:
         The iterables are read only as far ahead as the window allows. For the options, see `BatchExecutor.map`.
         """
         check_map(fn, buffersize=None, chunksize=1, resume=resume)
-        collect, program = check_on_error(on_error), self.programmed(fn)
+        collect, program = check_on_error(on_error), self.to_program(fn)
         if tile_timeout is not None or retry_on:
             program = program.with_options(tile_timeout=tile_timeout, retry_on=retry_on)
         with ExitStack() as stack:
@@ -365,7 +365,7 @@ class Dispatcher:
             if program.resumption is not None:
                 program.resumption.finish()
 
-    def programmed(self, fn: Callable[..., Any] | Program) -> Program:
+    def to_program(self, fn: Callable[..., Any] | Program) -> Program:
         """Return the program for `fn`; a function is pickled when it is first used. May be called from any thread."""
         return fn if isinstance(fn, Program) else self._programs.program(fn)
 
@@ -380,7 +380,7 @@ class Dispatcher:
         return self._submit(fn, args, kwargs).future
 
     def _submit(self, fn: Callable[..., Any] | Program, args: tuple[object, ...], kwargs: dict[str, object]) -> Tile:
-        tile = make_tile(self.programmed(fn), args, kwargs)
+        tile = make_tile(self.to_program(fn), args, kwargs)
         if not tile.future.done():
             self.enqueue(tile)
         return tile
@@ -393,9 +393,9 @@ class Dispatcher:
         """Cancel all tiles that are not done."""
         self._scheduler.cancel_all()
 
-    def hasten(self) -> None:
+    def shorten_end(self) -> None:
         """Shorten the end of the run; resources may remain."""
-        self._cleanup.hasten()
+        self._cleanup.shorten_end()
 
     @property
     def run(self) -> str:
@@ -433,11 +433,11 @@ class Dispatcher:
 
     async def _end(self) -> None:
         """Stop the workers: those that receive a sentinel exit, others are terminated."""
-        hurried = self._scheduler.unfinished
+        shortened = self._scheduler.unfinished
         self._fleet.close()
         self._scheduler.end()
         try:
-            with anyio.move_on_after(_HURRIED_GRACE if hurried else _GRACE):
+            with anyio.move_on_after(_SHORT_GRACE if shortened else _GRACE):
                 await self._scheduler.dismiss_workers()
         except AsyncBatchError as error:
             log.warning("can't send sentinels: %s", error, extra={"action": "sentinels_failed"})

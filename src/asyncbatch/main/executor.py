@@ -227,7 +227,7 @@ class BatchExecutor(Executor):
         result until its future is deleted. For many or large tiles use `map`, which limits both.
         """
         self._run.check_open()
-        return self._submit(self._run.dispatcher.programmed(fn), args, kwargs).future
+        return self._submit(self._run.dispatcher.to_program(fn), args, kwargs).future
 
     @overload
     def map(
@@ -340,7 +340,7 @@ class BatchExecutor(Executor):
             chunks = Chunks(calls, chunksize)
             program = self._run.dispatcher.program(compute_chunk, fn)
         else:
-            program = self._run.dispatcher.programmed(fn)
+            program = self._run.dispatcher.to_program(fn)
         if tile_timeout is not None or retry_on:
             program = program.with_options(tile_timeout=tile_timeout, retry_on=retry_on)
         if resume is not None:

@@ -18,7 +18,7 @@ from asyncbatch.errors import (
 from asyncbatch.launchers.base import Launcher
 from asyncbatch.main.ledger import Ledger
 from asyncbatch.main.run import Run
-from asyncbatch.main.supervisor import Retries, Supervisor, workers_for
+from asyncbatch.main.supervisor import Retries, Supervisor, compute_workers
 from asyncbatch.wire.environment import Assignment
 
 log: Final = logging.getLogger(__name__)
@@ -127,17 +127,17 @@ class Fleet:
         supervisor, now = self._supervisor, anyio.current_time()
         if self._run.retry_policy.paused:  # other workers would be rejected too
             self._paused = True
-        if supervisor.looks.due > now or self._run.retry_policy.paused:
+        if supervisor.checks.due > now or self._run.retry_policy.paused:
             return
         try:
             states = await self._launcher.states()
         except Exception as error:  # noqa: BLE001 - as above
-            self._note_failure(supervisor.looks, error)
+            self._note_failure(supervisor.checks, error)
             return
         if self._paused:
             self._paused = False
             supervisor.pardon(states, anyio.current_time())
-        missing = supervisor.missing(states, anyio.current_time(), backlog=self._ledger.backlog)
+        missing = supervisor.count_missing(states, anyio.current_time(), backlog=self._ledger.backlog)
         needed = bool(len(self._ledger)) or not supervisor.came_up
         if missing > 0 and needed and supervisor.starts.due <= anyio.current_time():
             came_up = supervisor.came_up
@@ -175,4 +175,4 @@ class Fleet:
             most = min(most, self._launcher.max_workers)
         if not self._supervisor.wanted:  # start_timeout begins when the first workers are needed
             self._supervisor.started = anyio.current_time()
-        return self._supervisor.resize(workers_for(self._ledger.backlog, slots=slots, most=most))
+        return self._supervisor.resize(compute_workers(self._ledger.backlog, slots=slots, most=most))

@@ -49,7 +49,7 @@ _TEXT: Final = 2**20
 
 
 @contextmanager
-def travel_by_value() -> Iterator[None]:
+def pickle_by_value() -> Iterator[None]:
     """Make cloudpickle pickle the user's modules by value during the block."""
     with _registry:
         already = cloudpickle.list_registry_pickle_by_value()
@@ -123,7 +123,7 @@ def pickle_with_code(
             chosen(stream, protocol, buffer_callback, code=code, found=found, make=make).dump(obj)  # noqa: B023 - called in the same iteration
             return stream.getvalue()
 
-        with travel_by_value():
+        with pickle_by_value():
             encoded = encode((*objects, last), dump=dump)
         if found.keys() <= modules.keys():
             return encoded

@@ -86,7 +86,7 @@ class Program:
         ProgramError
             If they can't be pickled; the message names the part.
         """
-        called_for = _called_for(fn, args, kwargs)
+        called_for = _find_callee(fn, args, kwargs)
         name = getattr(called_for, "__qualname__", None) or repr(called_for)
         called = functools.partial(fn, *args, **kwargs) if args or kwargs else fn
         try:
@@ -97,7 +97,7 @@ class Program:
         return cls(name=name, digest=hashlib.sha256(content).hexdigest(), content=content)
 
 
-def _called_for(fn: Callable[..., object], args: tuple[object, ...], kwargs: Mapping[str, object]) -> object:
+def _find_callee(fn: Callable[..., object], args: tuple[object, ...], kwargs: Mapping[str, object]) -> object:
     """Return the user's function, which is among the arguments if asyncbatch's own function calls it."""
     if find_module_name(fn).partition(".")[0] != __name__.partition(".")[0]:
         return fn

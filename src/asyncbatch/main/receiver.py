@@ -72,7 +72,7 @@ class Receiver:
         self._supervisor = supervisor
         self._pacer = pacer
         self._awake = anyio.Event()
-        self._hurried = anyio.Event()
+        self._continuous = anyio.Event()
         self._downloads = anyio.CapacityLimiter(_DOWNLOADS)
         self._lease = min(_LONGEST_LEASE, run.settings.lease)
         self._polls = anyio.Semaphore(_POLLS)
@@ -92,9 +92,9 @@ class Receiver:
         """Check now whether a message is expected."""
         self._awake.set()
 
-    def hurry(self) -> None:
+    def poll_continuously(self) -> None:
         """Poll without pauses from now on, even if no message is expected."""
-        self._hurried.set()
+        self._continuous.set()
         self.wake()
 
     def discard(self, *keys: str | None) -> None:
@@ -124,7 +124,7 @@ class Receiver:
                 with anyio.move_on_after(_HUNG):
                     await answered.wait()
 
-    async def value(self, result: Result, tile: Tile) -> Any:  # noqa: ANN401 - the result of the user's function
+    async def fetch_value(self, result: Result, tile: Tile) -> Any:  # noqa: ANN401 - the result of the user's function
         """Return the result of the user's function for a tile.
 
         Raises
@@ -152,7 +152,7 @@ class Receiver:
 
     async def _expect(self) -> None:
         """Wait until a message is expected."""
-        while not (len(self._ledger) or self._supervisor.awaits_workers or self._hurried.is_set()):
+        while not (len(self._ledger) or self._supervisor.awaits_workers or self._continuous.is_set()):
             self._awake = anyio.Event()
             await self._awake.wait()
 
@@ -160,7 +160,7 @@ class Receiver:
         """Wait while results may linger; less after a full receive, since more messages may be left."""
         linger = self._pacer.pace(anyio.current_time()).linger
         with anyio.move_on_after(linger / (_AFTER_FULL if self._full else 1)):
-            await self._hurried.wait()
+            await self._continuous.wait()
 
     async def _poll(self, answered: anyio.Event) -> None:
         """Receive once."""

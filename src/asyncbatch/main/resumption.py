@@ -18,7 +18,7 @@ from asyncbatch.main.journal import Journal
 from asyncbatch.statefolder import RESULTS, make_state_folder
 from asyncbatch.wire.codec import decode
 from asyncbatch.wire.processstate import ProcessState
-from asyncbatch.wire.versions import versions_here
+from asyncbatch.wire.versions import list_versions
 
 if TYPE_CHECKING:  # it refers to programs, which refer to this
     from asyncbatch.main.tile import Tile
@@ -101,7 +101,7 @@ class Resumption:
             digests = {name: identify(part).hex() for name, part in parts.items()}
         except Exception as error:
             raise ProgramError(f"{title} can't be resumed: {error}") from error
-        versions = {f"{name} version": ".".join(each.split(".")[:2]) for name, each in versions_here().items()}
+        versions = {f"{name} version": ".".join(each.split(".")[:2]) for name, each in list_versions().items()}
         journal = Journal.open(path, title=title, parts=digests | versions)
         if len(journal):
             log.info(

@@ -31,7 +31,7 @@ from asyncbatch.settings import Settings
 from asyncbatch.wire.environment import Assignment
 from asyncbatch.wire.manifest import KEY_SIZE, Manifest, alive_key, manifest_key, run_prefix
 from asyncbatch.wire.tags import RUN_TAG, STACK_TAG, USER_TAG, get_user_tag
-from asyncbatch.wire.versions import versions_here
+from asyncbatch.wire.versions import list_versions
 
 log: Final = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ class Cleanup:
         self._timeout = _CLEANUP_TIMEOUT
         self._scopes: set[anyio.CancelScope] = set()
 
-    def hasten(self) -> None:
+    def shorten_end(self) -> None:
         """Limit the time of remaining removals."""
         self._timeout = _HASTY_TIMEOUT
         for scope in self._scopes:
@@ -184,7 +184,7 @@ async def open_run(
     AwsError
         If the stack can't be used.
     """
-    if runs_stack_jobs and (fitted := fitted_to(settings, outputs.values)) is not settings:
+    if runs_stack_jobs and (fitted := fit_settings(settings, outputs.values)) is not settings:
         log.warning(
             "stack %s has no output BatchLogGroup, so it may be of RIOS's own template, whose workers can use only the "
             "stack's own queues and can't renew leases. Using these queues, for one run at a time, with a lease of "
@@ -220,7 +220,7 @@ async def open_run(
             result_queue=result_queue,
             token=secrets.token_bytes(KEY_SIZE),
             salt=secrets.token_bytes(KEY_SIZE),
-            versions=versions_here(),
+            versions=list_versions(),
             lease=settings.lease,
             run_lease=settings.run_lease,
             idle_timeout=settings.idle_timeout,
@@ -249,7 +249,7 @@ async def open_run(
         )
 
 
-def fitted_to(settings: Settings, outputs: Mapping[str, str]) -> Settings:
+def fit_settings(settings: Settings, outputs: Mapping[str, str]) -> Settings:
     """Adjust settings to the permissions of a stack's jobs; for a stack of asyncbatch, return them unchanged.
 
     Workers of a stack of RIOS 1.4's template can't change a message's visibility, so leases can't be renewed.

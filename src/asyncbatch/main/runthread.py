@@ -225,7 +225,7 @@ class RunThread:
         self.end()
         self.cancel()
         if stops >= _STOPS and self._dispatcher is not None:
-            self._call(self._dispatcher.hasten)
+            self._call(self._dispatcher.shorten_end)
 
     def _call(self, function: Callable[..., object], *args: object) -> bool:
         """Call a function in the run's thread; return False if the thread has not started or has ended."""

@@ -139,7 +139,7 @@ class Scheduler:
         """Accept no more tiles, fail those that are not done, and receive only last messages of workers."""
         self.phase = Phase.CANCELLED
         self.abandon(RunClosed("the pool was shut down before this tile was done"))
-        self._receiver.hurry()
+        self._receiver.poll_continuously()
 
     def cancel_all(self) -> None:
         """Cancel all tiles that are not done."""
@@ -249,7 +249,7 @@ class Scheduler:
 
     async def _handle(self, message: Message) -> None:
         """Handle a message of a worker."""
-        if isinstance(message, Result | Heartbeat) and self._supervisor.heard(message.worker):
+        if isinstance(message, Result | Heartbeat) and self._supervisor.note_alive(message.worker):
             log.warning("worker %s responds again", message.worker, extra={"action": "worker_heard"})
         if isinstance(message, Heartbeat):  # no news about tiles
             return
@@ -261,14 +261,14 @@ class Scheduler:
                 log.warning("result rejected: %s", error, extra={"action": "result_refused"})
         elif isinstance(message, Hello):
             try:
-                self._supervisor.hello(message)
+                self._supervisor.note_hello(message)
             except RunError as error:
                 self.abandon(error)
             else:
                 self._observers.observe(WorkerUp(worker=message.worker, slots=message.slots))
             self._pump()
         elif isinstance(message, Goodbye):
-            self._supervisor.goodbye(message)
+            self._supervisor.note_goodbye(message)
             self._observers.observe(
                 WorkerLeft(
                     worker=message.worker,
@@ -297,11 +297,11 @@ class Scheduler:
                 self._receiver.discard(key)
             return
         self._pacer.note_result(anyio.current_time(), seconds=result.seconds)
-        self._supervisor.progressed()
+        self._supervisor.note_progress()
         self._pump()
         tile.out_key, tile.future.peak_memory = key, result.peak
         try:
-            value = await self._receiver.value(result, tile)
+            value = await self._receiver.fetch_value(result, tile)
         except AsyncBatchError as error:
             if self._replays is not None:
                 await self._replays.keep(tile, error)

@@ -105,10 +105,10 @@ class Sender:
 
     async def send_sentinels(self, count: int) -> None:
         """Send sentinels to `count` workers, in concurrent batches."""
-        flights = anyio.CapacityLimiter(_SENTINEL_BATCHES)
+        limiter = anyio.CapacityLimiter(_SENTINEL_BATCHES)
 
         async def send(some: int) -> None:
-            async with flights:
+            async with limiter:
                 await self._announce([self._sealed(Sentinel()) for _ in range(some)])
 
         try:

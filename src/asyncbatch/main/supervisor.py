@@ -32,7 +32,7 @@ _LONGEST_PAUSE: Final = 60.0
 """Maximum number of seconds before a failed launcher is tried again; the pause doubles with each failure."""
 
 
-def workers_for(backlog: int, *, slots: int, most: int) -> int:
+def compute_workers(backlog: int, *, slots: int, most: int) -> int:
     """Return the number of workers for a backlog.
 
     Parameters
@@ -89,7 +89,7 @@ class Supervisor:
     """Total number of slots of all workers that are up."""
     starts: Retries = field(default_factory=Retries)
     """Attempts to start workers."""
-    looks: Retries = field(default_factory=Retries)
+    checks: Retries = field(default_factory=Retries)
     """Attempts to query the workers' states."""
     _coming: int = 0
     """Number of started workers that may still come up, when last known."""
@@ -125,7 +125,7 @@ class Supervisor:
         known = self._up.keys() | self._silent.keys() | self._dismissed | self._ended
         return not self._came_up or len(known) < self.wanted
 
-    def hello(self, hello: Hello) -> None:
+    def note_hello(self, hello: Hello) -> None:
         """Note that a worker is up.
 
         Raises
@@ -139,7 +139,7 @@ class Supervisor:
         if hello.worker not in self._ended | self._dismissed:  # queues are not ordered: it may have ended already
             self._add(hello.worker, hello.slots)
 
-    def heard(self, worker: str) -> bool:
+    def note_alive(self, worker: str) -> bool:
         """Note a message of a worker; return whether the worker had been silent.
 
         A worker whose first message was lost, or arrives later, is up, since queues are not ordered.
@@ -166,19 +166,19 @@ class Supervisor:
         silent = [worker for worker in self.hearing.listen(seconds) if worker in self._up]
         for worker in silent:
             slots = self._up[worker]
-            self._gone(worker)
+            self._forget_worker(worker)
             self._silent[worker] = slots
             self._losses += 1
         return silent
 
-    def goodbye(self, goodbye: Goodbye) -> None:
+    def note_goodbye(self, goodbye: Goodbye) -> None:
         """Note the last message of a worker."""
         if goodbye.worker in self._ended - self._pardoned and goodbye.worker not in self._dismissed:
             self._losses -= 1  # its end was seen before its last message
         if goodbye.reason == TERMINATED and goodbye.worker not in self._dismissed:  # queues may deliver twice
             self._terminated[goodbye.worker] = None
         self._dismissed.add(goodbye.worker)
-        self._gone(goodbye.worker)
+        self._forget_worker(goodbye.worker)
 
     def resize(self, wanted: int) -> int:
         """Set the number of wanted workers, and return how many to start now.
@@ -200,7 +200,7 @@ class Supervisor:
         Parameters
         ----------
         attempts : Retries
-            The operation that failed: `starts` or `looks`.
+            The operation that failed: `starts` or `checks`.
         error : Exception
             The launcher's exception.
         now : float
@@ -229,24 +229,24 @@ class Supervisor:
             f"no worker came up, and the launcher failed repeatedly: {error!r}{self.advice}"
         ) from error
 
-    def progressed(self) -> None:
+    def note_progress(self) -> None:
         """Note that a tile is done."""
         self._losses = 0
 
     def pardon(self, states: Sequence[WorkerState], now: float) -> None:
-        """Note that the run was paused until `now`: workers that have ended meanwhile are replaced, and are no losses.
+        """Note the end of a pause. Workers that ended during it are replaced, but do not count as losses.
 
         AWS rejects the credentials of workers while it rejects main's.
         """
         ended = {state.worker for state in states if not state.alive} - self._ended
         for worker in ended:
-            self._gone(worker)
+            self._forget_worker(worker)
         self._pardoned |= ended
         self._ended |= ended
         if ended and not self._came_up:
             self.started = now
 
-    def missing(self, states: Sequence[WorkerState], now: float, *, backlog: int) -> int:
+    def count_missing(self, states: Sequence[WorkerState], now: float, *, backlog: int) -> int:
         """Return how many workers to start, to replace those that have ended or could not be started.
 
         Workers that exit because they are idle are not replaced unless tiles need them. Terminated workers are replaced
@@ -268,20 +268,22 @@ class Supervisor:
         WorkersLost
             If too many were lost and no tile was done in between.
         """
-        self.looks.note_success()
+        self.checks.note_success()
         alive = sum(state.alive and state.worker not in self._silent for state in states)
         self._coming = sum(state.alive and not state.blocked for state in states)
         for state in states:
             if not state.alive and state.worker not in self._ended:
                 self._ended.add(state.worker)
                 self._losses += state.worker not in self._dismissed and state.worker not in self._silent
-                self._gone(state.worker)
+                self._forget_worker(state.worker)
         if not self._came_up:
             counted = [state for state in states if state.worker not in self._pardoned]
             self._check_start(counted, now)
             return max(0, self.wanted - len(counted)) if self.starts.failures or self._pardoned else 0
         if self._losses > _SPARE + _SPARE_PER_WORKER * self.wanted:
-            raise WorkersLost(f"{self._losses} workers were lost and no tile was done in between: {_ends(states)}")
+            raise WorkersLost(
+                f"{self._losses} workers were lost and no tile was done in between: {_describe_ends(states)}"
+            )
         vacating = self._count_vacating({state.worker for state in states if state.alive}, now)
         return min(self.wanted, ceil(backlog / self._each)) - alive - vacating
 
@@ -304,10 +306,10 @@ class Supervisor:
         elif self._all_ended_at is None:
             self._all_ended_at = now
         if self._all_ended_at is not None and now - self._all_ended_at > _HEARING:
-            error = WorkersNotStarted(f"no worker came up: {_ends(states)}{self.advice}")
+            error = WorkersNotStarted(f"no worker came up: {_describe_ends(states)}{self.advice}")
         elif now - self.started > self.start_timeout:
             error = WorkersNotStarted(
-                f"no worker came up within {self.start_timeout:.0f} s: {_ends(states)}{self.advice}"
+                f"no worker came up within {self.start_timeout:.0f} s: {_describe_ends(states)}{self.advice}"
             )
         if error:
             raise error
@@ -318,16 +320,16 @@ class Supervisor:
         self.slots = sum(self._up.values())
         self.hearing.note(worker)
 
-    def _gone(self, worker: str) -> None:
+    def _forget_worker(self, worker: str) -> None:
         self._up.pop(worker, None)
         self._silent.pop(worker, None)
         self.hearing.forget(worker)
         self.slots = sum(self._up.values())
 
 
-def _ends(states: Sequence[WorkerState]) -> str:
+def _describe_ends(states: Sequence[WorkerState]) -> str:
     """Describe some workers, dead ones first."""
     shown = sorted(states, key=lambda state: state.alive)[:_SHOWN]
-    told = "; ".join(f"worker {state.worker} {state.detail}".rstrip() for state in shown)
+    ends = "; ".join(f"worker {state.worker} {state.detail}".rstrip() for state in shown)
     more = len(states) - len(shown)
-    return f"{told}; and {more} more" if more > 0 else told or "none was started"
+    return f"{ends}; and {more} more" if more > 0 else ends or "none was started"

@@ -18,7 +18,7 @@ Result = Computed | Refusal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Flight:
+class SentTile:
     """A tile that has been submitted."""
 
     tile: int
@@ -49,15 +49,15 @@ def process(
     OutputError, RasterError
         If a result can't be written, or an input can't be read.
     """
-    with TileWindow[Flight](lambda: get_window(executor)) as flights:
+    with TileWindow[SentTile](lambda: get_window(executor)) as in_flight:
         for block in blocks:
-            flights.add(Flight(tile=block.tile, window=block.window, future=submit_block(executor, program, block)))
-            while flights.is_due:
-                finish_tile(flights.first, executor, writer, note, failures)
-                flights.pop()
-        while flights:
-            finish_tile(flights.first, executor, writer, note, failures)
-            flights.pop()
+            in_flight.add(SentTile(tile=block.tile, window=block.window, future=submit_block(executor, program, block)))
+            while in_flight.is_due:
+                finish_tile(in_flight.first, executor, writer, note, failures)
+                in_flight.pop()
+        while in_flight:
+            finish_tile(in_flight.first, executor, writer, note, failures)
+            in_flight.pop()
 
 
 def submit_block(executor: Executor, program: Callable[[Block], Result], block: Block) -> Future[Result]:
@@ -81,22 +81,22 @@ def get_window(executor: Executor) -> int:
 
 
 def finish_tile(
-    flight: Flight, executor: Executor, writer: Writer, note: Callable[[State], None], failures: Failures
+    sent: SentTile, executor: Executor, writer: Writer, note: Callable[[State], None], failures: Failures
 ) -> None:
     """Wait for a tile and forward its result."""
     try:
-        result = wait_for_result(flight, executor)
+        result = wait_for_result(sent, executor)
     except (TileError, TileLost, OutputError) as error:
         failures.note(error)
         if failures.policy == "nodata":
-            writer.fill(flight.tile, flight.window)
+            writer.fill(sent.tile, sent.window)
         return
     if result.state is not None:
         note(result.state)
-    writer.put(flight.tile, flight.window, result.arrays)
+    writer.put(sent.tile, sent.window, result.arrays)
 
 
-def wait_for_result(flight: Flight, executor: Executor) -> Computed:
+def wait_for_result(sent: SentTile, executor: Executor) -> Computed:
     """Wait for a tile and return its result.
 
     Raises
@@ -108,15 +108,15 @@ def wait_for_result(flight: Flight, executor: Executor) -> Computed:
     """
     try:
         # Not raised by the future, since a tile's SystemExit would then end main.
-        error = flight.future.exception()
+        error = sent.future.exception()
     except CancelledError as cancelled:
         error = cancelled
     if error is not None:
-        raised = translate_error(error, executor, flight.tile, flight.window)
+        raised = translate_error(error, executor, sent.tile, sent.window)
         if raised is error:
             raise raised
         raise raised from error
-    result = flight.future.result()
+    result = sent.future.result()
     if isinstance(result, Refusal):
-        raise OutputError(f"tile {flight.tile} ({flight.window}): {result.reason}")
+        raise OutputError(f"tile {sent.tile} ({sent.window}): {result.reason}")
     return result

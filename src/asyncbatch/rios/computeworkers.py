@@ -18,7 +18,7 @@ from asyncbatch.rios import blocks, places, references
 from asyncbatch.rios.calls import Call, unwrap
 from asyncbatch.rios.feeder import BlockFlow
 from asyncbatch.rios.gdaloptions import capture_options
-from asyncbatch.rios.options import Choice
+from asyncbatch.rios.options import PoolOptions
 from asyncbatch.rios.pools import POOLS
 from asyncbatch.wire.processstate import ProcessState
 
@@ -34,7 +34,7 @@ class _Manager:
 
     def __init__(self) -> None:
         self._call: Call | None = None
-        self._choice: Choice | None = None
+        self._pool_options: PoolOptions | None = None
         self._flow: BlockFlow | None = None
         self._in: Any = None
         self._out: Any = None
@@ -77,10 +77,10 @@ class _Manager:
                 "another; set numComputeWorkers instead"
             )
         state, options = ProcessState.capture(), capture_options()
-        choice = Choice.read(workers=numWorkers)
+        pool_options = PoolOptions.read(workers=numWorkers)
         function, self._call = unwrap(userFunction)
         adds = self._call is not None and self._call.exact
-        self._workers = choice.workers
+        self._workers = pool_options.workers
         self._exceptions = exceptionQue
         self._copies = None if otherArgs is None or adds else Copies(sent=otherArgs)
         self._out, self._in = outBlockBuffer, inBlockBuffer
@@ -103,8 +103,8 @@ class _Manager:
         program, call = Program.of(blocks.compute, (function, job), {}, state=state), uuid.uuid4().hex
         # Values added to `otherArgs` would count twice.
         program = replace(program, speculate=otherArgs is None)
-        pool = POOLS.borrow(choice)
-        self._choice = choice
+        pool = POOLS.borrow(pool_options)
+        self._pool_options = pool_options
         self._tiles = {block: tile for tile, block in enumerate(blockList)}
         self._flow = BlockFlow(
             ((block,) for block in blockList) if inBlockBuffer is None else self._read(len(blockList)),
@@ -121,12 +121,12 @@ class _Manager:
         self._unblock()
         if self._flow is not None:
             self._flow.stop()
-        if self._choice is not None:
+        if self._pool_options is not None:
             failed = self._flow is None or self._flow.delivered < len(self._tiles)
             if self._call is not None and self._call.is_dependent:
                 failed = False  # main computes the blocks, and workers may compute the next `apply`
-            POOLS.return_pool(self._choice, failed=failed)
-            self._choice = None
+            POOLS.return_pool(self._pool_options, failed=failed)
+            self._pool_options = None
         self.outObjList = [self._timings]
         if self._flow is not None and self._copies is not None:
             self.outObjList += self._copies.list_copies(self._workers)

@@ -15,7 +15,7 @@ from asyncbatch.main.program import Program
 from asyncbatch.rios import lookups, places, references
 from asyncbatch.rios.calls import Call, unwrap
 from asyncbatch.rios.gdaloptions import capture_options
-from asyncbatch.rios.options import Choice
+from asyncbatch.rios.options import PoolOptions
 from asyncbatch.rios.ownprocess import restore_state
 from asyncbatch.rios.pools import POOLS
 from asyncbatch.rios.tiles import Arguments, Computed, compute
@@ -48,7 +48,7 @@ class _Rounds:
         self._state, self._options = ProcessState.capture(), capture_options()
         references.register()
         self._datasets = lookups.Datasets()
-        self._choice: Choice | None = None
+        self._pool_options: PoolOptions | None = None
         self._call: Call | None = None
         self._program: tuple[Callable[..., object], object, Program] | None = None
         self._jobs: list[Job] = []
@@ -113,19 +113,19 @@ class _Rounds:
                 extra={"action": "otherargs_not_returned"},
             )
             self._lost.clear()
-        self._give_back(failed=False)
+        self._return_pool(failed=False)
 
     def _borrow(self, call: Call | None) -> None:
         """Get a pool, once."""
-        if self._choice is not None:
+        if self._pool_options is not None:
             return
         workers = None if call is None else call.workers
-        choice = Choice.read(workers=workers or max(1, self.numSubJobs - 1))
-        self._pool = POOLS.borrow(choice)
+        pool_options = PoolOptions.read(workers=workers or max(1, self.numSubJobs - 1))
+        self._pool = POOLS.borrow(pool_options)
         # RIOS does not call `finalise` after an error, and not every error is raised here.
-        self._left = weakref.finalize(self, POOLS.abandon, choice)
+        self._left = weakref.finalize(self, POOLS.abandon, pool_options)
         self._left.atexit = False  # the pool closes at exit
-        self._choice = choice
+        self._pool_options = pool_options
 
     def _make_program(self, function: Callable[..., object], otherargs: object) -> Program:
         """Return the function with its arguments as a program, which is the same within a round."""
@@ -154,12 +154,12 @@ class _Rounds:
         except BaseException:
             for job in self._jobs:
                 job.computed.cancel()
-            self._give_back(failed=True)
+            self._return_pool(failed=True)
             raise
 
-    def _give_back(self, *, failed: bool) -> None:
-        if self._choice is not None and self._left.detach():
-            POOLS.return_pool(self._choice, failed=failed)
+    def _return_pool(self, *, failed: bool) -> None:
+        if self._pool_options is not None and self._left.detach():
+            POOLS.return_pool(self._pool_options, failed=failed)
 
 
 class AWSBatchJobManager(_Rounds, JobManager):

@@ -15,7 +15,7 @@ LOCAL: Final = "ASYNCBATCH_LOCAL"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class PoolOptions:
     """The pool that a script requests."""
 
     workers: int

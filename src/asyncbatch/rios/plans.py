@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from asyncbatch.rios.calls import Call
-from asyncbatch.rios.options import Choice
+from asyncbatch.rios.options import PoolOptions
 
 WORKERS: Final = 2
 """Number of workers for a script that does not set it."""
@@ -58,7 +58,7 @@ def _plan_rounds(controls: Any) -> Plan | None:
 
     def make_controls(_call: Call) -> Any:
         changed = copy.copy(controls)
-        changed.setNumThreads(max(2, controls.numThreads, ROUND * Choice.read(workers=workers).workers))
+        changed.setNumThreads(max(2, controls.numThreads, ROUND * PoolOptions.read(workers=workers).workers))
         changed.setJobManagerType(jobmanager.RUN_KIND)
         return changed
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from asyncbatch.main.executor import BatchExecutor
-from asyncbatch.rios.options import Choice
+from asyncbatch.rios.options import PoolOptions
 from asyncbatch.signals import leave_by_exception
 
 log: Final = logging.getLogger(__name__)
@@ -37,14 +37,14 @@ class Pools:
         Seconds that an idle pool is kept.
     """
 
-    def __init__(self, opened: Callable[[Choice], BatchExecutor], *, kept: float = _KEPT) -> None:
+    def __init__(self, opened: Callable[[PoolOptions], BatchExecutor], *, kept: float = _KEPT) -> None:
         self._opened = opened
         self._kept = kept
         self._lock = threading.Lock()
-        self._shared: dict[Choice, _Shared] = {}
+        self._shared: dict[PoolOptions, _Shared] = {}
 
-    def borrow(self, choice: Choice) -> BatchExecutor:
-        """Return a pool for a choice: an idle one if it matches, otherwise a new one.
+    def borrow(self, pool_options: PoolOptions) -> BatchExecutor:
+        """Return a pool with the given options: an idle one if one matches, otherwise a new one.
 
         Raises
         ------
@@ -52,36 +52,36 @@ class Pools:
             If no pool can be opened.
         """
         with self._lock:
-            shared = self._shared.get(choice)
+            shared = self._shared.get(pool_options)
             if shared is None:
                 self._close_idle()  # keep at most one idle pool
-                shared = self._shared[choice] = _Shared(pool=self._opened(choice))
+                shared = self._shared[pool_options] = _Shared(pool=self._opened(pool_options))
             elif shared.closing is not None:
                 shared.closing.cancel()
                 shared.closing = None
             shared.borrowers += 1
             return shared.pool
 
-    def return_pool(self, choice: Choice, *, failed: bool) -> None:
+    def return_pool(self, pool_options: PoolOptions, *, failed: bool) -> None:
         """Return a borrowed pool.
 
         Parameters
         ----------
-        choice : Choice
-            The choice by which it was borrowed.
+        pool_options : PoolOptions
+            The options with which it was borrowed.
         failed : bool
             Whether an error ended the work: then the pool is closed at once, since there may be no other `apply`.
         """
         with self._lock:
-            shared = self._shared[choice]
+            shared = self._shared[pool_options]
             shared.borrowers -= 1
             shared.failed |= failed
             if shared.borrowers:
                 return
             if shared.failed:
-                self._close(choice)
+                self._close(pool_options)
                 return
-            shared.closing = threading.Timer(self._kept, self._expire, [choice, shared])
+            shared.closing = threading.Timer(self._kept, self._expire, [pool_options, shared])
             shared.closing.daemon = True  # at the end of the script the pool closes itself
             shared.closing.start()
 
@@ -90,28 +90,30 @@ class Pools:
         with self._lock:
             self._close_idle()
 
-    def abandon(self, choice: Choice) -> None:
+    def abandon(self, pool_options: PoolOptions) -> None:
         """Return a pool without blocking, when Python deletes its borrower."""
-        threading.Thread(target=self.return_pool, args=[choice], kwargs={"failed": True}, name="asyncbatch-end").start()
+        threading.Thread(
+            target=self.return_pool, args=[pool_options], kwargs={"failed": True}, name="asyncbatch-end"
+        ).start()
 
-    def _expire(self, choice: Choice, shared: _Shared) -> None:
+    def _expire(self, pool_options: PoolOptions, shared: _Shared) -> None:
         with self._lock:
-            if self._shared.get(choice) is shared and not shared.borrowers:
-                self._close(choice)
+            if self._shared.get(pool_options) is shared and not shared.borrowers:
+                self._close(pool_options)
 
     def _close_idle(self) -> None:
-        for choice in [choice for choice, shared in self._shared.items() if not shared.borrowers]:
-            self._close(choice)
+        for pool_options in [pool_options for pool_options, shared in self._shared.items() if not shared.borrowers]:
+            self._close(pool_options)
 
-    def _close(self, choice: Choice) -> None:
-        shared = self._shared.pop(choice)
+    def _close(self, pool_options: PoolOptions) -> None:
+        shared = self._shared.pop(pool_options)
         if shared.closing is not None:
             shared.closing.cancel()
         shared.pool.shutdown(wait=True, cancel_futures=shared.failed)
 
 
-def open_pool(choice: Choice) -> BatchExecutor:
-    """Open a pool for a choice.
+def open_pool(pool_options: PoolOptions) -> BatchExecutor:
+    """Open a pool with the given options.
 
     Raises
     ------
@@ -119,8 +121,16 @@ def open_pool(choice: Choice) -> BatchExecutor:
         If the stack can't be used.
     """
     leave_by_exception()  # otherwise SIGTERM would leave queues and jobs behind
-    pool = BatchExecutor(choice.workers, launcher=choice.launcher, settings=choice.settings, embedded=choice.local)
-    log.info("pool opened", extra={"action": "pool_opened", "workers": choice.workers, "launcher": choice.launcher})
+    pool = BatchExecutor(
+        pool_options.workers,
+        launcher=pool_options.launcher,
+        settings=pool_options.settings,
+        embedded=pool_options.local,
+    )
+    log.info(
+        "pool opened",
+        extra={"action": "pool_opened", "workers": pool_options.workers, "launcher": pool_options.launcher},
+    )
     return pool
 
 

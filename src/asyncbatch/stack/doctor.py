@@ -22,7 +22,7 @@ from asyncbatch.pages import link_page
 from asyncbatch.settings import Settings
 from asyncbatch.stack.capacity import Capacity
 from asyncbatch.stack.checks import Check, Level, report_failure, report_ok, report_warning
-from asyncbatch.wire.versions import versions_here
+from asyncbatch.wire.versions import list_versions
 
 _OUTPUTS: Final = (
     "BatchBucket",
@@ -218,7 +218,7 @@ _CHECKS: Final[Sequence[tuple[Callable[[_Examined], AsyncIterator[Check]], bool]
 def list_packages() -> dict[str, str]:
     """Return the versions of Python and of all packages installed in this environment."""
     found = {one.name.lower().replace("_", "-"): one.version for one in distributions() if one.name}
-    return found | {"python": versions_here()["python"]}
+    return found | {"python": list_versions()["python"]}
 
 
 def check_stack(settings: Settings, state: StackState | None) -> Check:

@@ -20,7 +20,7 @@ _DIGITS: Final = (("python", 2), ("numpy", 1), ("asyncbatch", 2), ("rios", None)
 _NAMES: Final = {1: "major version", 2: "minor version", None: "version"}
 
 
-def versions_here(packages: Iterable[str] | None = None) -> dict[str, str]:
+def list_versions(packages: Iterable[str] | None = None) -> dict[str, str]:
     """Return the versions of Python and of the installed packages that matter for pickles.
 
     Parameters
@@ -30,11 +30,11 @@ def versions_here(packages: Iterable[str] | None = None) -> dict[str, str]:
     """
     if packages is None:
         packages = [*_ALWAYS, *(package for package in _IF_USED if package in sys.modules)]
-    told = {package: _version(package) for package in packages}
-    return {package: found for package, found in told.items() if found} | {"python": platform.python_version()}
+    versions = {package: _version(package) for package in packages}
+    return {package: found for package, found in versions.items() if found} | {"python": platform.python_version()}
 
 
-def mismatch(main: Mapping[str, str], worker: Mapping[str, str]) -> str:
+def explain_mismatch(main: Mapping[str, str], worker: Mapping[str, str]) -> str:
     """Return why main and a worker are incompatible, with both versions; empty if they are compatible.
 
     cloudpickle sends byte code, which differs between minor versions of Python. An older major version of numpy can't

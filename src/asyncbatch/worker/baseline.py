@@ -56,7 +56,7 @@ class Baseline:
         _set_environment(_replace(dict(self._environment), state.variables(same_machine=self._same_machine)))
 
     @contextmanager
-    def importing(self) -> Iterator[None]:
+    def keep_imported_variables(self) -> Iterator[None]:
         """Keep the variables that modules set when they are imported in the block, since this happens only once."""
         before = dict(os.environb)
         yield
@@ -64,7 +64,7 @@ class Baseline:
             if name not in before:
                 self._environment.setdefault(name, value)
 
-    def calm(self) -> None:
+    def restore_essentials(self) -> None:
         """Restore state that a tile has changed and that may affect sending its result."""
         try:
             self._signals.restore()

@@ -120,7 +120,7 @@ class _Slot:
             finally:
                 seconds = time.perf_counter() - started
                 if os.getpid() == self.process:
-                    self.baseline.calm()
+                    self.baseline.restore_essentials()
             if os.getpid() != self.process:
                 _end_fork(None)
             return {"outcome": "ok", "seconds": seconds}, codec.encode(value, dump=self.presenter.dumps)
@@ -140,7 +140,7 @@ class _Slot:
         Its arrays are copy-on-write views of the file, so the slots of a worker share one copy of the shared arguments.
         """
         if digest not in self.programs:
-            with open(path, "rb") as file, self.baseline.importing():  # noqa: PTH123 - faster than pathlib
+            with open(path, "rb") as file, self.baseline.keep_imported_variables():  # noqa: PTH123 - faster than pathlib
                 program: Any = codec.decode(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)))
             *_, code = program
             self.presenter.prepare(code, Path(path))
@@ -180,8 +180,8 @@ def _listen(connection: socket.socket, commands: _Commands, folder: str) -> None
     run_folder = os.environ.get(folders.FOLDER)
     try:
         while True:
-            head_length, body_length = HEADER.unpack(_exactly(connection, HEADER.size))
-            head = json.loads(_exactly(connection, head_length))
+            head_length, body_length = HEADER.unpack(_read_exactly(connection, HEADER.size))
+            head = json.loads(_read_exactly(connection, head_length))
             commands.put((head, _receive_body(connection, body_length)))
     except OSError:
         # A worker that was killed has not removed its temporary folder.
@@ -194,10 +194,10 @@ def _listen(connection: socket.socket, commands: _Commands, folder: str) -> None
 def _receive_body(connection: socket.socket, size: int) -> _Body:
     """Return a body; if there is no memory for it, skip it, and return the error."""
     try:
-        return _exactly(connection, size)
+        return _read_exactly(connection, size)
     except MemoryError as error:  # raised before anything is received
         for start in range(0, size, _SKIPPED):
-            _exactly(connection, min(_SKIPPED, size - start))
+            _read_exactly(connection, min(_SKIPPED, size - start))
         return error.with_traceback(None)
 
 
@@ -207,7 +207,7 @@ def _decode_arguments(body: _Body) -> Any:  # noqa: ANN401 - any object
     return codec.decode(body)
 
 
-def _exactly(connection: socket.socket, count: int) -> bytearray:
+def _read_exactly(connection: socket.socket, count: int) -> bytearray:
     """Read `count` bytes into writable memory."""
     content = bytearray(count)
     view = memoryview(content)

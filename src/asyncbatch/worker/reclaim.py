@@ -43,12 +43,12 @@ async def watch(is_reclaimed: Callable[[], Awaitable[bool]], *, interval: float 
     failures = 0
     while failures < _TRIES:
         try:
-            told = await is_reclaimed()
+            reclaimed = await is_reclaimed()
         except AwsError:
             failures += 1
         else:
             failures = 0
-            if told:
+            if reclaimed:
                 log.warning("the machine will be reclaimed", extra={"action": "machine_taken_back"})
                 os.kill(os.getpid(), signal.SIGTERM)
                 return

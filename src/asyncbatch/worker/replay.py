@@ -36,7 +36,7 @@ def load_tile(program: Path, payload: bytearray) -> Iterator[Callable[[], object
     faulthandler.enable()
     with tempfile.TemporaryDirectory(prefix="asyncbatch-") as folder:
         baseline, presenter = Baseline({}), Presenter(Path(folder) / "main")
-        with baseline.importing():
+        with baseline.keep_imported_variables():
             content: Any = codec.decode(bytearray(program.read_bytes()))
         state, function, code = content
         presenter.prepare(code, program)
@@ -49,4 +49,4 @@ def load_tile(program: Path, payload: bytearray) -> Iterator[Callable[[], object
         try:
             yield partial(function, *args, **kwargs)
         finally:
-            baseline.calm()
+            baseline.restore_essentials()

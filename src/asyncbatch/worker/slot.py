@@ -219,7 +219,7 @@ class Slot:
             loss = await guard.conclude()
             await self.kill()
             raise SlotDiedError(loss)
-        raise SlotDiedError(protest or await self._obituary(guard))
+        raise SlotDiedError(protest or await self._describe_end(guard))
 
     async def _enforce(self, guard: Guard) -> None:
         """End the current exchange when its guard requests it."""
@@ -240,7 +240,7 @@ class Slot:
         if self._current is not None:
             self._current.cancel()
 
-    async def _obituary(self, guard: Guard | None) -> Loss:
+    async def _describe_end(self, guard: Guard | None) -> Loss:
         """Describe how the process ended."""
         with anyio.move_on_after(_END_GRACE):
             await self._process.wait()

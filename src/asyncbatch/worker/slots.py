@@ -33,7 +33,7 @@ class Slots:
         self._started = anyio.Event()
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    async def run(self) -> AsyncIterator[None]:
         """Start all slots, and end them at the end of the block. `wait_until_started` waits until they have started.
 
         If the block fails, or a slot fails to start, all end.

@@ -22,7 +22,7 @@ from asyncbatch.errors import BlobMissing
 from asyncbatch.wire.environment import WorkerEnvironment
 from asyncbatch.wire.manifest import Manifest, manifest_key
 from asyncbatch.wire.messages import MESSAGE_LIMIT, Hello, SealError, pack, seal
-from asyncbatch.wire.versions import mismatch, versions_here
+from asyncbatch.wire.versions import explain_mismatch, list_versions
 from asyncbatch.worker import reclaim
 from asyncbatch.worker.consumer import Consumer, Held
 from asyncbatch.worker.counts import Counts
@@ -82,13 +82,13 @@ async def work(
     except BlobMissing:
         log.warning("the run does not exist or has ended", extra={"action": "run_absent", "run": environment.run})
         return 0
-    versions = versions_here(manifest.versions)
+    versions = list_versions(manifest.versions)
     hello = Hello(
         worker=environment.worker,
         slots=environment.slots,
         versions=versions,
         log_stream=environment.log_stream,
-        refusal=mismatch(manifest.versions, versions),
+        refusal=explain_mismatch(manifest.versions, versions),
     )
     greeting = seal(hello, run=manifest.run, direction="result", key=manifest.key)
     if hello.refusal:
@@ -96,7 +96,7 @@ async def work(
         return _REFUSED
     with tempfile.TemporaryDirectory(prefix="asyncbatch-") as folder:
         slots = Slots(environment.slots, Path(folder), start=make_start(manifest.slot_memory))
-        async with slots.running():  # slots start while clients are created
+        async with slots.run():  # slots start while clients are created
             consumer = await _make_consumer(environment, manifest, session, objects, sender, slots, Path(folder))
             consumer.lifecycle.watch_termination = watch_termination
             await slots.wait_until_started()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from asyncbatch.cli.apply import logs_command
+from asyncbatch.cli.apply import format_logs_command
 from asyncbatch.cli.entry import build_parser
 
 
@@ -46,12 +46,12 @@ def applied(*more: str) -> Namespace:
 
 
 def test_a_run_on_batch_names_the_command_that_shows_its_logs() -> None:
-    assert logs_command(applied(), "an-id") == "asyncbatch logs an-id"
-    assert logs_command(applied("--stackname", "mine"), "an-id") == "asyncbatch logs --stackname mine an-id"
-    named = build_parser().parse_args(logs_command(applied("--region", "us-west-2"), "an-id").split()[1:])
+    assert format_logs_command(applied(), "an-id") == "asyncbatch logs an-id"
+    assert format_logs_command(applied("--stackname", "mine"), "an-id") == "asyncbatch logs --stackname mine an-id"
+    named = build_parser().parse_args(format_logs_command(applied("--region", "us-west-2"), "an-id").split()[1:])
     assert (named.run, named.region, named.stackname) == ("an-id", "us-west-2", None)
 
 
 @pytest.mark.parametrize("where", [["--local"], ["--launcher", "subprocess"]])
 def test_a_run_on_this_machine_has_shown_its_logs(where: list[str]) -> None:
-    assert logs_command(applied(*where), "an-id") == ""
+    assert format_logs_command(applied(*where), "an-id") == ""

@@ -9,19 +9,19 @@ LIMIT = 10.0
 def make_crew(*up: str, wanted: int = 2) -> Supervisor:
     supervisor = Supervisor(wanted=wanted, start_timeout=60.0, hearing=Liveness(limit=LIMIT))
     for worker in up:
-        supervisor.hello(Hello(worker=worker, slots=4, versions={}))
+        supervisor.note_hello(Hello(worker=worker, slots=4, versions={}))
     return supervisor
 
 
 def check_workers(supervisor: Supervisor, *alive: str, dead: tuple[str, ...] = ()) -> int:
     states = [WorkerState(worker=worker, alive=worker not in dead) for worker in (*alive, *dead)]
-    return supervisor.missing(states, 0.0, backlog=1000)
+    return supervisor.count_missing(states, 0.0, backlog=1000)
 
 
 def test_a_worker_that_says_nothing_is_not_up_and_is_replaced() -> None:
     supervisor = make_crew("a", "b")
     assert supervisor.listen(LIMIT) == []
-    supervisor.heard("a")
+    supervisor.note_alive("a")
     assert supervisor.listen(1.0) == ["b"]
     assert (supervisor.up, supervisor.slots) == (1, 4)
     assert check_workers(supervisor, "a", "b") == 1
@@ -37,8 +37,8 @@ def test_a_worker_is_silent_once() -> None:
 def test_a_silent_worker_that_is_heard_of_again_is_up_again() -> None:
     supervisor = make_crew("a", "b")
     supervisor.listen(LIMIT + 1)
-    assert supervisor.heard("a")
-    assert not supervisor.heard("a")
+    assert supervisor.note_alive("a")
+    assert not supervisor.note_alive("a")
     assert (supervisor.up, supervisor.slots) == (1, 4)
     assert check_workers(supervisor, "a", "b") == 1
     assert supervisor.listen(LIMIT) == []
@@ -46,10 +46,10 @@ def test_a_silent_worker_that_is_heard_of_again_is_up_again() -> None:
 
 def test_whoever_has_left_is_not_up_by_a_late_heartbeat() -> None:
     supervisor = make_crew("a", "b")
-    supervisor.goodbye(Goodbye(worker="a", reason="idle", tiles=0, busy_seconds=0.0, requests={}))
+    supervisor.note_goodbye(Goodbye(worker="a", reason="idle", tiles=0, busy_seconds=0.0, requests={}))
     check_workers(supervisor, dead=("b",))
     for worker in "ab":
-        assert not supervisor.heard(worker)
+        assert not supervisor.note_alive(worker)
     assert supervisor.up == 0
     assert supervisor.listen(LIMIT + 1) == []
 

@@ -4,7 +4,7 @@ import pytest
 
 from asyncbatch.errors import AccessDenied, AwsBusy, VersionMismatch, WorkersLost, WorkersNotStarted
 from asyncbatch.launchers.base import WorkerState
-from asyncbatch.main.supervisor import Retries, Supervisor, workers_for
+from asyncbatch.main.supervisor import Retries, Supervisor, compute_workers
 from asyncbatch.wire.messages import TERMINATED, Goodbye, Hello
 
 HEARING = 2.0
@@ -14,7 +14,7 @@ HEARING = 2.0
 def supervisor(wanted: int = 2, *, up: Iterable[str] = (), slots: int = 1) -> Supervisor:
     found = Supervisor(wanted=wanted, start_timeout=60.0, started=1000.0)
     for worker in up:
-        found.hello(hello(worker, slots=slots))
+        found.note_hello(hello(worker, slots=slots))
     return found
 
 
@@ -36,10 +36,10 @@ def states(*, alive: Iterable[str] = (), dead: Iterable[str] = (), detail: str =
 def test_slots_are_those_of_the_workers_that_are_up() -> None:
     found = supervisor()
     assert (found.came_up, found.up, found.slots) == (False, 0, 0)
-    found.hello(hello("a", slots=4))
-    found.hello(hello("b", slots=2))
+    found.note_hello(hello("a", slots=4))
+    found.note_hello(hello("b", slots=2))
     assert (found.came_up, found.up, found.slots) == (True, 2, 6)
-    found.goodbye(goodbye("a"))
+    found.note_goodbye(goodbye("a"))
     assert (found.came_up, found.up, found.slots) == (True, 1, 2)
 
 
@@ -49,12 +49,12 @@ def test_a_greeting_that_comes_twice_counts_once() -> None:
 
 def test_a_worker_is_up_whose_greeting_is_lost_or_comes_later() -> None:
     found = supervisor(1)
-    assert not found.heard("a")
+    assert not found.note_alive("a")
     assert (found.came_up, found.up) == (True, 1)
-    found.hello(hello("a", slots=4))
+    found.note_hello(hello("a", slots=4))
     assert (found.up, found.slots) == (1, 4)
-    assert found.missing(states(dead=["a"]), 1001.0, backlog=1000) == 1
-    assert not found.heard("a")
+    assert found.count_missing(states(dead=["a"]), 1001.0, backlog=1000) == 1
+    assert not found.note_alive("a")
     assert found.up == 0, "what it said before it ended came late"
 
 
@@ -70,34 +70,34 @@ def test_workers_that_ended_in_a_pause_are_replaced_and_are_no_losses() -> None:
 
 def test_a_worker_that_ended_has_no_slots() -> None:
     found = supervisor(up=["a", "b"], slots=4)
-    found.missing(states(alive=["a"], dead=["b"]), 1001.0, backlog=1000)
+    found.count_missing(states(alive=["a"], dead=["b"]), 1001.0, backlog=1000)
     assert (found.up, found.slots) == (1, 4)
 
 
 def test_a_goodbye_without_a_greeting_does_no_harm() -> None:
     found = supervisor()
-    found.goodbye(goodbye("a"))
+    found.note_goodbye(goodbye("a"))
     assert found.up == 0
 
 
 def test_a_greeting_that_comes_after_the_goodbye_gives_no_slots() -> None:
     found = supervisor()
-    found.goodbye(goodbye("a"))
-    found.hello(hello("a", slots=4))
+    found.note_goodbye(goodbye("a"))
+    found.note_hello(hello("a", slots=4))
     assert (found.came_up, found.up, found.slots) == (True, 0, 0)
 
 
 def test_a_greeting_that_comes_after_the_end_gives_no_slots() -> None:
     found = supervisor()
-    found.missing(states(dead="a"), 1001.0, backlog=1000)
-    found.hello(hello("a", slots=4))
+    found.count_missing(states(dead="a"), 1001.0, backlog=1000)
+    found.note_hello(hello("a", slots=4))
     assert (found.came_up, found.up, found.slots) == (True, 0, 0)
 
 
 def test_a_worker_that_refuses_ends_the_run() -> None:
     found = supervisor()
     with pytest.raises(VersionMismatch, match="worker a: main runs another Python"):
-        found.hello(hello("a", refusal="main runs another Python"))
+        found.note_hello(hello("a", refusal="main runs another Python"))
     assert not found.came_up
 
 
@@ -105,13 +105,13 @@ def test_a_worker_that_refuses_ends_the_run() -> None:
     ("alive", "dead", "missing"), [("abc", "", 0), ("ab", "c", 1), ("", "abc", 3), ("ade", "bc", 0)]
 )
 def test_as_many_are_missing_as_have_ended_and_not_been_replaced(alive: str, dead: str, missing: int) -> None:
-    assert supervisor(wanted=3, up=["a"]).missing(states(alive=alive, dead=dead), 1001.0, backlog=1000) == missing
+    assert supervisor(wanted=3, up=["a"]).count_missing(states(alive=alive, dead=dead), 1001.0, backlog=1000) == missing
 
 
 def test_the_missing_are_told_until_they_are_replaced() -> None:
     found = supervisor(wanted=2, up=["a", "b"])
-    assert [found.missing(states(alive="a", dead="b"), now, backlog=1000) for now in (1001.0, 1002.0)] == [1, 1]
-    assert found.missing(states(alive="ac", dead="b"), 1003.0, backlog=1000) == 0
+    assert [found.count_missing(states(alive="a", dead="b"), now, backlog=1000) for now in (1001.0, 1002.0)] == [1, 1]
+    assert found.count_missing(states(alive="ac", dead="b"), 1003.0, backlog=1000) == 0
 
 
 @pytest.mark.parametrize("goodbye_first", [True, False])
@@ -120,15 +120,15 @@ def test_workers_that_leave_by_themselves_are_replaced_and_no_loss(*, goodbye_fi
     for place in range(200):
         ended = [str(worker) for worker in range(place + 1)]
         if goodbye_first:
-            found.goodbye(goodbye(str(place)))
-        assert found.missing(states(dead=ended), 1001.0, backlog=1000) == 1
-        found.goodbye(goodbye(str(place)))
+            found.note_goodbye(goodbye(str(place)))
+        assert found.count_missing(states(dead=ended), 1001.0, backlog=1000) == 1
+        found.note_goodbye(goodbye(str(place)))
 
 
 def losses(found: Supervisor, count: int, *, start: int = 0) -> None:
     """Lose workers one after another, each replaced by the next."""
     for place in range(start, start + count):
-        found.missing(
+        found.count_missing(
             states(alive=[str(place + 1)], dead=[str(worker) for worker in range(place + 1)]), 1001.0, backlog=1000
         )
 
@@ -144,7 +144,7 @@ def test_too_many_losses_without_a_tile_done_end_the_run(wanted: int, limit: int
 def test_a_tile_done_makes_up_for_all_losses() -> None:
     found = supervisor(1, up=["0"])
     losses(found, 8)
-    found.progressed()
+    found.note_progress()
     losses(found, 8, start=8)
     with pytest.raises(WorkersLost):
         losses(found, 1, start=16)
@@ -153,84 +153,86 @@ def test_a_tile_done_makes_up_for_all_losses() -> None:
 def test_a_loss_counts_once_however_often_it_is_seen() -> None:
     found = supervisor(1, up=["0"])
     for _ in range(100):
-        assert found.missing(states(alive="1", dead="0"), 1001.0, backlog=1000) == 0
+        assert found.count_missing(states(alive="1", dead="0"), 1001.0, backlog=1000) == 0
 
 
 def test_nobody_is_replaced_before_one_came_up() -> None:
-    assert supervisor(wanted=3).missing(states(alive="a", dead="bc"), 1001.0, backlog=1000) == 0
+    assert supervisor(wanted=3).count_missing(states(alive="a", dead="bc"), 1001.0, backlog=1000) == 0
 
 
 def test_workers_have_the_start_timeout_to_come_up() -> None:
     found = supervisor(wanted=2)
-    assert found.missing(states(alive="ab"), 1060.0, backlog=1000) == 0
+    assert found.count_missing(states(alive="ab"), 1060.0, backlog=1000) == 0
     with pytest.raises(WorkersNotStarted, match=r"^no worker came up within 60 s: worker a is running; worker b"):
-        found.missing(states(alive="ab", detail="is running"), 1060.5, backlog=1000)
+        found.count_missing(states(alive="ab", detail="is running"), 1060.5, backlog=1000)
 
 
 def test_workers_that_can_never_start_end_the_run_at_once_and_others_beside_them_do_not() -> None:
     found = supervisor(wanted=2)
     blocked = WorkerState(worker="a", alive=True, blocked=True, detail="waits: no such role")
-    assert found.missing([blocked, WorkerState(worker="b", alive=True)], 1001.0, backlog=1000) == 0
-    assert found.missing([blocked, blocked], 1002.0, backlog=1000) == 0
+    assert found.count_missing([blocked, WorkerState(worker="b", alive=True)], 1001.0, backlog=1000) == 0
+    assert found.count_missing([blocked, blocked], 1002.0, backlog=1000) == 0
     with pytest.raises(WorkersNotStarted, match="no worker came up: worker a waits: no such role"):
-        found.missing([blocked, blocked], 1004.5, backlog=1000)
+        found.count_missing([blocked, blocked], 1004.5, backlog=1000)
     assert (
-        supervisor(wanted=2, up=["b"]).missing([blocked, WorkerState(worker="b", alive=True)], 1009.0, backlog=1000)
+        supervisor(wanted=2, up=["b"]).count_missing(
+            [blocked, WorkerState(worker="b", alive=True)], 1009.0, backlog=1000
+        )
         == 0
     )
 
 
 def test_the_start_timeout_holds_before_anything_was_launched() -> None:
     found = supervisor()
-    assert found.missing([], 1059.0, backlog=1000) == 0
+    assert found.count_missing([], 1059.0, backlog=1000) == 0
     with pytest.raises(WorkersNotStarted, match=r"within 60 s: none was started$"):
-        found.missing([], 1061.0, backlog=1000)
+        found.count_missing([], 1061.0, backlog=1000)
 
 
 def test_the_advice_ends_the_message_whatever_kept_workers_from_coming_up() -> None:
     found = Supervisor(wanted=1, start_timeout=60.0, started=1000.0, advice="; read the manual")
     with pytest.raises(WorkersNotStarted, match=r"; read the manual$"):
-        found.missing([], 1061.0, backlog=1000)
+        found.count_missing([], 1061.0, backlog=1000)
     with pytest.raises(WorkersNotStarted, match=r"; read the manual$"):
         found.note_failure(found.starts, OSError("no"), 1061.0)
     found = Supervisor(wanted=1, start_timeout=60.0, started=1000.0, advice="; read the manual")
-    assert found.missing(states(dead="a"), 1001.0, backlog=1000) == 0
+    assert found.count_missing(states(dead="a"), 1001.0, backlog=1000) == 0
     with pytest.raises(WorkersNotStarted, match=r"; read the manual$"):
-        found.missing(states(dead="a"), 1001.1 + HEARING, backlog=1000)
+        found.count_missing(states(dead="a"), 1001.1 + HEARING, backlog=1000)
 
 
 def test_one_worker_up_ends_the_start_timeout() -> None:
-    assert supervisor(up=["a"]).missing(states(alive="ab"), 9999.0, backlog=1000) == 0
+    assert supervisor(up=["a"]).count_missing(states(alive="ab"), 9999.0, backlog=1000) == 0
 
 
 def test_when_all_have_ended_their_last_words_are_waited_for() -> None:
     found = supervisor()
     ended = states(dead="ab", detail="exited with status 1")
-    assert found.missing(ended, 1010.0, backlog=1000) == 0
-    assert found.missing(ended, 1010.0 + HEARING, backlog=1000) == 0
+    assert found.count_missing(ended, 1010.0, backlog=1000) == 0
+    assert found.count_missing(ended, 1010.0 + HEARING, backlog=1000) == 0
     with pytest.raises(WorkersNotStarted, match=r"^no worker came up: worker a exited with status 1; worker b exited"):
-        found.missing(ended, 1010.1 + HEARING, backlog=1000)
+        found.count_missing(ended, 1010.1 + HEARING, backlog=1000)
 
 
 def test_the_wait_for_last_words_starts_anew_with_another_worker() -> None:
     found = supervisor()
-    assert found.missing(states(dead="a"), 1010.0, backlog=1000) == 0
-    assert found.missing(states(dead="a", alive="b"), 1015.0, backlog=1000) == 0
-    assert found.missing(states(dead="ab"), 1020.0, backlog=1000) == 0
+    assert found.count_missing(states(dead="a"), 1010.0, backlog=1000) == 0
+    assert found.count_missing(states(dead="a", alive="b"), 1015.0, backlog=1000) == 0
+    assert found.count_missing(states(dead="ab"), 1020.0, backlog=1000) == 0
     with pytest.raises(WorkersNotStarted):
-        found.missing(states(dead="ab"), 1020.1 + HEARING, backlog=1000)
+        found.count_missing(states(dead="ab"), 1020.1 + HEARING, backlog=1000)
 
 
 def test_a_greeting_among_the_last_words_counts() -> None:
     found = supervisor(wanted=2)
-    assert found.missing(states(dead="ab"), 1010.0, backlog=1000) == 0
-    found.hello(hello("a"))
-    assert found.missing(states(dead="ab"), 1020.0, backlog=1000) == 2
+    assert found.count_missing(states(dead="ab"), 1010.0, backlog=1000) == 0
+    found.note_hello(hello("a"))
+    assert found.count_missing(states(dead="ab"), 1020.0, backlog=1000) == 2
 
 
 def test_of_many_workers_three_are_shown_the_dead_first() -> None:
     with pytest.raises(WorkersNotStarted, match=r"s: worker d; worker e; worker a; and 2 more$"):
-        supervisor(5).missing(states(alive="abc", dead="de"), 1061.0, backlog=1000)
+        supervisor(5).count_missing(states(alive="abc", dead="de"), 1061.0, backlog=1000)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +240,7 @@ def test_of_many_workers_three_are_shown_the_dead_first() -> None:
     [(0, 1, 0), (1, 1, 1), (3, 1, 2), (64, 1, 32), (64, 4, 8), (999, 1, 50)],
 )
 def test_workers_follow_the_tiles_at_hand(backlog: int, slots: int, workers: int) -> None:
-    assert workers_for(backlog, slots=slots, most=50) == workers
+    assert compute_workers(backlog, slots=slots, most=50) == workers
 
 
 def test_before_any_is_up_more_are_started_at_once_and_none_is_counted_off() -> None:
@@ -252,12 +254,12 @@ def test_before_any_is_up_more_are_started_at_once_and_none_is_counted_off() -> 
 def test_once_one_is_up_the_missing_are_counted_from_those_alive() -> None:
     supervisor = Supervisor(wanted=0, start_timeout=10)
     supervisor.resize(2)
-    supervisor.hello(hello("0"))
+    supervisor.note_hello(hello("0"))
     assert supervisor.resize(6) == 0
     alive = [WorkerState(worker=str(worker), alive=True) for worker in range(2)]
-    assert supervisor.missing(alive, 1.0, backlog=1000) == 4
+    assert supervisor.count_missing(alive, 1.0, backlog=1000) == 4
     supervisor.resize(1)
-    assert supervisor.missing(alive, 2.0, backlog=1000) < 1
+    assert supervisor.count_missing(alive, 2.0, backlog=1000) < 1
 
 
 @pytest.mark.parametrize(("slots", "started"), [(1, 97), (4, 97)])
@@ -265,17 +267,17 @@ def test_idle_workers_that_leave_are_replaced_only_for_tiles_that_come(slots: in
     names = [str(worker) for worker in range(100)]
     found = supervisor(wanted=100, up=names, slots=slots)
     for name in names[3:]:
-        found.goodbye(goodbye(name))
+        found.note_goodbye(goodbye(name))
     left = states(alive=names[:3], dead=names[3:])
-    starts = sum(max(0, found.missing(left, 1300.0 + 5 * look, backlog=3)) for look in range(1000))
+    starts = sum(max(0, found.count_missing(left, 1300.0 + 5 * look, backlog=3)) for look in range(1000))
     assert starts == 0  # each of 97 workers anew, at each look, before
-    assert found.missing(left, 9000.0, backlog=1000 * slots) == started
+    assert found.count_missing(left, 9000.0, backlog=1000 * slots) == started
 
 
 def test_workers_of_many_slots_that_have_all_left_are_replaced_by_as_many_as_the_tiles_are_worth() -> None:
     found = supervisor(wanted=10, up=["a"], slots=4)
-    found.goodbye(goodbye("a"))
-    assert found.missing(states(dead="a"), 1001.0, backlog=8) == 2
+    found.note_goodbye(goodbye("a"))
+    assert found.count_missing(states(dead="a"), 1001.0, backlog=8) == 2
 
 
 @pytest.mark.parametrize("seen_before", [True, False])
@@ -283,33 +285,33 @@ def test_a_terminated_worker_is_replaced_when_its_machine_is_gone(*, seen_before
     found = supervisor(wanted=2, up=["a", "b"])
     found.vacating = 120.0
     if seen_before:
-        assert found.missing(states(alive="ab"), 1000.0, backlog=1000) == 0
+        assert found.count_missing(states(alive="ab"), 1000.0, backlog=1000) == 0
     for _ in range(2):  # queues may deliver a message twice
-        found.goodbye(goodbye("a", TERMINATED))
-    looks = [found.missing(states(alive="b", dead="a"), now, backlog=1000) for now in (1005.0, 1124.9, 1125.0)]
+        found.note_goodbye(goodbye("a", TERMINATED))
+    looks = [found.count_missing(states(alive="b", dead="a"), now, backlog=1000) for now in (1005.0, 1124.9, 1125.0)]
     assert looks == [0, 0, 1]
-    found.goodbye(goodbye("a", TERMINATED))
-    assert found.missing(states(alive="b", dead="a"), 1130.0, backlog=1000) == 1
+    found.note_goodbye(goodbye("a", TERMINATED))
+    assert found.count_missing(states(alive="b", dead="a"), 1130.0, backlog=1000) == 1
 
 
 def test_a_terminated_worker_that_has_not_ended_yet_counts_once() -> None:
     found = supervisor(wanted=3, up=["a", "b"])
     found.vacating = 120.0
-    found.goodbye(goodbye("a", TERMINATED))
-    assert found.missing(states(alive="ab"), 1005.0, backlog=1000) == 1
+    found.note_goodbye(goodbye("a", TERMINATED))
+    assert found.count_missing(states(alive="ab"), 1005.0, backlog=1000) == 1
 
 
 def test_where_no_machine_goes_a_terminated_worker_is_replaced_at_once() -> None:
     found = supervisor(wanted=1, up=["a"])
-    found.goodbye(goodbye("a", TERMINATED))
-    assert found.missing(states(dead="a"), 1005.0, backlog=1000) == 1
+    found.note_goodbye(goodbye("a", TERMINATED))
+    assert found.count_missing(states(dead="a"), 1005.0, backlog=1000) == 1
 
 
 def test_a_worker_that_batch_starts_again_has_slots_and_the_one_before_it_has_none() -> None:
     found = supervisor(wanted=1, up=["j:3"], slots=4)
-    found.goodbye(goodbye("j:3", TERMINATED))
-    found.hello(hello("j:3.2", slots=4))
-    assert found.missing(states(alive=["j:3.2"], dead=["j:3"]), 1005.0, backlog=1000) == 0
+    found.note_goodbye(goodbye("j:3", TERMINATED))
+    found.note_hello(hello("j:3.2", slots=4))
+    assert found.count_missing(states(alive=["j:3.2"], dead=["j:3"]), 1005.0, backlog=1000) == 0
     assert (found.up, found.slots) == (1, 4)
 
 
@@ -325,7 +327,7 @@ def test_pauses_between_attempts_grow_to_a_minute_and_start_small_again_after_a_
     assert retries.note_failure(2000.0) == 0.5
 
 
-@pytest.mark.parametrize("what", ["starts", "looks"])
+@pytest.mark.parametrize("what", ["starts", "checks"])
 def test_a_launcher_that_fails_beside_a_worker_that_is_up_ends_nothing(what: str) -> None:
     found = supervisor(up=["a"])
     for _ in range(100):
@@ -336,9 +338,9 @@ def test_a_launcher_that_fails_while_a_worker_is_coming_ends_nothing_before_the_
     found = supervisor()
     found.note_started(1)
     for _ in range(100):
-        found.note_failure(found.looks, DENIED, 1001.0)
+        found.note_failure(found.checks, DENIED, 1001.0)
     with pytest.raises(AccessDenied):
-        found.note_failure(found.looks, DENIED, 1061.0)
+        found.note_failure(found.checks, DENIED, 1061.0)
 
 
 @pytest.mark.parametrize("error", [DENIED, WorkersNotStarted("no such interpreter")])
@@ -364,7 +366,7 @@ def test_a_foreign_error_of_a_launcher_is_the_cause_of_ours() -> None:
 
 def test_a_launcher_that_keeps_failing_when_no_worker_is_left_ends_the_run() -> None:
     found = supervisor(up=["a"])
-    assert found.missing(states(dead="a"), 1001.0, backlog=1000) == 2
+    assert found.count_missing(states(dead="a"), 1001.0, backlog=1000) == 2
     for _ in range(2):
         found.note_failure(found.starts, DENIED, 1001.0)
     with pytest.raises(WorkersLost) as raised:
@@ -374,7 +376,7 @@ def test_a_launcher_that_keeps_failing_when_no_worker_is_left_ends_the_run() -> 
 
 def test_blocked_workers_are_not_coming() -> None:
     found = supervisor()
-    found.missing([WorkerState(worker="a", alive=True, blocked=True)], 1001.0, backlog=1000)
+    found.count_missing([WorkerState(worker="a", alive=True, blocked=True)], 1001.0, backlog=1000)
     for _ in range(2):
         found.note_failure(found.starts, DENIED, 1001.0)
     with pytest.raises(AccessDenied):
@@ -384,27 +386,27 @@ def test_blocked_workers_are_not_coming() -> None:
 def test_workers_that_could_not_be_started_are_missing_before_one_came_up() -> None:
     found = supervisor(wanted=3)
     found.note_failure(found.starts, DENIED, 1001.0)
-    assert found.missing(states(alive="a"), 1001.0, backlog=1000) == 2
+    assert found.count_missing(states(alive="a"), 1001.0, backlog=1000) == 2
     found.note_started(2)
-    assert found.missing(states(alive="a"), 1002.0, backlog=1000) == 0
+    assert found.count_missing(states(alive="a"), 1002.0, backlog=1000) == 0
 
 
 def test_a_look_that_succeeds_makes_up_for_those_that_failed() -> None:
     found = supervisor(up=["a"])
-    found.note_failure(found.looks, DENIED, 1001.0)
-    found.missing(states(alive="a"), 1002.0, backlog=1000)
-    assert (found.looks.failures, found.looks.due) == (0, 0.0)
+    found.note_failure(found.checks, DENIED, 1001.0)
+    found.count_missing(states(alive="a"), 1002.0, backlog=1000)
+    assert (found.checks.failures, found.checks.due) == (0, 0.0)
 
 
 def test_time_behind_the_jobs_of_others_is_not_counted_against_the_start() -> None:
     found = supervisor(2)
     queued = [WorkerState(worker="a", alive=True, queued=True)]
     for now in range(1000, 2000, 5):
-        found.missing(queued, float(now), backlog=9)
+        found.count_missing(queued, float(now), backlog=9)
     waiting = [WorkerState(worker="a", alive=True)]
-    found.missing(waiting, 2000.0, backlog=9)
+    found.count_missing(waiting, 2000.0, backlog=9)
     with pytest.raises(WorkersNotStarted):
-        found.missing(waiting, 2100.0, backlog=9)
+        found.count_missing(waiting, 2100.0, backlog=9)
 
 
 def test_an_outage_is_borne_by_a_launcher_though_no_worker_is_up() -> None:

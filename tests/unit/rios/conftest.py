@@ -10,7 +10,7 @@ import pytest
 from tests.unit.rios.standins import Pool, modules_of_rios_1
 
 if TYPE_CHECKING:
-    from asyncbatch.rios.options import Choice
+    from asyncbatch.rios.options import PoolOptions
 
 
 @pytest.fixture(autouse=True)
@@ -40,8 +40,8 @@ def pools(monkeypatch: pytest.MonkeyPatch) -> list[Pool]:
 
     opened: list[Pool] = []
 
-    def open_one(choice: "Choice") -> Pool:
-        opened.append(Pool(choice))
+    def open_one(pool_options: "PoolOptions") -> Pool:
+        opened.append(Pool(pool_options))
         return opened[-1]
 
     monkeypatch.setattr(jobmanager, "POOLS", Pools(open_one))  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from asyncbatch.main.program import Program
 from asyncbatch.wire import codec
 
 if TYPE_CHECKING:
-    from asyncbatch.rios.options import Choice
+    from asyncbatch.rios.options import PoolOptions
     from asyncbatch.wire.processstate import ProcessState
 
 
@@ -40,9 +40,9 @@ class Pool(ThreadPoolExecutor):
     outputs: dict[str, str] = {}  # noqa: RUF012 - as a stack without outputs has it
     window = 8
 
-    def __init__(self, choice: "Choice") -> None:
+    def __init__(self, pool_options: "PoolOptions") -> None:
         super().__init__(max_workers=1)  # as a slot: one tile at a time, with what it keeps from tile to tile
-        self.choice = choice
+        self.pool_options = pool_options
         self.sent: list[str] = []
         self.states: list[ProcessState] = []
         self._programs: dict[str, Any] = {}

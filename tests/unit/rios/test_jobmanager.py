@@ -50,13 +50,13 @@ def jobs(count: int, other: Other | None) -> list[Job]:
 def test_main_computes_the_first_tile_and_the_workers_the_others_in_order(pools: list[Pool]) -> None:
     found = manager(4).runSubJobs(scaled, jobs(4, Other()))
     assert found == [[(0, True)], [(1, False)], [(2, False)], [(3, False)]]
-    assert pools[0].choice.workers == 3
+    assert pools[0].pool_options.workers == 3
 
 
 def test_the_number_of_workers_may_be_set_apart(pools: list[Pool], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASYNCBATCH_WORKERS", "8")
     manager(64)
-    assert pools[0].choice.workers == 8
+    assert pools[0].pool_options.workers == 8
 
 
 def test_one_program_serves_all_tiles_while_function_and_arguments_stay(pools: list[Pool]) -> None:
@@ -168,7 +168,7 @@ def test_under_run_workers_compute_all_tiles_and_what_they_add_is_put_together(p
     assert other.factor == 1, "not before the call is over"
     call.settle(other)
     assert other.factor == 1 + 0 + 1 + 2 + 3 + 0
-    assert [pool.choice.workers for pool in pools] == [5]
+    assert [pool.pool_options.workers for pool in pools] == [5]
     assert pools[0].ended == []
 
 
@@ -200,7 +200,7 @@ def test_a_call_counts_who_computed(pools: list[Pool]) -> None:
     made = manager(4)
     made.runSubJobs(call, jobs(4, Other()))
     assert (tally.workers, tally.main) == (3, 1)
-    assert pools[0].choice.workers == 3
+    assert pools[0].pool_options.workers == 3
 
 
 def test_what_is_set_on_workers_and_does_not_come_back_is_said_once(

@@ -6,9 +6,9 @@ from asyncbatch.errors import SettingsError
 
 
 def read(**environment: str) -> Any:
-    from asyncbatch.rios.options import Choice
+    from asyncbatch.rios.options import PoolOptions
 
-    return Choice.read(workers=5, environment=environment)
+    return PoolOptions.read(workers=5, environment=environment)
 
 
 def test_by_default_the_script_decides_and_batch_starts_the_workers() -> None:

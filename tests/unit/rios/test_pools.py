@@ -6,10 +6,10 @@ from asyncbatch import Settings
 from tests.unit.rios.standins import Pool
 
 
-def choice(**wanted: Any) -> Any:
-    from asyncbatch.rios.options import Choice
+def pool_options(**wanted: Any) -> Any:
+    from asyncbatch.rios.options import PoolOptions
 
-    return replace(Choice(workers=2, launcher="subprocess", local=True, settings=Settings()), **wanted)
+    return replace(PoolOptions(workers=2, launcher="subprocess", local=True, settings=Settings()), **wanted)
 
 
 def pools(opened: list[Pool], **options: float) -> Any:
@@ -25,33 +25,33 @@ def pools(opened: list[Pool], **options: float) -> Any:
 def test_who_wants_the_same_shares_a_pool() -> None:
     opened: list[Pool] = []
     shared = pools(opened)
-    assert shared.borrow(choice()) is shared.borrow(choice())
-    shared.return_pool(choice(), failed=False)
-    assert shared.borrow(choice()) is opened[0]
+    assert shared.borrow(pool_options()) is shared.borrow(pool_options())
+    shared.return_pool(pool_options(), failed=False)
+    assert shared.borrow(pool_options()) is opened[0]
     assert len(opened) == 1
 
 
 def test_an_idle_pool_makes_way_for_another_and_a_borrowed_one_does_not() -> None:
     opened: list[Pool] = []
     shared = pools(opened)
-    shared.borrow(choice())
-    shared.borrow(choice(workers=3))
+    shared.borrow(pool_options())
+    shared.borrow(pool_options(workers=3))
     assert [pool.ended for pool in opened] == [[], []]
-    shared.return_pool(choice(), failed=False)
-    shared.borrow(choice(settings=replace(Settings(), stack="other")))
+    shared.return_pool(pool_options(), failed=False)
+    shared.borrow(pool_options(settings=replace(Settings(), stack="other")))
     assert [pool.ended for pool in opened] == [[False], [], []]
 
 
 def test_a_failed_pool_is_not_lent_again_and_ends_with_its_last_borrower() -> None:
     opened: list[Pool] = []
     shared = pools(opened)
-    shared.borrow(choice())
-    shared.borrow(choice())
-    shared.return_pool(choice(), failed=True)
+    shared.borrow(pool_options())
+    shared.borrow(pool_options())
+    shared.return_pool(pool_options(), failed=True)
     assert opened[0].ended == []
-    shared.return_pool(choice(), failed=False)
+    shared.return_pool(pool_options(), failed=False)
     assert opened[0].ended == [True]
-    assert shared.borrow(choice()) is opened[1]
+    assert shared.borrow(pool_options()) is opened[1]
 
 
 def test_a_pool_that_nobody_wants_again_ends() -> None:
@@ -65,6 +65,6 @@ def test_a_pool_that_nobody_wants_again_ends() -> None:
     from asyncbatch.rios.pools import Pools
 
     shared = Pools(Watched, kept=0.0)  # type: ignore[arg-type]
-    shared.borrow(choice())
-    shared.return_pool(choice(), failed=False)
+    shared.borrow(pool_options())
+    shared.return_pool(pool_options(), failed=False)
     assert ended.wait(30)

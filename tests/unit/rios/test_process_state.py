@@ -12,7 +12,7 @@ from asyncbatch.wire.processstate import ProcessState
 from tests.unit.rios.standins import OutBuffer, Pool, modules_of_rios_2
 
 if TYPE_CHECKING:
-    from asyncbatch.rios.options import Choice
+    from asyncbatch.rios.options import PoolOptions
 
 rios_2 = pytest.mark.parametrize("stand_in", [modules_of_rios_2], indirect=True, ids=["RIOS 2"])
 
@@ -57,8 +57,8 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[Pool]:
 
     opened: list[Pool] = []
 
-    def open_one(choice: "Choice") -> Pool:
-        opened.append(Pool(choice))
+    def open_one(pool_options: "PoolOptions") -> Pool:
+        opened.append(Pool(pool_options))
         return opened[-1]
 
     monkeypatch.setattr(computeworkers, "POOLS", Pools(open_one))  # type: ignore[arg-type]
@@ -173,9 +173,9 @@ def test_what_changes_while_a_pool_is_opened_is_not_for_the_tiles(
 
     pools: Any = vars(computeworkers)["POOLS"]
 
-    def borrow(choice: "Choice") -> Any:
+    def borrow(pool_options: "PoolOptions") -> Any:
         move(tmp_path / "elsewhere")
-        return pools.borrow(choice)
+        return pools.borrow(pool_options)
 
     monkeypatch.setattr(computeworkers, "POOLS", SimpleNamespace(borrow=borrow, return_pool=pools.return_pool))
     wanted = move(tmp_path / "first")

@@ -94,13 +94,13 @@ def test_a_worker_started_by_hand_is_told_what_is_missing(missing: list[str], to
 
 @pytest.mark.parametrize("variable", ["ASYNCBATCH_SLOTS", "RIOS_NOMSG_TIMEOUT"])
 @pytest.mark.parametrize("text", ["many", "nan", "inf", "-2", "0"])
-def test_what_is_no_number_above_0_is_told(variable: str, text: str) -> None:
+def test_values_must_be_numbers_above_0(variable: str, text: str) -> None:
     with pytest.raises(SettingsError, match=f"{variable} is '{text}'; it must be a number above 0"):
         WorkerEnvironment.read(LEAST | {variable: text})
 
 
-def test_slots_are_whole() -> None:
-    with pytest.raises(SettingsError, match=r"ASYNCBATCH_SLOTS is 2\.7; it must be a whole number"):
+def test_slots_must_be_an_integer() -> None:
+    with pytest.raises(SettingsError, match=r"ASYNCBATCH_SLOTS is 2\.7; it must be an integer"):
         WorkerEnvironment.read(LEAST | {"ASYNCBATCH_SLOTS": "2.7"})
 
 
