@@ -75,7 +75,7 @@ class Queues:
         )
 
     @contextmanager
-    def _translated(self, action: str) -> Iterator[None]:
+    def _translate(self, action: str) -> Iterator[None]:
         """Translate errors; "does not exist" is temporary for a new queue."""
         try:
             with translate_errors(action):
@@ -126,7 +126,7 @@ class Queues:
         names = [f"ApproximateNumberOfMessages{state}" for state in ("", "NotVisible", "Delayed")]
 
         async def call() -> int:
-            with self._translated(f"sqs:GetQueueAttributes {queue}"):
+            with self._translate(f"sqs:GetQueueAttributes {queue}"):
                 answer = await self._client.get_queue_attributes(QueueUrl=queue, AttributeNames=names)
             return sum(int(number) for number in answer.get("Attributes", {}).values())
 
@@ -157,7 +157,7 @@ class Queues:
         async def call() -> None:
             entries = [{"Id": str(place), "MessageBody": text} for place, text in left.items()]
             action = f"sqs:SendMessage {queue} ({len(entries)} messages)"
-            with self._translated(action):
+            with self._translate(action):
                 answer = await self._client.send_message_batch(QueueUrl=queue, Entries=entries)
             for success in answer.get("Successful", []):
                 left.pop(int(success["Id"]))
@@ -170,7 +170,7 @@ class Queues:
 
         Not retried, since receiving loops call it again anyway.
         """
-        with self._translated(f"sqs:ReceiveMessage {queue}"):
+        with self._translate(f"sqs:ReceiveMessage {queue}"):
             answer = await self._client.receive_message(
                 QueueUrl=queue,
                 MaxNumberOfMessages=most,
@@ -196,7 +196,7 @@ class Queues:
         action = f"sqs:ChangeMessageVisibility {queue} ({len(entries)} messages)"
 
         async def call() -> list[str]:
-            with self._translated(action):
+            with self._translate(action):
                 answer = await self._client.change_message_visibility_batch(QueueUrl=queue, Entries=entries)
             return _find_stale(answer, handles, action)
 
@@ -208,7 +208,7 @@ class Queues:
         action = f"sqs:DeleteMessage {queue} ({len(entries)} messages)"
 
         async def call() -> None:
-            with self._translated(action):
+            with self._translate(action):
                 answer = await self._client.delete_message_batch(QueueUrl=queue, Entries=entries)
             _find_stale(answer, handles, action)
 

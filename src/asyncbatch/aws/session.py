@@ -159,7 +159,7 @@ class AwsSession:
         elif isinstance(make_error(code, "", ""), CredentialsMissing):
             credentials.note_refusal(refusals, code)
 
-    def setting(self, name: str) -> Any:  # noqa: ANN401 - of several types
+    def get_setting(self, name: str) -> Any:  # noqa: ANN401 - of several types
         """Return a setting of the SDK, from its files or the environment."""
         return self._session.get_config_variable(name)
 

@@ -174,7 +174,7 @@ def _shorten(text: str) -> str:
 
 def _find_endpoint(session: AwsSession) -> str:
     """Return the endpoint of S3 in the SDK's configuration; empty for AWS's own."""
-    if session.setting("ignore_configured_endpoint_urls"):
+    if session.get_setting("ignore_configured_endpoint_urls"):
         return ""
     names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
     found = next((os.environ[name] for name in names if os.environ.get(name)), None)
@@ -189,8 +189,8 @@ def _make_config(session: AwsSession, bucket: str, endpoint: str) -> "S3Config":
     host = resolver.construct_endpoint(
         "s3",
         session.region,
-        use_dualstack_endpoint=bool(session.setting("use_dualstack_endpoint")),
-        use_fips_endpoint=bool(session.setting("use_fips_endpoint")),
+        use_dualstack_endpoint=bool(session.get_setting("use_dualstack_endpoint")),
+        use_fips_endpoint=bool(session.get_setting("use_fips_endpoint")),
     )["hostname"]
     if "." in bucket:  # certificates do not match such a host
         return {"endpoint": f"https://{host}", "virtual_hosted_style_request": False}
@@ -199,7 +199,7 @@ def _make_config(session: AwsSession, bucket: str, endpoint: str) -> "S3Config":
 
 def _read_certificates(session: AwsSession) -> bytes:
     """Return the certificates that the SDK trusts: those in AWS_CA_BUNDLE, or the SDK's own."""
-    path = session.setting("ca_bundle") or get_cert_path(verify=True)
+    path = session.get_setting("ca_bundle") or get_cert_path(verify=True)
     try:
         return Path(path).read_bytes()
     except OSError as error:

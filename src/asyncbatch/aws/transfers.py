@@ -65,7 +65,7 @@ class Transfers:
         stores = await self._sign(action)
         parts = -(-len(content) // PART) if len(content) > WHOLE else 0
         self._session.requests.update(_IN_PARTS | {"s3:UploadPart": parts} if parts else {"s3:PutObject": 1})
-        with translate_store_errors(action), self._noting(stores), anyio.fail_after(_limit(len(content))):
+        with translate_store_errors(action), self._note_outcome(stores), anyio.fail_after(_limit(len(content))):
             await obstore.put_async(
                 stores.writes,
                 key,
@@ -116,7 +116,7 @@ class Transfers:
     ) -> obstore.Bytes:
         """Fetch an object of `size` bytes, or a span of it, as obstore's bytes."""
         self._session.requests["s3:GetObject"] += 1
-        with translate_store_errors(action), self._noting(stores):
+        with translate_store_errors(action), self._note_outcome(stores):
             answer = await obstore.get_async(stores.reads, key, options={"range": span} if span else None)
         found = answer.meta["size"]
         if size is not None and found != size:
@@ -138,7 +138,7 @@ class Transfers:
         return replace(self._stores)  # a copy, since the response may arrive after a renewal
 
     @contextmanager
-    def _noting(self, stores: _Stores) -> Iterator[None]:
+    def _note_outcome(self, stores: _Stores) -> Iterator[None]:
         """Note whether AWS accepts the credentials in the block."""
         try:
             yield

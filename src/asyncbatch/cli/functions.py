@@ -47,7 +47,7 @@ def load(wanted: Place) -> Callable[..., Any]:
     module = load_module(wanted.path.absolute())
     function = getattr(module, wanted.name, None)
     if callable(function):
-        return function  # type: ignore[no-any-return]  # whatever is callable
+        return function  # type: ignore[no-any-return]  # any callable
     own = [name for name, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
     there = ", ".join(sorted(name for name in own if callable(vars(module)[name]))) or "none"
     if hasattr(module, wanted.name):

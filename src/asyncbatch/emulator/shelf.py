@@ -103,9 +103,9 @@ class Shelf:
         ServiceError
             If there is none.
         """
-        return self._named(read_text(fields, "QueueUrl").rpartition("/")[2])
+        return self._get_queue(read_text(fields, "QueueUrl").rpartition("/")[2])
 
-    def _named(self, name: str) -> HeldQueue:
+    def _get_queue(self, name: str) -> HeldQueue:
         if name not in self._queues:
             raise ServiceError("QueueDoesNotExist", f"The queue {name[:100]} does not exist.")
         return self._queues[name]
@@ -120,7 +120,7 @@ class Shelf:
         held.waiters.close(ServiceError("QueueDoesNotExist", f"The queue {held.name} was deleted."))
 
     def _get_url(self, fields: Fields) -> object:
-        return {"QueueUrl": f"{self._url}/{self._named(read_text(fields, 'QueueName')).name}"}
+        return {"QueueUrl": f"{self._url}/{self._get_queue(read_text(fields, 'QueueName')).name}"}
 
     def _list(self, fields: Fields) -> object:
         given = {"QueueNamePrefix": "", "NextToken": "", **fields}

@@ -1,4 +1,4 @@
-"""The client's side: asks a fork server for processes, signals them, and learns how they end."""
+"""The client: requests processes from a fork server, sends them signals, and receives their exit status."""
 
 import contextlib
 import os
@@ -15,38 +15,38 @@ from asyncbatch.forking import packets
 
 
 class ForkServerGoneError(OSError):
-    """The fork server has ended, or has not started."""
+    """The fork server has ended or did not start."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class ForkedProcess:
-    """A process of a fork server's."""
+    """A process that a fork server has forked."""
 
     _client: "ForkClient" = field(repr=False)
     _number: int
     pid: int | None = None
-    """Its id; None until the server has told it."""
+    """Its process id; None until the server has sent it."""
     code: int | None = None
-    """Its exit status, or the negative number of the signal that ended it; None where that is not known yet."""
+    """Its exit status, or the negative number of the signal that killed it; None if it is not known yet."""
     peak: int = 0
-    """Most bytes of memory that it had; 0: not known."""
+    """Its peak memory in bytes; 0 if it is not known."""
     error: str = ""
-    """Why it could not be forked."""
+    """Reason why it could not be forked."""
 
     def poll(self) -> int | None:
-        """Return its exit code if it is known to have ended."""
+        """Return its exit code; None if it is not known to have ended."""
         if self.code is None:
             self._client.read()
         return self.code
 
     async def wait(self) -> int:
-        """Return its exit code when it has ended."""
+        """Wait until it has ended, and return its exit code."""
         while (code := self.poll()) is None:
             await self._client.wait()
         return code
 
     async def wait_forked(self) -> int:
-        """Return its id when it is there.
+        """Wait until it is forked, and return its process id.
 
         Raises
         ------
@@ -64,7 +64,7 @@ class ForkedProcess:
         return self.pid
 
     def send_signal(self, which: int) -> None:
-        """Have the server signal the process, if it runs; SIGKILL goes to its whole group, if it is its own."""
+        """Have the server send a signal to the process, if it runs. SIGKILL is sent to its group, if it has one."""
         if self.poll() is None:
             self._client.send({"do": "signal", "number": self._number, "signal": which})
 
@@ -75,12 +75,12 @@ class ForkClient:
     Parameters
     ----------
     connection : socket
-        Its end of `packets.make_pair`.
+        The client's end of `packets.make_pair`.
 
     Notes
     -----
-    Processes end when the server does: if it is gone, all are taken for killed. A process that is forked from the
-    client's own has no part in the connection.
+    Processes end with the server: if it is gone, all count as killed. Processes that are forked from the client's
+    process don't share the connection.
     """
 
     def __init__(self, connection: socket.socket) -> None:
@@ -106,14 +106,14 @@ class ForkClient:
         arguments: Mapping[str, Any],
         descriptors: Sequence[int],
     ) -> ForkedProcess:
-        """Ask for a process, and return before it is there.
+        """Request a process, and return before it is forked.
 
         Parameters
         ----------
         environment, folder, group, name, arguments
-            As `asyncbatch.forking.server.Request` has them.
+            See `asyncbatch.forking.server.Request`.
         descriptors : sequence of int
-            Its stdin, stdout and stderr, and others that it is to have.
+            Its stdin, stdout and stderr, and more descriptors for it.
 
         Raises
         ------
@@ -141,21 +141,21 @@ class ForkClient:
         return process
 
     def connect(self, connection: socket.socket) -> None:
-        """Have the server serve another client."""
+        """Connect another client to the server."""
         self.send({"do": "connect"}, (connection.fileno(),))
 
     def send(self, packet: dict[str, Any], descriptors: tuple[int, ...] = ()) -> bool:
-        """Send a packet, and return whether the server takes it now."""
+        """Send a packet, and return whether this was possible now."""
         if self._connection.fileno() < 0:
             return False
         try:
             packets.send(self._connection, packet, descriptors)
-        except OSError:  # it is busy, or gone, which the next reading shows
+        except OSError:  # it is busy or gone; the next read will show which
             return False
         return True
 
     def read(self) -> None:
-        """Take in what the server has told by now."""
+        """Handle the packets that the server has sent."""
         while self._connection.fileno() >= 0:
             try:
                 received = packets.receive(self._connection)
@@ -174,7 +174,7 @@ class ForkClient:
                 del self._processes[packet["number"]]
 
     async def wait(self) -> None:
-        """Return when the server may have told something."""
+        """Return when the server may have sent packets."""
         connection = os.dup(self._connection.fileno())  # each descriptor can be waited for by one task only
         try:
             await anyio.wait_readable(connection)
@@ -182,13 +182,13 @@ class ForkClient:
             os.close(connection)
 
     def close(self) -> None:
-        """End the connection. Who waits for a process learns that it is gone."""
+        """Close the connection. For those who wait for processes, these are gone."""
         with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
         self.disown()
 
     def disown(self) -> None:
-        """Give up the connection, which the other processes that have it keep."""
+        """Close this process's copy of the connection. Other processes keep theirs."""
         self._connection.close()
         for process in self._processes.values():
             process.code = -signal.SIGKILL
@@ -196,7 +196,7 @@ class ForkClient:
 
 
 _clients: Final[weakref.WeakSet[ForkClient]] = weakref.WeakSet()
-"""Descriptors belong to the whole process, so what closes them in its forks does too."""
+"""Global, because descriptors belong to the process, and its forks must close them."""
 
 
 def _disown_all() -> None:

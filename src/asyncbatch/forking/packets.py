@@ -1,4 +1,4 @@
-"""What a fork server and its clients say to each other: packets of JSON over a socket that keeps their bounds."""
+"""Packets between a fork server and its clients: JSON over a socket that preserves packet boundaries."""
 
 import fcntl
 import json
@@ -7,17 +7,17 @@ import socket
 from typing import Any, Final
 
 _LONGEST: Final = 4096
-"""Bytes of a packet. What may be longer, such as an environment, travels in a pipe."""
+"""Maximum size of a packet in bytes. Longer data, such as an environment, is sent through a pipe."""
 
 _PIPE: Final = 65_536
-"""Bytes that a pipe holds by default."""
+"""Default capacity of a pipe in bytes."""
 
 _DESCRIPTORS: Final = 16
-"""Descriptors of a packet at most."""
+"""Maximum number of descriptors in a packet."""
 
 
 def make_pair() -> tuple[socket.socket, socket.socket]:
-    """Return two connected sockets that keep the bounds of packets."""
+    """Return two connected sockets that preserve packet boundaries."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
@@ -27,7 +27,7 @@ def send(connection: socket.socket, packet: dict[str, Any], descriptors: tuple[i
     Raises
     ------
     BlockingIOError
-        If the socket does not block, and takes no more now.
+        If the socket is non-blocking and its buffer is full.
     OSError
         If the other end is gone.
     """
@@ -35,12 +35,12 @@ def send(connection: socket.socket, packet: dict[str, Any], descriptors: tuple[i
 
 
 def receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
-    """Return a packet and the descriptors that came with it; None if the other end is gone.
+    """Return a packet and its descriptors; None if the other end is gone.
 
     Raises
     ------
     BlockingIOError
-        If the socket does not block, and there is none now.
+        If the socket is non-blocking and there is no packet.
     """
     try:
         content, descriptors, *_ = socket.recv_fds(connection, _LONGEST, _DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
@@ -50,12 +50,12 @@ def receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]] | Non
 
 
 def write_pipe(content: dict[str, Any]) -> int:
-    """Return the descriptor of a pipe that holds `content`: not a file, which a disk or a limit may refuse.
+    """Return the descriptor of a pipe that holds `content`. Unlike a file, it needs no disk space.
 
     Raises
     ------
     OSError
-        If it is larger than a pipe may be, by default 1 MiB.
+        If it is larger than the limit for pipes, by default 1 MiB.
     """
     data = json.dumps(content).encode()
     ours, theirs = os.pipe()
@@ -73,7 +73,7 @@ def write_pipe(content: dict[str, Any]) -> int:
 
 
 def read_pipe(descriptor: int) -> dict[str, Any]:
-    """Return what `write_pipe` wrote, and close the pipe."""
+    """Return the content that `write_pipe` wrote, and close the pipe."""
     with os.fdopen(descriptor, "rb") as pipe:
         content: dict[str, Any] = json.load(pipe)
     return content

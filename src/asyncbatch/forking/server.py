@@ -1,6 +1,6 @@
-"""The server's side: a process of one thread that forks others when it is asked to, and says how they ended.
+"""The server: a single-threaded process that forks others on request, and reports how they ended.
 
-A forked process ends when its server does. The server ends when nobody is connected and nothing that it forked runs.
+A forked process ends with its server. The server ends when no client is connected and no forked process runs.
 """
 
 import contextlib
@@ -30,20 +30,20 @@ _FAILED: Final = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a process is forked for."""
+    """A request for a process."""
 
     environment: Mapping[str, str]
-    """All its environment variables."""
+    """All environment variables of the process."""
     folder: str
-    """Its current folder."""
+    """Its working directory."""
     group: int
-    """The process group that it joins, of the server's session; 0: one of its own, which is killed when it ends."""
+    """Process group to join, in the server's session; 0 for a new group, which is killed when the process ends."""
     name: str
-    """What `ps` and `top` call it."""
+    """Name that `ps` and `top` show."""
     arguments: Mapping[str, Any]
-    """What the function that it runs makes of it."""
+    """Arguments for the function that it runs."""
     descriptors: Sequence[int]
-    """Those beyond stdin, stdout and stderr, as the client sent them."""
+    """Descriptors from the client, without stdin, stdout and stderr."""
 
     @classmethod
     def read(cls, descriptors: Sequence[int]) -> Self:
@@ -54,24 +54,24 @@ class Request:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Child:
     number: int
-    """By which its client knows it."""
+    """Number of the request."""
     client: socket.socket
     request: Request
 
 
 class ForkServer:
-    """Forks processes for its clients. There must be no other thread when it is made, nor later.
+    """Forks processes for its clients. The process must never have another thread.
 
     Parameters
     ----------
     connection : socket
-        The first client's, as `packets.make_pair` makes it.
+        Connection to the first client, from `packets.make_pair`.
     run : callable
-        What each forked process runs; returns its exit status.
+        Runs in each forked process; returns its exit status.
     clean_up : callable, optional
-        Called, in the server, with the request of each process that has ended, before its client is told.
+        Called in the server with the request of each process that has ended, before its client is notified.
     owner : int, optional
-        Descriptor that is readable once the client is gone, also where a fork of it keeps the connection open.
+        Descriptor that becomes readable when the client is gone, even if a fork of it keeps the connection open.
     """
 
     def __init__(
@@ -101,9 +101,9 @@ class ForkServer:
         self._add(connection)
 
     def serve(self) -> None:
-        """Serve until nobody is connected and all forked processes have ended."""
+        """Serve until no client is connected and all forked processes have ended."""
         gc.collect()
-        gc.freeze()  # or each forked process would copy the pages that its garbage collector marks
+        gc.freeze()  # otherwise each forked process would copy the pages that its garbage collector marks
         while self._clients or self._children:
             for key, _ in self._selector.select():
                 key.data()
@@ -126,7 +126,7 @@ class ForkServer:
             self._owner = None
 
     def _answer(self, client: socket.socket) -> None:
-        if client not in self._clients:  # forgotten in this very round
+        if client not in self._clients:  # forgotten in this round
             return
         received = packets.receive(client)
         if received is None:
@@ -149,7 +149,7 @@ class ForkServer:
         else:
             if not process:
                 self._become(request, descriptors[1:4])
-            if not request.group:  # the child does so too: whoever comes first
+            if not request.group:  # the child does this too, since either may run first
                 with contextlib.suppress(OSError):
                     os.setpgid(process, process)
             self._children[process] = _Child(number=number, client=client, request=request)
@@ -159,7 +159,7 @@ class ForkServer:
                 os.close(descriptor)
 
     def _signal(self, number: int, client: socket.socket, which: int) -> None:
-        """Signal a process that is not reaped, so that its number is nobody else's; SIGKILL goes to its own group."""
+        """Send a signal to a process that is not reaped, so its id can't be reused. SIGKILL is sent to its group."""
         for process, child in self._children.items():
             if child.number == number and child.client is client:
                 with contextlib.suppress(ProcessLookupError):
@@ -169,7 +169,7 @@ class ForkServer:
                         os.kill(process, which)
 
     def _reap(self) -> None:
-        """See which processes have ended, and tell their clients how."""
+        """Reap processes that have ended, and notify their clients."""
         with contextlib.suppress(BlockingIOError):
             while os.read(self._ended, 512):
                 pass
@@ -192,7 +192,7 @@ class ForkServer:
             self._forget(client)
 
     def _become(self, request: Request, streams: Sequence[int]) -> NoReturn:
-        """Be the process that was asked for, and end."""
+        """Run the requested function as the forked process, and exit."""
         status = _FAILED
         try:
             self._leave_server()
@@ -203,12 +203,12 @@ class ForkServer:
             os.chdir(request.folder)
             os.environ.clear()
             os.environ.update(request.environment)
-            tempfile.tempdir = None  # TMPDIR may be another one
+            tempfile.tempdir = None  # TMPDIR may have changed
             del sys.argv[1:]
             with contextlib.suppress(OSError):
                 _COMM.write_text(request.name)
             status = self._run(request)
-        except BaseException:  # noqa: BLE001 - there is nobody to raise to
+        except BaseException:  # noqa: BLE001 - no caller could handle it
             traceback.print_exc()
         finally:
             for file in (sys.stdout, sys.stderr):
@@ -217,7 +217,7 @@ class ForkServer:
             os._exit(status)
 
     def _leave_server(self) -> None:
-        """Give up what is the server's, and end when it does, however it does."""
+        """Release the server's resources, and have the kernel end this process with the server."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._selector.close()

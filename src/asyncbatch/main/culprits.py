@@ -39,7 +39,7 @@ def _inside(obj: object) -> Iterator[tuple[str, object]]:
     if isinstance(obj, functools.partial):
         obj = [obj.func, *obj.args, obj.keywords]
     if isinstance(obj, FunctionType):
-        yield from _referred(obj)
+        yield from _list_referred(obj)
     elif isinstance(obj, Mapping):
         yield from ((f"[{key!r}]", value) for key, value in obj.items())
     elif isinstance(obj, list | tuple | set):
@@ -50,7 +50,7 @@ def _inside(obj: object) -> Iterator[tuple[str, object]]:
         yield from ((f".{name}", value) for name, value in getattr(obj, "__dict__", {}).items())
 
 
-def _referred(fn: FunctionType) -> Iterator[tuple[str, object]]:
+def _list_referred(fn: FunctionType) -> Iterator[tuple[str, object]]:
     """Yield the objects that a function refers to and that are pickled with it."""
     for name, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True):
         try:

@@ -85,13 +85,13 @@ class Fleet:
             If they are lost because the run's queues or manifest were deleted.
         """
         try:
-            await self._staff()
+            await self._start_missing()
         except (WorkersLost, WorkersNotStarted):
             with contextlib.suppress(AwsBusy, AccessDenied, CredentialsMissing, EndpointUnreachable):
                 await self._run.check()
             raise
 
-    async def _staff(self) -> None:
+    async def _start_missing(self) -> None:
         await self._start(self._supervisor.wanted)
         slots = 0
         while not self._stopping:

@@ -92,7 +92,7 @@ class Program:
         try:
             content = codec.join(encode_with_code(state or ProcessState.capture(), called))
         except Exception as error:
-            found = find_culprit({"function": fn, **_named(args, kwargs)}) or error
+            found = find_culprit({"function": fn, **_name_arguments(args, kwargs)}) or error
             raise ProgramError(f"{name} can't be sent to workers: {found}") from error
         return cls(name=name, digest=hashlib.sha256(content).hexdigest(), content=content)
 
@@ -161,9 +161,9 @@ def encode_arguments(args: tuple[object, ...], kwargs: Mapping[str, object]) -> 
             return codec.join(codec.encode((args, kwargs, None)))
         return codec.join(encode_with_code(args, kwargs, tile=True))
     except Exception as error:
-        found = find_culprit(_named(args, kwargs)) or error
+        found = find_culprit(_name_arguments(args, kwargs)) or error
         raise ProgramError(f"a tile can't be sent to workers: {found}") from error
 
 
-def _named(args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[str, object]:
+def _name_arguments(args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[str, object]:
     return {**{f"argument {place}": arg for place, arg in enumerate(args)}, **kwargs}

@@ -88,7 +88,7 @@ class Sender:
             timeout=tile.program.options.tile_timeout or self._run.settings.tile_timeout or LONGEST_TILE,
             retry_on=list(tile.program.options.retry_on),
         )
-        tile.announcement = self._sealed(task)
+        tile.announcement = self._seal(task)
         await self._announcements.deliver(tile.announcement)
 
     async def send_again(self, tiles: Iterable[Tile]) -> None:
@@ -101,7 +101,7 @@ class Sender:
         manifest = self._run.manifest
         task = unseal(tile.announcement, run=manifest.run, direction="task", key=manifest.key)
         assert isinstance(task, Task)  # noqa: S101 - so it was sealed
-        await self._announcements.deliver(self._sealed(replace(task, copy=1)))
+        await self._announcements.deliver(self._seal(replace(task, copy=1)))
 
     async def send_sentinels(self, count: int) -> None:
         """Send sentinels to `count` workers, in concurrent batches."""
@@ -109,7 +109,7 @@ class Sender:
 
         async def send(some: int) -> None:
             async with limiter:
-                await self._announce([self._sealed(Sentinel()) for _ in range(some)])
+                await self._announce([self._seal(Sentinel()) for _ in range(some)])
 
         try:
             async with anyio.create_task_group() as group:
@@ -196,7 +196,7 @@ class Sender:
     async def _announce(self, texts: list[str]) -> None:
         await self._run.sender.send(self._run.manifest.task_queue, texts)
 
-    def _sealed(self, message: Task | Sentinel) -> str:
+    def _seal(self, message: Task | Sentinel) -> str:
         manifest = self._run.manifest
         return seal(message, run=manifest.run, direction="task", key=manifest.key)
 

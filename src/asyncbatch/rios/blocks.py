@@ -112,7 +112,7 @@ def compute(
     timings = Timers()
     kept = job.call(call)
 
-    def called(inputs: Any, other: Any) -> Any:
+    def call_function(inputs: Any, other: Any) -> Any:
         info = makeReaderInfo(job.workinggrid, block, job.controls, job.infiles, inputs, job.allinfo)
         outputs = BlockAssociations()
         function(info, inputs, outputs, *([] if job.otherargs is None else [other]))
@@ -124,7 +124,7 @@ def compute(
                 inputs = kept.read(job, block)
         with timings.interval("userfunction"):
             if kept.sent is not None:
-                outputs, found = kept.sent.compute(called, inputs)
+                outputs, found = kept.sent.compute(call_function, inputs)
                 return Computed(outputs=outputs, timings=timings, found=found)
-            outputs = called(inputs, None if kept.other is None else kept.other.value)
+            outputs = call_function(inputs, None if kept.other is None else kept.other.value)
     return Computed(outputs=outputs, timings=timings, state=None if kept.other is None else kept.other.note_tile())

@@ -1,7 +1,7 @@
 """Collects what blocks add to RIOS's `otherArgs`; main sums it up if the function only adds to it.
 
 In a serial run all blocks share one `otherArgs`; workers have copies. Workers can still compute a function that only
-adds to it (counts, totals, histograms, growing lists), since each block adds the same, whatever was there before. To
+adds to it (counts, totals, histograms, growing lists), since each block adds the same to any earlier value. To
 find out whether a function does so, a slot computes the first block that changes an attribute twice, the second time
 starting from the result of the first, and compares both changes.
 """

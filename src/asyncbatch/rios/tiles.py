@@ -56,7 +56,7 @@ def compute(
         Information about the tile's inputs, for `info`.
     """
 
-    def called(blocks: Any, other: Any) -> Any:
+    def call_function(blocks: Any, other: Any) -> Any:
         if hasattr(job, "inputs"):
             job.inputs = blocks
         lookups.enter(job, inputs or [])
@@ -70,9 +70,9 @@ def compute(
     blocks = getattr(job, "inputs", None)
     with set_options(arguments.options):
         if arguments.other is None:
-            return Computed(outputs=called(blocks, None), found=Found())
+            return Computed(outputs=call_function(blocks, None), found=Found())
         if arguments.adds:
-            outputs, found = arguments.sent().compute(called, blocks)
+            outputs, found = arguments.sent().compute(call_function, blocks)
             return Computed(outputs=outputs, found=found)
-        outputs, _, changed = arguments.sent().run(called, blocks)
+        outputs, _, changed = arguments.sent().run(call_function, blocks)
         return Computed(outputs=outputs, found=Found(changed=changed))

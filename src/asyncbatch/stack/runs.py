@@ -163,7 +163,7 @@ class StackRuns:
         """
         asked: set[str] = set()
         deadline = anyio.current_time() + _ENDING
-        while working := await self._working():
+        while working := await self._list_jobs():
             if anyio.current_time() > deadline:
                 raise StackFailed(
                     f"{len(working)} jobs of stack {self.settings.stack!r} did not end in {_ENDING:.0f} s, so its "
@@ -174,7 +174,7 @@ class StackRuns:
             asked |= working
             await anyio.sleep(_LOOKS)
 
-    async def _working(self) -> set[str]:
+    async def _list_jobs(self) -> set[str]:
         """Return the ids of the stack's jobs that have not ended, in all its queues."""
         names = ("BatchProcessingJobQueueName", "BatchProcessingJobQueueMainName")
         queues = {self._outputs.values[name] for name in names if name in self._outputs.values}

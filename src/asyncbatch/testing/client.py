@@ -233,7 +233,7 @@ def _damage(answer: Answer, fault: Fault) -> Answer:
         return answer
     if "Body" in answer:
         body = answer["Body"]
-        return {**answer, "Body": body.damaged() if fault.damage else body.truncated()}
+        return {**answer, "Body": body.damage() if fault.damage else body.truncate()}
     if not answer.get("Messages"):
         return answer
     first, *others = answer["Messages"]

@@ -41,11 +41,11 @@ class Body:
         """Return the content."""
         return self._content
 
-    def damaged(self) -> "Body":
+    def damage(self) -> "Body":
         """Return a body of the same length with one bit flipped."""
         return Body(bytes([self._content[0] ^ 1]) + self._content[1:]) if self._content else self
 
-    def truncated(self) -> "Body":
+    def truncate(self) -> "Body":
         """Return a body that ends too early."""
         return Body(self._content[: len(self._content) // 2])
 

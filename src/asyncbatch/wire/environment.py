@@ -100,11 +100,11 @@ class WorkerEnvironment:
             run=environment[RUN],
             token=environment.get(KEY_VARIABLE, ""),
             bucket=environment[BUCKET],
-            worker=environment.get(WORKER) or batch_worker(job, _whole(environment, ATTEMPT)),
-            slots=_whole(environment, SLOTS),
+            worker=environment.get(WORKER) or batch_worker(job, _read_integer(environment, ATTEMPT)),
+            slots=_read_integer(environment, SLOTS),
             region=_region(environment),
             endpoint_url=environment.get("AWS_ENDPOINT_URL") or None,
-            idle_timeout=_number(environment, "RIOS_NOMSG_TIMEOUT"),
+            idle_timeout=_read_number(environment, "RIOS_NOMSG_TIMEOUT"),
             lifeline=environment.get(LIFELINE, ""),
             run_folder=environment.get(FOLDER, ""),
             log_stream=job,
@@ -125,14 +125,14 @@ def _metadata_url(environment: Mapping[str, str]) -> str:
     return environment.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or _METADATA_URL
 
 
-def _whole(environment: Mapping[str, str], name: str) -> int:
-    number = _number(environment, name)
+def _read_integer(environment: Mapping[str, str], name: str) -> int:
+    number = _read_number(environment, name)
     if number is not None and number != int(number):
         raise SettingsError(f"{name} is {number}; it must be an integer")
     return int(number or 1)
 
 
-def _number(environment: Mapping[str, str], name: str) -> float | None:
+def _read_number(environment: Mapping[str, str], name: str) -> float | None:
     text = environment.get(name)
     if not text:
         return None

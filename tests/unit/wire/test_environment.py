@@ -95,7 +95,7 @@ def test_a_worker_started_by_hand_is_told_what_is_missing(missing: list[str], to
 @pytest.mark.parametrize("variable", ["ASYNCBATCH_SLOTS", "RIOS_NOMSG_TIMEOUT"])
 @pytest.mark.parametrize("text", ["many", "nan", "inf", "-2", "0"])
 def test_values_must_be_numbers_above_0(variable: str, text: str) -> None:
-    with pytest.raises(SettingsError, match=f"{variable} is '{text}'; it must be a number above 0"):
+    with pytest.raises(SettingsError, match=f"{variable} is '{text}'; it must be a positive number"):
         WorkerEnvironment.read(LEAST | {variable: text})
 
 

@@ -147,7 +147,7 @@ def test_a_worker_without_its_half_of_the_key_is_told_the_variable(token: str) -
 
 @pytest.mark.parametrize("token", ["", MANIFEST.token.hex()])
 def test_a_worker_that_meets_another_version_says_so_with_or_without_a_key(token: str) -> None:
-    with pytest.raises(VersionError, match="is of version 2"):
+    with pytest.raises(VersionError, match="has version 2"):
         Manifest.from_json(b'{"run": "r", "key": "00", "version": 2}', token=token)
 
 
