@@ -1,4 +1,4 @@
-"""The folder in which this machine keeps what outlives a process: stored results and failed tiles."""
+"""The folder for data that outlives a process: stored results and failed tiles."""
 
 import os
 import stat
@@ -8,15 +8,15 @@ from typing import Final
 from asyncbatch.errors import SettingsError
 
 LIFE: Final = 30 * 86_400.0
-"""Seconds for which files are kept there that nobody has changed: as long as the bucket keeps objects."""
+"""Seconds after which unchanged files expire, the same as for objects in the bucket."""
 
 
 RESULTS: Final = "results"
-"""The kind of files that hold stored results."""
+"""Kind of the files with stored results."""
 
 
 def locate_state_folder(kind: str) -> Path:
-    """Return where files of a kind are kept: below ``$XDG_STATE_HOME``, or else below ``~/.local/state``.
+    """Return the folder for files of a kind, in ``$XDG_STATE_HOME`` or ``~/.local/state``.
 
     Raises
     ------
@@ -27,12 +27,12 @@ def locate_state_folder(kind: str) -> Path:
     try:
         base = Path(home) if Path(home).is_absolute() else Path.home() / ".local" / "state"
     except RuntimeError as error:
-        raise SettingsError(f"no folder to keep files in: {error}; set XDG_STATE_HOME to one") from error
+        raise SettingsError(f"can't find or create a folder for files: {error}; set XDG_STATE_HOME") from error
     return base / "asyncbatch" / kind
 
 
 def list_entries(kind: str) -> list[Path]:
-    """Return the files and folders of a kind, sorted; none if there is no place for them."""
+    """Return the files and folders of a kind, sorted; an empty list if the folder does not exist."""
     try:
         return sorted(locate_state_folder(kind).iterdir())
     except (OSError, SettingsError):
@@ -40,12 +40,12 @@ def list_entries(kind: str) -> list[Path]:
 
 
 def make_state_folder(kind: str) -> Path:
-    """Return the folder for files of a kind, made if need be, for its user only.
+    """Return the folder for files of a kind; create it if necessary, with access only for the user.
 
     Raises
     ------
     SettingsError
-        If it can't be made, or others may write to it: what lies there is unpickled.
+        If it can't be created, or if others can write to it, because its files are unpickled.
     """
     try:
         folder = locate_state_folder(kind)
@@ -54,7 +54,7 @@ def make_state_folder(kind: str) -> Path:
             each.mkdir(mode=0o700, exist_ok=True)
             _refuse_unsafe(each)
     except OSError as error:
-        raise SettingsError(f"no folder to keep files in: {error}; set XDG_STATE_HOME to one") from error
+        raise SettingsError(f"can't find or create a folder for files: {error}; set XDG_STATE_HOME") from error
     return folder
 
 
@@ -63,5 +63,5 @@ def _refuse_unsafe(folder: Path) -> None:
     if about.st_uid != os.geteuid() or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise SettingsError(
             f"the folder {folder} belongs to user {about.st_uid} and has mode {stat.S_IMODE(about.st_mode):o}; "
-            "only you may be able to write to it: change that, or set XDG_STATE_HOME to another folder"
+            "it must belong to you, and nobody else may have write permission. Change it, or set XDG_STATE_HOME"
         )

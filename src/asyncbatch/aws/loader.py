@@ -1,4 +1,4 @@
-"""The data files of the AWS SDK, such as the operations of a service; a process reads each of them once."""
+"""Loads the data files of the AWS SDK, such as descriptions of services, once per process."""
 
 import functools
 import os
@@ -8,7 +8,7 @@ from botocore.loaders import Loader
 
 
 class ServiceLoader(Loader):  # type: ignore[misc]  # botocore has no types
-    """Loads data of services without reading the folder of each; the SDK's own loader reads 430 of them, twice."""
+    """Loads data of services without listing all their folders. The SDK's loader lists 430 folders, twice."""
 
     def list_available_services(self, type_name: str) -> list[str]:  # noqa: ARG002 - as in the base class
         """Return the names of all services that have a folder."""
@@ -25,14 +25,14 @@ def find_loader(data_path: str | None) -> ServiceLoader:
     Parameters
     ----------
     data_path : str or None
-        The SDK's setting ``data_path``: folders with data of the user's own.
+        The SDK's setting ``data_path``: folders with the user's own data.
     """
     folders = data_path.split(os.pathsep) if data_path else []
     return ServiceLoader(extra_search_paths=[str(Path(os.path.expandvars(folder)).expanduser()) for folder in folders])
 
 
 def preload(service: str) -> None:
-    """Read what a client of a service needs, for processes that are forked from this one."""
+    """Load the data that a client of a service needs, for processes that are forked from this one."""
     loader = find_loader(None)
     for name in ("endpoints", "partitions", "sdk-default-configuration", "_retry"):
         loader.load_data(name)

@@ -15,20 +15,22 @@ FAILED = 1
 def describe(parser: ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
     parser.set_defaults(command=run)
-    parser.add_argument("run", metavar="RUN", help="the run's id, as the tile's error has it")
-    parser.add_argument("tile", metavar="TILE", type=read.parse_not_negative, help="the tile's number in that run")
-    parser.add_argument("--pdb", action="store_true", help="start the debugger where the function raises, or at Ctrl-C")
+    parser.add_argument("run", metavar="RUN", help="id of the run, from the tile's error")
+    parser.add_argument("tile", metavar="TILE", type=read.parse_not_negative, help="index of the tile in that run")
+    parser.add_argument(
+        "--pdb", action="store_true", help="start the debugger where the function raises an error, or on Ctrl-C"
+    )
 
 
 def run(arguments: Namespace) -> None:
-    """Run the command: its exit status is 1 if the function raises.
+    """Run the command. Its exit status is 1 if the function raises an error.
 
     Raises
     ------
     AsyncBatchError
-        If the tile is not kept on this machine.
+        If the tile is not stored on this machine.
     SystemExit
-        If the function raises.
+        If the function raises an error.
     """
     # Imported here: these modules take a fifth of a second, which --help should not wait for.
     from asyncbatch.main.failed import read_failed  # noqa: PLC0415 - as said above
@@ -47,7 +49,7 @@ def run(arguments: Namespace) -> None:
 
                 pdb.post_mortem(trace)
             raise SystemExit(FAILED) from error
-    print(f"here it succeeds, and returns {_shorten(repr(value))}")
+    print(f"it succeeded here, and returned {_shorten(repr(value))}")
 
 
 def _skip_own(trace: TracebackType | None) -> TracebackType | None:

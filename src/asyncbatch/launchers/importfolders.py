@@ -1,4 +1,4 @@
-"""Where workers on this machine import from: PYTHONPATH without what travels with programs."""
+"""Folders from which workers on this machine import: PYTHONPATH without modules that are sent with programs."""
 
 import os
 import sys
@@ -8,9 +8,9 @@ from asyncbatch.wire.versions import COMMON
 
 
 def list_import_folders(path: str) -> str:
-    """Return main's PYTHONPATH as a worker on this machine needs it, which starts in another folder.
+    """Return main's PYTHONPATH for workers on this machine, which start in another folder.
 
-    It is without main's current folder and that of its script: what lies there travels, here as on another machine.
+    It excludes main's working directory and its script's folder: modules there are sent, as to another machine.
     """
     script = getattr(sys.modules["__main__"], "__file__", None)
     mains = {Path.cwd(), *([Path(script).resolve().parent] if script else [])}
@@ -22,5 +22,5 @@ def list_import_folders(path: str) -> str:
 
 
 def _has_common(folder: Path) -> bool:
-    """Return whether a folder has a package that workers need: it may run from its sources."""
+    """Return whether a folder contains a package that workers need, which may run from its sources."""
     return any((folder / name / "__init__.py").exists() for name in COMMON)

@@ -1,4 +1,4 @@
-"""Takes what a process writes, and passes it on line by line."""
+"""Reads the output of a process, and passes it on line by line."""
 
 import contextlib
 from collections import deque
@@ -10,35 +10,35 @@ from asyncbatch.launchers.output import LineSplitter
 from asyncbatch.processes import Pipes
 
 _LINES: Final = 3
-"""Last lines of a process's output that go into an error."""
+"""Number of last lines of a process's output that errors include."""
 
 _LONGEST: Final = 300
-"""Characters of each."""
+"""Maximum number of characters of each line."""
 
 _LAST_CHUNKS: Final = 16
-"""Chunks read after a process's end. All that a pipe holds comes first; a process that left its group may write on."""
+"""Maximum number of chunks to read after a process's end, since processes that left its group may continue to write."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Listener:
-    """Listens to one process."""
+    """Reads the output of one process."""
 
     pipes: Pipes
     on_line: Callable[[str], None]
-    """Takes each line."""
+    """Called with each line."""
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=_LINES))
-    """The last ones, shortened."""
+    """The last lines, truncated."""
     _splitter: LineSplitter = field(default_factory=LineSplitter)
 
     async def listen(self) -> None:
-        """Pass on what the process writes."""
+        """Pass on the output until its end."""
         async with contextlib.aclosing(self.pipes.output()) as output:
             async for chunk in output:
                 self._pass_on(self._splitter.feed(chunk))
         self._pass_on(self._splitter.flush())
 
     def close(self) -> None:
-        """Pass on what the process wrote just before its end, and close the pipes."""
+        """Pass on the rest of the output, and close the pipes."""
         for _ in range(_LAST_CHUNKS):
             if not (chunk := self.pipes.read_output()):
                 break

@@ -1,4 +1,4 @@
-"""A worker's process on this machine: a child of main's, or forked from a server that has imported what it needs."""
+"""A worker process on this machine: a child of main, or forked from a server that has imported its modules."""
 
 import os
 import signal
@@ -15,19 +15,19 @@ from asyncbatch.forking.packets import make_pair
 from asyncbatch.processes import ChildProcess, Pipes, identify
 
 NAME: Final = "asyncbatch-work"
-"""What `ps` and `top` call a worker's process: as much of the command's name as the kernel keeps."""
+"""Name of workers in `ps` and `top`: the command's name, truncated to the kernel's limit."""
 
 
 class WorkerProcess(Protocol):
-    """What a launcher needs of a worker's process."""
+    """The interface of a worker process."""
 
     pipes: Pipes
 
     def poll(self) -> int | None:
-        """Return its exit status, or the negative number of the signal that ended it; None while it runs."""
+        """Return its exit status, or the negative number of the signal that killed it; None while it runs."""
 
     async def wait(self) -> int:
-        """Return what `poll` does when it has ended."""
+        """Wait until it has ended, and return its exit status as `poll` does."""
 
     def terminate(self) -> None:
         """Send SIGTERM to it, if it runs."""
@@ -38,20 +38,20 @@ class WorkerProcess(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class ForkedWorker:
-    """A worker's process that is forked from a `WorkerServer`."""
+    """A worker process forked from a `WorkerServer`."""
 
     pipes: Pipes
     _process: ForkedProcess = field(repr=False)
 
     def poll(self) -> int | None:
-        """Return its exit status, or the negative number of the signal that ended it; None while it runs."""
+        """Return its exit status, or the negative number of the signal that killed it; None while it runs."""
         code = self._process.poll()
         if code is not None:
             self.pipes.close_source()
         return code
 
     async def wait(self) -> int:
-        """Return what `poll` does when it has ended."""
+        """Wait until it has ended, and return its exit status as `poll` does."""
         await self._process.wait()
         self.pipes.close_source()
         return self._process.code or 0
@@ -66,12 +66,12 @@ class ForkedWorker:
 
 
 class WorkerServer:
-    """The process that workers are forked from, each in a process group of its own.
+    """The process from which workers are forked, each with its own process group.
 
     Parameters
     ----------
     environment : mapping
-        Its environment variables, which workers are to have when they import modules.
+        Its environment variables, which apply when modules are imported.
 
     Raises
     ------
@@ -97,19 +97,19 @@ class WorkerServer:
         return self._client.gone
 
     async def start(self, environment: Mapping[str, str], folder: Path) -> ForkedWorker:
-        """Ask for a worker, and return before it is there.
+        """Request a worker, and return before it is forked.
 
         Parameters
         ----------
         environment : mapping
-            All its environment variables.
+            All environment variables of the worker.
         folder : Path
-            Its current folder.
+            Its working directory.
 
         Raises
         ------
         OSError
-            If the server has ended, or the system can't.
+            If the server has ended, or the system can't start a process.
         """
         source, into = os.pipe()
         output, out_of = os.pipe()
@@ -132,7 +132,7 @@ class WorkerServer:
         return ForkedWorker(pipes=pipes, _process=process)
 
     async def stop(self, grace: float) -> None:
-        """Return when it has ended, and all workers that there still are: they are killed after `grace` seconds."""
+        """Wait until the server and its workers have ended. They are killed after `grace` seconds."""
         self._client.close()
         with anyio.move_on_after(grace):
             await self.process.wait()

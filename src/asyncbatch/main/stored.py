@@ -1,4 +1,4 @@
-"""The stored results on this machine: lists and removes them."""
+"""Lists and removes stored results on this machine."""
 
 import os
 from collections.abc import Iterator
