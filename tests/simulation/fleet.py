@@ -16,7 +16,7 @@ from asyncbatch.wire import codec
 from asyncbatch.wire.environment import Assignment
 from asyncbatch.wire.manifest import Manifest, manifest_key
 from asyncbatch.wire.messages import Body, Goodbye, Hello, Message, Result, Task, seal, unseal
-from asyncbatch.wire.versions import versions_here
+from asyncbatch.wire.versions import list_versions
 
 _BATCH = 10
 
@@ -80,7 +80,7 @@ class _Crew:
 
     async def work(self) -> None:
         """Say hello, compute until a sentinel comes for each worker or the queue is gone."""
-        await self._send([Hello(worker=name, slots=1, versions=versions_here()) for name in self._names])
+        await self._send([Hello(worker=name, slots=1, versions=list_versions()) for name in self._names])
         left = list(self._names)
         try:
             while left:

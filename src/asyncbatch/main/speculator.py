@@ -86,7 +86,7 @@ class Speculator:
                 await anyio.sleep(_PAUSE)
 
     async def _check(self, now: float) -> float | None:
-        """Send the copies that are due, and return when to check again if nothing happens until then; None for never."""
+        """Send the copies that are due, and return when to check again if nothing happens; None for never."""
         ledger = self._ledger
         self._policy.note_load(
             now,

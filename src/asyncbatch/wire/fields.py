@@ -45,7 +45,9 @@ def build(kind: type[_Built], values: object) -> _Built:
         If a field is missing, unknown, has another type, or is out of range.
     """
     if not isinstance(values, dict):
-        raise VersionError(f"{kind.__name__} is {quote(values)}, not an object; main and worker have different versions")
+        raise VersionError(
+            f"{kind.__name__} is {quote(values)}, not an object; main and worker have different versions"
+        )
     checks, needed = _read_hints(kind)
     for name, value in values.items():
         if name not in checks or not checks[name](value):
