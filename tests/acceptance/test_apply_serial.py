@@ -196,7 +196,7 @@ def test_what_gdal_warns_of_is_shown_once(run: Run) -> None:
         (("--stackname", "mine"), "--stackname and --region mean nothing with --local or --serial"),
     ],
 )
-def test_wrong_usage_is_told_from_failure(more: tuple[str, ...], why: str, run: Run) -> None:
+def test_usage_errors_and_failures_have_different_exit_codes(more: tuple[str, ...], why: str, run: Run) -> None:
     ended = run("double", *more)
     assert ended.returncode == 2
     assert ended.stderr.splitlines()[-1] == f"asyncbatch apply: error: {why}"

@@ -70,7 +70,7 @@ def test_without_a_stack_the_doctor_ends_there(account: Endpoint) -> None:
     ]
 
 
-def test_a_region_that_is_none_is_told_with_the_one_that_was_meant() -> None:
+def test_an_unknown_region_is_reported_with_a_similar_one() -> None:
     without = {name: value for name, value in os.environ.items() if name != "AWS_ENDPOINT_URL"}
     command = [sys.executable, "-m", "asyncbatch.cli", "doctor", "--region", "us-eest-1"]
     done = subprocess.run(command, env=without, capture_output=True, text=True, check=False)
@@ -80,7 +80,7 @@ def test_a_region_that_is_none_is_told_with_the_one_that_was_meant() -> None:
 
 
 @pytest.mark.parametrize("stack", ["RIOS", "NoSuch"])
-def test_costs_are_told_with_their_date(account: Endpoint, stack: str) -> None:
+def test_costs_are_printed_with_their_date(account: Endpoint, stack: str) -> None:
     status, out, _ = ran(account, "stack", "cost", "--stackname", stack, "--workers", "10")
     assert status == 0
     assert "an hour of 10 workers" in out

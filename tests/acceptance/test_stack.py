@@ -148,12 +148,12 @@ def test_another_s_stack_is_neither_modified_nor_deleted(run: Run, clients: dict
         (["--parameter", "Colour=red"], "unknown parameters Colour; the template has ServiceName"),
     ],
 )
-def test_a_wish_that_can_t_be_is_refused(run: Run, words: list[str], reason: str) -> None:
+def test_invalid_options_are_rejected(run: Run, words: list[str], reason: str) -> None:
     assert reason in told(run("create", "--stackname", "odd", *words), 1)
 
 
 @pytest.mark.parametrize("words", [["--vcpus", "1.5"], ["--mem", "0"], ["--compute", "LAMBDA"], ["--tag", "=x"]])
-def test_wrong_usage_is_refused_at_once(run: Run, words: list[str]) -> None:
+def test_wrong_usage_is_rejected_at_once(run: Run, words: list[str]) -> None:
     assert told(run("create", *words), 2).startswith("usage: ")
 
 

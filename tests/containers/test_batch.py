@@ -92,7 +92,7 @@ def test_a_container_that_dies_costs_no_tile(endpoint: LocalEndpoint, podman: Po
     eventually(lambda: not running(podman), within=60)
 
 
-def test_containers_that_do_not_come_up_are_told_of_by_their_last_words(
+def test_containers_that_fail_to_start_are_reported_with_their_last_lines(
     endpoint: LocalEndpoint, deployed: str, podman: Podman, tmp_path: Path
 ) -> None:
     (tmp_path / "Dockerfile").write_text(f"FROM {deployed}\nENTRYPOINT echo these were its last words && exit 9\n")

@@ -104,7 +104,7 @@ def test_all_is_deployed_by_one_command_used_and_undeployed(
 
 
 @pytest.mark.usefixtures("dev")
-def test_a_registry_that_lets_nobody_in_is_told_of(endpoint: LocalEndpoint, image: str, tmp_path: Path) -> None:
+def test_a_registry_without_access_is_reported(endpoint: LocalEndpoint, image: str, tmp_path: Path) -> None:
     with registry(tmp_path, password="another") as refusing:
         command = [sys.executable, "-m", "asyncbatch.cli", "stack", "push", image]
         status, out, err = done(command, on(endpoint, refusing))

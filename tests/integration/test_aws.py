@@ -93,7 +93,7 @@ async def test_content_damaged_on_its_way_is_fetched_anew(
     assert endpoint.count("s3:GetObject") == gets + 2
 
 
-async def test_an_objects_age_is_told_by_the_service(objects: Objects, key: str) -> None:
+async def test_the_age_of_an_object_comes_from_the_service(objects: Objects, key: str) -> None:
     assert await objects.age(key) is None
     await objects.put(key, b"new")
     age = await objects.age(key)
@@ -143,7 +143,7 @@ async def test_a_large_object_goes_and_comes_in_parts(
     assert [session.requests[f"s3:{operation}"] for operation in operations] == requests
 
 
-async def test_a_large_object_of_another_size_or_content_is_refused(
+async def test_a_large_object_of_another_size_or_content_is_rejected(
     objects: Objects, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("asyncbatch.aws.transfers.PART", 10)
@@ -209,7 +209,7 @@ async def test_a_lease_that_runs_out_gives_the_message_to_another(queues: Queues
     await queues.remove(queue, [held.handle, found.handle])  # one is stale, and that is no error
 
 
-async def test_a_stale_handle_is_told(queues: Queues, queue: str) -> None:
+async def test_a_stale_handle_is_reported(queues: Queues, queue: str) -> None:
     # The emulator takes old handles of a message that is there; that it is gone altogether it does tell.
     await queues.send(queue, ["tile", "other"])
     gone, kept = await receive(queues, queue)
@@ -273,12 +273,12 @@ async def test_a_stacks_outputs_are_read(session: AwsSession, endpoint: Endpoint
         outputs.need("Moon", "by a test")
 
 
-async def test_an_absent_stack_is_told_with_the_mend(session: AwsSession) -> None:
+async def test_an_absent_stack_is_reported_with_a_fix(session: AwsSession) -> None:
     with pytest.raises(StackNotFound, match=r"stack 'Nowhere' not found in ap-southeast-2.*RIOS_AWSBATCH_STACK"):
         await (await Stacks.open(session)).outputs("Nowhere")
 
 
-async def test_a_stack_that_is_not_ready_is_told_with_its_state(account: Endpoint, unready: str) -> None:
+async def test_a_stack_that_is_not_ready_is_reported_with_its_state(account: Endpoint, unready: str) -> None:
     settings = account.settings()
     async with open_session(region=settings.region, endpoint_url=settings.endpoint_url) as session:
         with pytest.raises(StackNotFound, match=r"'Proposed' in ap-southeast-2 .* REVIEW_IN_PROGRESS"):

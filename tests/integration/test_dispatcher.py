@@ -103,7 +103,7 @@ async def test_an_exception_in_the_block_comes_out_as_it_is_and_ends_the_run(
     assert not team.workers()
 
 
-async def test_what_can_not_be_is_refused(endpoint: Endpoint) -> None:
+async def test_impossible_arguments_are_rejected(endpoint: Endpoint) -> None:
     with pytest.raises(SettingsError, match="workers is 0"):
         Dispatcher(workers=0)
     with pytest.raises(SettingsError, match="rocket"):

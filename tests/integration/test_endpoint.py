@@ -58,7 +58,7 @@ def stranger(endpoint: Endpoint) -> Iterator[Callable[[str], Any]]:
         ("batch", lambda batch: batch.list_jobs(jobQueue="queue"), "InvalidClientTokenId"),
     ],
 )
-def test_another_access_key_is_refused(
+def test_another_access_key_is_rejected(
     endpoint: Endpoint, stranger: Callable[[str], Any], service: str, ask: Ask, code: str
 ) -> None:
     before = endpoint.local.requests()
@@ -74,14 +74,14 @@ def test_another_access_key_is_refused(
 @pytest.mark.parametrize(
     "authorization", [None, "Basic dGVzdHM6dGVzdHM=", write_scope("", "r", "s3"), write_scope("test", "r", "s3")]
 )
-def test_who_names_no_access_key_is_refused(wire: Wire, path: str, authorization: str | None) -> None:
+def test_who_names_no_access_key_is_rejected(wire: Wire, path: str, authorization: str | None) -> None:
     headers = {} if authorization is None else {"Authorization": authorization}
     status, _, _ = wire.ask("GET", path, headers=headers)
     assert status == 403
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "127.0.0.1x", "", "::1"])
-def test_a_request_for_another_host_is_refused(wire: Wire, host: str) -> None:
+def test_a_request_for_another_host_is_rejected(wire: Wire, host: str) -> None:
     for path in ("/rios-batchbucket?list-type=2", COUNTS_PATH):
         status, _, _ = wire.ask("GET", path, headers={"Host": host, **wire.headers("s3")})
         assert status == 403

@@ -158,9 +158,7 @@ with {POOL} as pool:
 
 @pytest.mark.usefixtures("swept")
 @pytest.mark.parametrize("killed", [("worker",), ("main",), ("worker", "main"), ("main", "worker")])
-def test_no_temporary_file_is_left_whoever_is_killed(
-    team: Team, gate: Gate, script: Script, killed: tuple[str, ...]
-) -> None:
+def test_no_temporary_file_is_left_after_kills(team: Team, gate: Gate, script: Script, killed: tuple[str, ...]) -> None:
     folder = gate.folder / "temporary"
     folder.mkdir()
     main = script(HEAD + f"with {POOL} as pool: pool.submit(hold, 0).result()", TMPDIR=str(folder))

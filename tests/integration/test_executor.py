@@ -88,7 +88,7 @@ def test_map_with_a_buffersize_pulls_one_item_for_each_result_read(pool: BatchEx
     results.close()  # type: ignore[attr-defined]  # a generator, as the standard library's
 
 
-def test_map_waits_no_longer_than_told(pool: BatchExecutor, gate: Gate) -> None:
+def test_map_respects_its_timeout(pool: BatchExecutor, gate: Gate) -> None:
     results = pool.map(gate, range(3), timeout=0.2)
     with pytest.raises(TimeoutError):
         next(results)
@@ -202,7 +202,7 @@ def test_shutdown_finishes_what_was_submitted(endpoint: Endpoint, gate: Gate) ->
         pool.map(square, [1])
 
 
-def test_shutdown_gives_up_tiles_when_told(endpoint: Endpoint, gate: Gate, team: Team) -> None:
+def test_shutdown_can_cancel_tiles(endpoint: Endpoint, gate: Gate, team: Team) -> None:
     pool = BatchExecutor(1, launcher=team.launcher(), settings=endpoint.settings(max_in_flight=1))
     futures = [pool.submit(with_a_process, gate, tile) for tile in range(3)]
     eventually(gate.started)
@@ -277,7 +277,7 @@ def test_a_result_that_does_not_pickle_is_the_tiles_failure(pool: BatchExecutor)
         pool.submit(unsendable, 0).result()
 
 
-def test_a_package_that_workers_lack_is_told_with_the_mend(pool: BatchExecutor) -> None:
+def test_a_package_that_workers_lack_is_reported_with_a_fix(pool: BatchExecutor) -> None:
     with pytest.raises(TileError, match=r"ModuleNotFoundError: No module named 'nowhere'; workers need .* their image"):
         pool.submit(lacking, 0).result()
 
@@ -303,6 +303,6 @@ def test_workers_follow_the_backlog(endpoint: Endpoint, gate: Gate) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, -1, "many"])
-def test_a_number_of_workers_that_is_none_is_refused(endpoint: Endpoint, workers: Any) -> None:  # noqa: ANN401 - wrong ones
+def test_an_invalid_number_of_workers_is_rejected(endpoint: Endpoint, workers: Any) -> None:  # noqa: ANN401 - wrong ones
     with pytest.raises(SettingsError, match=rf"workers is {workers!r}"):
         BatchExecutor(workers, launcher="subprocess", settings=endpoint.settings())

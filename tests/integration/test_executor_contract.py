@@ -95,7 +95,7 @@ def test_submit_keeps_no_reference_to_its_arguments(pool: BatchExecutor) -> None
 
 
 @pytest.mark.parametrize("workers", [0, -1])
-def test_a_pool_of_no_workers_is_refused(endpoint: Endpoint, workers: int) -> None:
+def test_a_pool_of_no_workers_is_rejected(endpoint: Endpoint, workers: int) -> None:
     with pytest.raises(SettingsError, match=str(workers)):
         BatchExecutor(workers, launcher="subprocess", settings=endpoint.settings())
 

@@ -146,7 +146,7 @@ async def test_the_end_terminates_the_jobs(launcher: BatchLauncher, batch: Any) 
     assert all("statusReason" in job for job in batch.describe_jobs(jobs=started)["jobs"])
 
 
-async def test_jobs_are_told_apart_by_their_tags(jobs: Jobs) -> None:
+async def test_jobs_are_distinguished_by_their_tags(jobs: Jobs) -> None:
     made = {
         await jobs.submit(
             name=f"tagged-{run}", queue="queue", definition="worker", size=2, environment={}, tags={"run": run}
@@ -171,7 +171,7 @@ async def test_an_absent_definition_is_told(jobs: Jobs) -> None:
         await jobs.find_definition("nobody")
 
 
-async def test_an_absent_queue_is_told(jobs: Jobs) -> None:
+async def test_an_absent_queue_is_reported(jobs: Jobs) -> None:
     with pytest.raises(AwsError, match=r"batch:SubmitJob name to nowhere \(size 2\)"):
         await jobs.submit(name="name", queue="nowhere", definition="worker", size=2, environment={}, tags={})
 

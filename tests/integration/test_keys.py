@@ -107,7 +107,7 @@ def test_a_worker_of_another_run_or_without_a_key_can_t_take_part(endpoint: Endp
         assert one.status().workers_up == 0
 
 
-def test_a_worker_that_meets_main_of_an_older_version_says_so(endpoint: Endpoint) -> None:
+def test_a_worker_that_meets_main_of_an_older_version_reports_it(endpoint: Endpoint) -> None:
     nobody = Nobody()
     with BatchExecutor(1, launcher=nobody, settings=endpoint.settings()) as pool:
         older = b'{"run": "r", "task_queue": "t", "result_queue": "u", "key": "00", "versions": {}, "version": 2}'

@@ -92,7 +92,7 @@ def test_joblib_within_a_call_is_sequential(pool: BatchExecutor) -> None:
         assert joblib.Parallel()(joblib.delayed(add_up)(x) for x in (3, 4)) == [6, 12]
 
 
-def test_joblib_without_a_pool_is_refused() -> None:
+def test_joblib_without_a_pool_is_rejected() -> None:
     with pytest.raises(SettingsError):
         joblib.parallel_config(backend="asyncbatch")
 

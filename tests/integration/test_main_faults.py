@@ -89,7 +89,7 @@ def test_cancelled_tiles_do_not_take_others_along(single: BatchExecutor, gate: G
     assert [future.result(timeout=60) for future in futures[::2]] == list(range(0, 40, 2))
 
 
-def test_a_fork_of_main_is_refused(pool: BatchExecutor) -> None:
+def test_a_fork_of_main_is_rejected(pool: BatchExecutor) -> None:
     reader, writer = os.pipe()
     if not (child := os.fork()):
         try:

@@ -122,6 +122,6 @@ def test_map_takes_its_input_as_it_is_when_it_is_pulled(pool: BatchExecutor) -> 
 @pytest.mark.parametrize(
     ("buffersize", "error"), [(0, ValueError), (-1, ValueError), ("3", TypeError), (1.5, TypeError)]
 )
-def test_a_buffersize_that_is_none_is_refused(pool: BatchExecutor, buffersize: int, error: type[Exception]) -> None:
+def test_an_invalid_buffersize_is_rejected(pool: BatchExecutor, buffersize: int, error: type[Exception]) -> None:
     with pytest.raises(error, match=repr(buffersize)):
         pool.map(square, [1], buffersize=buffersize)

@@ -58,7 +58,7 @@ def count_refused(caplog: pytest.LogCaptureFixture) -> int:
     return sum(getattr(record, "action", "") == "message_refused" for record in caplog.records)
 
 
-def test_messages_that_are_not_the_runs_are_refused(
+def test_messages_that_are_not_the_runs_are_rejected(
     endpoint: Endpoint, team: Team, gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:
     launcher = team.launcher()

@@ -57,7 +57,7 @@ async def test_a_notice_is_seen_also_after_a_token_has_run_out() -> None:
     assert len(machine.tokens) == 2
 
 
-async def test_where_there_is_no_such_service_that_is_told() -> None:
+async def test_a_missing_service_is_reported() -> None:
     async with aiohttp.ClientSession() as http:
         with pytest.raises(EndpointUnreachable):
             await MachineMetadata.open_at(http, "http://127.0.0.1:1").is_reclaimed()

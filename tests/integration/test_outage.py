@@ -46,7 +46,7 @@ def credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-def test_a_run_pauses_while_its_credentials_are_refused_and_goes_on_with_new_ones(
+def test_a_run_pauses_while_its_credentials_are_rejected_and_goes_on_with_new_ones(
     endpoint: Endpoint, team: Team, proxy: Proxy, caplog: pytest.LogCaptureFixture, credentials: Path
 ) -> None:
     def count(action: str) -> int:

@@ -46,7 +46,7 @@ UNUSED: Final = {
 
 
 @pytest.mark.parametrize("kind", sorted({resource["Type"] for resource in read_template()["Resources"].values()}))
-def test_whoever_deploys_may_all_that_cloudformation_asks_for_it(kind: str) -> None:
+def test_deployers_have_all_permissions_that_cloudformation_needs(kind: str) -> None:
     """CloudFormation's schemas of resources name it."""
     handlers = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", kind).schema["handlers"]
     asked = {

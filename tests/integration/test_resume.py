@@ -175,7 +175,7 @@ def test_a_killed_map_is_resumed(folder: Folder) -> None:
     assert set(range(12)) - seen <= set(computed)
 
 
-def test_a_changed_function_is_refused_and_changed_pixels_are_computed_again(folder: Folder) -> None:
+def test_a_changed_function_is_rejected_and_changed_pixels_are_computed_again(folder: Folder) -> None:
     folder.kill(*APPLY)
     stored = folder.count_stored()
     folder.open()
@@ -193,7 +193,7 @@ def test_a_changed_function_is_refused_and_changed_pixels_are_computed_again(fol
     assert gdal.Open(str(folder.path / "scaled.tif")).ReadAsArray()[:32, :32].tolist() == [[9.0] * 32] * 32
 
 
-def test_two_mains_at_once_are_refused(folder: Folder) -> None:
+def test_two_mains_at_once_are_rejected(folder: Folder) -> None:
     with folder.start(*APPLY, seed=1) as first:
         eventually(lambda: folder.count_stored() >= 4)
         status, _, errors = folder.run(*APPLY)

@@ -148,7 +148,7 @@ async def test_a_run_goes_on_where_jobs_can_not_be_described(
     assert not endpoint.leftovers(run)
 
 
-async def test_expired_tokens_are_refused_by_every_service(endpoint: Endpoint, strict: Strict) -> None:
+async def test_expired_tokens_are_rejected_by_every_service(endpoint: Endpoint, strict: Strict) -> None:
     tokens = ExpiredTokens()
     strict.rules.insert(0, tokens)
     async with open_session(region=endpoint.local.settings.region, endpoint_url=strict.url) as session:

@@ -179,9 +179,7 @@ async def test_an_on_output_that_fails_harms_nobody(
     assert (await launcher.states())[0].detail.endswith("a | b")
 
 
-def test_the_error_of_workers_that_cannot_import_what_they_need_says_so(
-    endpoint: Endpoint, team: Team, tmp_path: Path
-) -> None:
+def test_the_error_names_the_module_that_workers_can_not_import(endpoint: Endpoint, team: Team, tmp_path: Path) -> None:
     (tmp_path / "aiobotocore.py").write_text("raise ImportError('on purpose')")
     launcher = team.launcher(environment={"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"})
     with (

@@ -105,7 +105,7 @@ def test_killed_slots_are_replaced_and_their_tiles_computed_again(endpoint: Endp
     assert team.said("killed by signal 9 (SIGKILL)")
 
 
-def test_a_worker_told_to_go_gives_its_tile_back_at_once(endpoint: Endpoint, team: Team, gate: Gate) -> None:
+def test_a_terminated_worker_nacks_its_tile_at_once(endpoint: Endpoint, team: Team, gate: Gate) -> None:
     launcher = team.launcher()
     with BatchExecutor(1, launcher=launcher, settings=endpoint.settings(lease=600.0)) as pool:
         future = pool.submit(gate, "tile")

@@ -34,7 +34,7 @@ def test_several_applies_share_workers_and_send_the_function_once(
 
 
 @pytest.mark.parametrize("at", ["1,0", pytest.param("0,1", marks=only_rios_1)])
-def test_an_error_of_the_users_is_told_and_ends_the_run_at_once(
+def test_an_error_of_the_users_is_reported_and_ends_the_run_at_once(
     endpoint: Endpoint, team: Team, start: Start, tmp_path: Path, at: str
 ) -> None:
     """In RIOS 1.4, the first tile of a round is main's own."""
@@ -205,14 +205,14 @@ apply(lambda info, inputs, outputs, other: None, other)
     assert endpoint.leftovers() == []
 
 
-def test_an_output_that_is_not_set_is_told(endpoint: Endpoint, start: Start) -> None:
+def test_an_output_that_is_not_set_is_reported(endpoint: Endpoint, start: Start) -> None:
     status, _, err = ended(start("def nothing(info, inputs, outputs): pass\napply(nothing)"))
     assert status != 0
     assert "out" in err.splitlines()[-1] or "WorkerExceptionError" in err
     assert endpoint.leftovers() == []
 
 
-def test_workers_of_another_rios_are_refused_before_the_first_tile(start: Start, tmp_path: Path) -> None:
+def test_workers_of_another_rios_are_rejected_before_the_first_tile(start: Start, tmp_path: Path) -> None:
     text = """
 from asyncbatch.wire import versions
 installed = versions._version
@@ -225,7 +225,7 @@ apply(doubled)
     assert not (tmp_path / "out.tif").exists()
 
 
-def test_the_stacks_outputs_are_told(endpoint: Endpoint, start: Start) -> None:
+def test_the_stacks_outputs_are_reported(endpoint: Endpoint, start: Start) -> None:
     text = "import json; print(json.dumps(asyncbatch.rios.getStackOutputs()))"
     status, out, err = ended(start(text))
     assert status == 0, err

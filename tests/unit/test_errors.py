@@ -31,7 +31,7 @@ def test_every_error_says_what_it_means() -> None:
     assert [name for name in drawn() if not getattr(errors, name).__doc__] == []
 
 
-def test_a_failed_tile_is_told_in_full() -> None:
+def test_a_failed_tile_is_reported_in_full() -> None:
     error = TileError(
         "ValueError: no",
         tile=7,
@@ -48,22 +48,22 @@ def test_a_failed_tile_is_told_in_full() -> None:
     assert isinstance(error, AsyncBatchError)
 
 
-def test_a_failed_tile_is_told_in_short() -> None:
+def test_a_failed_tile_is_reported_in_short() -> None:
     assert str(TileError("no", tile=0, worker="1")) == "tile 0 failed on worker 1, attempt 1: no"
 
 
-def test_a_lost_tile_is_told_in_full() -> None:
+def test_a_lost_tile_is_reported_in_full() -> None:
     error = TileLost("signal 9", tile=7, attempts=5, worker="ab:3", log_stream="logs/7", place="row 9")
     assert str(error) == "tile 7 (row 9) lost after 5 attempts (last: worker ab:3), log logs/7: signal 9"
     assert isinstance(error, AsyncBatchError)
 
 
-def test_a_lost_tile_is_told_in_short() -> None:
+def test_a_lost_tile_is_reported_in_short() -> None:
     assert str(TileLost("gone", tile=0, attempts=1)) == "tile 0 lost after 1 attempts: gone"
 
 
 @pytest.mark.parametrize("error", [TileError("no", tile=1, worker="w"), TileLost("no", tile=1, attempts=2)])
-def test_the_place_can_be_told_later(error: TileError | TileLost) -> None:
+def test_the_place_can_be_added_later(error: TileError | TileLost) -> None:
     error.place = "row 3"
     assert str(error).startswith("tile 1 (row 3) ")
 

@@ -60,7 +60,7 @@ def test_the_project_s_records_go_to_stderr(
     assert captured.out == ""
 
 
-def test_an_unknown_level_is_told_with_those_there_are(logger: logging.Logger) -> None:
+def test_an_unknown_level_is_reported_with_those_there_are(logger: logging.Logger) -> None:
     before = list(logger.handlers)
     with pytest.raises(SettingsError, match=r"ASYNCBATCH_LOG is 'loud'; it must be one of .*DEBUG"):
         logformat.configure("loud")

@@ -106,7 +106,7 @@ def test_no_call_is_made_of_which_this_does_not_know_who_may_make_it() -> None:
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_whoever_makes_a_call_may_make_it(call: str) -> None:
+def test_each_role_may_make_its_calls(call: str) -> None:
     denied = [
         (who, action, resource)
         for principals, action, resource in CALLS[call]
@@ -214,7 +214,7 @@ BOUNDARY: Final = f"arn:aws:iam::{ACCOUNT}:policy/{STACK}-boundary"
         ("iam:PassRole", {"iam:PassedToService": "ecs-tasks.amazonaws.com"}, True),
     ],
 )
-def test_whoever_deploys_can_make_no_role_beyond_the_boundary(
+def test_deployers_can_not_create_roles_beyond_the_boundary(
     action: str,
     context: dict[str, str],
     allowed: bool,  # noqa: FBT001 - a parameter
@@ -222,7 +222,7 @@ def test_whoever_deploys_can_make_no_role_beyond_the_boundary(
     assert allows(PRINCIPALS["deployer"], action, RESOURCES["iam:role"], context) is allowed
 
 
-def test_whoever_deploys_can_change_no_policy_and_no_role_of_others() -> None:
+def test_deployers_can_not_change_other_policies_and_roles() -> None:
     statements = PRINCIPALS["deployer"]
     actions = {action for one in statements for action in listed(one["Action"]) if action.startswith("iam:")}
     assert not [action for action in actions if "*" in action or "PolicyVersion" in action or "User" in action]

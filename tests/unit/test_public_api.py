@@ -45,6 +45,6 @@ def test_the_public_names_are_offered_before_they_are_used() -> None:
     assert set(asyncbatch.__all__) <= set(dir(asyncbatch))
 
 
-def test_any_other_name_is_refused() -> None:
+def test_any_other_name_is_rejected() -> None:
     with pytest.raises(AttributeError, match="module 'asyncbatch' has no attribute 'Batch'"):
         getattr(asyncbatch, "Batch")  # noqa: B009 - mypy knows that it is not there

@@ -102,7 +102,7 @@ def test_the_ends_of_a_range_are_allowed_and_what_is_beyond_is_not(name: str, le
 
 @pytest.mark.parametrize("name", RANGES)
 @pytest.mark.parametrize("text", ["soon", "nan", "1,5", "0x10", "3 s"])
-def test_what_is_no_number_is_told_with_its_variable(name: str, text: str) -> None:
+def test_an_invalid_number_is_reported_with_its_variable(name: str, text: str) -> None:
     variable = VARIABLES[name][0]
     with pytest.raises(SettingsError, match=f"^{variable} is {re.escape(repr(text))}; it must be a number$"):
         Settings.from_environment({variable: text})
@@ -134,7 +134,7 @@ def test_no_range_holds_what_is_not_finite(name: str, value: float) -> None:
         ("queues", [], "'run' or 'stack'"),
     ],
 )
-def test_what_is_of_another_kind_is_told(name: str, value: object, told: str) -> None:
+def test_a_value_of_another_type_is_reported(name: str, value: object, told: str) -> None:
     shown = re.escape(f"{name} ({VARIABLES[name][0]}) is {value!r}; it must be {told}")
     with pytest.raises(SettingsError, match=f"^{shown}"):
         Settings.from_environment({}, **{name: value})
@@ -145,7 +145,7 @@ def test_a_switch_is_on_or_off(text: str, value: bool) -> None:  # noqa: FBT001 
     assert Settings.from_environment({"ASYNCBATCH_SPECULATION": text}).speculation is value
 
 
-def test_a_switch_that_is_neither_is_refused() -> None:
+def test_a_switch_that_is_neither_is_rejected() -> None:
     with pytest.raises(SettingsError, match="ASYNCBATCH_SPECULATION is 'maybe'"):
         Settings.from_environment({"ASYNCBATCH_SPECULATION": "maybe"})
     with pytest.raises(SettingsError, match="speculation is 'off'"):
@@ -174,7 +174,7 @@ def test_an_endpoint_is_a_web_address(url: str) -> None:
         Settings.from_environment({"AWS_ENDPOINT_URL": url})
 
 
-def test_an_unknown_setting_is_told_with_those_there_are() -> None:
+def test_an_unknown_setting_is_reported_with_those_there_are() -> None:
     with pytest.raises(SettingsError, match=r"leese=1.*did you mean 'lease'.*max_in_flight"):
         Settings.from_environment({}, leese=1)
 

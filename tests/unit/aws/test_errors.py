@@ -127,7 +127,7 @@ def test_whatever_the_aws_libraries_raise_is_translated(kind: type[BaseException
     assert caught.value.__cause__ is error
 
 
-def test_of_a_page_that_a_proxy_sent_the_beginning_is_told() -> None:
+def test_the_beginning_of_a_proxys_page_is_reported() -> None:
     told = str(translate_error(ResponseParserError("<html> " + "please log in " * 1000), "sqs:SendMessage q"))
     assert told.startswith("sqs:SendMessage q: the response is not from AWS (<html> please log in ")
     assert len(told) < 500
@@ -173,19 +173,19 @@ def test_the_older_name_of_an_absent_queue_is_known() -> None:
     assert type(make_error(f"{PREFIX}NonExistentQueue", "why", "action")) is errors.QueueGone
 
 
-def test_an_unknown_code_is_told() -> None:
+def test_an_unknown_code_is_reported() -> None:
     error = make_error("Strange", "so it is", "batch:SubmitJob j")
     assert type(error) is errors.AwsError
     assert str(error) == "batch:SubmitJob j: so it is (Strange)"
 
 
-def test_an_answer_without_a_code_is_told() -> None:
+def test_an_answer_without_a_code_is_reported() -> None:
     error = translate_error(boto.ClientError({}, "Operation"), "action")
     assert type(error) is errors.AwsError
     assert str(error).startswith("action: ")
 
 
-def test_the_action_is_told() -> None:
+def test_the_action_is_reported() -> None:
     with pytest.raises(errors.EndpointUnreachable, match="s3:PutObject s3://b/k: no response") as caught:  # noqa: SIM117
         with translate_errors("s3:PutObject s3://b/k"):
             raise TimeoutError
@@ -193,11 +193,11 @@ def test_the_action_is_told() -> None:
 
 
 @pytest.mark.parametrize("error", [boto.NoCredentialsError(), client_error("ExpiredToken")], ids=["none", "expired"])
-def test_how_to_give_credentials_is_told(error: Exception) -> None:
+def test_how_to_give_credentials_is_reported(error: Exception) -> None:
     assert "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in str(translate_error(error, "action"))
 
 
-def test_what_has_no_text_is_told_by_its_name() -> None:
+def test_an_error_without_text_is_reported_by_its_name() -> None:
     assert "(ConnectionResetError)" in str(translate_error(ConnectionResetError(), "action"))
 
 

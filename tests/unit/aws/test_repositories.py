@@ -67,7 +67,7 @@ async def test_throttling_while_a_repository_is_emptied_is_endured() -> None:
     assert await Repositories(_client=client).empty("asyncbatch") == 1
 
 
-async def test_a_missing_right_is_told_at_once() -> None:
+async def test_a_missing_right_is_reported_at_once() -> None:
     with pytest.raises(AccessDenied, match="ecr:ListImages asyncbatch"):
         await Repositories(_client=Client({}, faults=["AccessDeniedException"])).empty("asyncbatch")
 

@@ -14,13 +14,13 @@ async def unreachable(region: str, endpoint_url: str | None) -> str:
     return str(raised.value)
 
 
-async def test_where_nothing_answers_in_a_region_that_is_none_the_one_that_was_meant_is_told() -> None:
+async def test_an_unknown_region_without_an_endpoint_is_reported_with_a_similar_one() -> None:
     told = await unreachable("us-eest-1", None)
     assert told.startswith("sqs: no response; AWS Batch is not available in region 'us-eest-1': did you mean us-")
     assert "us-east-1" in told
 
 
-async def test_where_none_is_near_all_are_told() -> None:
+async def test_all_regions_are_listed_if_none_is_similar() -> None:
     assert "choose one of af-south-1, " in await unreachable("Sydney", None)
 
 

@@ -22,7 +22,7 @@ def test_a_name_and_a_value() -> None:
         ("my-image=a.tif", "'my-image' in 'my-image=a.tif' is not a valid name"),
     ],
 )
-def test_a_bad_pair_is_refused(text: str, why: str) -> None:
+def test_a_bad_pair_is_rejected(text: str, why: str) -> None:
     with pytest.raises(ArgumentTypeError, match=why):
         read.split_named(text)
 
@@ -69,7 +69,7 @@ def test_nodata_values_by_name() -> None:
         (["0", "1"], "'0' is not of the form NAME=VALUE"),
     ],
 )
-def test_bad_nodata_values_are_refused(texts: list[str], why: str) -> None:
+def test_bad_nodata_values_are_rejected(texts: list[str], why: str) -> None:
     with pytest.raises(ArgumentTypeError, match=why):
         read.parse_nodata(texts)
 

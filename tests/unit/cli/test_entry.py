@@ -53,7 +53,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (("--versoin",), "--version"),
     ],
 )
-def test_a_mistyped_word_is_refused_with_the_word_that_was_meant(
+def test_a_mistyped_word_is_rejected_with_the_word_that_was_meant(
     words: tuple[str, ...], meant: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert f"did you mean {meant!r}" in refusal(capsys, *words)
@@ -73,7 +73,7 @@ def test_an_option_s_beginning_does_for_it() -> None:
     assert build_parser().parse_args(["doctor", "--stack", "mine"]).stackname == "mine"
 
 
-def test_a_bad_value_is_refused_without_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bad_value_is_rejected_without_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
     def refuse(text: str) -> str:
         raise ArgumentTypeError(f"{text} is no good")
 

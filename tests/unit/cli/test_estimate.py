@@ -39,7 +39,7 @@ def test_on_demand_has_one_price_and_spot_a_range(capsys: pytest.CaptureFixture[
     assert " to " not in run(capsys, "--compute", "FARGATE")["workers"]
 
 
-def test_vcpus_that_fargate_does_not_have_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_vcpus_that_fargate_does_not_have_are_rejected(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*TILES, "--compute", "FARGATE", "--vcpus", "3"]) == 1
     assert "3" in capsys.readouterr().err
 

@@ -32,7 +32,7 @@ def refusal(file: Path, name: str) -> str:
     return str(caught.value)
 
 
-def test_file_and_function_are_told_apart() -> None:
+def test_file_and_function_are_distinguished() -> None:
     assert place("a:b/c.py:fn") == Place(path=Path("a:b/c.py"), name="fn")
 
 

@@ -169,7 +169,7 @@ def test_the_bar_shows_what_there_is_to_know() -> None:
     assert "18/36 tiles, 4 in flight, 1/2 workers up" in shown()
 
 
-def test_before_the_first_tile_the_bar_says_so() -> None:
+def test_the_bar_shows_that_no_tile_is_done_yet() -> None:
     display, shown = bar()
     with display:
         pass

@@ -108,7 +108,7 @@ def test_tiles_that_failed_beside_a_written_output_are_counted() -> None:
     assert "3 slow tiles sent twice, 2 of the copies were faster" in str(summary)
 
 
-def test_a_resumed_run_says_so_and_counts_its_speed_by_what_it_computed() -> None:
+def test_a_resumed_run_is_shown_as_such_with_the_speed_of_computed_tiles() -> None:
     kept, now = record()
     kept.update(Progress(done=4, total=4))
     kept.resumed, kept.resumable = 3, True

@@ -31,7 +31,7 @@ def test_a_checksum_is_verified_and_kept(algorithm: str, value: str) -> None:
         read_body(header, CONTENT[:-1])
 
 
-def test_a_wrong_md5_is_refused() -> None:
+def test_a_wrong_md5_is_rejected() -> None:
     right = base64.b64encode(hashlib.md5(CONTENT, usedforsecurity=False).digest()).decode()
     assert read_body({"Content-MD5": right}, CONTENT) == (CONTENT, {})
     for wrong in (SHA256, "?"):
@@ -51,6 +51,6 @@ def test_a_checksum_may_follow_the_chunks() -> None:
 
 
 @pytest.mark.parametrize("end", range(len(chunked(CONTENT)) - 4))
-def test_chunks_cut_short_are_refused(end: int) -> None:
+def test_chunks_cut_short_are_rejected(end: int) -> None:
     with pytest.raises(ServiceError, match="IncompleteBody"):
         read_body(CHUNKED, chunked(CONTENT)[:end])

@@ -94,7 +94,7 @@ def test_a_range_is_read(text: str, wanted: tuple[int, int] | None) -> None:
 
 
 @pytest.mark.parametrize("text", ["bytes=10-", "bytes=-0", "bytes=99-100"])
-def test_a_range_that_the_object_does_not_have_is_refused(text: str) -> None:
+def test_a_range_that_the_object_does_not_have_is_rejected(text: str) -> None:
     assert code_of(lambda: read_range(text, 10)) == "InvalidRange"
 
 
@@ -116,7 +116,7 @@ def test_an_upload_is_its_chosen_parts(bucket: Bucket, monkeypatch: pytest.Monke
     assert code_of(lambda: bucket.abort_upload("upload", "key")) == "NoSuchUpload"
 
 
-def test_a_small_part_is_refused_unless_it_is_the_last(bucket: Bucket) -> None:
+def test_a_small_part_is_rejected_unless_it_is_the_last(bucket: Bucket) -> None:
     bucket.create_upload("upload", "key", head=ObjectHead())
     chosen = [(number, bucket.put_part(0, "upload", "key", number, b"small").etag) for number in (1, 2)]
     assert code_of(lambda: bucket.complete_upload(1, "upload", "key", chosen)) == "EntityTooSmall"

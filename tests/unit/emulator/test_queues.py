@@ -143,13 +143,13 @@ def test_a_later_receive_makes_the_earlier_handle_stale(queue: Queue) -> None:
 
 
 @pytest.mark.parametrize("handle", ["", "handle", "é", "MS4xLjE=", "Li4="])
-def test_a_handle_of_no_queue_is_refused(queue: Queue, handle: str) -> None:
+def test_a_handle_of_no_queue_is_rejected(queue: Queue, handle: str) -> None:
     queue.send(0, "tile")
     assert code_of(lambda: queue.delete(0, handle)) == "ReceiptHandleIsInvalid"
     assert code_of(lambda: queue.change_visibility(0, handle, 5)) == "ReceiptHandleIsInvalid"
 
 
-def test_a_handle_of_another_queue_is_refused(queue: Queue) -> None:
+def test_a_handle_of_another_queue_is_rejected(queue: Queue) -> None:
     other = Queue(QueueAttributes(), key=KEY + 1)
     for each in (queue, other):
         each.send(0, "tile")
@@ -196,7 +196,7 @@ def test_a_heartbeat_s_extensions_do_not_pile_up(queue: Queue) -> None:
     ],
     ids=["empty", "too long", "too many bytes", "NUL", "control", "surrogate", "noncharacter"],
 )
-def test_what_sqs_does_not_take_is_refused(queue: Queue, body: str, code: str) -> None:
+def test_what_sqs_does_not_take_is_rejected(queue: Queue, body: str, code: str) -> None:
     assert code_of(lambda: queue.send(0, body)) == code
 
 
@@ -216,5 +216,5 @@ def test_what_sqs_takes_is_taken(queue: Queue) -> None:
         (["a", "b"], ["x" * SIZE_LIMIT, "x"], "BatchRequestTooLong"),
     ],
 )
-def test_a_batch_that_is_none_is_refused(ids: list[str], bodies: list[str], code: str) -> None:
+def test_an_invalid_batch_is_rejected(ids: list[str], bodies: list[str], code: str) -> None:
     assert code_of(lambda: check_batch(ids, bodies)) == code

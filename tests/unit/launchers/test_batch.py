@@ -124,7 +124,7 @@ async def details(launcher: BatchLauncher) -> Sequence[str]:
     return [state.detail for state in await launcher.states()]
 
 
-async def test_a_job_that_waits_for_long_is_told_of_once_with_the_reasons(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_long_waiting_job_is_reported_once_with_the_reasons(caplog: pytest.LogCaptureFixture) -> None:
     batch = Batch()
     launcher = await started(batch, long_wait=0.0)
     batch.jobs = states("RUNNABLE", "STARTING")
@@ -147,7 +147,7 @@ async def test_a_job_that_has_just_begun_to_wait_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize(("soon", "blocked"), [(0.0, True), (60.0, False)])
-async def test_jobs_that_batch_can_never_start_are_told_as_such_though_not_at_their_first_sight(
+async def test_jobs_that_batch_can_never_start_are_reported_on_the_second_poll(
     soon: float,
     blocked: bool,  # noqa: FBT001 - a parameter
 ) -> None:
@@ -160,7 +160,7 @@ async def test_jobs_that_batch_can_never_start_are_told_as_such_though_not_at_th
     assert ("is job array:0 in state RUNNABLE: compute environment spot" in waiting.detail) is blocked
 
 
-async def test_an_image_for_another_architecture_is_told_with_the_mend() -> None:
+async def test_an_image_for_another_architecture_is_reported_with_a_fix() -> None:
     batch = Batch()
     launcher = await started(batch, long_wait=60.0)
     batch.jobs = states("FAILED", "RUNNING", reason="CannotPullContainerError: no such tag")
@@ -170,7 +170,7 @@ async def test_an_image_for_another_architecture_is_told_with_the_mend() -> None
 
 
 @pytest.mark.parametrize(("most", "warnings"), [(1, 1), (2, 0), (None, 0)])
-async def test_that_the_stack_does_not_run_as_many_at_one_time_is_told(
+async def test_a_stack_that_is_too_small_is_reported(
     caplog: pytest.LogCaptureFixture, most: int | None, warnings: int
 ) -> None:
     with caplog.at_level(logging.WARNING, logger="asyncbatch"):

@@ -61,7 +61,7 @@ def test_what_is_not_kept_is_said_with_what_is(run: str, tile: int) -> None:
 
 @pytest.mark.parametrize("ending", ["tile", "program"])
 @pytest.mark.parametrize("harm", ["damage", "mode", "link", "gone"])
-def test_files_that_may_not_be_as_they_were_are_refused(ending: str, harm: str, tmp_path: Path) -> None:
+def test_files_that_may_not_be_as_they_were_are_rejected(ending: str, harm: str, tmp_path: Path) -> None:
     FailedTiles("run-1").keep(7, make_program(), b"payload", "no")
     [file] = locate_state_folder("failed").rglob(f"*.{ending}")
     match harm:

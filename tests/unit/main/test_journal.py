@@ -88,7 +88,7 @@ def test_a_damaged_result_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureF
     assert [vars(record)["action"] for record in caplog.records] == ["journal_damaged"]
 
 
-def test_results_of_another_computation_are_refused_and_kept(tmp_path: Path) -> None:
+def test_results_of_another_computation_are_rejected_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     before = store(path)
     with pytest.raises(ResumeRefused, match="to another function and window;"):
@@ -98,7 +98,7 @@ def test_results_of_another_computation_are_refused_and_kept(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("content", [b'{"format": 2}\n', b"GIF89a\n", b"[1]\n", bytes(70_000)])
-def test_another_file_is_refused_and_kept(tmp_path: Path, content: bytes) -> None:
+def test_another_file_is_rejected_and_kept(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "journal"
     path.touch(mode=0o600)
     path.write_bytes(content)
@@ -107,7 +107,7 @@ def test_another_file_is_refused_and_kept(tmp_path: Path, content: bytes) -> Non
     assert path.read_bytes() == content
 
 
-def test_two_at_once_are_refused(tmp_path: Path) -> None:
+def test_two_at_once_are_rejected(tmp_path: Path) -> None:
     with open_journal(tmp_path / "journal") as journal:
         with pytest.raises(ResumeRefused, match="another process"):
             open_journal(tmp_path / "journal")

@@ -44,7 +44,7 @@ def test_a_silent_worker_that_is_heard_of_again_is_up_again() -> None:
     assert supervisor.listen(LIMIT) == []
 
 
-def test_whoever_has_left_is_not_up_by_a_late_heartbeat() -> None:
+def test_a_late_heartbeat_does_not_mark_a_worker_that_left_as_up() -> None:
     supervisor = make_crew("a", "b")
     supervisor.note_goodbye(Goodbye(worker="a", reason="idle", tiles=0, busy_seconds=0.0, requests={}))
     check_workers(supervisor, dead=("b",))

@@ -17,19 +17,19 @@ class ChildOfMineError(MineError):
 
 
 @pytest.mark.parametrize("value", [0, -1, "5", True, float("nan"), float("inf"), ()])
-def test_a_time_that_is_none_is_refused(value: object) -> None:
+def test_an_invalid_time_is_rejected(value: object) -> None:
     with pytest.raises(SettingsError):
         Options.read(tile_timeout=cast("float", value))
 
 
 @pytest.mark.parametrize("value", ["OSError", [OSError, "x"], BaseException, KeyboardInterrupt, OSError(), 5])
-def test_what_is_no_exception_is_refused(value: object) -> None:
+def test_what_is_no_exception_is_rejected(value: object) -> None:
     with pytest.raises(SettingsError):
         Options.read(retry_on=cast("RetryOn", value))
 
 
 @pytest.mark.parametrize("value", ["nodata", "ignore", None, 1])
-def test_an_unknown_policy_is_refused(value: object) -> None:
+def test_an_unknown_policy_is_rejected(value: object) -> None:
     with pytest.raises(SettingsError):
         check_on_error(value)
 

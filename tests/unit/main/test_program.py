@@ -406,7 +406,7 @@ def test_a_function_passed_again_gets_the_state_of_now(tmp_path: Path, monkeypat
     assert cache.program(fn) is changed
 
 
-def test_functions_are_told_apart_by_identity() -> None:
+def test_functions_are_distinguished_by_identity() -> None:
     cache = ProgramCache()
     one, other = closing_over(1), closing_over(2)
     assert loaded(cache.program(one))() == 1

@@ -100,7 +100,7 @@ async def test_an_error_that_no_retry_can_help_ends_the_run_at_once() -> None:
     assert isinstance(find_first(caught.value), QueueGone)
 
 
-async def test_a_message_of_a_stranger_is_refused_and_deleted(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_message_with_an_invalid_seal_is_rejected_and_deleted(caplog: pytest.LogCaptureFixture) -> None:
     run = FakeRun()
     heard: list[tuple[float, Message]] = []
     async with receiving(run, heard):
@@ -112,7 +112,7 @@ async def test_a_message_of_a_stranger_is_refused_and_deleted(caplog: pytest.Log
     assert len(record.getMessage()) < 500
 
 
-async def test_of_messages_that_travel_together_each_is_heard_and_a_damaged_one_alone_is_refused(
+async def test_of_messages_that_travel_together_each_is_heard_and_a_damaged_one_alone_is_rejected(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     run = FakeRun()

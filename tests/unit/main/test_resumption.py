@@ -148,7 +148,7 @@ def test_chunks_are_resumed() -> None:
         assert 0 not in take_computed()
 
 
-def test_another_function_is_refused() -> None:
+def test_another_function_is_rejected() -> None:
     with BatchExecutor.in_memory() as pool:
         results = pool.map(square, range(3), buffersize=1, resume="squares")
         next(results)
@@ -187,7 +187,7 @@ def test_a_program_can_not_be_resumed() -> None:
         pool.map(pool.program(square), range(3), resume="squares")
 
 
-def test_a_state_folder_that_others_may_write_to_is_refused(tmp_path: Path) -> None:
+def test_a_state_folder_that_others_may_write_to_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "state" / "asyncbatch").mkdir(parents=True)
     (tmp_path / "state" / "asyncbatch").chmod(0o777)
     with BatchExecutor.in_memory() as pool, pytest.raises(SettingsError, match="777"):

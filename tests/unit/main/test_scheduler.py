@@ -222,7 +222,7 @@ async def test_an_intact_program_is_not_uploaded_again() -> None:
     assert key not in run.objects.puts
 
 
-async def test_a_result_for_a_tile_that_never_was_is_refused(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_result_for_a_tile_that_never_was_is_rejected(caplog: pytest.LogCaptureFixture) -> None:
     async with staged() as stage:
         tile = stage.submit(1)
         (task,) = await stage.take(1)
@@ -295,7 +295,7 @@ async def test_the_manifest_and_the_programs_of_a_long_run_are_renewed(monkeypat
         group.cancel_scope.cancel()
 
 
-async def test_arguments_larger_than_s3_takes_are_refused_before_the_upload(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_arguments_larger_than_s3_takes_are_rejected_before_the_upload(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("asyncbatch.main.sender.OBJECT_LIMIT", 1000)
     async with staged() as stage:
         tile = stage.submit(LARGE)

@@ -108,7 +108,7 @@ def test_as_many_are_missing_as_have_ended_and_not_been_replaced(alive: str, dea
     assert supervisor(wanted=3, up=["a"]).count_missing(states(alive=alive, dead=dead), 1001.0, backlog=1000) == missing
 
 
-def test_the_missing_are_told_until_they_are_replaced() -> None:
+def test_missing_workers_are_counted_until_they_are_replaced() -> None:
     found = supervisor(wanted=2, up=["a", "b"])
     assert [found.count_missing(states(alive="a", dead="b"), now, backlog=1000) for now in (1001.0, 1002.0)] == [1, 1]
     assert found.count_missing(states(alive="ac", dead="b"), 1003.0, backlog=1000) == 0

@@ -125,7 +125,7 @@ def test_an_output_never_set_is_named_with_those_that_were() -> None:
         (lambda inputs: np.ma.masked_equal(inputs.image, 3), "is a masked array; fill the masked pixels with .filled("),
     ],
 )
-def test_an_output_that_can_t_be_written_is_refused(value: Callable[[Blocks], Any], why: str) -> None:
+def test_an_output_that_can_t_be_written_is_rejected(value: Callable[[Blocks], Any], why: str) -> None:
     assert refused(value).startswith(f"output 'result' {why}")
 
 
@@ -149,7 +149,7 @@ def test_a_part_of_a_list_is_named_by_its_place() -> None:
     assert refused(lambda inputs: [inputs.image, 5], outputs=two).startswith("output 'result[1]' must be a numpy array")
 
 
-def test_an_output_that_nobody_writes_is_refused_where_there_are_no_others() -> None:
+def test_an_output_that_nobody_writes_is_rejected_where_there_are_no_others() -> None:
     plan = dataclasses.replace(planned([]), outputs=())
     block = Block(tile=0, window=plan.tiling[0], arrays=(np.zeros((1, 4, 4)),))
     result = arrays_of(block, lambda _info, inputs, outputs: setattr(outputs, "result", inputs.image), plan)

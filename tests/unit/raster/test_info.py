@@ -112,7 +112,7 @@ def test_a_copy_of_an_array_has_no_file(info: BlockInfo, arrays: tuple[NDArray[A
 
 
 @pytest.mark.parametrize("band", [0, 4])
-def test_a_band_that_is_not_there_is_refused(info: BlockInfo, arrays: tuple[NDArray[Any], ...], band: int) -> None:
+def test_a_band_that_is_not_there_is_rejected(info: BlockInfo, arrays: tuple[NDArray[Any], ...], band: int) -> None:
     with pytest.raises(RasterError, match=f"input 'image' has no band {band}"):
         info.getNoDataValueFor(arrays[0], band)
 

@@ -138,7 +138,7 @@ def test_a_pool_that_is_broken_ends_the_computation_whatever_the_policy(image: P
     ],
     ids=str,
 )
-def test_a_policy_that_makes_no_sense_is_refused_before_any_work(
+def test_a_policy_that_makes_no_sense_is_rejected_before_any_work(
     options: dict[str, Any], image: Path, out: Path
 ) -> None:
     worked = SimpleNamespace(tiles=0)

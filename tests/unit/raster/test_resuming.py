@@ -79,7 +79,7 @@ def test_outputs_with_nodata_in_them_can_be_resumed_too(
 
 
 @pytest.mark.parametrize("what", ["other", "window"])
-def test_another_computation_of_the_same_output_is_refused(
+def test_another_computation_of_the_same_output_is_rejected(
     what: str, source: Path, other: SimpleNamespace, tmp_path: Path
 ) -> None:
     inputs, outputs = {"image": source}, {"result": tmp_path / "out.tif"}

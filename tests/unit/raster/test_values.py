@@ -141,7 +141,7 @@ def test_signed_bytes_are_written_as_signed(make_bands: Make, tmp_path: Path, dr
 
 
 @BEFORE_INT8
-def test_signed_bytes_are_refused_where_the_format_has_none(make_bands: Make, tmp_path: Path) -> None:
+def test_signed_bytes_are_rejected_where_the_format_has_none(make_bands: Make, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"int8.*format ENVI"):
         apply(same, {"image": make_bands(BYTES)}, {"result": tmp_path / "out.dat"}, format="ENVI")
     assert not (tmp_path / "out.dat").exists()
@@ -156,7 +156,7 @@ def test_unsigned_bytes_are_not_written_into_a_file_of_signed_ones(make_bands: M
 
 
 @BEFORE_INT8
-def test_a_mosaic_in_which_gdal_has_lost_the_sign_of_bytes_is_refused(make_bands: Make, tmp_path: Path) -> None:
+def test_a_mosaic_in_which_gdal_has_lost_the_sign_of_bytes_is_rejected(make_bands: Make, tmp_path: Path) -> None:
     mosaic = tmp_path / "mosaic.vrt"
     gdal.BuildVRT(str(mosaic), [str(make_bands(BYTES))]).FlushCache()
     with pytest.raises(RasterError, match=r"'image'.*mosaic\.vrt .*signed.*band0\.tif"):
@@ -164,7 +164,7 @@ def test_a_mosaic_in_which_gdal_has_lost_the_sign_of_bytes_is_refused(make_bands
 
 
 @pytest.mark.skipif(not HAS_INT8, reason="GDAL from 3.7 on")
-def test_bytes_that_only_metadata_call_signed_are_refused(make_bands: Make, tmp_path: Path) -> None:
+def test_bytes_that_only_metadata_call_signed_are_rejected(make_bands: Make, tmp_path: Path) -> None:
     """As GDAL 3.6 has written it; later ones cut the negative values."""
     path = tmp_path / "old.vrt"
     gdal.Translate(str(path), str(make_bands(BYTES)), format="VRT").FlushCache()
@@ -216,7 +216,7 @@ def extremes(name: str, most: int | None) -> Array:
         (("int64", "float64"), 2**63 - 1),
     ],
 )
-def test_a_value_that_the_bands_common_type_lacks_is_refused(
+def test_a_value_that_the_bands_common_type_lacks_is_rejected(
     make_bands: Make, types: tuple[str, str], value: int
 ) -> None:
     exact, other = np.zeros((16, 16), types[0]), np.zeros((16, 16), types[1])
@@ -277,7 +277,7 @@ def test_a_whole_nodata_value_is_not_rounded_to_another(
 
 
 @pytest.mark.parametrize("value", [LARGE, 2**63 - 1, -LARGE])
-def test_a_later_tile_s_value_that_the_file_s_type_lacks_is_refused(
+def test_a_later_tile_s_value_that_the_file_s_type_lacks_is_rejected(
     make_bands: Make, tmp_path: Path, value: int
 ) -> None:
     def changing(info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
@@ -302,7 +302,9 @@ def test_a_later_tile_s_values_that_the_file_s_type_has_are_written(make_bands: 
 
 @pytest.mark.parametrize("driver", ["GTiff", "HFA"])
 @pytest.mark.parametrize("bits", [4, 7])
-def test_values_beyond_the_bits_of_a_file_are_refused(make_bands: Make, tmp_path: Path, driver: str, bits: int) -> None:
+def test_values_beyond_the_bits_of_a_file_are_rejected(
+    make_bands: Make, tmp_path: Path, driver: str, bits: int
+) -> None:
     if driver == "HFA" and (gdal.GetDriverByName(driver) is None or bits == 7):
         pytest.skip("this GDAL's HFA has no such bits")
     image, out = make_bands(BYTES.view(np.uint8)), tmp_path / "out.dat"
@@ -319,7 +321,7 @@ def test_values_within_the_bits_of_a_file_are_written(make_bands: Make, tmp_path
     assert np.array_equal(values_of(out)[0], within)
 
 
-def test_an_input_that_has_been_replaced_since_it_was_inspected_is_refused(make_bands: Make, tmp_path: Path) -> None:
+def test_an_input_that_has_been_replaced_since_it_was_inspected_is_rejected(make_bands: Make, tmp_path: Path) -> None:
     """Its values would be cut to the type it had."""
     image = make_bands(np.ones((4, 4), np.uint8))
     prepared = prepare({"image": image}, {"result": tmp_path / "out.tif"})
@@ -337,7 +339,7 @@ def test_complex_integers_keep_their_values(tmp_path: Path) -> None:
     assert (dtype, whole.item()) == ("complex128", complex(-(2**31), 2**31 - 1))
 
 
-def test_a_file_that_does_not_keep_its_nodata_value_is_refused(
+def test_a_file_that_does_not_keep_its_nodata_value_is_rejected(
     make_bands: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(OutputFile, "_describe", lambda *_: None)

@@ -56,7 +56,7 @@ def test_an_error_in_writing_comes_with_the_next_results(
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_folder_that_can_t_be_made_is_told_before_any_work(
+def test_a_folder_that_can_t_be_made_is_reported_before_any_work(
     prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(**_arguments: object) -> str:

@@ -62,7 +62,7 @@ def test_blocks_are_delivered_as_they_come_and_no_more_are_under_way_than_the_wi
     assert not board.failures
 
 
-def test_an_error_is_told_once_with_its_block() -> None:
+def test_an_error_is_reported_once_with_its_block() -> None:
     board = Board()
     running = flow(board, ((block,) for block in range(5)), window=3)
     submitted = board.await_("submitted", 3)
@@ -75,7 +75,7 @@ def test_an_error_is_told_once_with_its_block() -> None:
     assert submitted[0][1].cancelled()
 
 
-def test_an_error_of_the_reading_side_is_told() -> None:
+def test_an_error_of_the_reading_side_is_reported() -> None:
     def broken() -> Iterator[tuple[Any, ...]]:
         yield (0,)
         raise OSError("disk")

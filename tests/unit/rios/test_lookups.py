@@ -61,7 +61,7 @@ def test_arrays_are_found_on_a_worker_by_their_name_and_place() -> None:
     assert (first.asked, second.asked) == (1, 2), "GDAL is asked once for each band"
 
 
-def test_what_only_main_has_is_refused_by_name() -> None:
+def test_what_only_main_has_is_rejected_by_name() -> None:
     from asyncbatch.rios.lookups import Datasets, OnlyInMain
 
     job = job_of(one=bytearray(1))

@@ -16,7 +16,7 @@ def test_by_default_the_script_decides_and_batch_starts_the_workers() -> None:
     assert (chosen.workers, chosen.launcher, chosen.local) == (5, "batch", False)
 
 
-def test_the_environment_decides_where_it_says_something() -> None:
+def test_variables_of_the_environment_take_precedence() -> None:
     assert read(ASYNCBATCH_WORKERS="8").workers == 8
     assert read(ASYNCBATCH_LAUNCHER="subprocess").launcher == "subprocess"
     local = read(ASYNCBATCH_LOCAL="1", RIOS_AWSBATCH_STACK="mine")
@@ -36,7 +36,7 @@ def test_the_environment_decides_where_it_says_something() -> None:
         {"RIOS_NOMSG_TIMEOUT": "soon"},
     ],
 )
-def test_what_is_not_usable_is_refused_by_name_and_value(environment: dict[str, str]) -> None:
+def test_what_is_not_usable_is_rejected_by_name_and_value(environment: dict[str, str]) -> None:
     with pytest.raises(SettingsError) as caught:
         read(**environment)
     for name, value in environment.items():

@@ -126,7 +126,7 @@ def environment(up: int) -> ComputeEnvironment:
     ("name", "queue", "place"),
     [("MaxVCPUS", "workers", 0), ("OnDemandVCPUS", "workers", 1), ("MainMaxVCPUS", "mains", 0)],
 )
-async def test_fewer_vcpus_than_there_are_machines_for_are_refused(
+async def test_fewer_vcpus_than_there_are_machines_for_are_rejected(
     machines: dict[str, list[int]], name: str, queue: str, place: int
 ) -> None:
     stacks = Standing("CREATE_COMPLETE")

@@ -66,13 +66,13 @@ BAD_STATES = [
 
 
 @pytest.mark.parametrize(("status", "fix"), BAD_STATES)
-async def test_a_stack_in_a_bad_state_is_not_modified_and_the_mend_is_told(status: str, fix: str) -> None:
+async def test_a_stack_in_a_bad_state_is_not_modified_and_a_fix_is_suggested(status: str, fix: str) -> None:
     with pytest.raises(StackFailed, match=f"'RIOS' in us-west-2 .*{status}.*: {fix}"):
         await deployment(Stacks(status)).modify(StackOptions())
 
 
 @pytest.mark.parametrize(("status", "fix"), BAD_STATES)
-async def test_a_stack_in_a_bad_state_is_not_used_and_the_mend_is_told(status: str, fix: str) -> None:
+async def test_a_stack_in_a_bad_state_is_not_used_and_a_fix_is_suggested(status: str, fix: str) -> None:
     class Client:
         async def describe_stacks(self, *, StackName: str) -> dict[str, Any]:  # noqa: N803 - boto's name
             return {"Stacks": [{"StackId": StackName, "StackStatus": status}]}
@@ -110,7 +110,7 @@ class Streams:
         return list(page), (token or stream) + "+"
 
 
-async def test_a_job_is_told_of_by_its_states_and_lines() -> None:
+async def test_following_a_job_prints_its_states_and_lines() -> None:
     logs = JobLogs(
         outputs=StackOutputs(stack="RIOS", region="us-west-2", values={}),
         _session=None,  # type: ignore[arg-type]  # not asked

@@ -13,7 +13,7 @@ def test_the_templates_parameters_are_known() -> None:
     assert list_parameters() == list(read_template()["Parameters"])
 
 
-def test_a_new_stack_gets_what_is_wished_and_else_what_the_template_has() -> None:
+def test_a_new_stack_has_the_options_and_otherwise_the_templates_defaults() -> None:
     assert StackOptions().merge_parameters({}, stack="RIOS") == {
         "ServiceName": "RIOS",
         "EcrName": "asyncbatch-rios",
@@ -59,7 +59,7 @@ def test_a_new_stack_gets_what_is_wished_and_else_what_the_template_has() -> Non
         (StackOptions(max_jobs=20, others={"MaxVCPUS": "1000"}), {"MaxJobs": "20", "MaxVCPUS": "1000"}),
     ],
 )
-def test_of_a_stack_that_is_there_only_what_is_wished_changes(options: StackOptions, changed: dict[str, str]) -> None:
+def test_only_given_options_of_an_existing_stack_change(options: StackOptions, changed: dict[str, str]) -> None:
     assert options.merge_parameters(NOW, stack="RIOS") == {**NOW, **changed}
 
 
@@ -69,7 +69,7 @@ def test_zones_are_three_or_none(zones: tuple[str, ...]) -> None:
         StackOptions(zones=zones).merge_parameters({}, stack="RIOS")
 
 
-def test_a_parameter_that_is_not_the_templates_is_refused() -> None:
+def test_a_parameter_that_is_not_the_templates_is_rejected() -> None:
     with pytest.raises(
         SettingsError, match=re.escape("unknown parameters Vpc; the template has ServiceName, EcrName,")
     ):
@@ -122,7 +122,7 @@ def test_what_values_may_be_and_are_is_the_templates() -> None:
         (StackOptions(others={"BudgetLimit": "100"}), r"BudgetLimit is 100.*BudgetEmail"),
     ],
 )
-def test_what_aws_would_refuse_is_refused_before(options: StackOptions, told: str) -> None:
+def test_what_aws_would_refuse_is_rejected_before(options: StackOptions, told: str) -> None:
     with pytest.raises(SettingsError, match=told):
         options.merge_parameters({}, stack="RIOS")
 

@@ -106,7 +106,7 @@ async def test_all_jobs_of_a_stack_are_ended_and_waited_for() -> None:
 
 
 @pytest.mark.anyio
-async def test_jobs_that_do_not_end_are_told() -> None:
+async def test_jobs_that_do_not_end_are_reported() -> None:
     with pytest.raises(StackFailed, match="2 jobs of stack 'Trees'"):
         await sweep(Batch(seconds=3_600.0), QUEUES).end_all_jobs()
 

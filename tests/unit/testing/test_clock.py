@@ -36,7 +36,7 @@ def test_time_stands_still_while_a_thread_works() -> None:
     play(work)
 
 
-def test_a_loop_in_which_nothing_can_happen_says_so() -> None:
+def test_a_loop_without_anything_to_wait_for_is_reported() -> None:
     with pytest.raises(RuntimeError, match="deadlock"):
         play(wait_for_ever)
 
@@ -45,7 +45,7 @@ async def wait_for_ever() -> None:
     await anyio.Event().wait()
 
 
-def test_whoever_waits_for_less_than_the_clock_can_tell_does_not_wait_for_ever() -> None:
+def test_waiting_for_less_than_the_clocks_resolution_ends() -> None:
     async def wait() -> None:
         end = anyio.current_time() + 1e-6
         while anyio.current_time() < end:  # noqa: ASYNC110 - the point

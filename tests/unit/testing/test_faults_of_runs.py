@@ -150,7 +150,7 @@ async def test_duplicates_change_no_result() -> None:
 
 
 @pytest.mark.parametrize("queue", ["-task", "-result"])
-async def test_damaged_messages_are_refused_and_sent_again(queue: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_damaged_messages_are_rejected_and_sent_again(queue: str, caplog: pytest.LogCaptureFixture) -> None:
     aws = MemoryAws()
     async with run_on(aws) as dispatcher:
         await anyio.sleep(1.0)  # the hellos

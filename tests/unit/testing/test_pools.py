@@ -128,6 +128,6 @@ def test_nothing_is_left_and_the_account_may_be_used_again() -> None:
     assert len(aws.jobs) == 4
 
 
-def test_wrong_arguments_are_refused_at_once() -> None:
+def test_wrong_arguments_are_rejected_at_once() -> None:
     with pytest.raises(SettingsError):
         BatchExecutor.in_memory(0)

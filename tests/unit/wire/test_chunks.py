@@ -39,7 +39,7 @@ def test_an_error_stands_for_all_calls_of_its_tile(pool: BatchExecutor) -> None:
         list(pool.map(invert, [1, 2, 0, 4], chunksize=2))
 
 
-def test_a_chunksize_that_is_no_use_is_refused(pool: BatchExecutor) -> None:
+def test_a_chunksize_that_is_no_use_is_rejected(pool: BatchExecutor) -> None:
     with pytest.raises(ValueError, match="0"):
         pool.map(abs, [1], chunksize=0)
     with pytest.raises(SettingsError, match="abs"):

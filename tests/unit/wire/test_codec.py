@@ -168,7 +168,7 @@ def test_size_is_that_of_the_joined_body() -> None:
 
 
 @given(st.integers(0, 3_000))
-def test_a_body_cut_short_is_refused(length: int) -> None:
+def test_a_body_cut_short_is_rejected(length: int) -> None:
     wanted = (np.arange(300), np.zeros(2_000, "u1"), "text")
     body = body_of(wanted)
     cut = body[: min(length, len(body) - 16)]  # what is behind the last frame is padding only
@@ -177,12 +177,12 @@ def test_a_body_cut_short_is_refused(length: int) -> None:
 
 
 @pytest.mark.parametrize("more", [1, 16])
-def test_a_body_with_more_behind_it_is_refused(more: int) -> None:
+def test_a_body_with_more_behind_it_is_rejected(more: int) -> None:
     with pytest.raises(MessageError):
         codec.decode(body_of(np.arange(300)) + bytes(more))
 
 
-def test_any_flipped_bit_in_the_head_is_refused() -> None:
+def test_any_flipped_bit_in_the_head_is_rejected() -> None:
     wanted = [np.arange(300), np.zeros(2_000, "u1"), noise(40)]
     body = body_of(wanted)
     frames = 1 + len(wanted)
@@ -204,7 +204,7 @@ def test_a_length_that_is_off_by_one_does_not_shift_the_next_array() -> None:
 
 
 @given(st.data())
-def test_a_flipped_bit_in_a_packed_frame_is_refused_or_changes_nothing(data: st.DataObject) -> None:
+def test_a_flipped_bit_in_a_packed_frame_is_rejected_or_changes_nothing(data: st.DataObject) -> None:
     wanted = np.arange(5_000, dtype="u2") // 100
     body = body_of(wanted)
     pickled = int.from_bytes(body[_HEAD : _HEAD + 8], "little")
@@ -227,12 +227,12 @@ def test_a_flipped_bit_in_a_packed_frame_is_refused_or_changes_nothing(data: st.
 @example(b"AB2\0\xff\xff\xff\xff" + bytes(100))
 @example(b"AB2\0\xff\xff\xff\xff" + bytes(96))
 @example(pickle.dumps([1]))
-def test_bytes_of_other_origin_are_refused(content: bytes) -> None:
+def test_bytes_of_other_origin_are_rejected(content: bytes) -> None:
     with pytest.raises(MessageError):
         codec.decode(content)
 
 
-def test_a_body_of_another_version_is_refused_and_shown() -> None:
+def test_a_body_of_another_version_is_rejected_and_shown() -> None:
     body = body_of([1])
     body[2] += 1
     with pytest.raises(MessageError) as caught:
@@ -261,7 +261,7 @@ _LARGE = [0, 1, 15, 16, 2**31, 2**32 - 1, 2**32, 2**40, 2**63 - 1, 2**63, 2**64 
 
 
 @given(st.data())
-def test_any_other_number_in_the_head_or_the_table_is_refused(data: st.DataObject) -> None:
+def test_any_other_number_in_the_head_or_the_table_is_rejected(data: st.DataObject) -> None:
     body = body_of([np.arange(300), np.zeros(2_000, "u1"), noise(40)])
     row = data.draw(st.integers(0, 8))
     place, size = (4, 4) if row == 8 else (_HEAD + 8 * row, 8)
@@ -312,7 +312,7 @@ def lie(packed: bytes, raw: int) -> bytes:
 
 
 @pytest.mark.parametrize("raw", [0, 1_000, MEBIBYTE, 2**25 - 1, 2**25 + 1, 2**40, 2**62, 2**63, 2**64 - 1])
-def test_a_bomb_is_refused_without_inflating_it(bomb: bytes, raw: int) -> None:
+def test_a_bomb_is_rejected_without_inflating_it(bomb: bytes, raw: int) -> None:
     assert peak_of_refusing(body_with((bomb, raw))) < MEBIBYTE
 
 
@@ -334,13 +334,13 @@ def test_a_packed_frame_ends_where_its_content_ends(more: bytes) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 4, 1_000])
-def test_a_packed_frame_cut_short_is_refused(cut: int) -> None:
+def test_a_packed_frame_cut_short_is_rejected(cut: int) -> None:
     raw = pickle.dumps(noise(100_000) & 3)
     with pytest.raises(MessageError):
         codec.decode(body_with((zstandard.compress(raw, 1)[:-cut], len(raw))))
 
 
-def test_a_packed_frame_that_does_not_tell_its_size_is_refused() -> None:
+def test_a_packed_frame_that_does_not_tell_its_size_is_rejected() -> None:
     raw = pickle.dumps([1] * 1_000)
     packed = zstandard.ZstdCompressor(write_content_size=False).compress(raw)
     with pytest.raises(MessageError):
@@ -348,7 +348,7 @@ def test_a_packed_frame_that_does_not_tell_its_size_is_refused() -> None:
 
 
 @pytest.mark.parametrize("number", [0, 2, 6, 255])
-def test_a_frame_of_another_or_no_codec_is_refused(number: int) -> None:
+def test_a_frame_of_another_or_no_codec_is_rejected(number: int) -> None:
     raw = pickle.dumps("found").ljust(1_001, b"\0")
     with pytest.raises(MessageError):
         codec.decode(body_with((zstandard.compress(raw, 1), len(raw)), codec=number))

@@ -24,7 +24,7 @@ def test_the_least_that_a_worker_needs() -> None:
     )
 
 
-def test_all_that_a_worker_is_told() -> None:
+def test_the_environment_of_a_worker() -> None:
     told = {
         "ASYNCBATCH_KEY": "ab" * 32,
         "ASYNCBATCH_WORKER": "3",
@@ -56,7 +56,7 @@ def test_a_job_that_batch_starts_again_is_another_worker() -> None:
     assert ids == ["0a1b2c3d:12", "0a1b2c3d:12.2"]
 
 
-def test_a_batch_job_is_told_by_its_id() -> None:
+def test_a_batch_job_is_identified_by_its_id() -> None:
     found = WorkerEnvironment.read(LEAST | {"AWS_BATCH_JOB_ID": JOB})
     assert (found.worker, found.log_stream) == ("0a1b2c3d:12", JOB)
 
@@ -85,7 +85,7 @@ def test_an_empty_endpoint_is_none() -> None:
         (["ASYNCBATCH_RUN", "RIOSBucket"], "^ASYNCBATCH_RUN and RIOSBucket not set"),
     ],
 )
-def test_a_worker_started_by_hand_is_told_what_is_missing(missing: list[str], told: str) -> None:
+def test_a_worker_started_by_hand_reports_missing_variables(missing: list[str], told: str) -> None:
     with pytest.raises(SettingsError, match=told):
         WorkerEnvironment.read(LEAST | dict.fromkeys(missing, ""))
     with pytest.raises(SettingsError, match=told):

@@ -104,7 +104,7 @@ def test_neither_half_of_the_key_leads_to_the_key_alone() -> None:
 
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Manifest) if field.name != "token"])
-def test_a_manifest_that_was_changed_is_refused_whatever_was_changed(name: str) -> None:
+def test_a_manifest_that_was_changed_is_rejected_whatever_was_changed(name: str) -> None:
     values = json.loads(MANIFEST.to_json())
     other = json.loads(
         dataclasses.replace(
@@ -126,27 +126,27 @@ def test_a_manifest_that_was_changed_is_refused_whatever_was_changed(name: str) 
 
 
 @pytest.mark.parametrize("seal", ["", "0" * 64, None, 5, [], "\ud800", "é"])
-def test_a_manifest_without_its_seal_is_refused(seal: object) -> None:
+def test_a_manifest_without_its_seal_is_rejected(seal: object) -> None:
     with pytest.raises(SealError):
         read(json.dumps(json.loads(MANIFEST.to_json()) | {"seal": seal}).encode())
     with pytest.raises(SealError):
         read(json.dumps(values_of(MANIFEST)).encode())
 
 
-def test_a_manifest_of_another_run_is_refused() -> None:
+def test_a_manifest_of_another_run_is_rejected() -> None:
     with pytest.raises(SealError):
         read(dataclasses.replace(MANIFEST, token=OTHER).to_json())
 
 
 @pytest.mark.parametrize("token", ["", "xyz", "ab" * (KEY_SIZE - 1), "AB" * KEY_SIZE, "zz" * KEY_SIZE])
-def test_a_worker_without_its_half_of_the_key_is_told_the_variable(token: str) -> None:
+def test_a_worker_without_its_half_of_the_key_reports_the_variable(token: str) -> None:
     with pytest.raises(SealError, match="ASYNCBATCH_KEY") as caught:
         Manifest.from_json(MANIFEST.to_json(), token=token)
     assert token not in str(caught.value) or not token
 
 
 @pytest.mark.parametrize("token", ["", MANIFEST.token.hex()])
-def test_a_worker_that_meets_another_version_says_so_with_or_without_a_key(token: str) -> None:
+def test_a_worker_that_meets_another_version_reports_it_with_or_without_a_key(token: str) -> None:
     with pytest.raises(VersionError, match="has version 2"):
         Manifest.from_json(b'{"run": "r", "key": "00", "version": 2}', token=token)
 
@@ -156,7 +156,7 @@ def test_an_older_worker_reads_another_version() -> None:
     assert json.loads(MANIFEST.to_json())["version"] == VERSION > 2
 
 
-def test_whoever_sweeps_reads_the_run_lease_without_the_key() -> None:
+def test_gc_reads_the_run_lease_without_the_key() -> None:
     assert read_run_lease(MANIFEST.to_json()) == 120.0
     for lease in (None, "1", -1.0, float("nan"), True):
         with pytest.raises(VersionError):
@@ -166,21 +166,21 @@ def test_whoever_sweeps_reads_the_run_lease_without_the_key() -> None:
 
 
 @pytest.mark.parametrize("version", [VERSION - 1, VERSION + 1, None, str(VERSION)])
-def test_another_version_is_refused_by_name(version: object) -> None:
+def test_another_version_is_rejected_by_name(version: object) -> None:
     with pytest.raises(VersionError) as caught:
         read(changed({"version": version}))
     assert repr(version) in str(caught.value)
 
 
 @pytest.mark.parametrize("text", [b"", b"junk", b"[]", b"5", b"{}", b'"version"', b"\xff", b"[" * 200_000])
-def test_what_is_no_manifest_is_refused(text: bytes) -> None:
+def test_what_is_no_manifest_is_rejected(text: bytes) -> None:
     with pytest.raises(MessageError) as caught:
         read(text)
     assert type(caught.value) is MessageError
 
 
 @pytest.mark.parametrize("salt", ["xyz", None, 5, "ab" * (KEY_SIZE - 1), "ab" * (KEY_SIZE + 1), "zz" * KEY_SIZE, ""])
-def test_a_manifest_with_another_kind_of_salt_is_refused(salt: object) -> None:
+def test_a_manifest_with_another_kind_of_salt_is_rejected(salt: object) -> None:
     with pytest.raises(VersionError):
         read(changed({"salt": salt}))
 

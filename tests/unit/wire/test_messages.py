@@ -162,14 +162,14 @@ def test_a_message_does_not_go_the_other_way(message: Message, ways: tuple[Direc
 
 
 @given(any_message)
-def test_a_message_sealed_with_another_key_is_refused(message: Message) -> None:
+def test_a_message_sealed_with_another_key_is_rejected(message: Message) -> None:
     text = seal(message, run=RUN, direction="task", key=b"j" * 32)
     with pytest.raises(SealError):
         opened(text)
 
 
 @given(any_message, st.data())
-def test_a_changed_character_is_refused_or_changes_nothing(message: Message, data: st.DataObject) -> None:
+def test_a_changed_character_is_rejected_or_changes_nothing(message: Message, data: st.DataObject) -> None:
     text = seal(message, run=RUN, direction="task", key=KEY)
     place = data.draw(st.integers(0, len(text) - 1))
     other = data.draw(st.characters(min_codepoint=10, max_codepoint=126).filter(lambda char: char != text[place]))
@@ -218,7 +218,7 @@ def test_bodies_do_not_change_places() -> None:
         opened(f"{head}\n{text}")
 
 
-def test_a_body_that_is_no_base64_is_refused() -> None:
+def test_a_body_that_is_no_base64_is_rejected() -> None:
     with pytest.raises(SealError):
         opened(f"{SEALED[:-1]}*")
 
@@ -234,7 +234,7 @@ def test_a_body_that_is_no_base64_is_refused() -> None:
         {"kind": []},
     ],
 )
-def test_another_version_or_kind_is_refused_by_name(changes: dict[str, object]) -> None:
+def test_another_version_or_kind_is_rejected_by_name(changes: dict[str, object]) -> None:
     [refused] = changes.values()
     with pytest.raises(VersionError) as caught:
         opened(resealed(changes))
@@ -266,7 +266,7 @@ def test_the_next_version_does_not_read_this_one(monkeypatch: pytest.MonkeyPatch
         f"\n{SEALED}",
     ],
 )
-def test_what_is_no_message_is_refused_and_shown(text: str) -> None:
+def test_what_is_no_message_is_rejected_and_shown(text: str) -> None:
     with pytest.raises(MessageError) as caught:
         opened(text)
     assert type(caught.value) is MessageError
@@ -274,7 +274,7 @@ def test_what_is_no_message_is_refused_and_shown(text: str) -> None:
 
 
 @given(st.text())
-def test_any_other_text_is_refused(text: str) -> None:
+def test_any_other_text_is_rejected(text: str) -> None:
     with pytest.raises(MessageError):
         opened(text)
 
@@ -423,7 +423,7 @@ def test_refusing_a_message_of_many_small_values_takes_memory_in_proportion() ->
 
 
 @given(any_message, st.data())
-def test_a_message_cut_or_filled_up_anywhere_is_refused_or_unchanged(message: Message, data: st.DataObject) -> None:
+def test_a_message_cut_or_filled_up_anywhere_is_rejected_or_unchanged(message: Message, data: st.DataObject) -> None:
     text = seal(message, run=RUN, direction="task", key=KEY)
     place, end = sorted(data.draw(st.tuples(*[st.integers(0, len(text))] * 2)))
     found, refusal = opened_or_refused(text[:place] + data.draw(odd.texts) + text[end:])

@@ -61,7 +61,7 @@ async def test_an_end_in_the_middle_is_noticed(ends: Ends, sent: bytes) -> None:
         await channel.receive()
 
 
-async def test_what_is_no_answer_is_refused(ends: Ends) -> None:
+async def test_what_is_no_answer_is_rejected(ends: Ends) -> None:
     ours, theirs = ends
     channel = Channel(_socket=ours)
     theirs.sendall(HEADER.pack(3, 0) + b"{no")
@@ -69,7 +69,7 @@ async def test_what_is_no_answer_is_refused(ends: Ends) -> None:
         await channel.receive()
 
 
-async def test_who_sends_to_a_process_that_is_gone_is_told(ends: Ends) -> None:
+async def test_sending_to_a_process_that_is_gone_raises(ends: Ends) -> None:
     ours, theirs = make_channels(ends)
     theirs.close()
     with pytest.raises(OSError, match="pipe"):

@@ -106,7 +106,7 @@ async def test_closing_deletes_what_is_done_and_returns_the_rest() -> None:
     assert (["held"], 0.0) in queue.extended
 
 
-async def test_a_queue_that_is_gone_is_told() -> None:
+async def test_a_queue_that_is_gone_is_reported() -> None:
     queue = Queue()
     known = anyio.Event()
     deliveries = Deliveries("tasks", queue, lease=LEASE, on_gone=known.set, on_renewed=lambda _: None)

@@ -79,7 +79,7 @@ def test_kills_may_be_unknown(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kills", "cause"), [(None, "died"), (0, "died"), (1, "memory")])
-def test_a_kill_is_put_down_to_memory_where_the_kernel_says_so(kills: int | None, cause: str) -> None:
+def test_a_kill_is_put_down_to_memory_where_the_kernel_reports_it(kills: int | None, cause: str) -> None:
     loss = describe_end(-signal.SIGKILL, peak=300 * MIB, oom_kills=kills)
     assert (loss.cause, loss.peak) == (cause, 300 * MIB)
     assert "SIGKILL" in loss.reason

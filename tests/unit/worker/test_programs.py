@@ -77,7 +77,7 @@ async def test_those_used_longest_ago_are_removed_first(programs: Programs, buck
 
 
 @pytest.mark.parametrize("failure", [BlobMissing("gone"), BlobCorrupt("damaged")])
-async def test_a_damaged_program_is_told_apart_and_fetched_again(
+async def test_a_damaged_program_is_recognized_and_fetched_again(
     programs: Programs, bucket: Bucket, failure: Exception
 ) -> None:
     bucket.failure = failure

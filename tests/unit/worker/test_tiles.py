@@ -226,7 +226,7 @@ async def test_failures_of_the_disk_are_counted_until_a_success(worker: Worker) 
     assert worker.tiles.disk_failures == 0
 
 
-async def test_a_refused_result_is_nacked_and_at_the_last_attempt_says_so(worker: Worker) -> None:
+async def test_a_refused_result_is_nacked_and_at_the_last_attempt_reports_it(worker: Worker) -> None:
     worker.slot.content = bytes(INLINE_LIMIT + 1)
     worker.bucket.failures["out/0-"] = AwsError("too large")
     with pytest.raises(NackError) as caught:
@@ -286,7 +286,7 @@ async def test_a_tile_that_comes_too_late_is_returned_at_no_charge(
     assert (await worker.compute(deliveries=deliveries + 1)).attempt == attempt
 
 
-async def test_a_tile_that_no_worker_has_time_for_is_lost_in_the_end_and_says_so(worker: Worker) -> None:
+async def test_a_tile_that_no_worker_has_time_for_is_lost_in_the_end_and_reports_it(worker: Worker) -> None:
     worker.bucket.objects[begun_key("run", 0)] = b"1"
     lost = await worker.compute(deliveries=MAX_RETURNS + 3)
     assert (lost.outcome, lost.attempt, worker.slot.computed) == ("lost", 1, 0)
@@ -316,13 +316,13 @@ async def test_where_attempts_can_not_be_written_deliveries_are_limited(worker: 
     assert (await worker.compute(deliveries=4)).outcome == "lost"
 
 
-async def test_arguments_larger_than_the_worker_s_memory_are_refused_unfetched(worker: Worker) -> None:
+async def test_arguments_larger_than_the_worker_s_memory_are_rejected_unfetched(worker: Worker) -> None:
     worker.tiles.memory = 5
     result = await worker.compute(body=None)
     assert (result.outcome, worker.slot.computed) == ("lost", 0)
 
 
-async def test_a_result_larger_than_s3_takes_is_refused_before_the_upload(
+async def test_a_result_larger_than_s3_takes_is_rejected_before_the_upload(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("asyncbatch.worker.tiles.OBJECT_LIMIT", 4)
