@@ -166,7 +166,7 @@ async def test_the_newest_definition_says_how_many_slots(jobs: Jobs, batch: Any)
     assert (await jobs.find_definition(first)).slots == 1
 
 
-async def test_an_absent_definition_is_told(jobs: Jobs) -> None:
+async def test_an_absent_definition_is_reported(jobs: Jobs) -> None:
     with pytest.raises(StackNotFound, match="job definition nobody "):
         await jobs.find_definition("nobody")
 
