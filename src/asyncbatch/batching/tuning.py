@@ -40,11 +40,11 @@ class Tuning:
     """Size of prefetched payloads, in addition to one tile per slot."""
 
     least_known: int = 5
-    """Tiles of a program that have been computed before one is called slow."""
+    """Minimum number of computed tiles of a program before one of its tiles can count as slow."""
     usual_share: float = 0.9
-    """Tiles of which this share is as quick or quicker say what is usual."""
+    """The usual time of a program's tiles is this quantile of their times."""
     slow_factor: float = 1.5
-    """What takes longer than this many times what is usual, while slots are idle, is sent a second time."""
+    """A tile that takes more than this many times the usual time is sent a second time if slots are idle."""
 
 
 TUNING: Final = Tuning()

@@ -73,7 +73,7 @@ def parse_seconds(text: str) -> float:
     Raises
     ------
     ArgumentTypeError
-        If it is none.
+        If it is invalid.
     """
     try:
         found = float(text)
@@ -90,7 +90,7 @@ def parse_size(text: str) -> int:
     Raises
     ------
     ArgumentTypeError
-        If it is none.
+        If it is invalid.
     """
     factor = _FACTORS.get(text[-1:], 1)
     try:
@@ -144,7 +144,7 @@ def parse_number(text: str) -> "Number":
     Raises
     ------
     ArgumentTypeError
-        If it is none.
+        If it is invalid.
     """
     for kind in (int, float):
         try:

@@ -11,7 +11,7 @@ class ServiceError(Exception):
     code : str
         The error's code, as clients compare it.
     message : str
-        What is wrong, with the values.
+        Description of the error, with the values.
     status : int
         HTTP status of the answer.
     """

@@ -80,7 +80,7 @@ def read_texts(fields: Fields, name: str) -> dict[str, str]:
     Raises
     ------
     ServiceError
-        If it is none.
+        If it is invalid.
     """
     value = fields.get(name) or {}
     if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values()):
@@ -94,7 +94,7 @@ def read_list(fields: Fields, name: str) -> list[Any]:
     Raises
     ------
     ServiceError
-        If it is none.
+        If it is invalid.
     """
     value = fields.get(name) or []
     if not isinstance(value, list):

@@ -30,7 +30,7 @@ class Messages:
         self._clock = clock
 
     def operations(self) -> dict[str, Operation]:
-        """Return the operations by name; what `ReceiveMessage` returns is to be awaited."""
+        """Return the operations by name; `ReceiveMessage` returns an awaitable."""
         found: dict[str, Operation] = {}
         for name, call, known in (
             ("SendMessage", self._send, {"MessageBody", "DelaySeconds"}),

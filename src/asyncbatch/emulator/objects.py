@@ -242,7 +242,7 @@ def read_range(text: str, size: int) -> tuple[int, int] | None:
     Returns
     -------
     tuple of int, or None
-        None if the header is none that S3 understands: then the whole object is the answer.
+        None if S3 does not understand the header, and returns the whole object.
 
     Raises
     ------

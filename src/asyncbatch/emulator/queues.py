@@ -159,7 +159,7 @@ class Queue:
         Raises
         ------
         ServiceError
-            If the handle is none of this queue's.
+            If the handle belongs to another queue.
         """
         self._advance(now)
         message = self._find(handle)

@@ -42,7 +42,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a service answers."""
+    """A service's response."""
 
     status: int = 200
     body: bytes = field(default=b"", repr=False)

@@ -84,7 +84,7 @@ class SubprocessLauncher(Launcher):
     Notes
     -----
     Each worker starts in its own temporary folder, which is removed when it has ended.
-    Where they run main's own interpreter, they are forked from one process that has imported what they need.
+    Workers with main's interpreter are forked from a process that has already imported their modules.
     """
 
     start_timeout = 60.0

@@ -44,7 +44,7 @@ TryTile = Callable[[Settings], Awaitable[dict[str, str]]]
 
 @dataclass(slots=True, kw_only=True)
 class _Examined:
-    """What is checked, and what is known of it so far."""
+    """The stack to check, and the results so far."""
 
     settings: Settings
     session: AwsSession

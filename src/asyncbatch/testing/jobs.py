@@ -196,7 +196,7 @@ class MemoryBatch:
         given = {entry["name"]: entry["value"] for entry in fields["containerOverrides"]["environment"]}
         self.arrays[job] = []
         for name in [f"{job}:{place}" for place in range(size)] if size > 1 else [job]:
-            # Such as no machine tells of its end, which would be asked for over the network.
+            # As on Fargate, where workers do not ask the metadata service whether the machine will be reclaimed.
             variables = {**given, "AWS_BATCH_JOB_ID": name, "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE"}
             environment = WorkerEnvironment.read({"AWS_BATCH_JOB_ATTEMPT": "1", **variables})
             session = MemorySession(self._services)
