@@ -51,7 +51,7 @@ def test_a_seed_is_the_same_run_each_time() -> None:
     assert (first.seconds, first.begun, first.actions) == (second.seconds, second.begun, second.actions)
 
 
-def test_a_failure_is_told_by_its_seed_and_by_no_more_than_it_takes() -> None:
+def test_a_failure_is_reported_with_its_seed_and_smallest_schedule() -> None:
     schedule = draw(13692)
     drops = {mishap for mishap in schedule.mishaps if mishap.kind == "drop"}
     smallest = shrink(schedule, lambda smaller: drops <= set(smaller.mishaps))

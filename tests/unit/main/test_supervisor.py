@@ -61,11 +61,11 @@ def test_a_worker_is_up_whose_greeting_is_lost_or_comes_later() -> None:
 def test_workers_that_ended_in_a_pause_are_replaced_and_are_no_losses() -> None:
     found = supervisor(2)
     found.pardon(states(dead=["a", "b"]), 1100.0)
-    assert found.missing(states(dead=["a", "b"]), 1100.0, backlog=1000) == 2
-    assert found.missing(states(alive=["c", "d"], dead=["a", "b"]), 1110.0, backlog=1000) == 0
-    assert found.missing(states(dead=["a", "b", "c", "d"]), 1120.0, backlog=1000) == 0
+    assert found.count_missing(states(dead=["a", "b"]), 1100.0, backlog=1000) == 2
+    assert found.count_missing(states(alive=["c", "d"], dead=["a", "b"]), 1110.0, backlog=1000) == 0
+    assert found.count_missing(states(dead=["a", "b", "c", "d"]), 1120.0, backlog=1000) == 0
     with pytest.raises(WorkersNotStarted):
-        found.missing(states(dead=["a", "b", "c", "d"]), 1120.0 + HEARING + 1, backlog=1000)
+        found.count_missing(states(dead=["a", "b", "c", "d"]), 1120.0 + HEARING + 1, backlog=1000)
 
 
 def test_a_worker_that_ended_has_no_slots() -> None:
