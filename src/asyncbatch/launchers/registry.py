@@ -44,7 +44,7 @@ async def open_launcher(launcher: LauncherName | Launcher, session: AwsSession, 
 
 @asynccontextmanager
 async def prepare_launcher(launcher: LauncherName | Launcher) -> AsyncIterator[LauncherName | Launcher]:
-    """Let workers of this machine import what they need while a run is being opened; what they don't use ends here.
+    """Start the fork server for workers on main's machine while a run is being opened, and end it with the block.
 
     Parameters
     ----------
@@ -54,13 +54,13 @@ async def prepare_launcher(launcher: LauncherName | Launcher) -> AsyncIterator[L
     Yields
     ------
     {"batch", "subprocess"} or Launcher
-        What to open the run with.
+        The launcher to open the run with.
     """
     chosen = SubprocessLauncher() if launcher == "subprocess" else launcher
     if not isinstance(chosen, SubprocessLauncher):
         yield chosen
         return
-    with suppress(OSError):  # it tries again when workers are to start, and then says what is wrong
+    with suppress(OSError):  # `start` tries again, and reports the error
         chosen.prepare()
     try:
         yield chosen

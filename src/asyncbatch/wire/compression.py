@@ -16,7 +16,7 @@ import zstandard
 Buffer = bytes | bytearray | memoryview
 
 PLAIN: Final = 0
-"""The number of frames that are not compressed."""
+"""Number of the codec that stores frames uncompressed."""
 
 _ZSTD: Final = 1
 _SHUFFLED: Final = {2: 2, 4: 3, 8: 4, 16: 5}
@@ -39,11 +39,11 @@ class CompressionError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Codec:
-    """Packs frames, and unpacks them."""
+    """Packs and unpacks frames."""
 
     pack: Callable[[Buffer], bytes]
     unpack: Callable[[Buffer, int], memoryview]
-    """Takes a packed frame and the size that it has unpacked; the result can be written to."""
+    """Called with a packed frame and its unpacked size; the result is writable."""
 
 
 class _Contexts(threading.local):
@@ -80,21 +80,21 @@ def compress(frame: Buffer, *, item: int) -> tuple[int, Buffer]:
 
 
 def decompress(frame: memoryview, *, codec: int, size: int) -> memoryview:
-    """Return what a frame holds; what was compressed can be written to.
+    """Return the content of a stored frame; it is writable if the frame was compressed.
 
     Parameters
     ----------
     frame : memoryview
-        As it was stored.
+        The stored frame.
     codec : int
-        The number of its codec.
+        Number of its codec.
     size : int
-        Bytes that it must hold.
+        Size in bytes that the content must have.
 
     Raises
     ------
     CompressionError
-        If it does not, or there is no such codec.
+        If its size differs, the frame is damaged, or the codec is unknown.
     """
     if codec == PLAIN and len(frame) == size:
         return frame
@@ -112,7 +112,7 @@ def decompress(frame: memoryview, *, codec: int, size: int) -> memoryview:
 
 
 def _take_sample(frame: memoryview) -> Buffer:
-    """Return parts from all over a frame."""
+    """Return equally spaced parts of a frame."""
     if len(frame) <= _SAMPLES * _SAMPLE_SIZE:
         return frame
     step = (len(frame) - _SAMPLE_SIZE) // (_SAMPLES - 1) // _SAMPLE_SIZE * _SAMPLE_SIZE
@@ -128,7 +128,7 @@ def _unpack(frame: Buffer, size: int) -> memoryview:
 
 
 def _unpack_bytes(frame: Buffer, size: int) -> bytes:
-    """Return what a frame holds: no memory is used before its own head says that it holds as much as it should."""
+    """Return the content of a frame. No memory is allocated unless the size in the frame's own header is correct."""
     if zstandard.get_frame_parameters(frame).content_size != size:
         raise CompressionError(f"frame of {len(frame)} bytes does not hold the {size} bytes it should")
     return _contexts.unpacker.decompress(frame, allow_extra_data=False)
