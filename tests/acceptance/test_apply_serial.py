@@ -193,7 +193,8 @@ def test_what_gdal_warns_of_is_shown_once(run: Run) -> None:
         (("--window", "0"), "argument --window: 0 is too small; it must be 1 or more"),
         (("--overlap", "-1"), "argument --overlap: -1 is too small; it must be 0 or more"),
         (("--local",), "argument --local: not allowed with argument --serial"),
-        (("--stackname", "mine"), "--stackname and --region mean nothing with --local or --serial"),
+        (("--stackname", "mine"), "--stackname and --region can't be used with --local or --serial"),
+        (("--resume",), "--resume can't be used with --serial"),
     ],
 )
 def test_usage_errors_and_failures_have_different_exit_codes(more: tuple[str, ...], why: str, run: Run) -> None:
