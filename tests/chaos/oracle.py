@@ -140,6 +140,10 @@ def _may_be_left(what: str, schedule: Schedule, report: Report) -> bool:
     """
     if "/out/" in what and not what.endswith("-begun") and any(mishap.kind == "freeze" for mishap in schedule.mishaps):
         return True
+    if report.actions["left_behind"] and any(
+        mishap.kind in {"outage", "expire credentials"} for mishap in schedule.mishaps
+    ):
+        return True  # it lasted for longer
     hanging = [mishap for mishap in schedule.mishaps if mishap.kind == "hang" and mishap.operation in _REMOVALS]
     return sum(mishap.times for mishap in hanging) > 1 and report.actions["left_behind"] > 0
 
@@ -148,7 +152,12 @@ _REMOVALS: Final = frozenset({"sqs:DeleteQueue", "s3:ListObjectsV2", "s3:DeleteO
 
 
 def _is_right(schedule: Schedule, index: int, outcome: object) -> bool:
-    may_be_lost = index == schedule.poison or (index % schedule.large == 0 and _deletes_bodies(schedule))
+    may_be_lost = (
+        index == schedule.poison
+        or (index % schedule.large == 0 and _deletes_bodies(schedule))
+        # Announced again, it may be found without attempts left while the last of them is under way.
+        or (schedule.poison is not None and any(map(_loses_messages, schedule.mishaps)))
+    )
     if may_be_lost and isinstance(outcome, TileLost):
         return True
     if index == schedule.failing:
@@ -178,7 +187,9 @@ def _ends_with(mishap: Mishap) -> tuple[type[Exception], ...]:
         return (QueueGone,)
     if mishap.kind == "delete objects" and mishap.about in {"/manifest", "/alive"}:
         return (BlobMissing,)
-    if mishap.kind in {"drop", "corrupt"} and mishap.about == "-result":  # the greeting of a worker that is killed then
+    if (
+        mishap.kind in {"drop", "corrupt", "hide"} and mishap.about == "-result"
+    ):  # the greeting of a worker that is killed then
         return (WorkersNotStarted,)
     return ()
 
