@@ -85,8 +85,12 @@ def run(name: str, scenario: Scenario, pythons: Mapping[str, Path], out: Path) -
             print(f"{name}: round {number + 1} of {scenario.rounds}, {peer}", file=sys.stderr)
             if (found := measure(peer, scenario, python)) is not None:
                 rounds[peer].append(found)
-    record = make_record(name, scenario, {peer: found for peer, found in rounds.items() if found})
-    print(format_table(record))
+    measured = {peer: found for peer, found in rounds.items() if found}
+    if not measured:
+        print(f"{name}: nothing was measured", file=sys.stderr)
+        return
+    record = make_record(name, scenario, measured)
+    print(f"{record['title']}\n\n{format_table(record)}\n")
     out.mkdir(parents=True, exist_ok=True)
     written = out / f"{name}.json"
     written.write_text(json.dumps(record, indent=1))

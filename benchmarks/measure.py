@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 from urllib.request import ProxyHandler, Request, build_opener
 
-import numpy as np
 from peers import PEERS, Peer
 from scenarios import make_blocks, tell_process, work
 
@@ -79,7 +78,7 @@ def measure(peer: Peer, scenario: dict[str, Any]) -> dict[str, Any]:
     """Open the peer, compute the tiles, close it."""
     found: dict[str, Any] = {}
     blocks = make_blocks(scenario["tiles"], scenario["payload"])
-    shared = np.ones(scenario["shared"], dtype=np.uint8) if scenario["shared"] else None
+    shared = make_blocks(1, scenario["shared"])[0] if scenario["shared"] else None
     function = partial(work, seconds=scenario["seconds"], result=scenario["result"])
     started = time.perf_counter()
     peer.open(scenario["workers"])

@@ -69,7 +69,7 @@ def format_table(record: Mapping[str, Any]) -> str:
     """Return the figures of a record as a table in Markdown: medians, and the span of the rounds."""
     titles, figures = record["titles"], record["figures"]
     peers = [peer for peer in record["rounds"] if any(peer in found for found in figures.values())]
-    lines = [f"| {record['title']} | {' | '.join(titles.values())} |", "|---" * (len(titles) + 1) + "|"]
+    lines = [f"| | {' | '.join(titles.values())} |", "|---" * (len(titles) + 1) + "|"]
     for peer in peers:
         cells = [_format_cell(figures[figure].get(peer)) for figure in titles]
         lines.append(f"| {peer} | {' | '.join(cells)} |")
@@ -79,9 +79,10 @@ def format_table(record: Mapping[str, Any]) -> str:
 def _format_cell(summary: Mapping[str, float] | None) -> str:
     if summary is None:
         return ""
-    median, least, most = (_format_number(summary[name]) for name in ("median", "least", "most"))
+    median, least, most = (format_number(summary[name]) for name in ("median", "least", "most"))
     return median if least == most else f"{median} ({least} to {most})"
 
 
-def _format_number(value: float) -> str:
+def format_number(value: float) -> str:
+    """Return a figure with three digits, or as an integer."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits
