@@ -17,8 +17,8 @@ Limit = Literal["workers", "main", "network"]
 PATH: Final = 0.2
 """Seconds of the requests between main and a worker, there and back. Only the first tile waits for them."""
 
-_MAIN: Final = (0.0009, 4.0e-9)
-_WORKER: Final = (0.003, 5.0e-9)
+_MAIN: Final = (0.00065, 3.4e-9)
+_WORKER: Final = (0.002, 4.3e-9)
 """CPU seconds for a tile, and for each byte of its payload and result."""
 
 _QUICK: Final = {
