@@ -87,7 +87,8 @@ def open_stage(schedule: Schedule, folder: Path, *, moto: bool = False) -> Itera
     victims = Victims(team=team)
     (folder / "temporary").mkdir()
     with ExitStack() as stack:
-        stack.enter_context(patch.dict(os.environ, CREDENTIALS | {"AWS_EC2_METADATA_DISABLED": "true"}))
+        variables = {"AWS_EC2_METADATA_DISABLED": "true", "XDG_STATE_HOME": str(folder / "state")}
+        stack.enter_context(patch.dict(os.environ, CREDENTIALS | variables))
         portal = stack.enter_context(start_blocking_portal())
         if moto:
             endpoint = stack.enter_context(open_account())

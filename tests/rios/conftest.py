@@ -56,7 +56,10 @@ def start(
     def started_one(text: str, *, head: str = "", **variables: str) -> "subprocess.Popen[str]":
         file = tmp_path / f"script{len(started)}.py"
         file.write_text(head + PRELUDE + text)
-        environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], MARK: team.mark, "IMAGE": image}
+        environment = {name: os.environ[name] for name in ("PATH", "HOME", "XDG_STATE_HOME")} | {
+            MARK: team.mark,
+            "IMAGE": image,
+        }
         environment |= {"ASYNCBATCH_LAUNCHER": "subprocess", "ASYNCBATCH_LEASE": "2", "ASYNCBATCH_RUN_LEASE": "4"}
         process = subprocess.Popen(
             [sys.executable, str(file)],

@@ -29,7 +29,7 @@ COMMAND = [str(Path(sys.executable).with_name("asyncbatch")), "run"]
 @pytest.fixture
 def environment(team: Team, tmp_path: Path) -> dict[str, str]:
     image = raster(tmp_path / "image.tif")
-    return {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], MARK: team.mark, "IMAGE": image}
+    return {name: os.environ[name] for name in ("PATH", "HOME", "XDG_STATE_HOME")} | {MARK: team.mark, "IMAGE": image}
 
 
 def ran(command: list[str], environment: dict[str, str], folder: Path) -> tuple[int, str, str]:
