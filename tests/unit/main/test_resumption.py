@@ -17,6 +17,7 @@ from asyncbatch.statefolder import locate_state_folder
 def _counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("NOTES", str(tmp_path / "notes"))
+    monkeypatch.setenv("ASYNCBATCH_SPECULATION", "false")  # on a busy machine, tiles would be computed twice
     (tmp_path / "notes").mkdir()
 
 
