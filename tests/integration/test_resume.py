@@ -91,7 +91,7 @@ class Folder:
     def start(self, *command: str, seed: int) -> "Iterator[subprocess.Popen[str]]":
         program = [sys.executable, *command[1:]] if command[0] == "python" else [sys.executable, "-m", *command]
         kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
-        environment = {**kept, "HOME": str(self.path), "PYTHONHASHSEED": str(seed)}
+        environment = {**kept, "HOME": str(self.path), "PYTHONHASHSEED": str(seed), "ASYNCBATCH_SPECULATION": "off"}
         pipe = subprocess.PIPE
         with subprocess.Popen(program, cwd=self.path, env=environment, stdout=pipe, stderr=pipe, text=True) as process:
             try:
