@@ -278,7 +278,7 @@ def test_a_result_that_does_not_pickle_is_the_tiles_failure(pool: BatchExecutor)
 
 
 def test_a_package_that_workers_lack_is_reported_with_a_fix(pool: BatchExecutor) -> None:
-    with pytest.raises(TileError, match=r"ModuleNotFoundError: No module named 'nowhere'; workers need .* their image"):
+    with pytest.raises(TileError, match=r"ModuleNotFoundError: No module named 'nowhere'; .*PIP_PACKAGES"):
         pool.submit(lacking, 0).result()
 
 
