@@ -77,9 +77,9 @@ demo *ARGS:
 prove-on-aws *ARGS: _engine
     python demo/prove_on_aws.py "$@"
 
-# Measure a scenario side by side with peers: `./dev bench NAME [ARGUMENTS]`, or `all`.
+# Measure a scenario side by side with peers: `./dev bench NAME [ARGUMENTS]`, or `all`; or `soak`, which has no peers.
 bench NAME *ARGS:
-    python benchmarks/bench.py "$@"
+    @if [ "$1" = soak ]; then shift && exec python benchmarks/soak.py "$@"; fi && exec python benchmarks/bench.py "$@"
 
 # Create the stack, build and push the workers' image, and check both; takes the options of `asyncbatch stack create`.
 deploy *OPTIONS: _engine

@@ -1,6 +1,6 @@
 """Many small tiles while workers are killed and AWS's answers fail: none lost or doubled, and main's memory flat.
 
-    just bench soak [--tiles 100000] [--workers 2] [--kill 10] [--faulty 0.02] [--lease 5]
+    ./dev bench soak [--tiles 100000] [--workers 2] [--kill 10] [--faulty 0.02] [--lease 5]
 
 Main is a process of its own. Its memory is read after the first twentieth of the tiles, and at the end.
 """
