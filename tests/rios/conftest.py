@@ -25,6 +25,14 @@ def pytest_configure(config: pytest.Config) -> None:
     register_watchdog(config)  # tests/conftest.py is not there where `just test-rios` runs these
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what runs store out of the user's own state folder, as tests/conftest.py does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(scope="module")
 def on_the_endpoint(endpoint: Endpoint, isolated: None) -> Iterator[None]:
     """Have RIOS compute on two workers of this machine, which several tests share."""
