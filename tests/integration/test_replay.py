@@ -82,7 +82,7 @@ def test_a_failed_tile_is_replayed_with_its_arguments_folder_and_environment(tmp
     told = run(tmp_path, *inline, "--pdb", text="p self.factor * 1000\nq\n", status=1)
     assert "3000" in told
     (tmp_path / "fixed").touch()
-    assert "returns 150000" in run(tmp_path, *inline) + run(tmp_path, *uploaded)
+    assert "returned 150000" in run(tmp_path, *inline) + run(tmp_path, *uploaded)
     listed = run(tmp_path, "-m", "asyncbatch", "runs", "--local")
     assert "2 failed tiles" in listed
     assert find_commands(listed)[0] in (inline, uploaded)
