@@ -13,6 +13,7 @@ import pytest
 
 from asyncbatch import Dispatcher, Settings, TileLost, WorkersLost
 from asyncbatch.errors import BlobMissing, QueueGone
+from asyncbatch.main.dispatcher import wait_for
 from asyncbatch.testing import VIRTUAL, Fault, MemoryAws, MemoryJob
 from asyncbatch.wire.messages import INLINE_LIMIT
 from tests.unit.testing.runs import begun, find_records, nothing_left, run_on
@@ -185,7 +186,7 @@ async def test_a_tile_whose_lease_was_lost_is_computed_again_and_counts_once(cap
         await anyio.sleep(LEASE + 5.0)
         aws.recover()
         await dispatcher.compute(square, 4)
-        assert future.result(0) == 9
+        assert await wait_for(future) == 9
         assert dispatcher.status().tiles_done == 2
     assert Counter(begun(caplog))[0] == 2
 
@@ -238,7 +239,7 @@ async def test_a_worker_that_was_stopped_goes_on_where_it_was(caplog: pytest.Log
         assert not future.done()
         job.thaw()
         await anyio.sleep(10.0)
-        assert future.result(0) == 9
+        assert await wait_for(future) == 9
     assert begun(caplog) == [0]
     assert len(aws.jobs) == 1
 
@@ -266,7 +267,7 @@ async def test_a_run_goes_on_after_its_main_was_asleep_for_longer_than_a_run_lea
         aws.freeze_main(300.0)
         assert await dispatcher.compute(square, 4) == 16
         assert anyio.current_time() - begin > 300.0
-        assert future.result(0) == 9
+        assert await wait_for(future) == 9
     assert len(aws.jobs) > 2, "workers left, since main gave no heartbeat"
 
 
@@ -372,7 +373,7 @@ async def test_expired_credentials_are_waited_for(caplog: pytest.LogCaptureFixtu
         assert not future.done()
         aws.recover(*expired)
         assert await dispatcher.compute(square, 4) == 16
-        assert future.result(0) == 9
+        assert await wait_for(future) == 9
     assert find_records(caplog, "credentials_renewed")
 
 
@@ -386,7 +387,7 @@ async def test_workers_that_start_with_expired_credentials_are_replaced() -> Non
         assert [job.exit_code for job in aws.jobs] == [1, 1]
         aws.recover(*expired)
         assert await dispatcher.compute(square, 4) == 16
-        assert future.result(0) == 9
+        assert await wait_for(future) == 9
 
 
 async def test_workers_leave_when_main_gives_no_heartbeat() -> None:
