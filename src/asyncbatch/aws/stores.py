@@ -18,6 +18,7 @@ from botocore.regions import EndpointResolver
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
+from asyncbatch.aws import settling  # noqa: F401 - it has something to do when Python ends
 from asyncbatch.aws.errors import make_error
 from asyncbatch.aws.session import CONNECT_TIMEOUT, AwsSession, is_on_this_machine
 from asyncbatch.errors import AwsError, BlobCorrupt, EndpointUnreachable
