@@ -121,7 +121,7 @@ class Tiles(RuleBasedStateMachine):
 
 
 TestTiles = Tiles.TestCase
-TestTiles.settings = settings(max_examples=30, stateful_step_count=30)
+TestTiles.settings = settings(max_examples=20, stateful_step_count=25)
 
 
 def test_a_result_before_the_announcement_returned_counts_once() -> None:

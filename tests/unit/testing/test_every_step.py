@@ -88,7 +88,7 @@ def end_main(aws: MemoryAws, scope: anyio.CancelScope) -> None:
 
 
 def test_workers_leave_by_themselves_whenever_main_is_killed() -> None:
-    for step in pick_turns(7):
+    for step in pick_turns(7)[::2]:
 
         async def die(step: int = step) -> None:
             aws = MemoryAws(duration=SECONDS)

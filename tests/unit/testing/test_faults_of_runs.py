@@ -365,11 +365,11 @@ async def test_a_run_whose_manifest_is_deleted_ends_with_that_error() -> None:
 async def test_expired_credentials_are_waited_for(caplog: pytest.LogCaptureFixture) -> None:
     aws = MemoryAws()
     expired = [Fault(operation=name, error="ExpiredToken", times=None) for name in ("sqs:*", "s3:*")]
-    async with run_on(aws) as dispatcher:
+    async with run_on(aws, outage=60.0) as dispatcher:
         await check_tiles(dispatcher)
         aws.fail(*expired)
         future = dispatcher.submit(square, 3)
-        await anyio.sleep(1000.0)
+        await anyio.sleep(100.0)  # longer than an outage may last
         assert not future.done()
         aws.recover(*expired)
         assert await dispatcher.compute(square, 4) == 16
