@@ -88,6 +88,7 @@ class ForkClient:
         self._connection = connection
         self._processes: dict[int, ForkedProcess] = {}
         self._count = 0
+        self._waiting: set[anyio.CancelScope] = set()
         _clients.add(self)
 
     @property
@@ -128,16 +129,17 @@ class ForkClient:
             "arguments": dict(arguments),
         }
         self._count += 1
-        process = ForkedProcess(_client=self, _number=self._count)
+        number = self._count
+        process = ForkedProcess(_client=self, _number=number)
         pipe = packets.write_pipe(request)
         try:
-            while not self.send({"do": "fork", "number": self._count}, (pipe, *descriptors)):
+            while not self.send({"do": "fork", "number": number}, (pipe, *descriptors)):
                 if self.gone:
                     raise ForkServerGoneError("the fork server has ended")
                 await anyio.wait_writable(self._connection)
         finally:
             os.close(pipe)
-        self._processes[self._count] = process
+        self._processes[number] = process
         return process
 
     def connect(self, connection: socket.socket) -> None:
@@ -155,12 +157,14 @@ class ForkClient:
         return True
 
     def read(self) -> None:
-        """Handle the packets that the server has sent."""
+        """Handle the packets that the server has sent, whichever processes they are about."""
         while self._connection.fileno() >= 0:
             try:
                 received = packets.receive(self._connection)
             except BlockingIOError:
                 return
+            for scope in self._waiting:  # the connection is not readable any more, so nothing else wakes them
+                scope.cancel()
             if received is None:
                 self.close()
                 return
@@ -174,11 +178,15 @@ class ForkClient:
                 del self._processes[packet["number"]]
 
     async def wait(self) -> None:
-        """Return when the server may have sent packets."""
+        """Return when the server has sent packets, or when others have read them."""
         connection = os.dup(self._connection.fileno())  # each descriptor can be waited for by one task only
+        scope = anyio.CancelScope()
+        self._waiting.add(scope)
         try:
-            await anyio.wait_readable(connection)
+            with scope:
+                await anyio.wait_readable(connection)
         finally:
+            self._waiting.discard(scope)
             os.close(connection)
 
     def close(self) -> None:
