@@ -13,7 +13,6 @@ import pytest
 from asyncbatch.aws.protocols import BlobAge, Received
 from asyncbatch.batching.prefetch import Prefetch
 from asyncbatch.errors import AwsError, HandleStale
-from asyncbatch.wire.manifest import Manifest
 from asyncbatch.wire.messages import Body, Goodbye, Heartbeat, Sentinel, Task, seal, unseal
 from asyncbatch.worker.attempts import Verdict
 from asyncbatch.worker.consumer import Consumer, Held
@@ -23,22 +22,9 @@ from asyncbatch.worker.presence import Presence
 from asyncbatch.worker.reporter import Reporter
 from asyncbatch.worker.tiles import NackError
 from tests.unit.virtual import VIRTUAL
+from tests.unit.worker.runs import MANIFEST
 
 pytestmark = pytest.mark.anyio
-
-MANIFEST = Manifest(
-    run="run",
-    task_queue="tasks",
-    result_queue="results",
-    token=b"key",
-    salt=bytes(32),
-    versions={},
-    lease=30.0,
-    run_lease=60.0,
-    idle_timeout=60.0,
-    max_attempts=3,
-    slot_memory=0,
-)
 
 _MANY = 300
 """Polls of an empty queue."""

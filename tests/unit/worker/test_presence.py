@@ -7,25 +7,12 @@ import pytest
 
 from asyncbatch.aws.protocols import BlobAge, Content
 from asyncbatch.errors import AwsError, QueueGone
-from asyncbatch.wire.manifest import Manifest, alive_key
+from asyncbatch.wire.manifest import alive_key
 from asyncbatch.worker.presence import Presence, RunBlobs
 from tests.unit.virtual import VIRTUAL
+from tests.unit.worker.runs import MANIFEST
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", [VIRTUAL], ids=["virtual"])]
-
-MANIFEST = Manifest(
-    run="run",
-    task_queue="tasks",
-    result_queue="results",
-    token=b"key",
-    salt=bytes(32),
-    versions={},
-    lease=30.0,
-    run_lease=60.0,
-    idle_timeout=60.0,
-    max_attempts=3,
-    slot_memory=0,
-)
 
 
 @dataclass

@@ -15,7 +15,7 @@ from asyncbatch.batching.batcher import Batcher
 from asyncbatch.batching.prefetch import Prefetch
 from asyncbatch.errors import AccessDenied, AwsError, BlobCorrupt, BlobMissing
 from asyncbatch.wire import codec
-from asyncbatch.wire.manifest import Manifest, begun_key, program_key
+from asyncbatch.wire.manifest import begun_key, program_key
 from asyncbatch.wire.messages import INLINE_LIMIT, Body, Loss, Message, ProgramDamaged, Result, Task, unseal
 from asyncbatch.worker.attempts import MAX_RETURNS
 from asyncbatch.worker.counts import Counts
@@ -24,22 +24,10 @@ from asyncbatch.worker.programs import Programs
 from asyncbatch.worker.slot import Computed, ComputesTiles
 from asyncbatch.worker.slots import Slots
 from asyncbatch.worker.tiles import NackError, Tiles
+from tests.unit.worker.runs import MANIFEST
 
 pytestmark = pytest.mark.anyio
 
-MANIFEST = Manifest(
-    run="run",
-    task_queue="tasks",
-    result_queue="results",
-    token=b"key",
-    salt=bytes(32),
-    versions={},
-    lease=30.0,
-    run_lease=60.0,
-    idle_timeout=60.0,
-    max_attempts=3,
-    slot_memory=0,
-)
 LAST = 9
 """Deliveries after which only attempts that were counted matter."""
 
