@@ -118,9 +118,8 @@ class Scheduler:
             return
         self._pacer.note_tile(anyio.current_time(), size=len(tile.content))
         self.ledger.add(tile)
-        index = (
-            tile.index
-        )  # not the tile, since a callback that refers to it would keep its result until the next garbage collection
+        # Not the tile: a callback that refers to it would keep its result until the next garbage collection.
+        index = tile.index
         tile.future.add_done_callback(lambda future: self._note_done(index, future))
         self._pump()
 
