@@ -79,7 +79,7 @@ class Classic:
 
 
 def work() -> None:
-    """Compute tiles until told to stop, as a worker."""
+    """Compute tiles as a worker, until a message says to stop."""
     stack = _Stack()
     while True:
         for key, value in stack.receive(stack.tasks):

@@ -79,17 +79,17 @@ def nothing_left(folder: Path) -> bool:
 def test_a_tile_sees_the_folder_and_the_environment_of_the_command(folder: Path) -> None:
     (folder / "offset").write_text("123")
     with started(folder, "leaves") as process:
-        _, told = process.communicate()
-    assert process.returncode == 0, told
+        _, reported = process.communicate()
+    assert process.returncode == 0, reported
     image, result = (gdal.Open(str(folder / name)).ReadAsArray() for name in ("in.tif", "out/out.tif"))
     assert np.array_equal(result, image * 2 + 3)
 
 
 def test_all_goes_well(folder: Path) -> None:
     with started(folder, "double", "--other", "more=1") as process:
-        out, told = process.communicate()
-    assert (process.returncode, out) == (0, ""), told
-    lines = told.splitlines()
+        out, reported = process.communicate()
+    assert (process.returncode, out) == (0, ""), reported
+    lines = reported.splitlines()
     assert lines[0].startswith("0/6 tiles, ")
     assert lines[-2].startswith("6/6 tiles")
     run, _, summary = lines[-1].removeprefix("run ").partition(": ")
@@ -117,9 +117,9 @@ def test_all_goes_well(folder: Path) -> None:
 )
 def test_a_function_that_can_t_be_run_gets_one_clear_line(function: str, why: str, folder: Path) -> None:
     with started(folder, function) as process:
-        _out, told = process.communicate()
+        _out, reported = process.communicate()
     assert process.returncode == 1
-    (line,) = [line for line in told.splitlines() if line.startswith("asyncbatch: error: ")]
+    (line,) = [line for line in reported.splitlines() if line.startswith("asyncbatch: error: ")]
     assert line.startswith(f"asyncbatch: error: {why}")
     assert list((folder / "out").iterdir()) == []
     eventually(lambda: nothing_left(folder))
@@ -132,8 +132,8 @@ def test_a_signal_leaves_nothing_behind(number: signal.Signals, status: int, fol
     with started(folder, "waits") as process:
         assert (folder / "fifo").read_text().startswith("waiting")
         process.send_signal(number)
-        _out, told = process.communicate()
+        _out, reported = process.communicate()
     assert process.returncode == status
-    assert "Traceback" not in told
+    assert "Traceback" not in reported
     assert list((folder / "out").iterdir()) == []
     eventually(lambda: nothing_left(folder))

@@ -65,7 +65,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Return a folder with the user's files and an image of 100 by 130 pixels, tiled by 64 if so told."""
+    """Return a folder with the user's files and an image of 100 by 130 pixels, tiled by 64 on request."""
     gdal.UseExceptions()
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "user.py").write_text(USER_FILE)
@@ -215,14 +215,14 @@ def test_a_file_that_is_not_there(folder: Path) -> None:
 def test_a_function_that_raises_is_shown_with_its_traceback(run: Run, folder: Path) -> None:
     ended = run("fails")
     assert ended.returncode == 1
-    told = ended.stderr[ended.stderr.index("asyncbatch: error: ") :].splitlines()
-    assert told[0] == (
+    reported = ended.stderr[ended.stderr.index("asyncbatch: error: ") :].splitlines()
+    assert reported[0] == (
         "asyncbatch: error: tile 5 (window x=64 y=128 36×2 pixels) failed on worker main, attempt 1: "
         "ValueError: no good"
     )
-    assert told[1] == "Traceback (most recent call last):"
-    assert told[2].endswith("in fails")
-    assert told[-1] == "ValueError: no good"
+    assert reported[1] == "Traceback (most recent call last):"
+    assert reported[2].endswith("in fails")
+    assert reported[-1] == "ValueError: no good"
     assert list((folder / "out").iterdir()) == []
 
 
@@ -233,9 +233,11 @@ def test_a_disk_that_is_full(limit: int, run: Run, folder: Path) -> None:
     ended = run("fills_the_disk", "--out", "noise=out/noise.tif", LIMIT=str(limit))
     assert ended.returncode == 1
     # Not the last line: under coverage, the report of what was covered can't be written either.
-    (told,) = [line for line in ended.stderr.splitlines() if line.startswith("asyncbatch: error: ")]
-    assert re.match(rf"asyncbatch: error: output '(result|noise)': can't write {folder}/out/(out|noise)\.tif: ", told)
-    assert told.endswith(f" MB free in {folder / 'out'})")
+    (reported,) = [line for line in ended.stderr.splitlines() if line.startswith("asyncbatch: error: ")]
+    assert re.match(
+        rf"asyncbatch: error: output '(result|noise)': can't write {folder}/out/(out|noise)\.tif: ", reported
+    )
+    assert reported.endswith(f" MB free in {folder / 'out'})")
     assert [entry.read_text() for entry in (folder / "out").iterdir()] == ["the work of last week"]
 
 
@@ -252,9 +254,9 @@ def test_a_signal_leaves_nothing_behind(number: signal.Signals, status: int, fol
         assert process.stdout.readline() == "waiting\n"
         assert [entry.suffix for entry in (folder / "out").iterdir()] == [".part"]
         process.send_signal(number)
-        _out, told = process.communicate()
+        _out, reported = process.communicate()
     assert process.returncode == status
-    assert "Traceback" not in told
+    assert "Traceback" not in reported
     assert list((folder / "out").iterdir()) == []
 
 

@@ -49,9 +49,9 @@ def test_what_a_killed_run_left_goes_and_an_open_run_stays(
     with BatchExecutor(1, launcher="subprocess", settings=endpoint.settings()) as pool:
         assert pool.submit(abs, -2).result() == 2
         [alive] = endpoint.runs() - {dead}
-        told = eventually(lambda: [line for line in ran(endpoint, "runs").splitlines() if "over" in line])
-        assert len(told) == 1
-        assert told[0].startswith(f"{dead}  over, last heartbeat ")
+        reported = eventually(lambda: [line for line in ran(endpoint, "runs").splitlines() if "over" in line])
+        assert len(reported) == 1
+        assert reported[0].startswith(f"{dead}  over, last heartbeat ")
         assert f"kept until 24 hours after its last heartbeat: {dead}" in ran(endpoint, "gc", "--delete")
         assert f"would remove {dead}" in ran(endpoint, "gc", "--after", "0")
         assert endpoint.runs() == {dead, alive}

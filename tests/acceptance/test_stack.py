@@ -45,7 +45,7 @@ def clients(account: Endpoint) -> Iterator[dict[str, Any]]:
         yield emulated.clients(str(account.local.settings.endpoint_url), REGION, closing)
 
 
-def told(done: "subprocess.CompletedProcess[str]", status: int = 0) -> str:
+def read_output(done: "subprocess.CompletedProcess[str]", status: int = 0) -> str:
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout if status == 0 else done.stderr
 
@@ -80,14 +80,14 @@ def values(text: str) -> dict[str, str]:
 
 def test_a_stack_s_life(run: Run, account: Endpoint, clients: dict[str, Any]) -> None:
     wished = ["--maxjobs", "10", "--vcpus", "2", "--mem", "8192", "--tag", "project=trees", *own_network(clients)]
-    made = told(run("create", *wished, "--wait"))
+    made = read_output(run("create", *wished, "--wait"))
     assert made.startswith(f"stack RIOS is being created in {REGION}\n")
     assert made.endswith("stack RIOS is ready\n")
     assert "  CREATE_COMPLETE " in made
 
-    assert told(run("status")).startswith(f"RIOS in {REGION}: CREATE_COMPLETE\n")
-    assert values(told(run("status")))["MaxVCPUS"] == "20"
-    outputs = values(told(run("outputs")))
+    assert read_output(run("status")).startswith(f"RIOS in {REGION}: CREATE_COMPLETE\n")
+    assert values(read_output(run("status")))["MaxVCPUS"] == "20"
+    outputs = values(read_output(run("outputs")))
     assert (outputs["BatchMaxJobs"], outputs["BatchECR"]) == (
         "10",
         f"123456789012.dkr.ecr.{REGION}.amazonaws.com/asyncbatch-rios",
@@ -95,32 +95,32 @@ def test_a_stack_s_life(run: Run, account: Endpoint, clients: dict[str, Any]) ->
     [stack] = clients["cloudformation"].describe_stacks(StackName="RIOS")["Stacks"]
     assert {"Key": "project", "Value": "trees"} in stack["Tags"]
 
-    assert "already exists in eu-central-1, in state CREATE_COMPLETE" in told(run("create"), 1)
+    assert "already exists in eu-central-1, in state CREATE_COMPLETE" in read_output(run("create"), 1)
 
-    quiet = told(run("modify", "--maxjobs", "20", "--wait", "--quiet"))
+    quiet = read_output(run("modify", "--maxjobs", "20", "--wait", "--quiet"))
     assert quiet == f"stack RIOS is being modified in {REGION}\nstack RIOS is ready\n"
-    after = values(told(run("status")))
+    after = values(read_output(run("status")))
     assert (after["MaxJobs"], after["MaxVCPUS"], after["VCPUS"], after["MaxMemory"]) == ("20", "40", "2", "8192")
 
     clients["s3"].put_object(Bucket=outputs["BatchBucket"], Key="runs/old/in/1", Body=b"left")
     tags = {"asyncbatch:stack": "RIOS", "asyncbatch:run": "old"}
     left = [clients["sqs"].create_queue(QueueName=f"asyncbatch-old-{end}", tags=tags)["QueueUrl"] for end in ("a", "b")]
-    assert "Pass --yes" in told(run("delete"), 1)
+    assert "Pass --yes" in read_output(run("delete"), 1)
     refused = answered(account, "n")
     assert "open runs (1) and all objects in rios-batchbucket" in refused
     assert refused.endswith("stack not deleted\r\n")
-    assert told(run("status")).startswith(f"RIOS in {REGION}: UPDATE_COMPLETE\n")
+    assert read_output(run("status")).startswith(f"RIOS in {REGION}: UPDATE_COMPLETE\n")
     gone = answered(account, "y", lambda: remove_for_moto(clients))
     assert "ended run old\r\n" in gone
     assert gone.endswith("stack RIOS is gone\r\n")
     assert not set(left) & set(clients["sqs"].list_queues().get("QueueUrls", []))
     assert outputs["BatchBucket"] not in [bucket["Name"] for bucket in clients["s3"].list_buckets()["Buckets"]]
-    assert "stack 'RIOS' not found in eu-central-1" in told(run("status"), 1)
+    assert "stack 'RIOS' not found in eu-central-1" in read_output(run("status"), 1)
 
 
 @pytest.mark.parametrize("command", ["modify", "delete", "status", "outputs"])
 def test_a_stack_that_is_not_there_is_named(run: Run, command: str) -> None:
-    error = told(run(command, "--stackname", "nowhere"), 1)
+    error = read_output(run(command, "--stackname", "nowhere"), 1)
     assert error.startswith("asyncbatch: error: stack 'nowhere' not found in eu-central-1")
     assert error.count("\n") == 1
 
@@ -135,7 +135,7 @@ def test_another_s_stack_is_neither_modified_nor_deleted(run: Run, clients: dict
     clients["cloudformation"].create_stack(StackName="shop", TemplateBody=FOREIGN)
     before = clients["sqs"].list_queues()["QueueUrls"]
     for command in (("modify", "--maxjobs", "2"), ("delete", "--yes")):
-        error = told(run(*command, "--stackname", "shop"), 1)
+        error = read_output(run(*command, "--stackname", "shop"), 1)
         assert error.startswith("asyncbatch: error: stack 'shop' in eu-central-1 was ")
     assert clients["sqs"].list_queues()["QueueUrls"] == before
     clients["cloudformation"].delete_stack(StackName="shop")
@@ -149,12 +149,12 @@ def test_another_s_stack_is_neither_modified_nor_deleted(run: Run, clients: dict
     ],
 )
 def test_invalid_options_are_rejected(run: Run, words: list[str], reason: str) -> None:
-    assert reason in told(run("create", "--stackname", "odd", *words), 1)
+    assert reason in read_output(run("create", "--stackname", "odd", *words), 1)
 
 
 @pytest.mark.parametrize("words", [["--vcpus", "1.5"], ["--mem", "0"], ["--compute", "LAMBDA"], ["--tag", "=x"]])
 def test_wrong_usage_is_rejected_at_once(run: Run, words: list[str]) -> None:
-    assert told(run("create", *words), 2).startswith("usage: ")
+    assert read_output(run("create", *words), 2).startswith("usage: ")
 
 
 ENGINE = """#!/bin/sh
@@ -175,10 +175,10 @@ def test_an_image_is_pushed_to_the_stack_s_repository(
     engine.write_text(ENGINE.format(architecture="amd64"))
     engine.chmod(0o755)
     monkeypatch.setenv("ENGINE", str(engine))
-    told(run("create", "--stackname", "pushed", *own_network(clients)))
+    read_output(run("create", "--stackname", "pushed", *own_network(clients)))
     host = f"123456789012.dkr.ecr.{REGION}.amazonaws.com"
     for words, repository in ((["built"], "asyncbatch-pushed"), (["--main", "built"], "asyncbatch-pushedmain")):
-        assert told(run("push", "--stackname", "pushed", *words)).endswith(
+        assert read_output(run("push", "--stackname", "pushed", *words)).endswith(
             f"pushed built as {host}/{repository}:latest\n"
         )
         assert (tmp_path / "asked").read_text().splitlines() == [
@@ -189,17 +189,17 @@ def test_an_image_is_pushed_to_the_stack_s_repository(
         assert (tmp_path / "password").read_text()
         (tmp_path / "asked").unlink()
     monkeypatch.setenv("ENGINE", "no-such-engine")
-    assert "'no-such-engine' (ENGINE) not found" in told(run("push", "--stackname", "pushed", "built"), 1)
+    assert "'no-such-engine' (ENGINE) not found" in read_output(run("push", "--stackname", "pushed", "built"), 1)
     monkeypatch.setenv("ENGINE", str(engine))
     engine.write_text(ENGINE.format(architecture="arm64"))
-    assert "built is for ARM64, but the machines of stack pushed are X86_64" in told(
+    assert "built is for ARM64, but the machines of stack pushed are X86_64" in read_output(
         run("push", "--stackname", "pushed", "built"), 1
     )
     engine.write_text("#!/bin/sh\necho no such image >&2\nexit 5\n")
-    refused = told(run("push", "--stackname", "pushed", "built"), 1)
+    refused = read_output(run("push", "--stackname", "pushed", "built"), 1)
     assert "image 'built' not found" in refused
     assert refused.endswith(". no such image\n")
     engine.write_text(f"{ENGINE.format(architecture='amd64')}exit 5\n")
-    assert "failed with status 5" in told(run("push", "--stackname", "pushed", "built"), 1)
+    assert "failed with status 5" in read_output(run("push", "--stackname", "pushed", "built"), 1)
     remove_for_moto(clients)
-    told(run("delete", "--stackname", "pushed", "--yes", "--wait"))
+    read_output(run("delete", "--stackname", "pushed", "--yes", "--wait"))

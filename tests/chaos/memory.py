@@ -214,7 +214,7 @@ def _without_threads() -> Iterator[None]:
 
 
 class Ends:
-    """Counts how often main is told of each tile's end."""
+    """Counts how often main reports each tile's end."""
 
     def __init__(self, report: Report) -> None:
         self._report = report

@@ -19,7 +19,7 @@ class Report:
     error: BaseException | None = None
     """What ended it early."""
     ended: Counter[int] = field(default_factory=Counter)
-    """How often main was told of each tile's end."""
+    """How often main reported each tile's end."""
     begun: Counter[int] = field(default_factory=Counter)
     """How often workers began each tile."""
     copied: Counter[int] = field(default_factory=Counter)

@@ -1,4 +1,4 @@
-"""What a schedule that went wrong is told by, and the smallest part of it that still goes wrong."""
+"""Reports a schedule that failed, and finds the smallest part of it that still fails."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -33,5 +33,5 @@ _NAMES = [field.name for field in fields(Schedule) if field.name != "mishaps"]
 
 def _write(mishap: Mishap) -> str:
     """Return what makes a mishap, without what is as it is anyway."""
-    told = ((field.name, getattr(mishap, field.name), field.default) for field in fields(mishap))
-    return f"Mishap({', '.join(f'{name}={value!r}' for name, value, default in told if value != default)})"
+    reported = ((field.name, getattr(mishap, field.name), field.default) for field in fields(mishap))
+    return f"Mishap({', '.join(f'{name}={value!r}' for name, value, default in reported if value != default)})"

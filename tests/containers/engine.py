@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """podman, with a registry on loopback in ECR's place: what `ENGINE` names in tests of `./dev deploy`.
 
-The emulated ECR knows images by their manifests alone, so it is told of what is pushed; and what is pushed is untagged
+The emulated ECR knows images by their manifests alone, so each push is reported to it; and what is pushed is untagged
 here, so that jobs pull it.
 """
 

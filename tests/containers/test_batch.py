@@ -158,12 +158,12 @@ def test_a_main_script_runs_as_a_job_and_starts_workers_itself(
     scene = main_script(SCRIPT)
     apply(ndvi, {"image": landsat()}, {"ndvi": str(tmp_path / "serial.tif")})
     wanted = pixels(tmp_path / "serial.tif")
-    told = f"pixels {wanted.shape} {sha256(wanted.tobytes()).hexdigest()}, in containers: True"
+    reported = f"pixels {wanted.shape} {sha256(wanted.tobytes()).hexdigest()}, in containers: True"
     status, out, err = command("submit", scene, "0")
     assert status == 0, out + err
-    assert f"\n{told}" in out
+    assert f"\n{reported}" in out
     assert " is SUCCEEDED" in out
     status, out, err = command("submit", scene, "7")
     assert status == 1  # moto does not tell the 7; AWS does
-    assert told in out
+    assert reported in out
     assert "failed: " in err

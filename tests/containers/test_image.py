@@ -14,8 +14,8 @@ def test_it_runs_as_nobody_special_and_has_no_compiler(podman: Podman, image: st
 
 
 def test_gdal_reads_into_arrays(podman: Podman, image: str) -> None:
-    told = in_it(podman, image, "python -c 'from osgeo import gdal, gdal_array; print(gdal.VersionInfo())'")
-    assert int(told) >= 3_040_000
+    reported = in_it(podman, image, "python -c 'from osgeo import gdal, gdal_array; print(gdal.VersionInfo())'")
+    assert int(reported) >= 3_040_000
 
 
 def test_its_labels_say_what_it_is(podman: Podman, image: str) -> None:

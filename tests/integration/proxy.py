@@ -18,7 +18,7 @@ class Damage:
 
 @dataclass(slots=True, kw_only=True)
 class Proxy:
-    """Stands before the endpoint; goes away and damages answers when told."""
+    """A proxy before the endpoint that closes and damages answers on request."""
 
     target: tuple[str, int]
     damages: list[Damage] = field(default_factory=list)

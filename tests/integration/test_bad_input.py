@@ -1,4 +1,4 @@
-"""What can't work is told in one clear error, soon, and leaves nothing behind."""
+"""Bad input gets one clear error, soon, and leaves nothing behind."""
 
 import socket
 import sys

@@ -201,4 +201,4 @@ with BatchExecutor(1, launcher=Nobody(), settings=settings) as pool: list(pool.m
         eventually(gate.started)
         main.kill()
         assert worker.wait() == 0
-    assert endpoint.queues()  # so it was not their end that told the worker
+    assert endpoint.queues()  # so the worker did not notice their deletion

@@ -38,7 +38,7 @@ def stumble(x: int) -> int:
     raise UnluckyError(f"tile {x} is unlucky")
 
 
-def told(a: object, b: object, *, c: object = "c", d: object = "d") -> tuple[object, ...]:
+def list_arguments(a: object, b: object, *, c: object = "c", d: object = "d") -> tuple[object, ...]:
     return a, b, c, d
 
 
@@ -132,7 +132,7 @@ def test_a_failing_tile_leaves_the_others_alone(pool: BatchExecutor) -> None:
 
 
 def test_a_program_is_called_as_a_partial_is(pool: BatchExecutor) -> None:
-    program = pool.program(told, "shared", c="shared")
+    program = pool.program(list_arguments, "shared", c="shared")
     assert pool.submit(program, "own").result() == ("shared", "own", "shared", "d")
     assert pool.submit(program, "own", c="own", d="own").result() == ("shared", "own", "own", "own")
     assert list(pool.map(program, "xy")) == [("shared", x, "shared", "d") for x in "xy"]
@@ -163,7 +163,7 @@ def test_compressible_arrays_come_back_writable(pool: BatchExecutor) -> None:
 
 def test_two_pools_on_one_stack_do_not_meet(pool: BatchExecutor, endpoint: Endpoint) -> None:
     with BatchExecutor(1, launcher="subprocess", settings=endpoint.settings(lease=300.0)) as other:
-        here, there = pool.map(square, range(50)), other.map(told, range(50), range(50))
+        here, there = pool.map(square, range(50)), other.map(list_arguments, range(50), range(50))
         assert list(here) == [square(x) for x in range(50)]
         assert list(there) == [(x, x, "c", "d") for x in range(50)]
         assert other.status().tiles_done == 50

@@ -75,12 +75,12 @@ def test_a_failed_tile_is_replayed_with_its_arguments_folder_and_environment(tmp
     (tmp_path / "elsewhere").mkdir()
     inline, uploaded = find_commands(run(tmp_path, "script.py"))  # whichever comes first
     for command in (inline, uploaded):
-        told = run(tmp_path, *command, at="elsewhere", status=1)
-        assert "ValueError: too much" in told
-        assert 'raise ValueError(f"too much: {total}")' in told
-        assert "worker" not in told.partition("Traceback")[2]
-    told = run(tmp_path, *inline, "--pdb", text="p self.factor * 1000\nq\n", status=1)
-    assert "3000" in told
+        reported = run(tmp_path, *command, at="elsewhere", status=1)
+        assert "ValueError: too much" in reported
+        assert 'raise ValueError(f"too much: {total}")' in reported
+        assert "worker" not in reported.partition("Traceback")[2]
+    reported = run(tmp_path, *inline, "--pdb", text="p self.factor * 1000\nq\n", status=1)
+    assert "3000" in reported
     (tmp_path / "fixed").touch()
     assert "returned 150000" in run(tmp_path, *inline) + run(tmp_path, *uploaded)
     listed = run(tmp_path, "-m", "asyncbatch", "runs", "--local")
@@ -105,8 +105,8 @@ def test_the_summary_of_a_raster_says_how_to_replay(tmp_path: Path) -> None:
         "32",
         "--local",
     ]
-    told = run(tmp_path, "-m", "asyncbatch", *words, "--local", "--on-error", "collect", status=1)
-    [command] = find_commands(told)
-    told = run(tmp_path, *command, status=1)
-    assert "KeyError: 'tile 1, 0'" in told
-    assert "in stumble" in told
+    reported = run(tmp_path, "-m", "asyncbatch", *words, "--local", "--on-error", "collect", status=1)
+    [command] = find_commands(reported)
+    reported = run(tmp_path, *command, status=1)
+    assert "KeyError: 'tile 1, 0'" in reported
+    assert "in stumble" in reported

@@ -76,7 +76,7 @@ def test_what_can_t_be_changed_follows_no_parameter_by_surprise(kind: str) -> No
     }
     assert found <= {
         ("JobQueueName", "ServiceName"),  # another name, another queue
-        ("RepositoryName", "EcrName"),  # told in docs/stack.md
+        ("RepositoryName", "EcrName"),  # as docs/stack.md says
         ("AvailabilityZone", "AZ1"),  # refused by `stack modify`
         ("AvailabilityZone", "AZ2"),
         ("AvailabilityZone", "AZ3"),

@@ -148,9 +148,9 @@ def test_a_killed_apply_is_resumed(folder: Folder, tmp_path_factory: pytest.Temp
     seen = folder.kill(*APPLY)
     stored = folder.count_stored()
     assert 4 <= stored < len(seen)
-    told = folder.run("asyncbatch", "runs", "--local")[1]
-    assert f"{folder.path / 'scaled.tif'}  can be resumed" in told
-    assert f"{stored} results" in told
+    reported = folder.run("asyncbatch", "runs", "--local")[1]
+    assert f"{folder.path / 'scaled.tif'}  can be resumed" in reported
+    assert f"{stored} results" in reported
     folder.open()
     status, _, errors = folder.run(*APPLY, seed=2)
     assert status == 0, errors

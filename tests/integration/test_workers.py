@@ -1,4 +1,4 @@
-"""Workers and slots that die, are told to go, or have nothing to do."""
+"""Workers and slots that die, are terminated, or have nothing to do."""
 
 import os
 import signal

@@ -100,7 +100,7 @@ def scaled(info: Any, inputs: Any, outputs: Any, other: Any) -> None:
     other.histogram += np.bincount(inputs.image[0].ravel() % 4, minlength=4)
 
 
-def told(info: Any, inputs: Any, outputs: Any) -> None:
+def describe_block(info: Any, inputs: Any, outputs: Any) -> None:
     """Put into pixels all that `info` says where RIOS documents that it may be asked in parallel."""
     x, y = info.getBlockCoordArrays()
     across, down = info.getBlockCount()
@@ -182,7 +182,7 @@ def cases(folder: Path) -> dict[str, Case]:
             function=both, inputs={"image": image, "coarse": elsewhere}, outputs=["out"], controls=onto_grid
         ),
         "thematic": Case(function=classes, inputs={"image": image}, outputs=["out"], controls=thematic, driver="HFA"),
-        "info": Case(function=told, inputs={"image": image}, outputs=["out"]),
+        "info": Case(function=describe_block, inputs={"image": image}, outputs=["out"]),
         "otherargs": Case(
             function=scaled,
             inputs={"image": image},

@@ -58,9 +58,9 @@ except Exception as error:
     assert status == 0, err
     assert "no luck" in out + err
     if at == "1,0":
-        told = out + err
+        reported = out + err
         for part in ("ValueError: no luck", "window x=64 y=0", "on worker", "in failing"):
-            assert part in told
+            assert part in reported
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -54,6 +54,6 @@ def test_rios_says_that_it_passed(
         check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    told = json.loads(ran.stdout.splitlines()[-1])
-    record_property("ours", f"{told['ours']} of {told['applies']}")
-    assert told["passed"], ran.stdout + ran.stderr
+    reported = json.loads(ran.stdout.splitlines()[-1])
+    record_property("ours", f"{reported['ours']} of {reported['applies']}")
+    assert reported["passed"], ran.stdout + ran.stderr

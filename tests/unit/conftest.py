@@ -1,4 +1,4 @@
-"""Unit tests use no network: whoever tries is told so."""
+"""Unit tests use no network: a test that tries fails."""
 
 import socket
 from collections.abc import Iterator

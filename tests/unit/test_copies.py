@@ -24,7 +24,7 @@ class Slotted:
         self.total = 0
 
 
-def told(others: list[Any]) -> list[dict[str, Any]]:
+def list_copies(others: list[Any]) -> list[dict[str, Any]]:
     return [vars(other) for other in others]
 
 
@@ -38,7 +38,7 @@ def test_each_copy_comes_back_as_it_was_after_its_last_tile() -> None:
     assert states[0].changed == {"total": 5}, "what is as main sent it does not travel"
     for state in reversed(states):  # results come in any order
         copies.note(state)
-    assert sorted(told(copies.list_copies(0)), key=lambda other: other["total"]) == [
+    assert sorted(list_copies(copies.list_copies(0)), key=lambda other: other["total"]) == [
         {"total": 7, "weights": [1, 2]},
         {"total": 15, "weights": [1, 2]},
     ]
@@ -46,7 +46,7 @@ def test_each_copy_comes_back_as_it_was_after_its_last_tile() -> None:
 
 def test_there_are_as_many_as_workers() -> None:
     copies = Copies(sent=Other(total=0))
-    assert told(copies.list_copies(3)) == [{"total": 0}] * 3
+    assert list_copies(copies.list_copies(3)) == [{"total": 0}] * 3
 
 
 def test_arrays_changed_in_place_new_names_and_removed_ones_come_back() -> None:
@@ -68,7 +68,7 @@ def test_what_does_not_pickle_stays_where_it_is() -> None:
     slot = copy(Other(total=0))
     slot.value.total, slot.value.cache = 3, threading.Lock()
     copies.note(slot.note_tile())
-    assert told(copies.list_copies(1)) == [{"total": 3}]
+    assert list_copies(copies.list_copies(1)) == [{"total": 3}]
     assert copies.list_unsent() == ["cache"]
 
 

@@ -37,7 +37,7 @@ def messages(path: Path) -> Iterator[str]:
 
 
 def test_messages_name_no_file_that_the_wheel_lacks() -> None:
-    # Most modules can be told from their source, texts in parts joined, which is quicker than to parse it.
+    # Most modules can be judged by their source, with split texts joined, which is quicker than to parse it.
     suspects = [path for path in SOURCES if NOT_IN_THE_WHEEL.search(re.sub(r'"\s+f?"', "", path.read_text()))]
     found = [(path.name, text) for path in suspects for text in messages(path) if NOT_IN_THE_WHEEL.search(text)]
     assert found == []

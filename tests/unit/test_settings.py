@@ -93,10 +93,10 @@ def test_the_ends_of_a_range_are_allowed_and_what_is_beyond_is_not(name: str, le
     for value in (least, most):
         assert getattr(Settings.from_environment({variable: str(value)}), name) == value
     for value in (least - 1, most + 1, -least):
-        told = rf"{name} \({variable}\) is {value}(\.0)?; it must be from {least} to {most}"
-        with pytest.raises(SettingsError, match=told):
+        reported = rf"{name} \({variable}\) is {value}(\.0)?; it must be from {least} to {most}"
+        with pytest.raises(SettingsError, match=reported):
             Settings.from_environment({variable: str(value)})
-        with pytest.raises(SettingsError, match=told):
+        with pytest.raises(SettingsError, match=reported):
             Settings.from_environment({}, **{name: value})
 
 
@@ -122,7 +122,7 @@ def test_no_range_holds_what_is_not_finite(name: str, value: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "reported"),
     [
         ("lease", "30", "a number"),
         ("lease", True, "a number"),
@@ -134,8 +134,8 @@ def test_no_range_holds_what_is_not_finite(name: str, value: float) -> None:
         ("queues", [], "'run' or 'stack'"),
     ],
 )
-def test_a_value_of_another_type_is_reported(name: str, value: object, told: str) -> None:
-    shown = re.escape(f"{name} ({VARIABLES[name][0]}) is {value!r}; it must be {told}")
+def test_a_value_of_another_type_is_reported(name: str, value: object, reported: str) -> None:
+    shown = re.escape(f"{name} ({VARIABLES[name][0]}) is {value!r}; it must be {reported}")
     with pytest.raises(SettingsError, match=f"^{shown}"):
         Settings.from_environment({}, **{name: value})
 

@@ -200,9 +200,9 @@ async def open_run(
     objects = await Objects.open(session, bucket)
     sender = await Queues.open(session, connections=32, new_for=NEW)
     usable = anyio.current_time()
-    async with AsyncExitStack() as footing:
+    async with AsyncExitStack() as resources:
         # Deleted last, since workers write nothing after the queues are gone.
-        await footing.enter_async_context(_prefix(objects, run, cleanup))
+        await resources.enter_async_context(_prefix(objects, run, cleanup))
         if settings.queues == "stack":
             task_queue, result_queue = (
                 rewrite_queue_url(outputs.need(name, "by the setting queues='stack'"), settings.endpoint_url)
@@ -210,7 +210,7 @@ async def open_run(
             )
         else:
             task_queue, result_queue = [
-                await footing.enter_async_context(_queue(sender, f"asyncbatch-{run}-{end}", settings, run, cleanup))
+                await resources.enter_async_context(_queue(sender, f"asyncbatch-{run}-{end}", settings, run, cleanup))
                 for end in ("task", "result")
             ]
             usable = anyio.current_time() + SETTLING

@@ -128,9 +128,9 @@ def test_whatever_the_aws_libraries_raise_is_translated(kind: type[BaseException
 
 
 def test_the_beginning_of_a_proxys_page_is_reported() -> None:
-    told = str(translate_error(ResponseParserError("<html> " + "please log in " * 1000), "sqs:SendMessage q"))
-    assert told.startswith("sqs:SendMessage q: the response is not from AWS (<html> please log in ")
-    assert len(told) < 500
+    reported = str(translate_error(ResponseParserError("<html> " + "please log in " * 1000), "sqs:SendMessage q"))
+    assert reported.startswith("sqs:SendMessage q: the response is not from AWS (<html> please log in ")
+    assert len(reported) < 500
 
 
 @pytest.mark.parametrize(("kind", "ours"), CLASSES.items(), ids=lambda kind: kind.__name__)
@@ -149,7 +149,7 @@ def test_a_code_becomes_the_error_that_fits(ours: type[errors.AwsError], code: s
 
 def test_whatever_botocore_repeats_is_busy() -> None:
     codes = {
-        *standard.ThrottledRetryableChecker._THROTTLED_ERROR_CODES,  # noqa: SLF001 - told nowhere else
+        *standard.ThrottledRetryableChecker._THROTTLED_ERROR_CODES,  # noqa: SLF001 - documented nowhere else
         *standard.TransientRetryableChecker._TRANSIENT_ERROR_CODES,  # noqa: SLF001
         *map(str, standard.TransientRetryableChecker._TRANSIENT_STATUS_CODES),  # noqa: SLF001
     }

@@ -24,7 +24,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 class Script:
-    """Fails as it is told to, then succeeds; counts how often it was called."""
+    """Fails as scripted, then succeeds; counts its calls."""
 
     def __init__(self, failures: Sequence[Exception]) -> None:
         self.failures = list(failures)

@@ -7,7 +7,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def unreachable(region: str, endpoint_url: str | None) -> str:
-    """Return what is told when nothing answers."""
+    """Return the error when nothing answers."""
     with pytest.raises(EndpointUnreachable) as raised:
         async with open_session(region=region, endpoint_url=endpoint_url):
             raise EndpointUnreachable("sqs: no response")
@@ -15,9 +15,9 @@ async def unreachable(region: str, endpoint_url: str | None) -> str:
 
 
 async def test_an_unknown_region_without_an_endpoint_is_reported_with_a_similar_one() -> None:
-    told = await unreachable("us-eest-1", None)
-    assert told.startswith("sqs: no response; AWS Batch is not available in region 'us-eest-1': did you mean us-")
-    assert "us-east-1" in told
+    reported = await unreachable("us-eest-1", None)
+    assert reported.startswith("sqs: no response; AWS Batch is not available in region 'us-eest-1': did you mean us-")
+    assert "us-east-1" in reported
 
 
 async def test_all_regions_are_listed_if_none_is_similar() -> None:

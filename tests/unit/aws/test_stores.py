@@ -1,4 +1,4 @@
-"""What obstore is told of a bucket, and what its errors mean."""
+"""obstore's configuration for a bucket, and the meaning of its errors."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

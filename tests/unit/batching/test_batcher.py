@@ -224,20 +224,20 @@ async def test_a_batch_keeps_its_limit_in_bytes(sent: Recorder, sizes: list[int]
 async def test_an_error_reaches_all_who_deliver_and_them_only(sent: Recorder) -> None:
     sent.failures["a"] = ConnectionError("no way")
     box = patient(sent, most=2)
-    told: dict[str, str] = {}
+    reported: dict[str, str] = {}
 
     async def deliver(item: str) -> None:
         try:
             await box.deliver(item)
         except ConnectionError as error:
-            told[item] = str(error)
+            reported[item] = str(error)
         else:
-            told[item] = "sent"
+            reported[item] = "sent"
 
     async with running(box), anyio.create_task_group() as group:
         for item in "abcd":
             group.start_soon(deliver, item)
-    assert told == {"a": "no way", "b": "no way", "c": "sent", "d": "sent"}
+    assert reported == {"a": "no way", "b": "no way", "c": "sent", "d": "sent"}
 
 
 async def test_after_an_error_the_next_goes(sent: Recorder) -> None:
@@ -271,12 +271,12 @@ async def test_delivery_ends_when_the_batch_is_sent_and_not_before(sent: Recorde
 async def test_a_sending_that_is_cut_short_is_no_delivery(sent: Recorder) -> None:
     sent.gate = anyio.Event()
     box = patient(sent, most=1)
-    told = anyio.Event()
+    reported = anyio.Event()
 
     async def deliver() -> None:
         with pytest.raises(RunClosed, match="ended while this item was being sent"):
             await box.deliver("a")
-        told.set()
+        reported.set()
 
     with anyio.fail_after(10):
         async with anyio.create_task_group() as group:
@@ -286,7 +286,7 @@ async def test_a_sending_that_is_cut_short_is_no_delivery(sent: Recorder) -> Non
                 await anyio.wait_all_tasks_blocked()
                 assert sent.batches == [["a"]]
                 sending.cancel_scope.cancel()
-            await told.wait()
+            await reported.wait()
 
 
 async def test_batches_go_side_by_side_but_not_all_at_once(sent: Recorder) -> None:

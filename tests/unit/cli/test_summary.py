@@ -113,8 +113,8 @@ def test_a_resumed_run_is_shown_as_such_with_the_speed_of_computed_tiles() -> No
     kept.update(Progress(done=4, total=4))
     kept.resumed, kept.resumable = 3, True
     now.time += 2
-    told = str(kept.summarize(None))
-    assert "4 of 4 tiles done (3 resumed)" in told
-    assert "0.5 tiles/s" in told
-    assert "the same command" not in told
+    reported = str(kept.summarize(None))
+    assert "4 of 4 tiles done (3 resumed)" in reported
+    assert "0.5 tiles/s" in reported
+    assert "the same command" not in reported
     assert "the same command" in str(kept.summarize(KeyboardInterrupt()))

@@ -18,7 +18,7 @@ ASSIGNMENT = Assignment(run="r1", token=bytes(32), bucket="bucket", region="regi
 
 
 class Batch:
-    """Says what it is told to say of two jobs, and their logs."""
+    """Scripted states of two jobs, and their logs."""
 
     def __init__(self) -> None:
         self.jobs: list[Job] = []

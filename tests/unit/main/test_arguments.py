@@ -50,9 +50,9 @@ def test_an_argument_of_no_use_is_named_with_its_value_and_what_is_wanted(
 ) -> None:
     with pytest.raises(SettingsError) as caught:
         opening(**{"workers": 1, argument: value})
-    told = str(caught.value)
-    assert told.startswith(f"{argument} is {value!r}")
-    assert wanted in told
+    reported = str(caught.value)
+    assert reported.startswith(f"{argument} is {value!r}")
+    assert wanted in reported
     assert isinstance(caught.value, ValueError)
 
 

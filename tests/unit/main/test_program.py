@@ -291,7 +291,7 @@ def uses_global() -> object:
 
 
 @pytest.mark.parametrize(
-    ("fn", "args", "kwargs", "told"),
+    ("fn", "args", "kwargs", "reported"),
     [
         (closing_over(LOCK), (), {}, "function closes over 'part', which (a lock) can't be pickled"),
         (closing_over({"a": [0, LOCK]}), (), {}, "function closes over 'part', which['a'][1] (a lock) can't"),
@@ -308,11 +308,11 @@ def uses_global() -> object:
     ],
 )
 def test_what_does_not_pickle_is_named(
-    fn: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object], told: str
+    fn: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object], reported: str
 ) -> None:
     with pytest.raises(ProgramError) as caught:
         Program.of(fn, args, kwargs)
-    assert f"can't be sent to workers: {told}" in str(caught.value)
+    assert f"can't be sent to workers: {reported}" in str(caught.value)
     assert "cannot pickle '_thread.lock' object" in str(caught.value)
     assert caught.value.__cause__ is not None
 
@@ -335,15 +335,15 @@ def test_a_tile_s_argument_of_the_user_s_class_travels_by_value(folder: Path, co
 
 
 @pytest.mark.parametrize(
-    ("args", "kwargs", "told"),
+    ("args", "kwargs", "reported"),
     [((0, [LOCK]), {}, "argument 1[0] (a lock)"), ((0,), {"block": {"x": LOCK}}, "block['x'] (a lock)")],
 )
 def test_a_tile_s_argument_that_does_not_pickle_is_named(
-    args: tuple[object, ...], kwargs: dict[str, object], told: str
+    args: tuple[object, ...], kwargs: dict[str, object], reported: str
 ) -> None:
     with pytest.raises(ProgramError) as caught:
         encode_arguments(args, kwargs)
-    assert str(caught.value).startswith(f"a tile can't be sent to workers: {told} can't be pickled")
+    assert str(caught.value).startswith(f"a tile can't be sent to workers: {reported} can't be pickled")
 
 
 def test_a_function_passed_again_is_not_pickled_again() -> None:

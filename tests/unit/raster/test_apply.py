@@ -350,12 +350,12 @@ class Repeating(Serial):
 def test_progress_counts_tiles_that_are_written(
     scene: Array, executor: Executor | None, make: Make, tmp_path: Path
 ) -> None:
-    told: list[Progress] = []
+    reported: list[Progress] = []
     apply(
         double, {"image": make("in.tif", scene)}, {"result": tmp_path / "out.tif"},
-        window=16, executor=executor, progress=told.append,
+        window=16, executor=executor, progress=reported.append,
     )  # fmt: skip
-    assert told == [Progress(done=done, total=12) for done in range(13)]
+    assert reported == [Progress(done=done, total=12) for done in range(13)]
 
 
 def test_the_same_input_gives_the_same_file_byte_for_byte(

@@ -15,10 +15,10 @@ KNOWN = ["uint8", "uint16", "int16", "uint32", "int32", "float32", "float64", "c
 @pytest.mark.parametrize("name", KNOWN)
 def test_gdal_means_the_same_type(name: str) -> None:
     dtype = np.dtype(name)
-    told = get_gdal_name(dtype)
-    assert told is not None
-    assert gdal.GetDataTypeByName(told) == gdal_array.NumericTypeCodeToGDALTypeCode(dtype.type)
-    assert get_numpy_type(told) == dtype
+    reported = get_gdal_name(dtype)
+    assert reported is not None
+    assert gdal.GetDataTypeByName(reported) == gdal_array.NumericTypeCodeToGDALTypeCode(dtype.type)
+    assert get_numpy_type(reported) == dtype
 
 
 def test_what_the_other_side_lacks_has_no_name() -> None:

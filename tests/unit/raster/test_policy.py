@@ -55,7 +55,7 @@ def out(tmp_path: Path) -> Path:
 def test_tiles_that_fail_hold_nodata_and_all_others_are_written(
     first: tuple[int, int], *, driver: str, image: Path, out: Path, scene: Array, read: Read
 ) -> None:
-    told: list[Progress] = []
+    reported: list[Progress] = []
     function = Fails(first, forgets=(3, 2))
     found = apply(
         function,
@@ -65,18 +65,18 @@ def test_tiles_that_fail_hold_nodata_and_all_others_are_written(
         nodata=77,
         format=driver,
         on_error="nodata",
-        progress=told.append,
+        progress=reported.append,
     )
     expected = scene.copy()
     for column, row in (first, (3, 2)):
         expected[:, row * WINDOW : (row + 1) * WINDOW, column * WINDOW : (column + 1) * WINDOW] = 77
     np.testing.assert_array_equal(read(out), expected)
     assert [type(error) for error in found.failures] == [TileError, OutputError]
-    assert told[-1] == Progress(done=TILES, total=TILES, failed=2)
+    assert reported[-1] == Progress(done=TILES, total=TILES, failed=2)
 
 
 def test_collected_errors_come_when_all_other_tiles_are_done(image: Path, out: Path) -> None:
-    told: list[Progress] = []
+    reported: list[Progress] = []
     with pytest.raises(TilesFailed) as caught:
         apply(
             Fails((0, 0), (1, 1), forgets=(2, 2)),
@@ -84,7 +84,7 @@ def test_collected_errors_come_when_all_other_tiles_are_done(image: Path, out: P
             {"result": out},
             window=WINDOW,
             on_error="collect",
-            progress=told.append,
+            progress=reported.append,
         )
     copied = pickle.loads(pickle.dumps(caught.value))
     assert [type(error) for error in copied.errors] == [TileError, TileError, OutputError]

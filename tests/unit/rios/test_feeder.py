@@ -7,7 +7,7 @@ import pytest
 
 
 class Board:
-    """Takes down what a flow does, and answers when told to."""
+    """Records what a flow does, and answers on request."""
 
     def __init__(self) -> None:
         self.submitted: list[tuple[Any, Future[Any]]] = []

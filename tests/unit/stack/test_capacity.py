@@ -35,7 +35,7 @@ SUBNET = Subnet(
 )
 
 
-def told(check: Check, level: Level, *parts: str) -> None:
+def check_report(check: Check, level: Level, *parts: str) -> None:
     assert check.level is level
     for part in parts:
         assert part in str(check)
@@ -43,11 +43,11 @@ def told(check: Check, level: Level, *parts: str) -> None:
 
 
 def test_all_as_it_should_be() -> None:
-    told(check_queue(QUEUE), Level.OK, "spot")
-    told(check_environment(PLACE, 2), Level.OK, "66")
-    told(check_subnet(SUBNET, fargate=False), Level.OK, "igw-1")
-    told(check_types("types", ("c5",), {"c5": "x86_64"}, "X86_64"), Level.OK, "c5")
-    told(check_quota("quota", "spot", 66, 66), Level.OK, "66")
+    check_report(check_queue(QUEUE), Level.OK, "spot")
+    check_report(check_environment(PLACE, 2), Level.OK, "66")
+    check_report(check_subnet(SUBNET, fargate=False), Level.OK, "igw-1")
+    check_report(check_types("types", ("c5",), {"c5": "x86_64"}, "X86_64"), Level.OK, "c5")
+    check_report(check_quota("quota", "spot", 66, 66), Level.OK, "66")
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_all_as_it_should_be() -> None:
     ],
 )
 def test_a_queue_that_takes_no_jobs(change: dict[str, object], part: str) -> None:
-    told(check_queue(replace(QUEUE, **change)), Level.FAILURE, "RIOSJobQueue", part)  # type: ignore[arg-type]  # of several kinds
+    check_report(check_queue(replace(QUEUE, **change)), Level.FAILURE, "RIOSJobQueue", part)  # type: ignore[arg-type]  # of several kinds
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_queue_that_takes_no_jobs(change: dict[str, object], part: str) -> Non
     ],
 )
 def test_an_environment_that_starts_nothing(change: dict[str, object], part: str) -> None:
-    told(check_environment(replace(PLACE, **change), 2), Level.FAILURE, part)  # type: ignore[arg-type]  # of several kinds
+    check_report(check_environment(replace(PLACE, **change), 2), Level.FAILURE, part)  # type: ignore[arg-type]  # of several kinds
 
 
 @pytest.mark.parametrize(
@@ -85,12 +85,12 @@ def test_an_environment_that_starts_nothing(change: dict[str, object], part: str
     ],
 )
 def test_instance_types(kinds: dict[str, str], architecture: str | None, level: Level, part: str) -> None:
-    told(check_types("types", ("c5", "c7g"), kinds, architecture), level, part)
+    check_report(check_types("types", ("c5", "c7g"), kinds, architecture), level, part)
 
 
 @pytest.mark.parametrize(("allowed", "level"), [(0, Level.FAILURE), (5, Level.WARNING), (66, Level.OK)])
 def test_quotas(allowed: float, level: Level) -> None:
-    told(check_quota("quota", "spot", allowed, 66), level, f"{allowed:g} vCPUs")
+    check_report(check_quota("quota", "spot", allowed, 66), level, f"{allowed:g} vCPUs")
 
 
 OF_FARGATE = frozenset({"s3", "sqs", "logs", "ecr.api", "ecr.dkr"})
@@ -116,7 +116,7 @@ OF_FARGATE = frozenset({"s3", "sqs", "logs", "ecr.api", "ecr.dkr"})
     ],
 )
 def test_ways_out(change: dict[str, object], fargate: bool, level: Level, part: str) -> None:  # noqa: FBT001 - a parameter
-    told(check_subnet(replace(SUBNET, **change), fargate=fargate), level, part)  # type: ignore[arg-type]  # of several kinds
+    check_report(check_subnet(replace(SUBNET, **change), fargate=fargate), level, part)  # type: ignore[arg-type]  # of several kinds
 
 
 @pytest.mark.parametrize("bad", [report_warning, report_failure])

@@ -1,4 +1,4 @@
-"""What is told while AWS works: of a stack, and of a job."""
+"""What is printed while AWS works on a stack, and on a job."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -47,11 +47,11 @@ FAILED = (
 
 
 async def test_a_failed_creation_names_the_resource_that_failed_first_with_its_reason() -> None:
-    told: list[StackEvent] = []
+    reported: list[StackEvent] = []
     message = r"'RIOS' in us-west-2 ended in state ROLLBACK_COMPLETE: ComputeEnvironment: no such instance type: c99"
     with pytest.raises(StackFailed, match=message):
-        await deployment(Stacks("ROLLBACK_COMPLETE", *FAILED)).follow(told.append, seen={"0"})
-    assert [event.resource for event in told] == ["Subnet1", "ComputeEnvironment", "Subnet2"]
+        await deployment(Stacks("ROLLBACK_COMPLETE", *FAILED)).follow(reported.append, seen={"0"})
+    assert [event.resource for event in reported] == ["Subnet1", "ComputeEnvironment", "Subnet2"]
 
 
 @pytest.mark.parametrize("status", ["CREATE_COMPLETE", "UPDATE_COMPLETE", "DELETE_COMPLETE"])
@@ -117,10 +117,10 @@ async def test_following_a_job_prints_its_states_and_lines() -> None:
         _jobs=Batch("SUBMITTED", "RUNNABLE", "RUNNING", "RUNNING", "RETRIED", "FAILED"),  # type: ignore[arg-type]  # a stand-in
         _streams=Streams(one=[[], ["one", "two"]], two=[["again"], ["three"]]),  # type: ignore[arg-type]  # a stand-in
     )
-    told: list[str] = []
-    ended = await logs.follow("j", told.append, interval=0)
+    reported: list[str] = []
+    ended = await logs.follow("j", reported.append, interval=0)
     assert (ended.status, ended.exit_code) == ("FAILED", 7)
-    assert told == [
+    assert reported == [
         "job j is SUBMITTED",
         "job j is RUNNABLE",
         "job j is RUNNING",

@@ -77,8 +77,8 @@ async def shown(logs: Logs, *arguments: str) -> None:
 async def test_what_ends_early_says_how_to_go_on_and_goes_on_there(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(AwsBusy):
         await shown(Logs(unreadable="j:3"))
-    first, told = capsys.readouterr()
-    assert "3 of 5 workers shown; continue with: asyncbatch logs r1 --from 0a1b2c3d:3" in told
+    first, reported = capsys.readouterr()
+    assert "3 of 5 workers shown; continue with: asyncbatch logs r1 --from 0a1b2c3d:3" in reported
     rest = Logs()
     await shown(rest, "--from", "0a1b2c3d:3")
     assert rest.read == ["j:3", "j:4"]

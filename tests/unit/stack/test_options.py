@@ -89,7 +89,7 @@ def test_what_values_may_be_and_are_is_the_templates() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "reported"),
     [
         (StackOptions(memory=100), r"MaxMemory is 100; it must be an integer from 512 to 1000000"),
         (StackOptions(max_jobs=10_001), r"MaxJobs is 10001; it must be an integer from 1 to 10000"),
@@ -122,8 +122,8 @@ def test_what_values_may_be_and_are_is_the_templates() -> None:
         (StackOptions(others={"BudgetLimit": "100"}), r"BudgetLimit is 100.*BudgetEmail"),
     ],
 )
-def test_what_aws_would_refuse_is_rejected_before(options: StackOptions, told: str) -> None:
-    with pytest.raises(SettingsError, match=told):
+def test_what_aws_would_refuse_is_rejected_before(options: StackOptions, reported: str) -> None:
+    with pytest.raises(SettingsError, match=reported):
         options.merge_parameters({}, stack="RIOS")
 
 

@@ -60,7 +60,7 @@ def test_a_run_is_in_use_as_long_as_its_main_is_there(queues: tuple[str, ...], s
 
 @dataclass
 class Batch:
-    """Jobs that end some seconds after they were told to, on two queues."""
+    """Jobs that end some seconds after they were terminated, on two queues."""
 
     seconds: float
     """From a job's termination to its end."""
@@ -82,7 +82,7 @@ class Batch:
         ]
 
     async def terminate(self, job: str, _reason: str) -> None:
-        assert job not in self.ends, "was told before"
+        assert job not in self.ends, "was terminated before"
         self.ends[job] = anyio.current_time() + self.seconds
         if self.late:
             self.jobs["workers"][self.late], self.late = "Trees", ""

@@ -115,7 +115,7 @@ def test_the_script_that_tells_jobs_of_spot_interruptions_does_so(tmp_path: Path
     folder.mkdir()
     tools = {
         "iptables": f'echo "$*" >> {tmp_path}/rules; [ "$2" != --check ]',
-        "sleep": f"[ ! -e {folder}/spot-notice ]",  # ends the script when the job has been told
+        "sleep": f"[ ! -e {folder}/spot-notice ]",  # ends the script when the notice is written
         # The first question for a notice gets 404, with which curl exits with 22.
         "curl": f"""
             case "$*" in

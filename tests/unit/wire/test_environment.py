@@ -25,7 +25,7 @@ def test_the_least_that_a_worker_needs() -> None:
 
 
 def test_the_environment_of_a_worker() -> None:
-    told = {
+    reported = {
         "ASYNCBATCH_KEY": "ab" * 32,
         "ASYNCBATCH_WORKER": "3",
         "ASYNCBATCH_SLOTS": "4",
@@ -35,7 +35,7 @@ def test_the_environment_of_a_worker() -> None:
         "RIOS_NOMSG_TIMEOUT": "90",
         "AWS_ENDPOINT_URL": "http://127.0.0.1:5000",
     }
-    assert WorkerEnvironment.read(LEAST | told) == WorkerEnvironment(
+    assert WorkerEnvironment.read(LEAST | reported) == WorkerEnvironment(
         run="r1",
         token="ab" * 32,
         bucket="bucket",
@@ -78,17 +78,17 @@ def test_an_empty_endpoint_is_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("missing", "told"),
+    ("missing", "reported"),
     [
         (["ASYNCBATCH_RUN"], "^ASYNCBATCH_RUN not set"),
         (["RIOSBucket"], "^RIOSBucket not set"),
         (["ASYNCBATCH_RUN", "RIOSBucket"], "^ASYNCBATCH_RUN and RIOSBucket not set"),
     ],
 )
-def test_a_worker_started_by_hand_reports_missing_variables(missing: list[str], told: str) -> None:
-    with pytest.raises(SettingsError, match=told):
+def test_a_worker_started_by_hand_reports_missing_variables(missing: list[str], reported: str) -> None:
+    with pytest.raises(SettingsError, match=reported):
         WorkerEnvironment.read(LEAST | dict.fromkeys(missing, ""))
-    with pytest.raises(SettingsError, match=told):
+    with pytest.raises(SettingsError, match=reported):
         WorkerEnvironment.read({name: value for name, value in LEAST.items() if name not in missing})
 
 

@@ -12,9 +12,9 @@ from asyncbatch.worker.reclaim import is_announced, watch
 pytestmark = pytest.mark.anyio
 
 
-def answers(*told: str) -> Callable[[], object]:
+def answers(*reported: str) -> Callable[[], object]:
     """Return what a machine tells, call by call; nothing stands for no answer."""
-    left = list(told)
+    left = list(reported)
 
     async def is_reclaimed() -> bool:
         await anyio.lowlevel.checkpoint()
