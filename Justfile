@@ -39,6 +39,10 @@ test-python PYTHON *ARGS:
     .venv-{{ file_name(PYTHON) }}/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[raster]" --group dev
     shift && .venv-{{ file_name(PYTHON) }}/bin/python -m pytest --numprocesses 3 --dist loadfile tests/unit "$@"
 
+# Install ministack, the emulator on which a run of tests/chaos plays too, in a separate environment: it pins botocore.
+ministack:
+    test -x .venv-ministack/bin/ministack || { python -m venv .venv-ministack && .venv-ministack/bin/python -m pip install --quiet "ministack>=1.5.33,<2"; }
+
 # Play runs in which a seed decides what fails: SEED [TILES] [--seeds COUNT] [--processes].
 chaos *ARGS:
     python -m tests.chaos "$@"

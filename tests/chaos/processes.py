@@ -1,10 +1,10 @@
-"""Plays a schedule with real processes: workers on the embedded endpoint, with a faulty proxy before it."""
+"""Plays a schedule with real processes: workers on an endpoint with a faulty proxy before it."""
 
 import os
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -22,9 +22,12 @@ from tests.chaos.oracle import Report
 from tests.chaos.schedule import Mishap, Schedule
 from tests.chaos.tile import Computation, make_payload
 from tests.chaos.victims import Register, Victims
-from tests.integration.endpoint import CREDENTIALS, KEY, Endpoint, open_account, open_endpoint
+from tests.integration.endpoint import CREDENTIALS, KEY, Endpoint, open_endpoint
 from tests.integration.strict import Strict
 from tests.integration.team import Team, processes
+
+Account = Callable[[], AbstractContextManager[Endpoint]]
+"""Opens an emulated account, in place of the embedded endpoint."""
 
 LEASE: Final = 30.0 * SCALE
 
@@ -66,10 +69,10 @@ def fit(schedule: Schedule) -> Schedule:
     return replace(schedule, max_attempts=schedule.max_attempts + 5, poison=None, mishaps=kept)
 
 
-def play(schedule: Schedule, folder: Path, *, moto: bool = False) -> Report:
-    """Return what a run came to: on the embedded endpoint, or on moto. `folder` is for all that it writes."""
+def play(schedule: Schedule, folder: Path, *, account: Account | None = None) -> Report:
+    """Return what a run came to: on the embedded endpoint, or in an account. `folder` is for all that it writes."""
     report = Report()
-    with open_stage(schedule, folder, moto=moto) as stage:
+    with open_stage(schedule, folder, account=account) as stage:
         started = time.monotonic()
         with recorded(report):
             _run(stage, report)
@@ -81,7 +84,7 @@ def play(schedule: Schedule, folder: Path, *, moto: bool = False) -> Report:
 
 
 @contextmanager
-def open_stage(schedule: Schedule, folder: Path, *, moto: bool = False) -> Iterator[Stage]:
+def open_stage(schedule: Schedule, folder: Path, *, account: Account | None = None) -> Iterator[Stage]:
     """Have an endpoint with its proxy, and nobody who works on it at the end."""
     team = Team()
     victims = Victims(team=team)
@@ -90,8 +93,8 @@ def open_stage(schedule: Schedule, folder: Path, *, moto: bool = False) -> Itera
         variables = {"AWS_EC2_METADATA_DISABLED": "true", "XDG_STATE_HOME": str(folder / "state")}
         stack.enter_context(patch.dict(os.environ, CREDENTIALS | variables))
         portal = stack.enter_context(start_blocking_portal())
-        if moto:
-            endpoint = stack.enter_context(open_account())
+        if account:
+            endpoint = stack.enter_context(account())
         else:
             opening = open_local_endpoint(Settings(), credentials=KEY)
             endpoint = stack.enter_context(

@@ -7,16 +7,28 @@ import pytest
 
 from tests.chaos import resuming
 from tests.chaos.oracle import find_faults
-from tests.chaos.processes import LIMIT, fit, play
+from tests.chaos.processes import LIMIT, Account, fit, play
 from tests.chaos.replay import describe
 from tests.chaos.schedule import draw
-from tests.chaos.seeds import SEEDS_OF_MAINS, SEEDS_OF_MOTO, SEEDS_OF_PROCESSES
+from tests.chaos.seeds import SEEDS_OF_MAINS, SEEDS_OF_MINISTACK, SEEDS_OF_MOTO, SEEDS_OF_PROCESSES
+from tests.integration.endpoint import MINISTACK, open_account, open_ministack
+
+needs_ministack = pytest.mark.skipif(not MINISTACK.exists(), reason="needs ministack: ./dev ministack")
 
 
-@pytest.mark.parametrize("seed", [*SEEDS_OF_PROCESSES, *SEEDS_OF_MOTO])
-def test_whatever_goes_wrong_with_processes_each_tile_comes_back_right_once(seed: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("seed", "account"),
+    [
+        *((seed, None) for seed in SEEDS_OF_PROCESSES),
+        *((seed, open_account) for seed in SEEDS_OF_MOTO),
+        *(pytest.param(seed, open_ministack, marks=needs_ministack) for seed in SEEDS_OF_MINISTACK),
+    ],
+)
+def test_whatever_goes_wrong_with_processes_each_tile_comes_back_right_once(
+    seed: int, account: Account | None, tmp_path: Path
+) -> None:
     schedule = fit(draw(seed, tiles=12))
-    report = play(schedule, tmp_path, moto=seed in SEEDS_OF_MOTO)
+    report = play(schedule, tmp_path, account=account)
     faults = find_faults(schedule, report, limit=LIMIT, exact=False)
     assert not faults, describe(schedule, faults)
 

@@ -1,9 +1,10 @@
 """The embedded endpoint and the emulated account, looked at from outside."""
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import boto3
 
 from asyncbatch import Settings
 from asyncbatch.aws.session import Credentials
+from asyncbatch.emulator.stack import make_outputs
 from asyncbatch.local import LocalEndpoint
 from asyncbatch.stack.template import read_template
 from asyncbatch.wire.environment import Assignment
@@ -21,6 +23,11 @@ from asyncbatch.wire.manifest import Manifest, manifest_key
 KEY: Final = Credentials(access_key="tests", secret_key="tests")
 
 CREDENTIALS: Final = KEY.environment()
+
+MINISTACK: Final = Path(__file__).parents[2] / ".venv-ministack" / "bin" / "python"
+"""The Python that has ministack, where `./dev ministack` has installed it."""
+
+_BUCKET: Final = "asyncbatch-tests"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,9 +122,43 @@ def open_account(**variables: str) -> Iterator[Endpoint]:
 
     `variables` are for its process.
     """
-    command = [sys.executable, str(Path(__file__).with_name("moto_server.py"))]
+    with _serve(sys.executable, "moto_server.py", **variables) as account:
+        wanted = {"TemplateBody": read_template(), "Capabilities": ["CAPABILITY_IAM"]}
+        account.cloudformation.create_stack(StackName=account.local.settings.stack, **wanted)
+        yield account
+
+
+@contextmanager
+def open_ministack() -> Iterator[Endpoint]:
+    """Return another emulated account, with a bucket and queues: ministack's, which is stricter than moto's.
+
+    It rejects stale receipt handles and wrong checksums. It refuses the template, whose Batch it does not know.
+    """
+    with _serve(str(MINISTACK), "ministack_server.py", LOG_LEVEL="ERROR") as account:
+        account.s3.create_bucket(
+            Bucket=_BUCKET, CreateBucketConfiguration={"LocationConstraint": account.local.settings.region}
+        )
+        in_queue, out_queue = (
+            account.sqs.create_queue(QueueName=f"{account.local.settings.stack}-{name}")["QueueUrl"]
+            for name in ("BatchInQueue", "BatchOutQueue")
+        )
+        settings = account.local.settings
+        outputs = make_outputs(settings.stack, settings.region, bucket=_BUCKET, in_queue=in_queue, out_queue=out_queue)
+        account.cloudformation.create_stack(StackName=settings.stack, TemplateBody=_make_template(outputs))
+        yield account
+
+
+def _make_template(outputs: Mapping[str, str]) -> str:
+    """Return a template of a stack that has the outputs, and nothing else of ours."""
+    topic = {"Type": "AWS::SNS::Topic"}  # a template needs a resource
+    return json.dumps({"Resources": {"Topic": topic}, "Outputs": {name: {"Value": outputs[name]} for name in outputs}})
+
+
+@contextmanager
+def _serve(python: str, script: str, **variables: str) -> Iterator[Endpoint]:
+    """Run an emulator beside this file, which writes its URL first and ends with its stdin."""
     with subprocess.Popen(
-        command,
+        [python, str(Path(__file__).with_name(script))],
         env=os.environ | CREDENTIALS | variables,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -126,11 +167,9 @@ def open_account(**variables: str) -> Iterator[Endpoint]:
         try:
             assert process.stdout is not None
             url = process.stdout.readline().strip()
-            assert url, "moto did not start"
+            assert url, f"{script} did not start"
             settings = replace(Settings(), endpoint_url=url)
             with open_endpoint(LocalEndpoint(settings=settings, credentials=KEY)) as account:
-                wanted = {"TemplateBody": read_template(), "Capabilities": ["CAPABILITY_IAM"]}
-                account.cloudformation.create_stack(StackName=settings.stack, **wanted)
                 yield account
         finally:
             process.kill()
