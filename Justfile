@@ -32,18 +32,18 @@ test-lowest *ARGS:
     cp -r .venv/lib/python3*/site-packages/osgeo .venv/lib/python3*/site-packages/*gdal* .venv-lowest/lib/python3*/site-packages/
     .venv-lowest/bin/python -m pytest --numprocesses 3 --dist loadfile {{ lowest_tests }} "$@"
 
-# Unit tests with another Python, in an environment of its own: `just test-python python3.13`.
+# Run the unit tests with another Python, in a separate environment: `just test-python python3.13`.
 test-python PYTHON *ARGS:
     test -x .venv-{{ file_name(PYTHON) }}/bin/python || "$1" -m venv .venv-{{ file_name(PYTHON) }}
     .venv-{{ file_name(PYTHON) }}/bin/python -m pip install --quiet --upgrade pip
     .venv-{{ file_name(PYTHON) }}/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[raster]" --group dev
     shift && .venv-{{ file_name(PYTHON) }}/bin/python -m pytest --numprocesses 3 --dist loadfile tests/unit "$@"
 
-# Install ministack, the emulator on which a run of tests/chaos plays too, in a separate environment: it pins botocore.
+# Install ministack, an emulator on which tests/chaos also runs, in a separate environment, since it pins botocore.
 ministack:
     test -x .venv-ministack/bin/ministack || { python -m venv .venv-ministack && .venv-ministack/bin/python -m pip install --quiet "ministack>=1.5.33,<2"; }
 
-# Play runs in which a seed decides what fails: SEED [TILES] [--seeds COUNT] [--processes].
+# Run tiles with faults that are scheduled from a seed: SEED [TILES] [--seeds COUNT] [--processes].
 chaos *ARGS:
     python -m tests.chaos "$@"
 
@@ -81,7 +81,7 @@ demo *ARGS:
 prove-on-aws *ARGS: _engine
     python demo/prove_on_aws.py "$@"
 
-# Measure a scenario side by side with peers: `./dev bench NAME [ARGUMENTS]`, or `all`; or `soak`, which has no peers.
+# Compare asyncbatch with its peers: `./dev bench NAME [ARGUMENTS]`, or `all`; `soak` runs without peers.
 bench NAME *ARGS:
     @if [ "$1" = soak ]; then shift && exec python benchmarks/soak.py "$@"; fi && exec python benchmarks/bench.py "$@"
 
@@ -118,7 +118,7 @@ push TAG="asyncbatch":
 push-main SCRIPT TAG="asyncbatchmain": (image-main SCRIPT TAG)
     ENGINE="{{ engine }}" asyncbatch stack push --main "$2"
 
-# Test complete runs in containers of an image, as jobs of an emulated Batch; needs podman.
+# Test complete runs in containers of an image, as jobs of an emulated AWS Batch; needs podman.
 e2e IMAGE="asyncbatch":
     IMAGE_UNDER_TEST="$1" pytest tests/containers
 
@@ -131,7 +131,7 @@ wheel:
     rm -f dist/*.whl
     pip wheel --quiet --no-deps --build-constraint constraints.txt --wheel-dir dist .
 
-# Remove files of tests, tools and builds; keep .venv.
+# Remove the files of tests, tools and builds, but not .venv.
 clean:
     rm -rf .venv-* dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
     find src tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,7 +1,7 @@
-"""Measure scenarios side by side with peers: `./dev bench NAME`, or `./dev bench all` for all of them.
+"""Compare asyncbatch with its peers: `./dev bench NAME` runs one scenario, `./dev bench all` runs all.
 
-Each measurement is a process of its own, with an endpoint of its own. The peers take turns in each round, so that
-whatever else the machine does meets all of them. Records (JSON) and charts (PNG) go to benchmarks/out.
+Each measurement runs in its own process, with its own endpoint. The peers take turns in each round, so other load on
+the machine affects all of them. Records (JSON) and charts (PNG) are written to benchmarks/out.
 """
 
 import argparse
@@ -25,11 +25,11 @@ from scenarios import SCENARIOS, Scenario
 
 HERE: Final = Path(__file__).parent
 _LIMIT: Final = 180.0
-"""Seconds that one measurement may take."""
+"""Maximum duration of a measurement, in seconds."""
 
 
 def make_paths(python: Path) -> dict[str, str]:
-    """Return the variables by which a measurement finds this folder, and the commands of its environment."""
+    """Return the import path and command path of a measurement: this folder, and its environment's commands."""
     folders = {"PYTHONPATH": HERE, "PATH": python.parent}
     return {
         name: os.pathsep.join(filter(None, (str(folder), os.environ.get(name)))) for name, folder in folders.items()
@@ -52,10 +52,10 @@ def measure(peer: str, scenario: Scenario, python: Path) -> dict[str, Any] | Non
         try:
             output, errors = process.communicate(json.dumps(asdict(scenario)), timeout=_LIMIT)
         except subprocess.TimeoutExpired:
-            output, errors = "", f"not done after {_LIMIT:.0f} s"
+            output, errors = "", f"timed out after {_LIMIT:.0f} s"
         finally:
             with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # what a peer has left behind
+                os.killpg(process.pid, signal.SIGKILL)  # processes that the peer did not stop
             process.wait()
     if process.returncode:
         print(f"{peer} failed: {errors.strip()}", file=sys.stderr)
@@ -64,7 +64,7 @@ def measure(peer: str, scenario: Scenario, python: Path) -> dict[str, Any] | Non
 
 
 def find_pythons(peers: Sequence[str], given: Mapping[str, Path]) -> dict[str, Path]:
-    """Return the interpreter of each peer; a peer that pip can't install is left out unless its own is given."""
+    """Return the interpreter of each peer. Skip peers that pip can't install, unless `given` has their interpreter."""
     pythons = {}
     for peer in peers:
         place = PEERS[peer].environment
@@ -73,7 +73,7 @@ def find_pythons(peers: Sequence[str], given: Mapping[str, Path]) -> dict[str, P
         elif place is None or place in PACKAGES:
             pythons[peer] = find_python(place)
         else:
-            print(f"{peer} is left out: name its interpreter with --python {place}=PATH", file=sys.stderr)
+            print(f"{peer} skipped: pass its interpreter with --python {place}=PATH", file=sys.stderr)
     return pythons
 
 
@@ -87,7 +87,7 @@ def run(name: str, scenario: Scenario, pythons: Mapping[str, Path], out: Path) -
                 rounds[peer].append(found)
     measured = {peer: found for peer, found in rounds.items() if found}
     if not measured:
-        print(f"{name}: nothing was measured", file=sys.stderr)
+        print(f"{name}: all measurements failed", file=sys.stderr)
         return
     record = make_record(name, scenario, measured)
     print(f"{record['title']}\n\n{format_table(record)}\n")
@@ -101,9 +101,15 @@ def read_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=[*SCENARIOS, "all"], metavar="NAME", help=f"{', '.join(SCENARIOS)}, or all")
-    parser.add_argument("--rounds", type=int, help="measurements of each peer (default: the scenario's)")
-    parser.add_argument("--tiles", type=int, help="tiles of a round (default: the scenario's)")
-    parser.add_argument("--peers", nargs="+", choices=PEERS, metavar="PEER", help=f"of {', '.join(PEERS)}")
+    parser.add_argument("--rounds", type=int, help="number of measurements of each peer (default: the scenario's)")
+    parser.add_argument("--tiles", type=int, help="number of tiles (default: the scenario's)")
+    parser.add_argument(
+        "--peers",
+        nargs="+",
+        choices=PEERS,
+        metavar="PEER",
+        help=f"peers to measure: {', '.join(PEERS)} (default: the scenario's)",
+    )
     parser.add_argument(
         "--python",
         action="append",
@@ -113,13 +119,13 @@ def read_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, default=HERE / "out", help="folder for records and charts")
     parser.add_argument(
-        "--publish", action="store_true", help="write all records of the folder into docs/performance.md"
+        "--publish", action="store_true", help="update docs/performance.md with all records of the folder"
     )
     return parser.parse_args()
 
 
 def main() -> None:
-    """Run what the command line names."""
+    """Run the selected scenarios."""
     wanted = read_arguments()
     given = {place: Path(path) for place, _, path in (text.partition("=") for text in wanted.python)}
     changes = {name: value for name in ("rounds", "tiles") if (value := getattr(wanted, name))}

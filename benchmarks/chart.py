@@ -1,4 +1,4 @@
-"""Draws the figures of a benchmark: `python chart.py RECORD.json CHART...`, each a PNG or an SVG by its name."""
+"""Draws the figures of a benchmark: `python chart.py RECORD.json CHART...`, where each chart is a .png or .svg file."""
 
 import json
 import sys
@@ -8,15 +8,15 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-mpl.rcParams["svg.fonttype"] = "none"  # text, which is smaller than its outlines
-mpl.rcParams["svg.hashsalt"] = "asyncbatch"  # the same file for the same figures
+mpl.rcParams["svg.fonttype"] = "none"  # text instead of outlines, which need more space
+mpl.rcParams["svg.hashsalt"] = "asyncbatch"  # makes the file reproducible
 
 _OURS = "#1b6ca8"
 _OTHERS = "#b5bcc4"
 
 
 def draw(record: dict[str, Any], path: Path) -> None:
-    """Draw a row of bars for each figure: the medians, with the span of the rounds."""
+    """Draw a row of bars for each figure: medians, with error bars from the smallest to the largest round."""
     titles, figures = record["titles"], record["figures"]
     peers = [peer for peer in record["rounds"] if any(peer in found for found in figures.values())]
     size = (3.6 * len(figures) + 1.2, 0.42 * len(peers) + 1.1)
@@ -38,7 +38,7 @@ def _draw_bars(axis: Any, peers: list[str], found: dict[str, dict[str, float]]) 
         axis.barh(place, median, color=color, xerr=[[median - least], [most - median]], ecolor="#444444")
         text = f"{median:,.0f}" if median >= 100 else f"{median:.3g}"  # noqa: PLR2004 - three digits
         axis.text(most, place, f" {text}", va="center", fontsize=8)
-    axis.margins(x=0.25)  # room for the texts
+    axis.margins(x=0.25)  # space for labels
     axis.set_yticks(range(len(peers)), peers, fontsize=8)
     axis.tick_params(axis="x", labelsize=7)
     axis.spines[["top", "right"]].set_visible(False)
@@ -47,7 +47,7 @@ def _draw_bars(axis: Any, peers: list[str], found: dict[str, dict[str, float]]) 
 
 
 def main() -> None:
-    """Draw what the command line names."""
+    """Draw the charts of a record."""
     record = json.loads(Path(sys.argv[1]).read_text())
     for path in sys.argv[2:]:
         draw(record, Path(path))

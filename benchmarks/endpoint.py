@@ -1,7 +1,7 @@
-"""The embedded AWS endpoint with the latency of AWS. The benchmarks start it for each measurement.
+"""The embedded AWS endpoint with AWS-like latency. The benchmarks start it for each measurement.
 
-Stdin has a JSON object in one line: ``setup``, the fields of `Setup`, and ``latency``, seconds by service. The first
-line of stdout is the URL. The process ends with the end of stdin.
+The first line of stdin is a JSON object: ``setup`` has the fields of `Setup`, and ``latency`` the seconds of each
+service. The first line of stdout is the URL. The process exits when stdin is closed.
 """
 
 import asyncio
@@ -23,12 +23,12 @@ from asyncbatch.emulator.server import Endpoint, Setup, serve
 
 REGION: Final = "us-east-1"
 LATENCY: Final = {"s3": 0.030, "sqs": 0.012}
-"""Mean seconds of a request, as measured within a region. A quarter of it is the standard deviation."""
+"""Mean duration of a request in seconds, as measured within a region. The standard deviation is a quarter of it."""
 
 
 @contextmanager
 def run_endpoint(latency: Mapping[str, float] = LATENCY) -> Iterator[dict[str, str]]:
-    """Run an endpoint for the time of the block; yield the environment variables of its clients."""
+    """Run an endpoint during the block; yield the environment variables for its clients."""
     key = secrets.token_hex(16)
     setup = {"access_key": key, "stack": "RIOS", "region": REGION}
     given = json.dumps({"setup": setup, "latency": dict(latency)})
@@ -54,18 +54,18 @@ def run_endpoint(latency: Mapping[str, float] = LATENCY) -> Iterator[dict[str, s
 
 
 async def main() -> None:
-    """Serve until stdin ends."""
+    """Serve until stdin is closed."""
     given = json.loads(sys.stdin.readline())
     latency, chance = given["latency"], random.Random(0)  # noqa: S311 - no secret
 
     class SlowEndpoint(Endpoint):
-        """Answers as late as AWS does."""
+        """Delays its answers as AWS would."""
 
         async def answer(self, request: web.BaseRequest) -> web.Response:
             scope = read_scope(request.headers)
             mean = latency.get(scope.service, 0.0) if scope else 0.0
             await asyncio.sleep(max(0.4 * mean, chance.gauss(mean, mean / 4)))
-            if request.query_string == "location":  # which only RIOS 1.4's workers ask for
+            if request.query_string == "location":  # only RIOS 1.4's workers call it
                 return web.Response(text=f"<LocationConstraint>{REGION}</LocationConstraint>")
             return await super().answer(request)
 

@@ -1,4 +1,4 @@
-"""A virtual environment for each peer that the project does not depend on, made on first use."""
+"""Virtual environments for peers that the project does not depend on. Each is created on first use."""
 
 import subprocess
 import sys
@@ -14,11 +14,11 @@ PACKAGES: Final = {
     "dask": ("distributed", "numpy"),
     "lithops": ("lithops", "numpy"),
 }
-"""What pip installs into an environment, by its name."""
+"""The packages to install, by name of the environment."""
 
 
 def find_python(name: str | None) -> Path:
-    """Return the interpreter of an environment, which is made if it is not there; None is the project's own."""
+    """Return the interpreter of an environment, created if needed. None is the project's environment."""
     if name is None:
         return Path(sys.executable)
     folder = _PROJECT / f".venv-bench-{name}"

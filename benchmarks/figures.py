@@ -1,4 +1,4 @@
-"""The figures of a measurement, and their medians over the rounds. Pure."""
+"""The figures of a measurement, and their medians over the rounds. This module does no I/O."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -14,16 +14,16 @@ Measurement = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """What to show of a measurement."""
+    """A figure that is computed from a measurement."""
 
     title: str
     unit: str
     find: Callable[[Scenario, Measurement], float | None]
-    """Returns it; None where the peer has none."""
+    """Returns the figure, or None if it does not apply to the peer."""
 
     @property
     def heading(self) -> str:
-        """The title with the unit."""
+        """Title with the unit."""
         return f"{self.title} ({self.unit})" if self.unit else self.title
 
 
@@ -86,7 +86,7 @@ class Summary:
 
 
 def summarize(name: str, scenario: Scenario, rounds: Sequence[Measurement]) -> Summary | None:
-    """Return a figure over the rounds; None if no round has it."""
+    """Return a figure over the rounds, or None if no round has it."""
     values = [value for found in rounds if (value := FIGURES[name].find(scenario, found)) is not None]
     if not values:
         return None

@@ -1,4 +1,4 @@
-"""Puts records into docs/performance.md: a table and a chart for each, between two markers."""
+"""Writes a table and a chart of each record into docs/performance.md, between two markers."""
 
 import json
 import subprocess
@@ -30,13 +30,13 @@ _GLANCE: Final = (
     ("medium", "requests", "4.8"),
     ("start", "first", "6"),
 )
-"""Scenario, figure, and what it was before the work on speed began."""
+"""Scenario, figure, and its value before the optimisations."""
 
 _PEERS: Final = ("asyncbatch", "dask")
 
 
 def publish(out: Path) -> None:
-    """Write the records of a folder into the page, in the scenarios' order, and draw their charts."""
+    """Write the records of a folder to the page, in the order of the scenarios, and draw their charts."""
     _CHARTS.mkdir(exist_ok=True)
     paths = {name: out / f"{name}.json" for name in SCENARIOS if (out / f"{name}.json").exists()}
     records = {name: json.loads(path.read_text()) for name, path in paths.items()}
@@ -49,7 +49,7 @@ def publish(out: Path) -> None:
 
 
 def _format_glance(records: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return a table of the figures that matter most, next to what they were."""
+    """Return a table of the most important figures, with their earlier values."""
     lines = ["### At a glance\n", "| | | before | asyncbatch | Dask |", "|---|---|---|---|---|"]
     for name, figure, before in _GLANCE:
         if record := records.get(name):
@@ -59,7 +59,7 @@ def _format_glance(records: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def find_median(record: Mapping[str, Any], figure: str, peer: str) -> str:
-    """Return a figure of a record, whether it is drawn or not; empty if the peer has none."""
+    """Return the median of a figure in a record, or an empty text if the peer does not have it."""
     summary = summarize(figure, Scenario(**record["scenario"]), record["rounds"].get(peer, ()))
     return "" if summary is None else format_number(summary.median)
 

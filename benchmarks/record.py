@@ -1,4 +1,4 @@
-"""What is kept of a benchmark: figures with the machine, the versions and the conditions they were measured in."""
+"""The record of a benchmark: its figures, with the machine, the versions and the conditions of the measurement."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ from scenarios import Scenario
 
 
 def describe_machine() -> dict[str, Any]:
-    """Return what this machine is, and how busy others keep it."""
+    """Return a description of this machine and its load."""
     model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return {
         "processor": model[0].partition(":")[2].strip() if model else platform.machine(),
@@ -27,20 +27,20 @@ def describe_machine() -> dict[str, Any]:
 
 
 def describe_commit() -> str:
-    """Return the commit that is measured."""
+    """Return the measured commit."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def make_record(name: str, scenario: Scenario, rounds: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    """Return all of a benchmark: its scenario, figures by peer, and each round.
+    """Return the record of a benchmark: its scenario, figures by peer, and all rounds.
 
     Parameters
     ----------
     name : str
-        Of the scenario.
+        Name of the scenario.
     scenario : Scenario
-        What was measured.
+        The measured scenario.
     rounds : mapping
         The measurements of each peer.
     """
@@ -66,7 +66,7 @@ def make_record(name: str, scenario: Scenario, rounds: Mapping[str, Sequence[Map
 
 
 def format_table(record: Mapping[str, Any]) -> str:
-    """Return the figures of a record as a table in Markdown: medians, and the span of the rounds."""
+    """Return the figures of a record as a Markdown table: medians, and the range of the rounds."""
     titles, figures = record["titles"], record["figures"]
     peers = [peer for peer in record["rounds"] if any(peer in found for found in figures.values())]
     lines = [f"| | {' | '.join(titles.values())} |", "|---" * (len(titles) + 1) + "|"]
@@ -84,5 +84,5 @@ def _format_cell(summary: Mapping[str, float] | None) -> str:
 
 
 def format_number(value: float) -> str:
-    """Return a figure with three digits, or as an integer."""
+    """Format a figure with three significant digits, or as an integer."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits

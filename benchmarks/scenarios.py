@@ -1,4 +1,4 @@
-"""What is measured: each scenario is data, and `work` is the function of all their tiles."""
+"""The scenarios as data, and the function `work` that computes all their tiles."""
 
 import os
 import time
@@ -10,23 +10,23 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """A number of equal tiles, and the figures to show."""
+    """A number of equal tiles, and the figures to compare."""
 
     title: str
-    """What it is; `{tiles}` stands for their number."""
+    """Title, in which `{tiles}` is replaced by the number of tiles."""
     peers: tuple[str, ...]
     charts: tuple[str, ...]
-    """The figures to draw: names of `figures.FIGURES`."""
+    """Names in `figures.FIGURES` of the figures to draw."""
     workers: int
     tiles: int
     seconds: float = 0.0
-    """What each tile takes."""
+    """Duration of a tile."""
     payload: int
-    """Bytes of a tile's input: noise, which does not compress."""
+    """Size of a tile's input in bytes. It is noise, which can't be compressed."""
     result: int
-    """Bytes of its result."""
+    """Size of a tile's result in bytes."""
     shared: int = 0
-    """Bytes of an argument that all tiles share."""
+    """Size in bytes of an argument that all tiles share."""
     rounds: int = 3
 
 
@@ -135,20 +135,20 @@ SCENARIOS: Final = {
 
 
 def work(block: np.ndarray[Any, Any], *, seconds: float, result: int, shared: object = None) -> np.ndarray[Any, Any]:
-    """Return the first `result` bytes of a block after some seconds, as a tile's function."""
+    """Compute a tile: return the first `result` bytes of a block after some seconds."""
     del shared
     time.sleep(seconds)
     return block[:result].copy()
 
 
-def tell_process(block: object) -> int:
-    """Return who computes this tile, after long enough that no worker computes two of as many tiles."""
+def find_worker(block: object) -> int:
+    """Return the process id of the worker, after a delay that lets each worker compute one of as many tiles."""
     del block
     time.sleep(0.1)
     return os.getpid()
 
 
 def make_blocks(tiles: int, size: int) -> list[np.ndarray[Any, Any]]:
-    """Return different blocks of noise, which share their memory."""
+    """Return different blocks of noise, which share memory."""
     noise = np.random.default_rng(0).integers(0, 256, size + tiles, dtype=np.uint8)
     return [noise[index : index + size] for index in range(tiles)]

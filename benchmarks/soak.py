@@ -1,8 +1,10 @@
-"""Many small tiles while workers are killed and AWS's answers fail: none lost or doubled, and main's memory flat.
+"""Compute many small tiles while workers are killed and requests fail.
+
+Check that no result is lost or duplicated, and print main's memory, which must not grow.
 
     ./dev bench soak [--tiles 100000] [--workers 2] [--kill 10] [--faulty 0.02] [--lease 5]
 
-Main is a process of its own. Its memory is read after the first twentieth of the tiles, and at the end.
+Main runs in its own process. Its memory is measured after a twentieth of the tiles, and at the end.
 """
 
 import argparse
@@ -27,7 +29,7 @@ from asyncbatch.emulator.requests import Answer
 from asyncbatch.launchers.subprocess import SubprocessLauncher
 from asyncbatch.local import open_local_endpoint
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # what stands before the endpoint is the tests'
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for the tests' proxy
 
 from tests.integration.strict import Call, CutError, Forward, Strict
 from tests.integration.team import MARK, Team
@@ -40,15 +42,15 @@ def square(number: int) -> tuple[int, int]:
 
 @dataclass(slots=True)
 class Failing:
-    """A rule by which a part of all answers fails: refused, not given, lost, or cut short."""
+    """A rule that fails a share of requests: they are refused, or the answer is missing, lost or incomplete."""
 
     part: float
     asked: int = 0
     failed: Counter[str] = field(default_factory=Counter)
-    chance: Random = field(default_factory=lambda: Random(0))  # noqa: S311 - to be the same each time
+    chance: Random = field(default_factory=lambda: Random(0))  # noqa: S311 - reproducible
 
     async def __call__(self, call: Call, forward: Forward) -> Answer:
-        """Answer a request, or fail."""
+        """Answer a request, or make it fail."""
         self.asked += 1
         if self.chance.random() >= self.part:
             return await forward(call)
@@ -61,32 +63,32 @@ class Failing:
 
 
 def run_main(tiles: int, workers: int) -> None:
-    """Compute the tiles, and print what came of them and this process's memory."""
+    """Compute the tiles, and print their number, the rate and this process's memory."""
     launcher = SubprocessLauncher(environment={MARK: os.environ[MARK]}, on_output=lambda _: None)
     with BatchExecutor(workers, launcher=launcher, settings=Settings.from_environment()) as pool:
         results = pool.map(square, range(tiles))
         started, early = time.perf_counter(), 0.0
         for number in range(tiles):
             if next(results) != (number, number * number):
-                sys.exit(f"tile {number} came back wrong")
+                sys.exit(f"tile {number} has a wrong result")
             if number == tiles // 20:
                 early = read_memory("VmRSS")
         if next(results, None) is not None:
             sys.exit("more results than tiles")
         seconds = time.perf_counter() - started
     late, peak = read_memory("VmRSS"), read_memory("VmHWM")
-    print(f"{tiles} tiles right in {seconds:.0f} s, {tiles / seconds:.0f} a second")
+    print(f"{tiles} correct tiles in {seconds:.0f} s, {tiles / seconds:.0f} per second")
     print(f"main: {early:.1f} MB after {tiles // 20} tiles, {late:.1f} MB at the end, peak {peak:.1f} MB")
 
 
 def read_memory(name: str) -> float:
-    """Return a figure of this process's memory, in MB."""
+    """Return a memory size of this process in MB."""
     found = re.search(rf"{name}:\s+(\d+)", Path("/proc/self/status").read_text())
     return int(found[1]) / 1024 if found else 0.0
 
 
 def kill_workers(team: Team, interval: float, over: threading.Event) -> int:
-    """Kill a worker each `interval` seconds until it is over, and return how many were killed."""
+    """Kill a worker every `interval` seconds until `over` is set; return the number of killed workers."""
     killed, chance = 0, Random(0)  # noqa: S311 - as above
     while not over.wait(interval):
         workers = team.workers()
@@ -97,14 +99,14 @@ def kill_workers(team: Team, interval: float, over: threading.Event) -> int:
 
 
 def main() -> None:
-    """Run main's process on an endpoint that fails, and kill its workers."""
+    """Run main's process with an endpoint that fails, and kill its workers."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tiles", type=int, default=100_000)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--kill", type=float, default=10.0, help="seconds between two kills")
-    parser.add_argument("--faulty", type=float, default=0.02, help="part of the answers that fail")
+    parser.add_argument("--kill", type=float, default=10.0, help="seconds between kills of workers")
+    parser.add_argument("--faulty", type=float, default=0.02, help="share of requests that fail")
     parser.add_argument(
-        "--lease", type=float, default=5.0, help="seconds after which a killed worker's tiles come again"
+        "--lease", type=float, default=5.0, help="seconds after which the tiles of a killed worker are redelivered"
     )
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     wanted = parser.parse_args()
@@ -131,7 +133,7 @@ def main() -> None:
             over.set()
             killed = future.result()
     print(
-        f"{killed} workers killed; {failing.failed.total()} of {failing.asked} answers failed: {dict(failing.failed)}"
+        f"{killed} workers killed; {failing.failed.total()} of {failing.asked} requests failed: {dict(failing.failed)}"
     )
     sys.exit(done.returncode)
 

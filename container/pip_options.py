@@ -16,7 +16,7 @@ def query_pip(*words: str) -> str:
 def find_pip_files() -> list[Path]:
     """Return pip's configuration files, and the files and folders that they name."""
     files = [Path(name) for name in re.findall(r"^\s*(/.*), exists: True$", query_pip("debug"), re.MULTILINE)]
-    # Leave out certificate authorities, which the image installs itself.
+    # Skip certificate authorities, which the image installs itself.
     settings = re.sub(r"^.*\.cert=.*$", "", query_pip("list"), flags=re.MULTILINE)
     named = [Path(path) for path in re.findall(r"(?:file://|(?<=[\s'\",]))(/[^\s'\",]+)", settings)]
     # A package index in a folder named "simple" refers to files beside that folder.

@@ -28,10 +28,10 @@ RADIUS = 5
 """Radius of the moving window of `diversity` in pixels: 11×11 pixels."""  # noqa: RUF001 - the multiplication sign
 
 TILE = 375
-"""Size of a tile in pixels: gives 16 tiles of about the same size, so that both workers finish at the same time."""
+"""Size of a tile in pixels. It gives 16 tiles of about the same size, so both workers finish at the same time."""
 
 UNDISTURBED = 0.9
-"""Minimum share of a processor that a serial run gets on an idle machine."""
+"""Minimum share of a processor that a serial run uses on an idle machine."""
 
 FOLDER = Path("demo-output")
 PRODUCTS = ("ndvi", "diversity")
@@ -161,7 +161,7 @@ def explain(alone: "Timing", pooled: float) -> None:
 
 
 def find_scene() -> Path:
-    """Find the scene in the package localtileserver; the package itself need not be importable."""
+    """Find the scene in the package localtileserver, which need not be importable."""
     try:
         files = importlib.metadata.files("localtileserver") or []
     except importlib.metadata.PackageNotFoundError:
@@ -212,7 +212,7 @@ def read_processor_time() -> float:
 
 
 def name_output(name: str, way: str) -> Path:
-    """Return the path of an output file; the workers' files have the plain name."""
+    """Return the path of an output file. The name of a file from workers has no suffix."""
     return FOLDER / (f"{name}.tif" if way == "local" else f"{name}-{way}.tif")
 
 

@@ -1,4 +1,4 @@
-"""Verify on an AWS account what emulators can't: run the steps of docs/first-hour.md and write a report.
+"""Verify on an AWS account what emulators can't: run the steps of docs/first-hour.md, and write a report.
 
     python demo/prove_on_aws.py [--stackname PROOF] [--report prove-on-aws.md]
 
@@ -83,7 +83,7 @@ class Outcome:
 
 
 def list_steps(script: Path) -> list[Step]:
-    """Return the steps before the stack's last deletion, ordered to find the most problems at the lowest cost."""
+    """Return the steps before the final deletion of the stack, in an order that finds most problems at low cost."""
     cli, python = ("asyncbatch",), sys.executable
     create = (*cli, "stack", "create", "--maxjobs", "8", "--wait")
     return [

@@ -1,4 +1,4 @@
-"""The peers: one class each, imported only in the environment that has what it needs."""
+"""The peers. The class of each is only imported in the environment that has its packages."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -6,31 +6,31 @@ from typing import Any, ClassVar, Final, Protocol
 
 
 class Peer(Protocol):
-    """What maps a function over blocks."""
+    """A system that maps a function over blocks."""
 
     has_workers: ClassVar[bool]
-    """Whether each worker is a process that stays until the end."""
+    """Whether each worker is a process that runs until the peer is closed."""
 
     def open(self, workers: int) -> None:
         """Start the workers."""
 
     def map(self, function: Callable[..., Any], blocks: Sequence[Any], *, shared: object = None) -> Iterator[Any]:
-        """Yield the function's results in order; if there is something to share, it is the argument `shared`."""
+        """Yield the function's results in order. A value to share is passed as its argument `shared`."""
 
     def close(self) -> None:
-        """End the workers, and whatever else was started."""
+        """Stop the workers and everything else that was started."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """Where a peer is, and what it needs."""
+    """A peer's class and its requirements."""
 
     module: str
     name: str
     packages: tuple[str, ...]
-    """Those whose versions are recorded."""
+    """Packages whose versions are recorded."""
     environment: str | None = None
-    """Its name in `environments.PACKAGES`, or one that the user must give; None is the project's own."""
+    """Environment: a name in `environments.PACKAGES`, or one that the user provides. None is the project's."""
     needs_endpoint: bool = False
 
 

@@ -1,4 +1,4 @@
-"""The limit: no workers and no messages, only the transfers of each tile by obstore."""
+"""An upper limit of the rate: obstore transfers each tile; there are no workers and no messages."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ from obstore.store import S3Store
 
 _TILES: Final = 64
 _BYTES: Final = 256 * 2**20
-"""Tiles at a time, and bytes of their payloads and results: as many as asyncbatch has in flight."""
+"""Limits of tiles in flight, and of the bytes of their payloads and results: the same as asyncbatch's."""
 
 
 class BareLoop:
@@ -20,21 +20,21 @@ class BareLoop:
     has_workers: ClassVar[bool] = False
 
     def open(self, workers: int) -> None:
-        """Make the store."""
+        """Create the store."""
         del workers
         self._store = S3Store(
             "rios-batchbucket", endpoint=os.environ["AWS_ENDPOINT_URL"], client_options={"allow_http": True}
         )
 
     def map(self, function: Callable[..., Any], blocks: Sequence[Any], *, shared: object = None) -> Iterator[Any]:
-        """Transfer all tiles there and back; each is computed in a thread."""
-        del shared  # it would be transferred once
+        """Upload and download the payload and result of all tiles; each is computed in a thread."""
+        del shared  # shared values are not measured
         return iter(asyncio.run(self._transfer_all(function, blocks)))
 
     async def _transfer_all(self, function: Callable[..., Any], blocks: Sequence[Any]) -> list[Any]:
         limit = asyncio.Semaphore(max(1, min(_TILES, _BYTES // (2 * blocks[0].nbytes))))
 
-        async def transfer(place: int, block: Any) -> Any:  # noqa: ANN401 - whatever there is
+        async def transfer(place: int, block: Any) -> Any:  # noqa: ANN401 - any value
             async with limit:
                 payload = await self._pass_through(f"{place}_in", block)
                 result = await asyncio.to_thread(function, payload)
@@ -49,4 +49,4 @@ class BareLoop:
         return pickle.loads(content)  # noqa: S301 - written above
 
     def close(self) -> None:
-        """Nothing is left to close."""
+        """Do nothing, since the loop has ended."""

@@ -1,6 +1,6 @@
-"""The scheme of RIOS 1.4's AWS manager, as a reference of our own: rounds, and one request at a time.
+"""A reference implementation of how RIOS 1.4's AWS manager works: in rounds, with one request at a time.
 
-In each round main uploads a tile for each worker, computes one itself, and waits for all of them.
+In each round, main uploads a tile for each worker, computes one itself, and waits for all of them.
 """
 
 import pickle
@@ -16,7 +16,7 @@ _STOP = "Stop"
 
 
 class _Stack:
-    """The bucket and the queues, and what both ends do with them."""
+    """The bucket and the queues, as main and workers use them."""
 
     def __init__(self) -> None:
         [stack] = boto3.client("cloudformation").describe_stacks(StackName="RIOS")["Stacks"]
@@ -25,13 +25,13 @@ class _Stack:
         self.tasks, self.results = outputs["BatchInQueue"], outputs["BatchOutQueue"]
 
     def send(self, queue: str, key: str, value: object = None) -> None:
-        """Store a value under a key, and announce it."""
+        """Store a value under a key, and send a message with the key."""
         if key != _STOP:
             self._s3.put_object(Bucket=self._bucket, Key=key, Body=pickle.dumps(value, protocol=5))
         self._sqs.send_message(QueueUrl=queue, MessageBody=key)
 
     def receive(self, queue: str) -> Iterator[tuple[str, Any]]:
-        """Yield what one request finds; it is deleted."""
+        """Yield and delete the messages of one request, with their values."""
         found = self._sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=20)
         for message in found.get("Messages", ()):
             self._sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
@@ -45,7 +45,7 @@ class _Stack:
 
 
 class Classic:
-    """Main, and as many processes less one."""
+    """Main and its worker processes. Main is counted as a worker."""
 
     has_workers: ClassVar[bool] = True
 
@@ -56,7 +56,7 @@ class Classic:
         self._processes = [subprocess.Popen(command) for _ in range(workers - 1)]
 
     def map(self, function: Callable[..., Any], blocks: Sequence[Any], *, shared: object = None) -> Iterator[Any]:
-        """Compute in rounds."""
+        """Compute the blocks in rounds."""
         call = function if shared is None else partial(function, shared=shared)
         for start in range(0, len(blocks), self._round):
             yield from self._compute_round(call, blocks[start : start + self._round])
@@ -79,7 +79,7 @@ class Classic:
 
 
 def work() -> None:
-    """Compute tiles as a worker, until a message says to stop."""
+    """Compute tiles as a worker, until a message tells it to stop."""
     stack = _Stack()
     while True:
         for key, value in stack.receive(stack.tasks):

@@ -1,4 +1,4 @@
-"""Dask: a `LocalCluster` of processes, which talk over loopback without added latency."""
+"""Dask: a `LocalCluster` of processes, which communicate over loopback without added latency."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
@@ -17,7 +17,7 @@ class DaskCluster:
         self._client = Client(self._cluster)
 
     def map(self, function: Callable[..., Any], blocks: Sequence[Any], *, shared: object = None) -> Iterator[Any]:
-        """Submit all, and gather results as they come; what is shared is scattered to all workers."""
+        """Submit all blocks and gather results as they arrive; a shared value is scattered to all workers."""
         options = {} if shared is None else {"shared": self._client.scatter(shared, broadcast=True)}
         futures = self._client.map(function, blocks, pure=False, **options)
         places = {future.key: place for place, future in enumerate(futures)}

@@ -13,7 +13,7 @@ class LithopsLocal:
     has_workers: ClassVar[bool] = False
 
     def open(self, workers: int) -> None:
-        """Make the executor."""
+        """Create the executor."""
         config = {
             "lithops": {"backend": "localhost", "storage": "localhost", "telemetry": False, "data_limit": False},
             "localhost": {"runtime": sys.executable, "worker_processes": workers},
@@ -21,7 +21,7 @@ class LithopsLocal:
         self._executor = lithops.FunctionExecutor(config=config, log_level="ERROR")
 
     def map(self, function: Callable[..., Any], blocks: Sequence[Any], *, shared: object = None) -> Iterator[Any]:
-        """Map, and wait for all."""
+        """Map all blocks, and wait for the results."""
 
         def call(block: object) -> object:
             return function(block) if shared is None else function(block, shared=shared)
@@ -30,6 +30,6 @@ class LithopsLocal:
         return iter(self._executor.get_result(futures, show_progressbar=False))
 
     def close(self) -> None:
-        """Remove what was stored."""
+        """Remove stored objects."""
         self._executor.clean(clean_cloudobjects=False)
         self._executor.__exit__(None, None, None)

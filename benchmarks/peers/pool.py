@@ -1,4 +1,4 @@
-"""asyncbatch itself, with workers on this machine and an endpoint with the latency of AWS."""
+"""asyncbatch, with workers on this machine and an endpoint with AWS-like latency."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
@@ -17,9 +17,9 @@ class Pool:
         self._pool = BatchExecutor(workers, launcher="subprocess")
 
     def map(self, function: Callable[..., Any], blocks: Sequence[Any], *, shared: object = None) -> Iterator[Any]:
-        """Map; what is shared becomes part of a program."""
+        """Map all blocks; a shared value becomes part of the program."""
         program = function if shared is None else self._pool.program(function, shared=shared)
-        # Chunks are for many tiles: the few by which workers are seen to be up must not share one.
+        # The few tiles that check whether all workers are up must not share a chunk.
         chunksize = self.chunksize if len(blocks) > 2 * self.chunksize else 1
         return self._pool.map(program, blocks, chunksize=chunksize)
 
@@ -29,6 +29,6 @@ class Pool:
 
 
 class PoolWithChunks(Pool):
-    """A `BatchExecutor` that puts several calls into a tile."""
+    """A `BatchExecutor` that computes several calls in one tile."""
 
     chunksize = 20

@@ -1,4 +1,4 @@
-"""The standard library's process pool: pipes on one machine, no way to another."""
+"""The standard library's process pool, which uses pipes on one machine."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -28,7 +28,7 @@ class Processes:
         self._pool = ProcessPoolExecutor(workers)
 
     def map(self, function: Callable[..., Any], blocks: Sequence[Any], *, shared: object = None) -> Iterator[Any]:
-        """Map; what is shared goes to new processes as they start."""
+        """Map all blocks; processes receive a shared value when they start."""
         if shared is None:
             return self._pool.map(function, blocks)
         self._pool.shutdown()

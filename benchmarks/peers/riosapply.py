@@ -1,7 +1,7 @@
-"""RIOS: a raster of as many windows as there are blocks, in a Python that has RIOS and asyncbatch.
+"""RIOS applied to a raster with one window for each block. Its Python needs RIOS and asyncbatch.
 
-A window holds a pickled block, and the output's window the pickled result. Both are padded, so that RIOS transfers a
-sixth more than other peers; the time includes writing the one raster and reading the other.
+A window of the input contains a pickled block, and a window of the output the pickled result. Both are padded, so RIOS
+transfers a sixth more than other peers. The time includes writing the input and reading the output.
 """
 
 import os
@@ -30,14 +30,14 @@ _BANDS_IN, _BANDS_OUT = 7, 5
 
 
 def _fill_window(value: object, bands: int) -> np.ndarray[Any, Any]:
-    """Return a window that holds a pickled value."""
+    """Return a window that contains a pickled value."""
     window = np.zeros(bands * _SIDE * _SIDE, np.uint8)
     content = np.frombuffer(pickle.dumps(value, protocol=5), np.uint8)
     window[: content.size] = content
     return window.reshape(bands, _SIDE, _SIDE)
 
 
-def _read_window(window: np.ndarray[Any, Any]) -> Any:  # noqa: ANN401 - whatever was pickled
+def _read_window(window: np.ndarray[Any, Any]) -> Any:  # noqa: ANN401 - any value
     return pickle.loads(window.tobytes())  # noqa: S301 - this benchmark's own
 
 
@@ -59,18 +59,18 @@ def _write_blocks(path: Path, blocks: Sequence[Any]) -> None:
 
 
 class _RiosApply:
-    """Applies a function to all windows; the subclasses say by which workers."""
+    """Applies a function to all windows; subclasses choose the workers."""
 
     has_workers: ClassVar[bool] = True
 
     def open(self, workers: int) -> None:
-        """Make a folder."""
+        """Create a temporary folder."""
         self._workers = workers
         self._place = TemporaryDirectory()
         self._folder = Path(self._place.name)
 
     def map(self, function: Callable[..., Any], blocks: Sequence[Any], *, shared: object = None) -> Iterator[Any]:
-        """Write the blocks, apply, and read the results."""
+        """Write the blocks, apply the function, and read the results."""
         del shared
         infiles, outfiles, other = applier.FilenameAssociations(), applier.FilenameAssociations(), applier.OtherInputs()
         infiles.blocks, outfiles.result = (str(self._folder / name) for name in ("blocks.tif", "result.tif"))
@@ -95,10 +95,10 @@ class _RiosApply:
 
 
 class Rios1Classic(_RiosApply):
-    """RIOS 1.4's own AWS manager, but for Batch: its workers are processes of this machine."""
+    """RIOS 1.4's own AWS manager, with processes of this machine instead of Batch jobs."""
 
     def open(self, workers: int) -> None:
-        """Start the workers, one less than asked for: main computes too."""
+        """Start one worker less than requested, since main computes too."""
         super().open(workers)
         outputs = asyncbatch.rios.getStackOutputs() | {"BatchMaxJobs": "64"}
         self._outputs = outputs | dict.fromkeys(("BatchProcessingJobQueueName", "BatchProcessingJobDefinitionName"), "")
@@ -110,7 +110,7 @@ class Rios1Classic(_RiosApply):
         ]
 
     def map(self, function: Callable[..., Any], blocks: Sequence[Any], *, shared: object = None) -> Iterator[Any]:
-        """Apply by RIOS's own manager, whose workers are to stay after the first `apply`."""
+        """Apply the function by RIOS's own manager, and keep its workers after the first `apply`."""
         import boto3  # noqa: PLC0415 - asyncbatch does not need it
         from rios.parallel.aws import batch  # noqa: PLC0415 - RIOS 2 has none
         from rios.parallel.jobmanager import JobManager  # noqa: PLC0415 - as above
@@ -133,7 +133,7 @@ class Rios1Classic(_RiosApply):
         controls.setJobManagerType("AWSBatch")
 
     def close(self) -> None:
-        """End the workers."""
+        """Stop the workers."""
         for process in self._processes:
             process.kill()
             process.wait()
@@ -141,10 +141,10 @@ class Rios1Classic(_RiosApply):
 
 
 class _OnPool(_RiosApply):
-    """RIOS with asyncbatch's workers, which are up before the first `apply`."""
+    """RIOS with asyncbatch's workers, which start before the first `apply`."""
 
     def open(self, workers: int) -> None:
-        """Open the pool that `apply` then finds."""
+        """Open the pool that `apply` will use."""
         super().open(workers)
         os.environ.update(ASYNCBATCH_LAUNCHER="subprocess", ASYNCBATCH_WORKERS=str(workers))
         pool_options = PoolOptions.read(workers=workers)
@@ -152,7 +152,7 @@ class _OnPool(_RiosApply):
 
 
 class Rios1Pool(_OnPool):
-    """RIOS 1.4 in one round."""
+    """RIOS 1.4 with all tiles in one round."""
 
     def _choose_workers(self, controls: Any, blocks: int) -> None:  # noqa: ANN401 - RIOS's
         controls.setNumThreads(blocks + 1)
@@ -160,7 +160,7 @@ class Rios1Pool(_OnPool):
 
 
 class Rios1PoolInRounds(_OnPool):
-    """RIOS 1.4 in rounds of as many tiles as there are workers."""
+    """RIOS 1.4 in rounds of one tile per worker."""
 
     def _choose_workers(self, controls: Any, blocks: int) -> None:  # noqa: ANN401, ARG002 - RIOS's
         controls.setNumThreads(self._workers)
@@ -183,7 +183,7 @@ class Rios2Pool(_OnPool):
 
 
 class Rios2Subprocess(_RiosApply):
-    """RIOS 2's own compute workers in subprocesses, which each `apply` starts."""
+    """RIOS 2's own compute workers in subprocesses; each `apply` starts new ones."""
 
     has_workers = False
 
