@@ -1,4 +1,4 @@
-"""What Markdown pages hold that can be checked: blocks of code, code in a line, links and headings."""
+"""Parses the parts of Markdown pages that tests check: code blocks, inline code, links and headings."""
 
 import re
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ class Block:
     text: str
 
     def commands(self) -> Iterator[str]:
-        """Yield the lines of a shell block, those that go on in the next line joined to it."""
+        """Yield the commands of a shell block; lines that end in a backslash are joined with the next."""
         yield from filter(None, self.text.replace("\\\n", " ").splitlines())
 
 
@@ -30,26 +30,26 @@ def find_blocks(page: Path) -> list[Block]:
 
 
 def find_spans(page: Path) -> set[str]:
-    """Return the code that stands within lines, without backticks."""
+    """Return the page's inline code, without backticks."""
     return {" ".join(span.split()) for span in re.findall(r"`([^`]+)`", _without_blocks(page))}
 
 
 def find_links(page: Path) -> set[str]:
-    """Return the targets of links and pictures, inline, by reference or bare."""
+    """Return the targets of links and images, whether inline, by reference or bare."""
     text = re.sub(r"`[^`]+`", "", _without_blocks(page))
     inline, named, bare = r"\]\(([^)\s]+)\)", r"^\[[^\]]+\]: (\S+)$", r"<(https?://[^>]+)>"
     return {target for kind in (inline, named, bare) for target in re.findall(kind, text, re.MULTILINE)}
 
 
 def find_missing_references(page: Path) -> set[str]:
-    """Return the names that links refer to and nothing defines."""
+    """Return the names of link references that are not defined."""
     text = _without_blocks(page)
     defined = re.findall(r"^\[([^\]]+)\]: ", text, re.MULTILINE)
     return set(re.findall(r"\]\[([^\]]+)\]", text)) - set(defined)
 
 
 def find_anchors(page: Path) -> set[str]:
-    """Return the anchors of a page's headings, as GitHub makes them."""
+    """Return the anchors that GitHub creates for a page's headings."""
     headings = re.findall(r"^#+ (.+)$", _without_blocks(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
 

@@ -1,4 +1,4 @@
-"""``asyncbatch apply --local`` as a user runs it: an endpoint and workers of its own, and nothing left of them."""
+"""Tests of ``asyncbatch apply --local``, which starts an endpoint and workers and leaves nothing behind."""
 
 import os
 import re
@@ -17,26 +17,26 @@ from tests.integration.team import MARK, processes
 USER_FILE = """
 import os
 import threading
-from helper import doubled
+from helper import double_array
 
 def double(info, inputs, outputs, other):
     print("block", info.getBlockCount())
-    outputs.result = doubled(inputs.image) + other.more
+    outputs.result = double_array(inputs.image) + other.more
 
 os.environ["FACTOR"] = "2"
 
-def leaves(info, inputs, outputs):
+def change_state(info, inputs, outputs):
     outputs.result = inputs.image * inputs.image.dtype.type(os.environ["FACTOR"]) + len(open("offset").read())
     os.environ["FACTOR"] = "0"
     os.chdir("/")
 
-def fails(info, inputs, outputs):
+def fail(info, inputs, outputs):
     raise ValueError("no good")
 
-def does_not_pickle(info, inputs, outputs):
+def use_lock(info, inputs, outputs):
     outputs.result = LOCK
 
-def waits(info, inputs, outputs):
+def wait(info, inputs, outputs):
     with open("fifo", "w") as fifo:
         fifo.write("waiting")
     while True:
@@ -48,11 +48,11 @@ LOCK = threading.Lock()
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Return a folder whose code is not where workers would find it."""
+    """Return a folder in which workers do not find the code by themselves."""
     gdal.UseExceptions()
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "user.py").write_text(USER_FILE)
-    (tmp_path / "code" / "helper.py").write_text("def doubled(array): return array + array")
+    (tmp_path / "code" / "helper.py").write_text("def double_array(array): return array + array")
     dataset = gdal.GetDriverByName("GTiff").Create(str(tmp_path / "in.tif"), 100, 130, 1, gdal.GDT_Byte)
     dataset.WriteArray(np.random.default_rng(3).integers(0, 100, (1, 130, 100)).astype(np.uint8))
     del dataset
@@ -60,7 +60,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def started(folder: Path, function: str, *more: str) -> "subprocess.Popen[str]":
+def start_apply(folder: Path, function: str, *more: str) -> "subprocess.Popen[str]":
     start = [sys.executable, "-m", "asyncbatch.cli", "apply", f"code/user.py:{function}", "--local", "--window", "64"]
     return subprocess.Popen(
         [*start, "--in", "image=in.tif", "--out", "result=out/out.tif", *more],
@@ -72,21 +72,21 @@ def started(folder: Path, function: str, *more: str) -> "subprocess.Popen[str]":
     )
 
 
-def nothing_left(folder: Path) -> bool:
+def is_clean(folder: Path) -> bool:
     return not processes(folder.name)
 
 
-def test_a_tile_sees_the_folder_and_the_environment_of_the_command(folder: Path) -> None:
+def test_tiles_see_the_folder_and_environment_of_the_command(folder: Path) -> None:
     (folder / "offset").write_text("123")
-    with started(folder, "leaves") as process:
+    with start_apply(folder, "change_state") as process:
         _, reported = process.communicate()
     assert process.returncode == 0, reported
     image, result = (gdal.Open(str(folder / name)).ReadAsArray() for name in ("in.tif", "out/out.tif"))
     assert np.array_equal(result, image * 2 + 3)
 
 
-def test_all_goes_well(folder: Path) -> None:
-    with started(folder, "double", "--other", "more=1") as process:
+def test_apply_writes_the_output_and_reports_progress(folder: Path) -> None:
+    with start_apply(folder, "double", "--other", "more=1") as process:
         out, reported = process.communicate()
     assert (process.returncode, out) == (0, ""), reported
     lines = reported.splitlines()
@@ -105,35 +105,35 @@ def test_all_goes_well(folder: Path) -> None:
     wanted = 1 + 2 * gdal.Open(str(folder / "in.tif")).ReadAsArray()
     np.testing.assert_array_equal(gdal.Open(str(folder / "out" / "out.tif")).ReadAsArray(), wanted)
     assert [entry.name for entry in (folder / "out").iterdir()] == ["out.tif"]
-    eventually(lambda: nothing_left(folder))
+    eventually(lambda: is_clean(folder))
 
 
 @pytest.mark.parametrize(
     ("function", "why"),
     [
-        ("fails", "tile 0 (window x=0 y=0 64×64 pixels) failed on worker "),  # noqa: RUF001 - the sign for "by"
-        ("does_not_pickle", "does_not_pickle can't be sent to workers: fn uses the global 'LOCK', which (a lock)"),
+        ("fail", "tile 0 (window x=0 y=0 64×64 pixels) failed on worker "),  # noqa: RUF001 - a multiplication sign
+        ("use_lock", "use_lock can't be sent to workers: fn uses the global 'LOCK', which (a lock)"),
     ],
 )
-def test_a_function_that_can_t_be_run_gets_one_clear_line(function: str, why: str, folder: Path) -> None:
-    with started(folder, function) as process:
+def test_failing_function_is_reported_in_one_line(function: str, why: str, folder: Path) -> None:
+    with start_apply(folder, function) as process:
         _out, reported = process.communicate()
     assert process.returncode == 1
     (line,) = [line for line in reported.splitlines() if line.startswith("asyncbatch: error: ")]
     assert line.startswith(f"asyncbatch: error: {why}")
     assert list((folder / "out").iterdir()) == []
-    eventually(lambda: nothing_left(folder))
+    eventually(lambda: is_clean(folder))
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=str)
-def test_a_signal_leaves_nothing_behind(number: signal.Signals, status: int, folder: Path) -> None:
+def test_signal_leaves_nothing_behind(number: signal.Signals, status: int, folder: Path) -> None:
     os.mkfifo(folder / "fifo")
     os.mkfifo(folder / "never")
-    with started(folder, "waits") as process:
+    with start_apply(folder, "wait") as process:
         assert (folder / "fifo").read_text().startswith("waiting")
         process.send_signal(number)
         _out, reported = process.communicate()
     assert process.returncode == status
     assert "Traceback" not in reported
     assert list((folder / "out").iterdir()) == []
-    eventually(lambda: nothing_left(folder))
+    eventually(lambda: is_clean(folder))

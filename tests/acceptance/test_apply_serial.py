@@ -1,5 +1,5 @@
-# ruff: noqa: RUF001 - the sign for "by" is no letter
-"""``asyncbatch apply --serial`` as a user runs it: what needs neither AWS nor workers."""
+# ruff: noqa: RUF001 - the multiplication sign is intended
+"""Tests of ``asyncbatch apply --serial``, which needs neither AWS nor workers."""
 
 import os
 import re
@@ -22,36 +22,36 @@ import os
 import resource
 import sys
 import numpy as np
-from helper import doubled
+from helper import double_array
 
 def double(info, inputs, outputs):
-    outputs.result = doubled(inputs.image)
+    outputs.result = double_array(inputs.image)
 
 def add(info, inputs, outputs, other):
     outputs.result = inputs.image + np.uint8(other.amount)
     assert other.word == "some text"
 
-def fails(info, inputs, outputs):
+def fail(info, inputs, outputs):
     outputs.result = inputs.image
     if info.getBlockCount() == (1, 2):
         raise ValueError("no good")
 
-def forgets(info, inputs, outputs):
+def misspell(info, inputs, outputs):
     outputs.resutl = inputs.image
 
-def flat(info, inputs, outputs):
+def use_2d(info, inputs, outputs):
     outputs.result = inputs.image[0]
 
 def shift(info, inputs, outputs):
     outputs.result = np.roll(inputs.image, (2, 2), (1, 2))
 
-def waits(info, inputs, outputs):
+def wait(info, inputs, outputs):
     outputs.result = inputs.image
     if info.getBlockCount() == (1, 2):
         print("waiting", flush=True)
         sys.stdin.read()
 
-def fills_the_disk(info, inputs, outputs):
+def fill_disk(info, inputs, outputs):
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(os.environ["LIMIT"]), resource.RLIM_INFINITY))
     x, y = info.getBlockCount()
     outputs.result = inputs.image
@@ -69,7 +69,7 @@ def folder(tmp_path: Path) -> Path:
     gdal.UseExceptions()
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "user.py").write_text(USER_FILE)
-    (tmp_path / "code" / "helper.py").write_text("def doubled(array): return array + array")
+    (tmp_path / "code" / "helper.py").write_text("def double_array(array): return array + array")
     dataset = gdal.GetDriverByName("GTiff").Create(str(tmp_path / "in.tif"), 100, 130, 1, gdal.GDT_Byte)
     dataset.SetGeoTransform((300_000.0, 30.0, 0.0, 4_500_000.0, 0.0, -30.0))
     dataset.WriteArray(np.random.default_rng(3).integers(0, 100, (1, 130, 100)).astype(np.uint8))
@@ -85,7 +85,7 @@ def command(function: str, *more: str) -> list[str]:
 
 @pytest.fixture
 def run(folder: Path) -> Run:
-    def ended(function: str, *more: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    def run_command(function: str, *more: str, **environment: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             command(function, *more),
             cwd=folder,
@@ -95,7 +95,7 @@ def run(folder: Path) -> Run:
             text=True,
         )
 
-    return ended
+    return run_command
 
 
 def read(path: Path) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
@@ -103,7 +103,7 @@ def read(path: Path) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
     return array
 
 
-def test_all_goes_well(run: Run, folder: Path) -> None:
+def test_apply_writes_the_output_and_reports_progress(run: Run, folder: Path) -> None:
     ended = run("double")
     assert (ended.returncode, ended.stdout) == (0, "")
     first, *_between, last = ended.stderr.splitlines()
@@ -113,31 +113,31 @@ def test_all_goes_well(run: Run, folder: Path) -> None:
     assert [entry.name for entry in (folder / "out").iterdir()] == ["out.tif"]
 
 
-def test_quiet_leaves_out_progress_and_summary(run: Run) -> None:
+def test_quiet_omits_progress_and_summary(run: Run) -> None:
     ended = run("double", "--quiet")
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
-def test_quiet_leaves_errors_in(run: Run) -> None:
-    ended = run("fails", "-q")
+def test_quiet_still_prints_errors(run: Run) -> None:
+    ended = run("fail", "-q")
     assert ended.returncode == 1
     assert ended.stderr.startswith("asyncbatch: error: tile 5 ")
 
 
-def test_a_failure_is_counted_before_it_is_named(run: Run) -> None:
-    lines = run("fails").stderr.splitlines()
+def test_summary_counts_failures_before_the_error_is_printed(run: Run) -> None:
+    lines = run("fail").stderr.splitlines()
     (error,) = [index for index, line in enumerate(lines) if line.startswith("asyncbatch: error: ")]
     assert re.match(
         r"[0-5] of 6 tiles done, 1 failed \(1 ValueError\), \d:\d\d elapsed.*; nothing written$", lines[error - 1]
     )
 
 
-def test_other_values_reach_the_function(run: Run, folder: Path) -> None:
+def test_function_receives_other_values(run: Run, folder: Path) -> None:
     assert run("add", "--other", "amount=3", "--other", "word=some text").returncode == 0
     np.testing.assert_array_equal(read(folder / "out" / "out.tif"), 3 + read(folder / "in.tif"))
 
 
-def test_the_file_is_made_as_asked(run: Run, folder: Path) -> None:
+def test_file_has_the_requested_format_and_options(run: Run, folder: Path) -> None:
     assert run("double", "--nodata", "result=7", "--co", "COMPRESS=DEFLATE", "--format", "GTiff").returncode == 0
     dataset = gdal.Open(str(folder / "out" / "out.tif"))
     assert dataset.GetRasterBand(1).GetNoDataValue() == 7
@@ -154,14 +154,14 @@ def test_the_file_is_made_as_asked(run: Run, folder: Path) -> None:
         ("double", ("--format", "PNG"), "output out/out.tif: format PNG can't be written tile by tile"),
         ("double", ("--co", "COMPRESS"), "the creation option 'COMPRESS' is not of the form KEY=VALUE"),
         ("double", ("--co", "COMPRESS=LZZW"), "output out/out.tif: format GTiff does not accept"),
-        ("gone", (), "no function gone in code/user.py. Functions in the file: add, double, fails, "),
+        ("gone", (), "no function gone in code/user.py. Functions in the file: add, double, fail, "),
         ("NUMBER", (), "NUMBER in code/user.py is not a function but of type int"),
-        ("forgets", (), "tile 0 (window x=0 y=0 64×64 pixels): output 'result' was not set; the function set: 'resu"),
-        ("flat", (), "tile 0 (window x=0 y=0 64×64 pixels): output 'result' has shape (64, 64); expected (bands, 64"),
+        ("misspell", (), "tile 0 (window x=0 y=0 64×64 pixels): output 'result' was not set; the function set: 'resu"),
+        ("use_2d", (), "tile 0 (window x=0 y=0 64×64 pixels): output 'result' has shape (64, 64); expected (bands, 64"),
         ("add", (), "tile 0 (window x=0 y=0 64×64 pixels) failed on worker main, attempt 1: TypeError: add() missing "),
     ],
 )  # fmt: skip
-def test_bad_input_gets_one_clear_line(function: str, more: tuple[str, ...], why: str, run: Run, folder: Path) -> None:
+def test_bad_input_is_reported_clearly(function: str, more: tuple[str, ...], why: str, run: Run, folder: Path) -> None:
     ended = run(function, *more)
     assert ended.returncode == 1
     (line,) = [line for line in ended.stderr.splitlines() if line.startswith("asyncbatch: error: ")]
@@ -170,14 +170,14 @@ def test_bad_input_gets_one_clear_line(function: str, more: tuple[str, ...], why
 
 
 @pytest.mark.parametrize("edge", EDGES)
-def test_margins_beyond_the_edge_are_as_asked(edge: str, run: Run, folder: Path) -> None:
+def test_edge_option_fills_margins_beyond_the_edge(edge: str, run: Run, folder: Path) -> None:
     assert run("shift", "--overlap", "2", "--edge", edge).returncode == 0
     mode: Any = "symmetric" if edge == "reflect" else "edge"
     wanted = np.pad(read(folder / "in.tif"), 2, mode=mode)[:-4, :-4]
     np.testing.assert_array_equal(read(folder / "out" / "out.tif"), wanted)
 
 
-def test_what_gdal_warns_of_is_shown_once(run: Run) -> None:
+def test_gdal_warnings_are_shown_once(run: Run) -> None:
     ended = run("double", "--co", "COMPRESS=DEFLATE", "--co", "ZLEVEL=99")
     assert ended.returncode == 0
     shown = [line for line in ended.stderr.splitlines() if "tiles" not in line]
@@ -203,7 +203,7 @@ def test_usage_errors_and_failures_have_different_exit_codes(more: tuple[str, ..
     assert ended.stderr.splitlines()[-1] == f"asyncbatch apply: error: {why}"
 
 
-def test_a_file_that_is_not_there(folder: Path) -> None:
+def test_missing_file_is_reported(folder: Path) -> None:
     ended = subprocess.run(
         [*command("double")[:4], "gone.py:double", *command("double")[5:]],
         cwd=folder, check=False, capture_output=True, text=True,
@@ -212,8 +212,8 @@ def test_a_file_that_is_not_there(folder: Path) -> None:
     assert ended.stderr == f"asyncbatch: error: file {folder / 'gone.py'} not found\n"
 
 
-def test_a_function_that_raises_is_shown_with_its_traceback(run: Run, folder: Path) -> None:
-    ended = run("fails")
+def test_error_of_a_function_is_shown_with_its_traceback(run: Run, folder: Path) -> None:
+    ended = run("fail")
     assert ended.returncode == 1
     reported = ended.stderr[ended.stderr.index("asyncbatch: error: ") :].splitlines()
     assert reported[0] == (
@@ -221,24 +221,24 @@ def test_a_function_that_raises_is_shown_with_its_traceback(run: Run, folder: Pa
         "ValueError: no good"
     )
     assert reported[1] == "Traceback (most recent call last):"
-    assert reported[2].endswith("in fails")
+    assert reported[2].endswith("in fail")
     assert reported[-1] == "ValueError: no good"
     assert list((folder / "out").iterdir()) == []
 
 
-@pytest.mark.parametrize("limit", [1, 10_000, 200_000, 415_000], ids=["at once", "early", "midway", "at the end"])
-def test_a_disk_that_is_full(limit: int, run: Run, folder: Path) -> None:
-    """A limit to the size of files stands for it: GDAL notices both only when it writes, often not before closing."""
-    (folder / "out" / "out.tif").write_text("the work of last week")
-    ended = run("fills_the_disk", "--out", "noise=out/noise.tif", LIMIT=str(limit))
+@pytest.mark.parametrize("limit", [1, 10_000, 200_000, 415_000], ids=["immediately", "early", "midway", "at the end"])
+def test_full_disk_is_reported(limit: int, run: Run, folder: Path) -> None:
+    """A limit on file sizes simulates the full disk. GDAL notices either only when it writes or closes files."""
+    (folder / "out" / "out.tif").write_text("earlier results")
+    ended = run("fill_disk", "--out", "noise=out/noise.tif", LIMIT=str(limit))
     assert ended.returncode == 1
-    # Not the last line: under coverage, the report of what was covered can't be written either.
+    # It may not be the last line: if coverage is measured, its data can't be written either.
     (reported,) = [line for line in ended.stderr.splitlines() if line.startswith("asyncbatch: error: ")]
     assert re.match(
         rf"asyncbatch: error: output '(result|noise)': can't write {folder}/out/(out|noise)\.tif: ", reported
     )
     assert reported.endswith(f" MB free in {folder / 'out'})")
-    assert [entry.read_text() for entry in (folder / "out").iterdir()] == ["the work of last week"]
+    assert [entry.read_text() for entry in (folder / "out").iterdir()] == ["earlier results"]
 
 
 @pytest.mark.parametrize(
@@ -246,9 +246,9 @@ def test_a_disk_that_is_full(limit: int, run: Run, folder: Path) -> None:
     [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
     ids=str,
 )
-def test_a_signal_leaves_nothing_behind(number: signal.Signals, status: int, folder: Path) -> None:
+def test_signal_leaves_nothing_behind(number: signal.Signals, status: int, folder: Path) -> None:
     with subprocess.Popen(
-        command("waits"), cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command("wait"), cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "waiting\n"
@@ -261,17 +261,17 @@ def test_a_signal_leaves_nothing_behind(number: signal.Signals, status: int, fol
 
 
 @contextmanager
-def waiting(folder: Path) -> "Iterator[subprocess.Popen[str]]":
-    """Run a computation that has an output under way, and goes on when its input is closed."""
+def run_waiting_command(folder: Path) -> "Iterator[subprocess.Popen[str]]":
+    """Run a computation that waits while it writes an output, until its stdin is closed."""
     pipe = subprocess.PIPE
-    with subprocess.Popen(command("waits"), cwd=folder, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+    with subprocess.Popen(command("wait"), cwd=folder, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "waiting\n"
         yield process
 
 
-def test_what_a_killed_computation_left_is_removed_by_the_next_one_to_its_output(run: Run, folder: Path) -> None:
-    with waiting(folder) as process:
+def test_next_computation_removes_files_of_a_killed_one(run: Run, folder: Path) -> None:
+    with run_waiting_command(folder) as process:
         process.kill()
     [stale] = (folder / "out").iterdir()
     (folder / "out" / ".other.tif.abcdefgh.part").mkdir()
@@ -281,13 +281,13 @@ def test_what_a_killed_computation_left_is_removed_by_the_next_one_to_its_output
     assert {entry.name for entry in (folder / "out").iterdir()} == {"out.tif", ".other.tif.abcdefgh.part"}
 
 
-def test_a_computation_under_way_to_the_same_output_keeps_its_file(run: Run, folder: Path) -> None:
-    with waiting(folder) as process:
-        [under_way] = (folder / "out").iterdir()
+def test_computation_keeps_files_of_a_running_one_with_the_same_output(run: Run, folder: Path) -> None:
+    with run_waiting_command(folder) as process:
+        [unfinished] = (folder / "out").iterdir()
         ended = run("double")
         assert ended.returncode == 0
         assert "removed" not in ended.stderr
-        assert under_way.is_dir()
+        assert unfinished.is_dir()
         process.communicate()
     assert process.returncode == 0
     np.testing.assert_array_equal(read(folder / "out" / "out.tif"), read(folder / "in.tif"))
@@ -306,7 +306,7 @@ assert gdal.GetUseExceptions() == before
 """
 
 
-def test_gdal_warns_of_nothing_and_stays_as_it_was(folder: Path) -> None:
+def test_apply_causes_no_gdal_warning_and_restores_gdal_settings(folder: Path) -> None:
     quiet = [sys.executable, "-W", "error", "-c", QUIET]
     ended = subprocess.run(quiet, cwd=folder, check=False, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")

@@ -1,4 +1,4 @@
-"""What the README and the pages of docs/ show is so: code runs, commands are understood, names and links are there."""
+"""Tests of the README and the pages of docs/: code runs, commands can be parsed, and names and links exist."""
 
 import builtins
 import importlib
@@ -47,7 +47,7 @@ COMMANDS = [(block.place, line) for block in BLOCKS if block.language == "sh" fo
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
-def by_place(blocks: list[Block]) -> list[object]:
+def with_place_ids(blocks: list[Block]) -> list[object]:
     return [pytest.param(block, id=block.place) for block in blocks]
 
 
@@ -55,14 +55,14 @@ def by_place(blocks: list[Block]) -> list[object]:
 
 
 @every_page
-def test_links_lead_to_what_is_there(page: Path) -> None:
+def test_links_have_existing_targets(page: Path) -> None:
     assert not find_missing_references(page)
-    broken = [target for target in find_links(page) if not leads_somewhere(target, page)]
+    broken = [target for target in find_links(page) if not has_target(target, page)]
     assert broken == []
 
 
-def leads_somewhere(target: str, page: Path) -> bool:
-    """Return whether a link within the project has its file and heading; other sites are not asked."""
+def has_target(target: str, page: Path) -> bool:
+    """Return whether the file and heading of a link exist; links to other sites are not checked."""
     here = re.sub(
         rf"^(https://raw\.githubusercontent\.com/\w+/\w+|{PYPROJECT['urls']['Repository']}/blob)/main/", "", target
     )
@@ -77,12 +77,12 @@ def leads_somewhere(target: str, page: Path) -> bool:
 
 
 @cache
-def recipes() -> set[str]:
+def find_recipes() -> set[str]:
     return set(re.findall(r"^([a-z][\w-]*)(?: [^:\n]*)?:(?!=)", (PROJECT / "Justfile").read_text(), re.MULTILINE))
 
 
 def split_command(line: str) -> tuple[dict[str, str], list[str]]:
-    """Return the variables that a line of the shell sets for its command, and the command's words."""
+    """Return the variables that a shell line sets for its command, and the command's words."""
     words = shlex.split(line, comments=True)
     variables: dict[str, str] = {}
     while words and (found := re.match(r"([A-Za-z]\w*)=", words[0])):
@@ -91,44 +91,44 @@ def split_command(line: str) -> tuple[dict[str, str], list[str]]:
 
 
 def check_command(words: list[str]) -> None:
-    """Refuse a command that the project would not understand, and programs that this test knows nothing of."""
+    """Fail for commands that the project would not accept, and for programs that this test does not know."""
     match words:
         case ["asyncbatch", *arguments]:
             entry.build_parser().parse_args(arguments)
         case ["just" | "./dev", "deploy", *options]:
             entry.build_parser().parse_args(["stack", "create", *options])
         case ["just" | "./dev", recipe, *_]:
-            assert recipe in recipes()
+            assert recipe in find_recipes()
         case ["pip", "install", *packages]:
             extras = {name for package in packages for name in re.findall(r"^asyncbatch\[(\w+)\]", package)}
             assert extras <= PYPROJECT["optional-dependencies"].keys()
         case ["sudo", program, *_] if "/" in program:
             assert (PROJECT / program).is_file()
         case ["export", *assignments]:
-            assert all(is_in_the_project(each.split("=")[0]) for each in assignments)
+            assert all(is_project_name(each.split("=")[0]) for each in assignments)
         case ["aws", service, operation, *_]:
             model = botocore.session.get_session().get_service_model(service)
             assert operation in {botocore.xform_name(name, "-") for name in model.operation_names}
         case ["sed", *_, file]:
             assert (PROJECT / file).is_file()
         case ["." | "python3" | "conda" | "git" | "cd", *_] | ["sudo", "apt-get", *_] | []:
-            pass  # run by hand, and named so in the README
+            pass  # run manually, as the README says
         case _:
             pytest.fail(f"this test does not know {words}")
 
 
 @pytest.mark.parametrize(("place", "line"), COMMANDS, ids=[f"{place} {line[:40]}" for place, line in COMMANDS])
-def test_commands_are_understood(place: str, line: str) -> None:
+def test_commands_can_be_parsed(place: str, line: str) -> None:
     variables, words = split_command(line)
-    assert [name for name in variables if not is_in_the_project(name)] == [], place
+    assert [name for name in variables if not is_project_name(name)] == [], place
     check_command(words)
 
 
 def find_parser(words: list[str]) -> tuple[Parser, list[str]]:
-    """Return the parser of the command that words begin with, and the words after it."""
+    """Return the parser of the command with which `words` begin, and the remaining words."""
     parser = entry.build_parser()
     rest = [*words]
-    while rest and parser._subparsers is not None:  # noqa: SLF001 - argparse tells it no other way
+    while rest and parser._subparsers is not None:  # noqa: SLF001 - argparse has no public way
         [commands] = [action.choices for action in parser._subparsers._group_actions]  # noqa: SLF001 - as above
         assert commands is not None
         assert rest[0] in commands, f"no command {rest[0]!r}"
@@ -137,7 +137,7 @@ def find_parser(words: list[str]) -> tuple[Parser, list[str]]:
 
 
 @every_page
-def test_commands_within_lines_are_understood(page: Path) -> None:
+def test_inline_commands_can_be_parsed(page: Path) -> None:
     for span in find_spans(page):
         program, *words = span.split() if not span.startswith("asyncbatch:") else [""]
         if program == "asyncbatch" and words and not words[0].startswith("-"):
@@ -151,22 +151,22 @@ def test_commands_within_lines_are_understood(page: Path) -> None:
 # Names
 
 FOREIGN = {
-    # of RIOS, its tests and its managers
+    # RIOS, its tests and its managers
     *("CW_AWSBATCH", "CW_ECS", "CW_SUBPROC", "CW_THREADS", "WorkerExceptionError", "computeBarrierTimeout"),
     *("computeBufferInsertTimeout", "computeBufferPopTimeout", "otherArgsList", "readBufferInsertTimeout"),
     *("readBufferPopTimeout", "singleBlockComputeWorkers"),
-    # of AWS and of Unix
+    # AWS and Unix
     *("AWS_PROFILE", "AWSServiceRoleForAutoScaling", "ECS_AWSVPC_BLOCK_IMDS", "Client", "InternalError", "TMPDIR"),
-    # of Dask
+    # Dask
     "map_blocks",
-    # what stands for the reader's own
+    # placeholders for the reader's own names
     *("ENDPOINT", "TREES"),
 }
 
 
 @cache
-def names_of_the_project() -> set[str]:
-    """Return every word of the code, and of the names of its files."""
+def find_project_names() -> set[str]:
+    """Return all words in the code and in the names of its files."""
     kinds = {".py", ".yaml", ".json", ""}
     inside = [PROJECT / name for name in ("src", "infra", "container", "benchmarks", "demo", ".ci")]
     files = [
@@ -177,20 +177,20 @@ def names_of_the_project() -> set[str]:
     return set(re.findall(r"[A-Za-z_]\w*", text))
 
 
-def is_in_the_project(name: str) -> bool:
-    return name in names_of_the_project()
+def is_project_name(name: str) -> bool:
+    return name in find_project_names()
 
 
-def is_a_name(word: str) -> bool:
-    """Return whether a word is somebody's name for something: snake_case, CamelCase or in capitals."""
+def is_identifier(word: str) -> bool:
+    """Return whether a word is an identifier in snake_case, CamelCase or upper case."""
     return word.isidentifier() and (word != word.lower() or "_" in word) and not keyword.iskeyword(word)
 
 
 @every_page
-def test_names_in_code_are_those_of_the_code(page: Path) -> None:
+def test_names_in_inline_code_exist(page: Path) -> None:
     spans = [span for span in find_spans(page) if not span.endswith(".py")]
-    words = {word for span in spans for word in re.findall(r"[A-Za-z_]\w*", span) if is_a_name(word)}
-    known = names_of_the_project() | FOREIGN | set(dir(builtins))
+    words = {word for span in spans for word in re.findall(r"[A-Za-z_]\w*", span) if is_identifier(word)}
+    known = find_project_names() | FOREIGN | set(dir(builtins))
     assert sorted(words - known) == []
 
 
@@ -201,8 +201,8 @@ def test_dotted_names_can_be_imported(page: Path) -> None:
 
 
 def can_be_imported(dotted: str) -> bool:
-    if dotted.startswith("asyncbatch.rios."):  # RIOS may not be here
-        return is_in_the_project(dotted.rpartition(".")[2])
+    if dotted.startswith("asyncbatch.rios."):  # RIOS may not be installed
+        return is_project_name(dotted.rpartition(".")[2])
     found: object = asyncbatch
     for part in dotted.split(".")[1:]:
         if not hasattr(found, part):
@@ -212,13 +212,13 @@ def can_be_imported(dotted: str) -> bool:
 
 
 def read_table(page: Path, heading: str) -> Iterator[list[str]]:
-    """Yield the cells of each row of the table that begins with a heading."""
+    """Yield the cells of each row of the table whose first column has this heading."""
     _, _, rest = page.read_text().partition(f"| {heading} |")
     for line in rest.split("\n\n")[0].splitlines()[2:]:
         yield [cell.strip().strip("`") for cell in line.strip("|").split("|")]
 
 
-def test_the_page_of_settings_has_them_all() -> None:
+def test_settings_page_lists_all_settings() -> None:
     rows = {cells[0]: cells[1:] for cells in read_table(PROJECT / "docs" / "settings.md", "field")}
     assert {name: cells[0] for name, cells in rows.items()} == _VARIABLES
     plain = {each.name: each.default for each in fields(Settings) if each.default is not MISSING and each.default}
@@ -231,21 +231,21 @@ def format_default(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def test_the_page_of_events_has_them_all_with_their_fields() -> None:
+def test_events_page_lists_all_events_with_their_fields() -> None:
     rows = {cells[0]: cells[2] for cells in read_table(PROJECT / "docs" / "events.md", "event")}
     assert rows == {
         event.__name__: ", ".join(f"`{each.name}`" for each in fields(event)).strip("`") for event in get_args(Event)
     }
 
 
-def test_the_tests_that_promises_name_are_there() -> None:
+def test_tests_named_in_reliability_page_exist() -> None:
     named = re.findall(r"`([\w/]+/test_\w+\.py)`", (PROJECT / "docs" / "reliability.md").read_text())
     assert named
     assert [name for name in named if not (PROJECT / "tests" / name).is_file()] == []
 
 
-@pytest.mark.parametrize("block", by_place([block for block in BLOCKS if block.language == "dockerfile"]))
-def test_shown_dockerfiles_are_those_of_the_project(block: Block) -> None:
+@pytest.mark.parametrize("block", with_place_ids([block for block in BLOCKS if block.language == "dockerfile"]))
+def test_shown_dockerfiles_match_those_of_the_project(block: Block) -> None:
     shipped = (PROJECT / "container" / "Dockerfile.main").read_text().splitlines()
     entry_point, *lines = reversed(block.text.splitlines())
     assert entry_point in shipped
@@ -263,12 +263,12 @@ class OnThisMachine(asyncbatch.BatchExecutor):
 
 asyncbatch.BatchExecutor = OnThisMachine
 """
-"""Runs before a block, so that one that asks AWS Batch for workers gets processes of this machine."""
+"""Code that runs before a block, so that its pools start processes on this machine instead of jobs of AWS Batch."""
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with what the README's code finds: its first file, and a raster of seven bands."""
+    """Return a folder with the files that the README's code needs: its first file, and a raster of seven bands."""
     folder = tmp_path_factory.mktemp("readme")
     for block in PYTHON:
         if name := re.match(r"# (\w+\.py)\n", block.text):
@@ -286,8 +286,8 @@ def run_in(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def holds_ndvi(folder: Path) -> bool:
-    """Return whether the output is there; it must hold what the README's function makes of the raster."""
+def has_ndvi(folder: Path) -> bool:
+    """Return whether the output exists; if so, it must contain the results of the README's function."""
     if not (folder / "ndvi.tif").exists():
         return False
     image, ndvi = (gdal.Open(str(folder / name)).ReadAsArray() for name in ("scene.tif", "ndvi.tif"))
@@ -296,17 +296,19 @@ def holds_ndvi(folder: Path) -> bool:
     return True
 
 
-@pytest.mark.parametrize("block", by_place([block for block in find_blocks(README) if block.language == "python"]))
-def test_the_readme_s_python_runs(block: Block, folder: Path) -> None:
+@pytest.mark.parametrize(
+    "block", with_place_ids([block for block in find_blocks(README) if block.language == "python"])
+)
+def test_python_code_in_readme_runs(block: Block, folder: Path) -> None:
     (folder / "ndvi.tif").unlink(missing_ok=True)
     (folder / "block.py").write_text(RUNS_A_POOL_IN_AWS + block.text)
     done = run_in(folder, sys.executable, "block.py")
     assert done.returncode == 0, done.stderr
-    assert holds_ndvi(folder) == ("ndvi.tif" in block.text)
+    assert has_ndvi(folder) == ("ndvi.tif" in block.text)
 
 
-@pytest.mark.parametrize("block", by_place(PYTHON))
-def test_all_python_is_python(block: Block) -> None:
+@pytest.mark.parametrize("block", with_place_ids(PYTHON))
+def test_all_python_code_compiles(block: Block) -> None:
     compile(block.text, block.place, "exec", dont_inherit=True)
 
 
@@ -324,10 +326,10 @@ def test_commands_that_need_no_account_run(line: str, folder: Path) -> None:
     (folder / "ndvi.tif").unlink(missing_ok=True)
     done = run_in(folder, *shlex.split(line))
     assert done.returncode == 0, done.stderr
-    assert holds_ndvi(folder)
+    assert has_ndvi(folder)
 
 
-def test_the_policies_are_whole_after_the_shown_replacement() -> None:
+def test_documented_replacement_completes_the_policies() -> None:
     [line] = [line for _, line in COMMANDS if line.startswith("sed ")]
     done = run_in(PROJECT, *shlex.split(line))
     assert json.loads(done.stdout)["Statement"]

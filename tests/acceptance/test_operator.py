@@ -1,4 +1,4 @@
-"""``asyncbatch doctor``, ``stack cost``, ``logs`` and ``submit`` as an operator runs them."""
+"""Tests of ``asyncbatch doctor``, ``stack cost`` and ``logs`` as an operator runs them."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ REGION = "ap-southeast-2"
 MANIFEST = '{"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json"}'
 
 
-def ran(account: Endpoint, *words: str) -> tuple[int, str, str]:
+def run_command(account: Endpoint, *words: str) -> tuple[int, str, str]:
     done = subprocess.run(
         [sys.executable, "-m", "asyncbatch.cli", *words],
         env=os.environ | account.variables(),
@@ -29,7 +29,7 @@ def ran(account: Endpoint, *words: str) -> tuple[int, str, str]:
 
 @pytest.fixture
 def routed(account: Endpoint) -> None:
-    """Do what moto's CloudFormation leaves out: subnets' route tables, and public addresses in all of them."""
+    """Associate route tables with subnets, and give these public addresses, as moto's CloudFormation does not."""
     ec2 = boto3.client("ec2", endpoint_url=account.variables()["AWS_ENDPOINT_URL"], region_name=REGION)
     own = [{"Name": "vpc-id", "Values": [account.output("VPC")]}]
     [table] = [one for one in ec2.describe_route_tables(Filters=own)["RouteTables"] if not one["Associations"]]
@@ -40,8 +40,8 @@ def routed(account: Endpoint) -> None:
 
 
 @pytest.mark.usefixtures("routed")
-def test_the_doctor_finds_what_is_missing_and_then_that_it_is_there(account: Endpoint) -> None:
-    status, out, err = ran(account, "doctor", "--no-tile")
+def test_doctor_reports_a_missing_image_until_it_is_pushed(account: Endpoint) -> None:
+    status, out, err = run_command(account, "doctor", "--no-tile")
     assert status == 1
     assert err == "asyncbatch: error: 1 check failed\n", out
     levels = {line[9:].partition(":")[0]: line.split()[0] for line in out.splitlines() if not line.startswith(" ")}
@@ -56,13 +56,13 @@ def test_the_doctor_finds_what_is_missing_and_then_that_it_is_there(account: End
     images = boto3.client("ecr", endpoint_url=account.variables()["AWS_ENDPOINT_URL"], region_name=REGION)
     images.put_image(repositoryName="asyncbatch", imageManifest=MANIFEST, imageTag="latest")
     images.close()
-    status, out, err = ran(account, "doctor", "--no-tile")
+    status, out, err = run_command(account, "doctor", "--no-tile")
     assert (status, err) == (0, "")
     assert "ok       image asyncbatch:latest: was pushed on 20" in out
 
 
-def test_without_a_stack_the_doctor_ends_there(account: Endpoint) -> None:
-    status, out, _ = ran(account, "doctor", "--stackname", "NoSuch")
+def test_doctor_stops_if_the_stack_is_missing(account: Endpoint) -> None:
+    status, out, _ = run_command(account, "doctor", "--stackname", "NoSuch")
     assert status == 1
     assert out.splitlines()[-2:] == [
         f"failure  stack NoSuch in {REGION}: not found",
@@ -70,7 +70,7 @@ def test_without_a_stack_the_doctor_ends_there(account: Endpoint) -> None:
     ]
 
 
-def test_an_unknown_region_is_reported_with_a_similar_one() -> None:
+def test_doctor_suggests_regions_similar_to_an_unknown_one() -> None:
     without = {name: value for name, value in os.environ.items() if name != "AWS_ENDPOINT_URL"}
     command = [sys.executable, "-m", "asyncbatch.cli", "doctor", "--region", "us-eest-1"]
     done = subprocess.run(command, env=without, capture_output=True, text=True, check=False)
@@ -80,15 +80,15 @@ def test_an_unknown_region_is_reported_with_a_similar_one() -> None:
 
 
 @pytest.mark.parametrize("stack", ["RIOS", "NoSuch"])
-def test_costs_are_printed_with_their_date(account: Endpoint, stack: str) -> None:
-    status, out, _ = ran(account, "stack", "cost", "--stackname", stack, "--workers", "10")
+def test_costs_are_printed_with_the_date_of_the_prices(account: Endpoint, stack: str) -> None:
+    status, out, _ = run_command(account, "stack", "cost", "--stackname", stack, "--workers", "10")
     assert status == 0
     assert "an hour of 10 workers" in out
     assert "list prices in ap-southeast-2 as of January 2025" in out
 
 
-def test_logs_of_a_run_that_never_was(account: Endpoint) -> None:
-    status, out, err = ran(account, "logs", "20260101-000000-abcd")
+def test_logs_of_an_unknown_run_are_reported_as_missing(account: Endpoint) -> None:
+    status, out, err = run_command(account, "logs", "20260101-000000-abcd")
     assert (status, out) == (1, "")
     assert err.startswith("asyncbatch: error: no jobs of '20260101-000000-abcd' in RIOSJobQueue")
     assert err.count("\n") == 1

@@ -1,4 +1,4 @@
-"""The script that proves on an account what emulators can't: it reports each step, and always deletes its stack."""
+"""Tests of the script that verifies on AWS what emulators can't: it reports each step and always deletes its stack."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ case "$*" in {failing}) echo "AWS refuses"; exit 3;; esac
     ("failing", "asked"),
     [("*create*", ["create", "delete"]), ("doctor", ["create", "delete", "create", "doctor", "doctor", "submit"])],
 )
-def test_the_stack_is_deleted_whatever_fails_and_the_report_says_what(
+def test_stack_is_deleted_after_any_failure_and_the_report_names_it(
     tmp_path: Path, failing: str, asked: list[str]
 ) -> None:
     for name in ("asyncbatch", "just"):

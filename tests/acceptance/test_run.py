@@ -1,4 +1,4 @@
-"""``asyncbatch run`` where it can't, and on a stand-in for RIOS; `tests/rios` has it at work on RIOS itself."""
+"""Tests of ``asyncbatch run``: its errors, and runs with a fake RIOS; `tests/rios` tests it with RIOS itself."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 
-def ran(folder: Path, *words: str) -> tuple[int, str]:
+def run_command(folder: Path, *words: str) -> tuple[int, str]:
     command = [sys.executable, "-m", "asyncbatch.cli", "run", *words]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.stdout == ""
@@ -19,9 +19,9 @@ def ran(folder: Path, *words: str) -> tuple[int, str]:
 
 @pytest.mark.skipif(find_spec("rios") is not None, reason="RIOS is installed")
 @pytest.mark.parametrize("line", ["import rios", "from rios.applier import apply", "import os, asyncbatch.rios"])
-def test_without_rios_one_line_says_how_to_get_it(tmp_path: Path, line: str) -> None:
+def test_missing_rios_is_reported_with_its_website(tmp_path: Path, line: str) -> None:
     (tmp_path / "script.py").write_text(f"{line}\nprint('never')")
-    status, err = ran(tmp_path, "script.py")
+    status, err = run_command(tmp_path, "script.py")
     assert status == 1
     assert err.startswith("asyncbatch: error: RIOS is not installed")
     assert "https://www.rioshome.org" in err
@@ -29,19 +29,19 @@ def test_without_rios_one_line_says_how_to_get_it(tmp_path: Path, line: str) -> 
 
 
 @pytest.mark.skipif(find_spec("rios") is not None, reason="RIOS is installed")
-def test_importing_without_rios_reports_it_too() -> None:
+def test_import_without_rios_raises_a_clear_error() -> None:
     with pytest.raises(ImportError, match="RIOS is not installed in this Python"):
         __import__("asyncbatch.rios")
 
 
 @pytest.mark.skipif(find_spec("rios") is not None, reason="RIOS is installed")
-def test_a_script_that_needs_no_rios_runs_without(tmp_path: Path) -> None:
+def test_script_without_rios_runs(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text("import sys\nprint('done', file=sys.stderr)")
-    assert ran(tmp_path, "script.py") == (0, "done\n")
+    assert run_command(tmp_path, "script.py") == (0, "done\n")
 
 
-def test_a_script_that_is_not_there_is_named(tmp_path: Path) -> None:
-    assert ran(tmp_path, "nowhere.py") == (
+def test_missing_script_is_named(tmp_path: Path) -> None:
+    assert run_command(tmp_path, "nowhere.py") == (
         1,
         "asyncbatch: error: nowhere.py can't be read: No such file or directory\n",
     )
@@ -49,7 +49,7 @@ def test_a_script_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("words", [[], ["--workers", "0", "script.py"], ["--workers", "script.py"]])
 def test_wrong_usage(tmp_path: Path, words: list[str]) -> None:
-    status, err = ran(tmp_path, *words)
+    status, err = run_command(tmp_path, *words)
     assert status == 2
     assert err.startswith("usage: ")
 
@@ -110,7 +110,7 @@ def apply(function, infiles, outfiles, otherArgs=None, controls=None):
         manager.finalise()
 """,
 }
-"""As much of RIOS 1.4 as `apply` is made of; it has nine tiles, and gathers the outputs of jobs in a list."""
+"""The parts of RIOS 1.4 that `apply` uses. It has nine tiles, and gathers the outputs of jobs in a list."""
 
 SCRIPT = """
 import logging
@@ -135,14 +135,14 @@ print(gathered, other.total)
 """
 
 
-def ran_on_a_stand_in(folder: Path, line: str, *words: str) -> tuple[str, list[tuple[str, str]]]:
-    """Return the output, and the numbers of the closing line."""
+def run_with_fake_rios(folder: Path, line: str, *words: str) -> tuple[str, list[tuple[str, str]]]:
+    """Run a script with the fake RIOS; return its output, and the numbers in the last line."""
     for name, text in RIOS.items():
-        file = folder / "stand-in" / "rios" / name
+        file = folder / "fake" / "rios" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
     (folder / "script.py").write_text(SCRIPT.format(line))
-    path = os.pathsep.join([str(folder / "stand-in"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    path = os.pathsep.join([str(folder / "fake"), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-m", "asyncbatch.cli", "run", "--local", "--workers", "2", *words, "script.py"]
     done = subprocess.run(
         command, cwd=folder, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False
@@ -172,7 +172,7 @@ ALL = str([[number * number] for number in range(9)])
         ),
     ],
 )
-def test_who_computed_is_said_at_the_end(
+def test_last_line_counts_tiles_of_workers_and_main(
     tmp_path: Path, line: str, words: list[str], out: str, counts: list[tuple[str, str]]
 ) -> None:
-    assert ran_on_a_stand_in(tmp_path, line, *words) == (out, counts)
+    assert run_with_fake_rios(tmp_path, line, *words) == (out, counts)

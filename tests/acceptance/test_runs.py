@@ -1,4 +1,4 @@
-"""``asyncbatch runs`` and ``asyncbatch gc`` as an operator runs them."""
+"""Tests of ``asyncbatch runs`` and ``asyncbatch gc`` as an operator runs them."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ threading.Event().wait()
 """
 
 
-def ran(endpoint: Endpoint, *words: str) -> str:
+def run_command(endpoint: Endpoint, *words: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "asyncbatch.cli", *words],
         env=os.environ | endpoint.variables(),
@@ -33,30 +33,30 @@ def ran(endpoint: Endpoint, *words: str) -> str:
     return done.stdout
 
 
-def test_what_a_killed_run_left_goes_and_an_open_run_stays(
+def test_gc_removes_a_killed_run_but_not_an_open_one(
     endpoint: Endpoint,
     script: Script,
     swept: None,  # noqa: ARG001
 ) -> None:
-    assert ran(endpoint, "runs").endswith("no runs on stack RIOS\n")  # after what other tests have left to replay
+    assert run_command(endpoint, "runs").endswith("no runs on stack RIOS\n")  # others may have left replays
     dying = script(DYING, ASYNCBATCH_RUN_LEASE="2")
     assert dying.stdout is not None
     assert dying.stdout.readline() == "1\n"
     [dead] = endpoint.runs()
-    assert ran(endpoint, "gc") == "nothing to remove on stack RIOS\n"
+    assert run_command(endpoint, "gc") == "nothing to remove on stack RIOS\n"
     dying.send_signal(signal.SIGKILL)
     dying.wait()
     with BatchExecutor(1, launcher="subprocess", settings=endpoint.settings()) as pool:
         assert pool.submit(abs, -2).result() == 2
         [alive] = endpoint.runs() - {dead}
-        reported = eventually(lambda: [line for line in ran(endpoint, "runs").splitlines() if "over" in line])
+        reported = eventually(lambda: [line for line in run_command(endpoint, "runs").splitlines() if "over" in line])
         assert len(reported) == 1
         assert reported[0].startswith(f"{dead}  over, last heartbeat ")
-        assert f"kept until 24 hours after its last heartbeat: {dead}" in ran(endpoint, "gc", "--delete")
-        assert f"would remove {dead}" in ran(endpoint, "gc", "--after", "0")
+        assert f"kept until 24 hours after its last heartbeat: {dead}" in run_command(endpoint, "gc", "--delete")
+        assert f"would remove {dead}" in run_command(endpoint, "gc", "--after", "0")
         assert endpoint.runs() == {dead, alive}
-        assert ran(endpoint, "gc", "--delete", "--after", "0").startswith(f"removed {dead}")
+        assert run_command(endpoint, "gc", "--delete", "--after", "0").startswith(f"removed {dead}")
         assert endpoint.runs() == {alive}
         assert len(endpoint.queues()) == 2
         assert pool.submit(abs, -3).result() == 3
-    assert ran(endpoint, "runs").endswith("no runs on stack RIOS\n")  # after what other tests have left to replay
+    assert run_command(endpoint, "runs").endswith("no runs on stack RIOS\n")  # others may have left replays

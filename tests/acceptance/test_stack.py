@@ -1,4 +1,4 @@
-"""``asyncbatch stack`` as an operator runs it, on an emulated CloudFormation."""
+"""Tests of ``asyncbatch stack`` as an operator runs it, on an emulated CloudFormation."""
 
 import os
 import pty
@@ -25,7 +25,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def run(account: Endpoint, tmp_path: Path) -> Run:
-    def ran(*words: str) -> "subprocess.CompletedProcess[str]":
+    def run_command(*words: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [sys.executable, "-m", "asyncbatch.cli", "stack", *words],
             env=os.environ | account.variables() | {"RIOS_AWSBATCH_REGION": REGION},
@@ -36,7 +36,7 @@ def run(account: Endpoint, tmp_path: Path) -> Run:
             check=False,
         )
 
-    return ran
+    return run_command
 
 
 @pytest.fixture
@@ -50,8 +50,8 @@ def read_output(done: "subprocess.CompletedProcess[str]", status: int = 0) -> st
     return done.stdout if status == 0 else done.stderr
 
 
-def answered(account: Endpoint, answer: str, meanwhile: Callable[[], None] = lambda: None) -> str:
-    """Have a stack deleted from a terminal: answer its question after `meanwhile`, and return all that is shown."""
+def delete_in_terminal(account: Endpoint, answer: str, meanwhile: Callable[[], None] = lambda: None) -> str:
+    """Delete the stack in a terminal: call `meanwhile`, answer the question, and return the terminal's output."""
     ours, its = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-m", "asyncbatch.cli", "stack", "delete", "--wait"],
@@ -67,27 +67,27 @@ def answered(account: Endpoint, answer: str, meanwhile: Callable[[], None] = lam
                 shown += terminal.read(1000)
             meanwhile()
             terminal.write(f"{answer}\n".encode())
-            with suppress(OSError):  # what Linux answers at a terminal's end
+            with suppress(OSError):  # on Linux, raised when the terminal is closed
                 while more := terminal.read(1000):
                     shown += more
     return shown.decode()
 
 
-def values(text: str) -> dict[str, str]:
-    """Return the table that a command printed."""
+def read_table(text: str) -> dict[str, str]:
+    """Return the table that a command has printed."""
     return dict(line.split(maxsplit=1) for line in text.splitlines() if line.startswith("  ") and " " in line.strip())
 
 
-def test_a_stack_s_life(run: Run, account: Endpoint, clients: dict[str, Any]) -> None:
-    wished = ["--maxjobs", "10", "--vcpus", "2", "--mem", "8192", "--tag", "project=trees", *own_network(clients)]
-    made = read_output(run("create", *wished, "--wait"))
+def test_stack_is_created_modified_and_deleted(run: Run, account: Endpoint, clients: dict[str, Any]) -> None:
+    options = ["--maxjobs", "10", "--vcpus", "2", "--mem", "8192", "--tag", "project=trees", *own_network(clients)]
+    made = read_output(run("create", *options, "--wait"))
     assert made.startswith(f"stack RIOS is being created in {REGION}\n")
     assert made.endswith("stack RIOS is ready\n")
     assert "  CREATE_COMPLETE " in made
 
     assert read_output(run("status")).startswith(f"RIOS in {REGION}: CREATE_COMPLETE\n")
-    assert values(read_output(run("status")))["MaxVCPUS"] == "20"
-    outputs = values(read_output(run("outputs")))
+    assert read_table(read_output(run("status")))["MaxVCPUS"] == "20"
+    outputs = read_table(read_output(run("outputs")))
     assert (outputs["BatchMaxJobs"], outputs["BatchECR"]) == (
         "10",
         f"123456789012.dkr.ecr.{REGION}.amazonaws.com/asyncbatch-rios",
@@ -99,18 +99,18 @@ def test_a_stack_s_life(run: Run, account: Endpoint, clients: dict[str, Any]) ->
 
     quiet = read_output(run("modify", "--maxjobs", "20", "--wait", "--quiet"))
     assert quiet == f"stack RIOS is being modified in {REGION}\nstack RIOS is ready\n"
-    after = values(read_output(run("status")))
+    after = read_table(read_output(run("status")))
     assert (after["MaxJobs"], after["MaxVCPUS"], after["VCPUS"], after["MaxMemory"]) == ("20", "40", "2", "8192")
 
     clients["s3"].put_object(Bucket=outputs["BatchBucket"], Key="runs/old/in/1", Body=b"left")
     tags = {"asyncbatch:stack": "RIOS", "asyncbatch:run": "old"}
     left = [clients["sqs"].create_queue(QueueName=f"asyncbatch-old-{end}", tags=tags)["QueueUrl"] for end in ("a", "b")]
     assert "Pass --yes" in read_output(run("delete"), 1)
-    refused = answered(account, "n")
+    refused = delete_in_terminal(account, "n")
     assert "open runs (1) and all objects in rios-batchbucket" in refused
     assert refused.endswith("stack not deleted\r\n")
     assert read_output(run("status")).startswith(f"RIOS in {REGION}: UPDATE_COMPLETE\n")
-    gone = answered(account, "y", lambda: remove_for_moto(clients))
+    gone = delete_in_terminal(account, "y", lambda: remove_for_moto(clients))
     assert "ended run old\r\n" in gone
     assert gone.endswith("stack RIOS is gone\r\n")
     assert not set(left) & set(clients["sqs"].list_queues().get("QueueUrls", []))
@@ -119,7 +119,7 @@ def test_a_stack_s_life(run: Run, account: Endpoint, clients: dict[str, Any]) ->
 
 
 @pytest.mark.parametrize("command", ["modify", "delete", "status", "outputs"])
-def test_a_stack_that_is_not_there_is_named(run: Run, command: str) -> None:
+def test_missing_stack_is_named(run: Run, command: str) -> None:
     error = read_output(run(command, "--stackname", "nowhere"), 1)
     assert error.startswith("asyncbatch: error: stack 'nowhere' not found in eu-central-1")
     assert error.count("\n") == 1
@@ -131,7 +131,7 @@ Resources: {Orders: {Type: AWS::SQS::Queue, Properties: {MessageRetentionPeriod:
 """
 
 
-def test_another_s_stack_is_neither_modified_nor_deleted(run: Run, clients: dict[str, Any]) -> None:
+def test_foreign_stack_is_neither_modified_nor_deleted(run: Run, clients: dict[str, Any]) -> None:
     clients["cloudformation"].create_stack(StackName="shop", TemplateBody=FOREIGN)
     before = clients["sqs"].list_queues()["QueueUrls"]
     for command in (("modify", "--maxjobs", "2"), ("delete", "--yes")):
@@ -153,7 +153,7 @@ def test_invalid_options_are_rejected(run: Run, words: list[str], reason: str) -
 
 
 @pytest.mark.parametrize("words", [["--vcpus", "1.5"], ["--mem", "0"], ["--compute", "LAMBDA"], ["--tag", "=x"]])
-def test_wrong_usage_is_rejected_at_once(run: Run, words: list[str]) -> None:
+def test_wrong_usage_is_rejected(run: Run, words: list[str]) -> None:
     assert read_output(run("create", *words), 2).startswith("usage: ")
 
 
@@ -164,13 +164,13 @@ echo "$@" >> asked
 """
 
 
-def test_an_image_is_pushed_to_the_stack_s_repository(
+def test_image_is_pushed_to_the_repository_of_the_stack(
     run: Run,
     clients: dict[str, Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The engine only takes down what it is asked for: there is no registry to push to."""
+    """The engine only records its arguments, since there is no registry."""
     engine = tmp_path / "engine"
     engine.write_text(ENGINE.format(architecture="amd64"))
     engine.chmod(0o755)

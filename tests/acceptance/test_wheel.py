@@ -1,4 +1,4 @@
-"""The wheel, alone in an environment of its own."""
+"""Tests of the wheel in a separate environment."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ __all__ = ["account", "isolated"]
 PROJECT = Path(__file__).parents[2]
 
 
-def called(*command: object, **variables: str) -> str:
+def run_command(*command: object, **variables: str) -> str:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | variables
     done = subprocess.run([str(word) for word in command], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -32,19 +32,19 @@ if __name__ == "__main__":
 
 
 @pytest.mark.limit(300)
-def test_it_has_local_mode_and_finds_its_template(account: Endpoint, tmp_path: Path) -> None:
+def test_wheel_has_local_mode_and_the_template(account: Endpoint, tmp_path: Path) -> None:
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
     constraints = PROJECT / "constraints.txt"
-    called(*pip, "wheel", "--no-deps", "--build-constraint", constraints, "--wheel-dir", tmp_path, PROJECT)
+    run_command(*pip, "wheel", "--no-deps", "--build-constraint", constraints, "--wheel-dir", tmp_path, PROJECT)
     [wheel] = tmp_path.glob("asyncbatch-*.whl")
-    called(sys.executable, "-m", "venv", "--without-pip", tmp_path / "clean")
+    run_command(sys.executable, "-m", "venv", "--without-pip", tmp_path / "clean")
     python = tmp_path / "clean" / "bin" / "python"
-    called(*pip, "--python", python, "install", "--constraint", constraints, wheel)
+    run_command(*pip, "--python", python, "install", "--constraint", constraints, wheel)
 
     variables = {**account.variables(), "RIOS_AWSBATCH_REGION": "us-west-2"}
     asyncbatch = tmp_path / "clean" / "bin" / "asyncbatch"
-    assert called(asyncbatch, "stack", "create", "--wait", **variables).endswith("stack RIOS is ready\n")
-    assert "BatchBucket" in called(asyncbatch, "stack", "outputs", **variables)
+    assert run_command(asyncbatch, "stack", "create", "--wait", **variables).endswith("stack RIOS is ready\n")
+    assert "BatchBucket" in run_command(asyncbatch, "stack", "outputs", **variables)
     (tmp_path / "script.py").write_text(LOCAL)
-    assert called(python, tmp_path / "script.py") == "[3, 2, 1]\n"
+    assert run_command(python, tmp_path / "script.py") == "[3, 2, 1]\n"
     assert "asyncbatch-worker" in {path.name for path in (tmp_path / "clean" / "bin").iterdir()}
