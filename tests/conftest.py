@@ -1,4 +1,4 @@
-"""What holds for every test: no settings of this machine reach it, it may not hang, and async tests run on asyncio."""
+"""Settings for all tests: they do not see this machine's configuration, can't hang, and run async tests on asyncio."""
 
 import os
 import sys
@@ -9,13 +9,13 @@ import pytest
 
 from tests.watchdog import register_watchdog
 
-# Tests start hundreds of interpreters: each module is compiled once, also where an image of Python says otherwise.
+# Write bytecode even if a Python image disables it: tests start hundreds of interpreters, which would all compile.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 _SETTINGS = ("AWS_", "RIOS", "ASYNCBATCH_")
 
-# How long an example takes says nothing on a machine that others share. Each run tries others, so fifty will do.
+# Durations of examples are not reliable on a shared machine. Each run tries other examples, so fifty are enough.
 hypothesis.settings.register_profile(
     "asyncbatch", deadline=None, max_examples=50, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
@@ -28,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Hide the user's own settings, credentials and files, and keep the AWS libraries from looking for others."""
+    """Hide the user's settings, credentials and files, and keep the AWS libraries from searching for others."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(_SETTINGS)]:
             patch.delenv(name)

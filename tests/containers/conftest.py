@@ -1,6 +1,6 @@
-"""Tests of the images, and of whole runs in them as jobs of an emulated Batch: `just e2e IMAGE`.
+"""Tests of the images, and of complete runs in containers as jobs of an emulated Batch: `just e2e IMAGE`.
 
-Moto's Batch starts real containers through podman's socket, on this machine's network, where moto is.
+Moto's Batch starts real containers through podman's socket. They use this machine's network, as moto does.
 """
 
 import json
@@ -27,21 +27,21 @@ from tests.integration.eventually import eventually
 Podman = Callable[..., str]
 Command = Callable[..., tuple[int, str, str]]
 MainScript = Callable[[str], str]
-"""Makes the image of a main script, given its text, and returns the path of a scene in the bucket."""
+"""Builds the image of a main script from its text, and returns the path of a scene in the bucket."""
 
 REGION = "ap-southeast-2"
 ACCOUNT = f"123456789012.dkr.ecr.{REGION}.amazonaws.com"
-"""Registry of the account that moto plays."""
+"""Registry of the account that moto emulates."""
 WORKER = f"{ACCOUNT}/asyncbatch:latest"
 JOBS = "name=^asyncbatch-"
-"""Filter of the containers that the emulated Batch starts: they have their jobs' names."""
+"""Filter for the containers of the emulated Batch, which are named after their jobs."""
 MAIN = Path(__file__).parents[2] / "container" / "Dockerfile.main"
 
 
 @pytest.fixture(scope="session")
 def podman() -> Podman:
     if shutil.which("podman") is None:
-        pytest.skip("podman is not here: `sudo apt-get install podman`")
+        pytest.skip("podman is not installed: `sudo apt-get install podman`")
 
     def run(*words: str) -> str:
         done = subprocess.run(["podman", *words], capture_output=True, text=True, timeout=300, check=False)
@@ -55,7 +55,7 @@ def podman() -> Podman:
 def image(podman: Podman) -> str:
     name = os.environ.get("IMAGE_UNDER_TEST")
     if not name:
-        pytest.skip("no image is named: `just image`, then `just e2e IMAGE`")
+        pytest.skip("no image given: run `just image`, then `just e2e IMAGE`")
     podman("image", "exists", name)
     return name
 
@@ -71,7 +71,7 @@ def deployed(podman: Podman, image: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def ecr(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Return the environment in which podman meets a registry in ECR's place; without one where none is installed."""
+    """Return the environment in which podman uses a local registry instead of ECR; empty if none is installed."""
     if any(shutil.which(program) is None for program in PROGRAMS):
         yield {}
         return
@@ -81,7 +81,7 @@ def ecr(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="session")
 def endpoint(deployed: str, ecr: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEndpoint]:
-    """Emulate an account whose Batch starts containers; at the end its stack is deleted as a user does it."""
+    """Emulate an account whose Batch starts containers; at the end, delete its stack by the command."""
     assert deployed
     folder = tmp_path_factory.mktemp("podman")
     with pytest.MonkeyPatch.context() as patch:
@@ -93,12 +93,12 @@ def endpoint(deployed: str, ecr: dict[str, str], tmp_path_factory: pytest.TempPa
             patch.setenv(name, value)
         with open_account() as account:
             local = account.local
-            with machines(local, ecr, folder):
+            with run_podman_service(local, ecr, folder):
                 yield local
             with ExitStack() as closing:
                 found = clients(str(local.settings.endpoint_url), REGION, closing)
                 remove_for_moto(found)
-                done = ran(local, "stack", "delete", "--yes", "--wait")
+                done = run_command(local, "stack", "delete", "--yes", "--wait")
                 assert done[0] == 0, done
                 assert done[1].endswith("stack RIOS is gone\n")
                 left = there(found)
@@ -107,10 +107,10 @@ def endpoint(deployed: str, ecr: dict[str, str], tmp_path_factory: pytest.TempPa
 
 
 @contextmanager
-def machines(local: LocalEndpoint, ecr: dict[str, str], folder: Path) -> Iterator[None]:
-    """Have podman listen as the emulated Batch's machines: they pull from the registry."""
+def run_podman_service(local: LocalEndpoint, ecr: dict[str, str], folder: Path) -> Iterator[None]:
+    """Start podman's service, which acts as the machines of the emulated Batch and pulls from the registry."""
     url = str(local.settings.endpoint_url)
-    # What on AWS a job's role and region give, and what leads GDAL to the account's S3.
+    # Variables that jobs get from their role and region on AWS, and GDAL's options for the emulated S3.
     variables = CREDENTIALS | {
         "AWS_ENDPOINT_URL": url,
         "AWS_S3_ENDPOINT": url.removeprefix("http://"),
@@ -133,20 +133,20 @@ def machines(local: LocalEndpoint, ecr: dict[str, str], folder: Path) -> Iterato
             service.terminate()
 
 
-def pixels(path: Path) -> Any:  # noqa: ANN401 - an array, of whatever type
-    """Return what is in a raster."""
+def read_raster(path: Path) -> Any:  # noqa: ANN401 - an array of any type
+    """Read a raster as an array."""
     gdal.UseExceptions()
     return gdal.Open(str(path)).ReadAsArray()
 
 
-def landsat() -> str:
+def find_scene() -> str:
     """Return the path of a real scene."""
     [file] = [one for one in files("localtileserver") or [] if one.match("tiler/data/landsat.tif")]
     return str(file.locate())
 
 
-def ran(local: LocalEndpoint, *words: str) -> tuple[int, str, str]:
-    """Run ``asyncbatch`` against the account."""
+def run_command(local: LocalEndpoint, *words: str) -> tuple[int, str, str]:
+    """Run ``asyncbatch`` with the emulated account."""
     environment = {**os.environ, **CREDENTIALS, "AWS_ENDPOINT_URL": str(local.settings.endpoint_url)}
     command = [sys.executable, "-m", "asyncbatch.cli", *words]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
@@ -155,11 +155,11 @@ def ran(local: LocalEndpoint, *words: str) -> tuple[int, str, str]:
 
 @pytest.fixture(scope="session")
 def command(endpoint: LocalEndpoint) -> Command:
-    return lambda *words: ran(endpoint, *words)
+    return lambda *words: run_command(endpoint, *words)
 
 
-def asked(local: LocalEndpoint, service: str, operation: str, **parameters: Any) -> Any:  # noqa: ANN401 - boto3's
-    """Ask the emulated AWS by boto3."""
+def call_aws(local: LocalEndpoint, service: str, operation: str, **parameters: Any) -> Any:  # noqa: ANN401 - boto3's
+    """Call an operation of the emulated AWS by boto3."""
     client = boto3.client(service, endpoint_url=local.settings.endpoint_url, region_name=REGION)
     try:
         return getattr(client, operation)(**parameters)
@@ -169,16 +169,16 @@ def asked(local: LocalEndpoint, service: str, operation: str, **parameters: Any)
 
 @pytest.fixture
 def main_script(endpoint: LocalEndpoint, podman: Podman, image: str, tmp_path: Path) -> Iterator[MainScript]:
-    """Have scripts where the main job definition looks."""
+    """Build images of scripts under the name in the main job definition."""
     name = f"{ACCOUNT}/asyncbatchmain:latest"
 
     def build(script: str) -> str:
         (tmp_path / "script.py").write_text(script)
         arguments = [word for one in (f"WORKER_IMAGE={image}", "SCRIPT=script.py") for word in ("--build-arg", one)]
         podman("build", "--quiet", "--file", str(MAIN), "--tag", name, *arguments, str(tmp_path))
-        outputs = asked(endpoint, "cloudformation", "describe_stacks", StackName="RIOS")["Stacks"][0]["Outputs"]
+        outputs = call_aws(endpoint, "cloudformation", "describe_stacks", StackName="RIOS")["Stacks"][0]["Outputs"]
         [bucket] = [output["OutputValue"] for output in outputs if output["OutputKey"] == "BatchBucket"]
-        asked(endpoint, "s3", "put_object", Bucket=bucket, Key="scene.tif", Body=Path(landsat()).read_bytes())
+        call_aws(endpoint, "s3", "put_object", Bucket=bucket, Key="scene.tif", Body=Path(find_scene()).read_bytes())
         return f"/vsis3/{bucket}/scene.tif"
 
     yield build

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""podman, with a registry on loopback in ECR's place: what `ENGINE` names in tests of `./dev deploy`.
+"""podman with a local registry instead of ECR: the `ENGINE` of tests of `./dev deploy`.
 
-The emulated ECR knows images by their manifests alone, so each push is reported to it; and what is pushed is untagged
-here, so that jobs pull it.
+The emulated ECR only stores manifests, so the manifest of each pushed image is added to it. Pushed images are untagged
+locally, so that jobs pull them.
 """
 
 import json
@@ -21,15 +21,15 @@ TYPES = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.d
 def main(words: list[str]) -> int:
     """Run podman with `words`, and return its status."""
     registry = json.loads(os.environ["REGISTRY_OF_TESTS"])
-    meets = registry if words[0] in ("login", "push") else {}
-    status = subprocess.run(["podman", *words], env={**os.environ, **meets}, check=False).returncode
+    variables = registry if words[0] in ("login", "push") else {}
+    status = subprocess.run(["podman", *words], env={**os.environ, **variables}, check=False).returncode
     if words[0] == "push" and status == 0:
-        tell_of(words[1], registry)
+        put_manifest(words[1], registry)
         status = subprocess.run(["podman", "untag", words[1], words[1]], check=False).returncode
     return status
 
 
-def tell_of(image: str, registry: dict[str, str]) -> None:
+def put_manifest(image: str, registry: dict[str, str]) -> None:
     """Put an image's manifest into the emulated ECR."""
     host, _, name = image.partition("/")
     repository, _, tag = name.partition(":")

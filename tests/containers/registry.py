@@ -1,4 +1,4 @@
-"""A registry on loopback that plays ECR: images are really pushed and pulled there, after a login."""
+"""A local registry that replaces ECR. Images are pushed and pulled after a login."""
 
 import socket
 import subprocess
@@ -14,7 +14,7 @@ PROGRAMS: Final = ("docker-registry", "htpasswd")
 PACKAGES: Final = "docker-registry apache2-utils"
 
 TOKEN: Final = "123456789012-auth-token"
-"""What the emulator gives out."""
+"""The authorisation token of the emulated ECR."""
 
 DEFINITION: Final = """
 version: 0.1
@@ -31,9 +31,9 @@ insecure = true
 
 @contextmanager
 def registry(folder: Path, password: str = TOKEN) -> Iterator[dict[str, str]]:
-    """Run a registry, and give the environment in which podman meets it under every host of ECR.
+    """Run a registry, and yield the environment in which podman uses it instead of all hosts of ECR.
 
-    It serves as the engine's proxy: asked for ``http://HOST/v2/…`` it looks at the path alone.
+    It is configured as the engine's proxy, and ignores the host in ``http://HOST/v2/…``.
     """
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = free.getsockname()[1]
@@ -41,13 +41,13 @@ def registry(folder: Path, password: str = TOKEN) -> Iterator[dict[str, str]]:
     (folder / "htpasswd").write_bytes(subprocess.run(hashed, capture_output=True, check=True).stdout)
     (folder / "registry.yml").write_text(DEFINITION.format(folder=folder, port=port))
     (folder / "registries.conf").write_text(LOCATIONS)
-    (folder / "config.json").write_text("{}")  # podman fails where no file is, even if nobody has to log in
+    (folder / "config.json").write_text("{}")  # podman fails if the file is missing, even without a login
     with (folder / "registry.log").open("wb") as log:
         service = subprocess.Popen(
             ["docker-registry", "serve", str(folder / "registry.yml")], stdout=log, stderr=subprocess.STDOUT
         )
     try:
-        eventually(lambda: answers(port))
+        eventually(lambda: is_listening(port))
         address = f"http://127.0.0.1:{port}"
         yield {
             "HTTP_PROXY": address,
@@ -62,7 +62,7 @@ def registry(folder: Path, password: str = TOKEN) -> Iterator[dict[str, str]]:
         rmtree(folder / "data", ignore_errors=True)
 
 
-def answers(port: int) -> bool:
-    """Tell whether the registry is up."""
+def is_listening(port: int) -> bool:
+    """Return whether the registry accepts connections."""
     with socket.socket() as asking:
         return asking.connect_ex(("127.0.0.1", port)) == 0

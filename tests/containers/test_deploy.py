@@ -1,4 +1,4 @@
-"""`./dev deploy` from nothing to a tile on a worker, with a registry to push to and pull from; and back to nothing."""
+"""Tests of `./dev deploy` and `./dev undeploy`, with a local registry to push to and pull from."""
 
 import json
 import os
@@ -21,10 +21,10 @@ from tests.integration.endpoint import CREDENTIALS
 
 ROOT: Final = Path(__file__).parents[2]
 REGION: Final = "eu-central-1"
-"""Not that of the other tests, whose stack has the same name."""
+"""Another region than in other tests, whose stack has the same name."""
 REGISTRY: Final = f"123456789012.dkr.ecr.{REGION}.amazonaws.com"
 BUILT: Final = "localhost/asyncbatch:latest"
-"""What `just image` builds."""
+"""The image that `just image` builds."""
 
 SCRIPT: Final = """
 import sys
@@ -36,17 +36,17 @@ print(f"the product is {int(sys.argv[1]) * int(sys.argv[2])}, in a container: {P
 
 @pytest.fixture
 def dev(endpoint: LocalEndpoint, ecr: dict[str, str], podman: Podman) -> Iterator[Command]:
-    """Run the project's commands; what image the user has built stays theirs."""
+    """Return a function that runs the project's commands. The user's own image is restored afterwards."""
     if not ecr:
-        pytest.skip(f"no registry is here: `sudo apt-get install {PACKAGES}`")
-    environment = {**on(endpoint, ecr), "RIOS_AWSBATCH_REGION": REGION}
+        pytest.skip(f"the registry is not installed: `sudo apt-get install {PACKAGES}`")
+    environment = {**make_environment(endpoint, ecr), "RIOS_AWSBATCH_REGION": REGION}
     kept = podman("images", "--quiet", "--no-trunc", BUILT).removeprefix("sha256:")
-    yield lambda *words: done([str(ROOT / "dev"), *words], environment)
+    yield lambda *words: run_process([str(ROOT / "dev"), *words], environment)
     if kept:
         podman("tag", kept, BUILT)
 
 
-def on(endpoint: LocalEndpoint, registry: dict[str, str]) -> dict[str, str]:
+def make_environment(endpoint: LocalEndpoint, registry: dict[str, str]) -> dict[str, str]:
     """Return the environment of a user whose AWS is `endpoint`, with `registry` as its ECR."""
     return {
         **os.environ,
@@ -57,16 +57,16 @@ def on(endpoint: LocalEndpoint, registry: dict[str, str]) -> dict[str, str]:
     }
 
 
-def done(command: list[str], environment: dict[str, str]) -> tuple[int, str, str]:
+def run_process(command: list[str], environment: dict[str, str]) -> tuple[int, str, str]:
     """Return a command's status and output."""
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
     return ended.returncode, ended.stdout, ended.stderr
 
 
-def test_all_is_deployed_by_one_command_used_and_undeployed(
+def test_deploy_makes_a_usable_stack_and_undeploy_removes_it(
     endpoint: LocalEndpoint, dev: Command, command: Command, podman: Podman, tmp_path: Path
 ) -> None:
-    """The network is one of the user's: the emulator leads no subnet of the template's out, which the doctor sees."""
+    """It uses the user's network, since the doctor reports that the template's emulated subnets have no route out."""
     with ExitStack() as closing:
         found = clients(str(endpoint.settings.endpoint_url), REGION, closing)
         lead_out(found)
@@ -76,7 +76,7 @@ def test_all_is_deployed_by_one_command_used_and_undeployed(
         assert "stack RIOS is ready\n" in out
         assert f"pushed asyncbatch as {REGISTRY}/asyncbatch-rios:latest\n" in out
         assert "a tile on a worker: computed" in out
-        podman("image", "exists", f"{REGISTRY}/asyncbatch-rios:latest")  # since the worker's machine pulled it
+        podman("image", "exists", f"{REGISTRY}/asyncbatch-rios:latest")  # pulled by the worker's machine
 
         with BatchExecutor(2, settings=replace(endpoint.settings, region=REGION)) as pool:
             assert list(pool.map(abs, range(-20, 0))) == list(range(20, 0, -1))
@@ -98,16 +98,16 @@ def test_all_is_deployed_by_one_command_used_and_undeployed(
         status, out, err = dev("undeploy", "--yes")
         assert status == 0, out + err
         left = there(found)
-        # The gateway went with what moto does not remove; nor does it remove log groups of a stack that was modified.
+        # `remove_for_moto` also deleted the gateway. Moto does not remove the log groups of a modified stack.
         assert left == before | {"gateways": [], "log groups": left["log groups"]}
     podman("rmi", "--force", "multiply", f"{REGISTRY}/asyncbatch-rios:latest", f"{REGISTRY}/asyncbatch-riosmain:latest")
 
 
 @pytest.mark.usefixtures("dev")
-def test_a_registry_without_access_is_reported(endpoint: LocalEndpoint, image: str, tmp_path: Path) -> None:
+def test_rejected_login_is_reported(endpoint: LocalEndpoint, image: str, tmp_path: Path) -> None:
     with registry(tmp_path, password="another") as refusing:
         command = [sys.executable, "-m", "asyncbatch.cli", "stack", "push", image]
-        status, out, err = done(command, on(endpoint, refusing))
+        status, out, err = run_process(command, make_environment(endpoint, refusing))
     assert status == 1
     assert "invalid username/password" in err
     assert "docs/permissions.md" in err

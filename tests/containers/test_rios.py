@@ -1,4 +1,4 @@
-"""A RIOS script as a job that starts workers itself: `just e2e IMAGE`, with an image that has RIOS."""
+"""Test of a RIOS script as a job that starts workers: `just e2e IMAGE`, with an image that contains RIOS."""
 
 import json
 from hashlib import sha256
@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 from asyncbatch.raster import apply
-from tests.containers.conftest import Command, MainScript, Podman, landsat, pixels
+from tests.containers.conftest import Command, MainScript, Podman, find_scene, read_raster
 
 SCRIPT: Final = """
 import hashlib
@@ -31,18 +31,18 @@ print(f"pixels {found.shape} {hashlib.sha256(found.tobytes()).hexdigest()}")
 """
 
 
-def brightness(_info: Any, inputs: Any, outputs: Any) -> None:  # noqa: ANN401 - as RIOS has them
+def brightness(_info: Any, inputs: Any, outputs: Any) -> None:  # noqa: ANN401 - RIOS has no types
     """Compute the sum of the bands."""
     outputs.sum = inputs.image.astype("f4").sum(axis=0, keepdims=True)
 
 
-def test_a_rios_script_runs_as_a_job_unchanged(
+def test_rios_script_runs_unchanged_as_a_job(
     main_script: MainScript, command: Command, podman: Podman, image: str, tmp_path: Path
 ) -> None:
     if not json.loads(podman("inspect", image, "--format", "{{json .Labels}}"))["asyncbatch.rios"]:
-        pytest.skip("the image has no RIOS: `RIOS_SOURCE=… just image`")
-    apply(brightness, {"image": landsat()}, {"sum": str(tmp_path / "sum.tif")})
-    wanted = pixels(tmp_path / "sum.tif")
+        pytest.skip("the image has no RIOS: build it with `RIOS_SOURCE=… just image`")
+    apply(brightness, {"image": find_scene()}, {"sum": str(tmp_path / "sum.tif")})
+    wanted = read_raster(tmp_path / "sum.tif")
     status, out, err = command("submit", main_script(SCRIPT))
     assert status == 0, out + err
     assert f"pixels {wanted.shape} {sha256(wanted.tobytes()).hexdigest()}" in out

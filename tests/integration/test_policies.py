@@ -14,7 +14,7 @@ from cfnlint.decode import decode
 from asyncbatch import BatchExecutor
 from asyncbatch.main import receiver
 from asyncbatch.wire.messages import Goodbye, Message, unseal
-from tests.acceptance.test_runs import ran
+from tests.acceptance.test_runs import run_command
 from tests.integration.emulated import clients, own_network, remove_for_moto
 from tests.integration.endpoint import Endpoint
 from tests.unit.rights import CALLS
@@ -65,8 +65,8 @@ def test_all_that_a_run_asks_of_s3_and_sqs_is_allowed(endpoint: Endpoint) -> Non
     before = endpoint.local.requests()
     with BatchExecutor(1, launcher="subprocess", settings=endpoint.settings()) as pool:
         assert pool.submit(bytes, 200_000).result() == bytes(200_000)
-        ran(endpoint, "runs")
-        ran(endpoint, "gc")
+        run_command(endpoint, "runs")
+        run_command(endpoint, "gc")
     asked = {name for name, count in endpoint.local.requests().items() if count > before.get(name, 0)}
     rights = {RIGHTS.get(name, name).removesuffix("Batch") for name in asked if name.startswith(("s3:", "sqs:"))}
     assert {"s3:PutObject", "sqs:CreateQueue", "sqs:ListQueues"} <= rights
@@ -86,11 +86,11 @@ def test_all_that_a_deployment_asks_itself_is_allowed(
     with ExitStack() as closing:
         found = clients(url, "us-west-2", closing)
         there = ["--region", "us-west-2"]
-        ran(account, "stack", "create", *there, *own_network(found))
-        ran(account, "stack", "push", *there, "built")
+        run_command(account, "stack", "create", *there, *own_network(found))
+        run_command(account, "stack", "push", *there, "built")
         found["ecr"].put_image(repositoryName="asyncbatch-rios", imageManifest=MANIFEST, imageTag="latest")
         left = found["sqs"].create_queue(QueueName="asyncbatch-old", tags=OLD)["QueueUrl"]
-        ran(account, "stack", "delete", *there, "--yes")
+        run_command(account, "stack", "delete", *there, "--yes")
         assert left not in found["sqs"].list_queues().get("QueueUrls", [])
         remove_for_moto(found)
     asked = {name for name, count in account.local.requests().items() if count > before.get(name, 0)}
