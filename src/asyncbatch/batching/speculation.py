@@ -110,3 +110,33 @@ class Speculation:
             usual = times[ceil(self.tuning.usual_share * len(times)) - 1]
             self._slow_after[program] = self.tuning.slow_factor * usual + self.tuning.delay
         return self._slow_after[program]
+
+
+@dataclass(slots=True, kw_only=True)
+class Gains:
+    """Measures how much earlier results arrive because of copies."""
+
+    _known: float = 0.0
+    """Sum for tiles whose originals have answered since."""
+    _awaited: dict[int, float] = field(default_factory=dict)
+    """Times of the results of copies whose originals have not answered."""
+
+    def note_copy(self, tile: int, now: float) -> None:
+        """Note that the result of a tile's copy has arrived, before the original's."""
+        self._awaited[tile] = now
+
+    def note_original(self, tile: int, now: float) -> None:
+        """Note that a tile's original has answered, whose copy may have been faster."""
+        self._known += now - self._awaited.pop(tile, now)
+
+    def note_end(self, now: float) -> None:
+        """Note that all tiles are done: main waits for no answers."""
+        for tile in list(self._awaited):
+            self.note_original(tile, now)
+
+    def measure(self, now: float) -> float:
+        """Return by how many seconds results arrived earlier, in total and at least.
+
+        An original that has not answered would have brought its result later than now. Any thread may call this.
+        """
+        return self._known + sum(now - time for time in list(self._awaited.values()))

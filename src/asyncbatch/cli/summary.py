@@ -39,6 +39,8 @@ class Summary:
     """Number of slow tiles that were sent a second time."""
     copies_faster: int = 0
     """Number of them whose copy was faster."""
+    seconds_gained: float = 0.0
+    """Seconds by which their results came earlier, in total; a lower bound."""
     resumed: int = 0
     """Number of tiles whose results an earlier run had stored."""
     resumable: bool = False
@@ -60,7 +62,7 @@ class Summary:
         if self.resumable and not self.written:
             parts.append("results are stored; run the same command again to resume")
         if self.copied:
-            parts.append(f"{self.copied} slow tiles sent twice, {self.copies_faster} of the copies were faster")
+            parts.append(self._describe_copies())
         if self.peak_memory:
             parts.append(f"up to {self.peak_memory / 2**20:.0f} MiB of memory per tile")
         if self.replay:
@@ -68,6 +70,10 @@ class Summary:
         if self.logs:
             parts.append(f"logs: {self.logs}")
         return (f"run {self.run}: " if self.run else "") + "; ".join(parts)
+
+    def _describe_copies(self) -> str:
+        gained = f" by at least {self.seconds_gained:.0f} s in total" if self.seconds_gained >= 1 else ""
+        return f"{self.copied} slow tiles sent twice, {self.copies_faster} of the copies were faster{gained}"
 
     def _count_failed(self) -> str:
         causes = ", ".join(f"{count} {cause}" for cause, count in self.failed.items())
@@ -132,6 +138,7 @@ class Record:
             peak_memory=self._status.peak_memory if self._status else 0,
             copied=self._status.tiles_copied if self._status else 0,
             copies_faster=self._status.copies_faster if self._status else 0,
+            seconds_gained=self._status.seconds_gained if self._status else 0.0,
             resumed=self.resumed,
             resumable=self.resumable,
             replay=_find_replay([] if error in self.failures else self.failures),

@@ -88,6 +88,9 @@ class Status:
     """Number of slow tiles that were also sent to idle workers."""
     copies_faster: int = 0
     """Number of these tiles whose copy was faster."""
+    seconds_gained: float = 0.0
+    """Seconds from the results of these copies to those of their originals, in total. A lower bound: if an original
+    has no result, its time counts until all tiles are done."""
     peak_memory: int = 0
     """Highest peak memory of a tile's process in bytes; 0 if it is not known."""
 
@@ -428,6 +431,7 @@ class Dispatcher:
             workers_wanted=self._supervisor.wanted,
             tiles_copied=self._tally.copied,
             copies_faster=self._tally.copies_faster,
+            seconds_gained=self._scheduler.measure_gain(),
             peak_memory=self._tally.peak_memory,
         )
 

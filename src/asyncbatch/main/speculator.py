@@ -5,7 +5,7 @@ from typing import Final
 
 import anyio
 
-from asyncbatch.batching.speculation import Outstanding, Speculation
+from asyncbatch.batching.speculation import Gains, Outstanding, Speculation
 from asyncbatch.errors import AwsError
 from asyncbatch.events import TileCopied
 from asyncbatch.main.ledger import Ledger
@@ -42,6 +42,7 @@ class Speculator:
         self._sender = sender
         self._observers = observers
         self._policy = Speculation()
+        self.gains = Gains()
         self._awake = anyio.Event()
         self._alert = True
         """Whether any event may matter: no time is set for the next check, or slots are idle."""
@@ -55,10 +56,15 @@ class Speculator:
 
     def note_result(self, result: Result, tile: Tile | None) -> None:
         """Note a result, and its tile if the result is the first."""
+        now = anyio.current_time()
         if tile is None:
             self._racing.discard(result.index)
+            if not result.copy:  # and not the copy's result again
+                self.gains.note_original(result.index, now)
         elif result.outcome == "ok":
-            self._policy.note_result(tile.program.digest, result.seconds, anyio.current_time())
+            self._policy.note_result(tile.program.digest, result.seconds, now)
+            if result.copy:
+                self.gains.note_copy(result.index, now)
 
     def awaits_other(self, result: Result) -> bool:
         """Note that the original or the copy of a tile is lost, and return whether the other one may still succeed."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from asyncbatch.batching.speculation import Outstanding, Speculation
+from asyncbatch.batching.speculation import Gains, Outstanding, Speculation
 from asyncbatch.batching.tuning import Tuning
 
 TUNING = Tuning(delay=1.0, least_known=5, usual_share=0.9, slow_factor=1.5)
@@ -106,3 +106,23 @@ def test_nothing_is_slow_while_tiles_wait_to_be_sent_or_no_worker_is_up(load: di
     policy.note_load(100.0, **{"slots": 4, "in_flight": 3, "copies": 0, "waiting": 0} | load)
     assert policy.find_next_time([outstanding(7)]) is None
     assert policy.find_due([outstanding(7)], now=1e6) == []
+
+
+def test_the_gain_of_a_copy_is_the_time_until_its_original_answers() -> None:
+    gains = Gains()
+    gains.note_copy(7, now=100.0)
+    gains.note_copy(8, now=110.0)
+    gains.note_original(7, now=130.0)
+    gains.note_original(7, now=150.0)  # once more
+    gains.note_original(9, now=150.0)  # had no copy, or was faster
+    gains.note_original(8, now=115.0)
+    assert gains.measure(now=500.0) == 35.0
+
+
+def test_the_gain_of_a_copy_whose_original_does_not_answer_counts_until_the_end() -> None:
+    gains = Gains()
+    gains.note_copy(7, now=100.0)
+    assert gains.measure(now=160.0) == 60.0
+    gains.note_end(now=170.0)
+    gains.note_original(7, now=180.0)
+    assert gains.measure(now=500.0) == 70.0

@@ -1,5 +1,7 @@
 """A command ends with one line: which run, how much of it is done, how fast, what was written, and where logs are."""
 
+from dataclasses import replace
+
 import pytest
 
 from asyncbatch.cli.summary import Record, Summary
@@ -99,13 +101,15 @@ def test_tiles_that_failed_beside_a_written_output_are_counted() -> None:
             peak_memory=300 * 2**20,
             tiles_copied=3,
             copies_faster=2,
+            seconds_gained=41.3,
         )
     )
     summary = kept.summarize(None)
     assert summary is not None
     assert (summary.failed, summary.written) == ({"ValueError": 1}, ("a.tif", "b1.tif", "b2.tif"))
     assert "300 MiB" in str(summary)
-    assert "3 slow tiles sent twice, 2 of the copies were faster" in str(summary)
+    assert "3 slow tiles sent twice, 2 of the copies were faster by at least 41 s in total" in str(summary)
+    assert "faster;" in str(replace(summary, seconds_gained=0.0))
 
 
 def test_a_resumed_run_is_shown_as_such_with_the_speed_of_computed_tiles() -> None:

@@ -120,6 +120,22 @@ async def test_a_run_of_tiles_that_are_all_slow_has_no_copies() -> None:
     assert copied == 0
 
 
+@pytest.mark.parametrize(
+    ("delay", "gained"), [(38.0, 98.0 - 86.3), (LONG, 164.0 - 86.3)], ids=["answers", "does not answer"]
+)
+async def test_the_gain_of_a_copy_counts_until_its_original_answers_or_all_is_done(delay: float, gained: float) -> None:
+    """The copy answers at 86.3 s, its original at 98 s or never, and the last tile at 164 s."""
+    faults = [
+        Fault(operation="slot:Compute", after=20, delay=delay),
+        Fault(operation="slot:Compute", about="tile 24", times=None, delay=94.0),
+    ]
+    async with Dispatcher.in_memory(workers=4, aws=MemoryAws(duration=10.0, faults=faults)) as dispatcher:
+        assert [value async for value in dispatcher.map(square, range(25))] == [square(each) for each in range(25)]
+        await anyio.sleep(100.0)  # nothing counts any more
+        status = dispatcher.status()
+    assert status.seconds_gained == pytest.approx(gained, abs=0.2)
+
+
 async def test_a_busy_worker_leaves_the_copy_to_an_idle_one() -> None:
     """The worker that is slow asks for its next tile too: the copy must not wait there behind its original."""
     for _ in range(4):  # who receives it first is a matter of chance
