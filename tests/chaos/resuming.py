@@ -10,7 +10,7 @@ from random import Random
 from typing import Final
 
 from asyncbatch import BatchExecutor
-from asyncbatch.main.stored import look_at
+from asyncbatch.main.storage.stored import look_at
 from tests import watchdog
 from tests.chaos.processes import LEASE, LIMIT, Stage, find_left, open_stage
 from tests.chaos.schedule import Schedule

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from osgeo import gdal
 
-from asyncbatch.main.stored import look_at
+from asyncbatch.main.storage.stored import look_at
 from tests.integration.eventually import eventually
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ def run(arguments: Namespace) -> None:
         If the function raises an error.
     """
     # Imported here: these modules take a fifth of a second, which --help should not wait for.
-    from asyncbatch.main.failed import read_failed  # noqa: PLC0415 - as said above
+    from asyncbatch.main.storage.failed import read_failed  # noqa: PLC0415 - as said above
     from asyncbatch.worker.replay import load_tile  # noqa: PLC0415
 
     failed = read_failed(arguments.run, arguments.tile)

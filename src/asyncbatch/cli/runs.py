@@ -7,8 +7,8 @@ from time import time
 from typing import TYPE_CHECKING
 
 from asyncbatch.cli import arguments as read
-from asyncbatch.main.failed import FailedRun, list_failed, remove_failed
-from asyncbatch.main.stored import Stored, list_stored, remove_stored
+from asyncbatch.main.storage.failed import FailedRun, list_failed, remove_failed
+from asyncbatch.main.storage.stored import Stored, list_stored, remove_stored
 from asyncbatch.settings import Settings
 
 if TYPE_CHECKING:

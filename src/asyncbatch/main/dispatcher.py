@@ -30,10 +30,10 @@ from asyncbatch.main.liveness import Liveness
 from asyncbatch.main.observers import EventLog, Observers, Tally
 from asyncbatch.main.options import OnError, RetryOn, check_on_error
 from asyncbatch.main.program import Program, ProgramCache
-from asyncbatch.main.replays import Replays
-from asyncbatch.main.resumption import resume_map
 from asyncbatch.main.run import Cleanup, open_run
 from asyncbatch.main.scheduler import Scheduler
+from asyncbatch.main.storage.replays import Replays
+from asyncbatch.main.storage.resumption import resume_map
 from asyncbatch.main.supervisor import Supervisor
 from asyncbatch.main.tile import Tile, make_tile
 from asyncbatch.main.windowed import TileWindow

@@ -17,8 +17,8 @@ from asyncbatch.main.dispatcher import Status, Workers
 from asyncbatch.main.mapping import map_eagerly, map_lazily
 from asyncbatch.main.options import OnError, RetryOn, check_on_error
 from asyncbatch.main.program import Program
-from asyncbatch.main.resumption import resume_map
 from asyncbatch.main.runthread import RunThread
+from asyncbatch.main.storage.resumption import resume_map
 from asyncbatch.main.tile import Tile, make_tile
 from asyncbatch.settings import Settings
 from asyncbatch.wire.chunks import Chunks, compute_chunk

@@ -9,13 +9,13 @@ from types import BuiltinFunctionType, MethodType
 from typing import Any, Self
 
 from asyncbatch.errors import ProgramError
-from asyncbatch.main.culprits import find_culprit
-from asyncbatch.main.fingerprint import Fingerprint
 from asyncbatch.main.options import Options, RetryOn
-from asyncbatch.main.pickling import encode_with_code
-from asyncbatch.main.plain import is_plain
-from asyncbatch.main.resumption import Resumption
-from asyncbatch.main.usermodules import find_module_name
+from asyncbatch.main.pickling.culprits import find_culprit
+from asyncbatch.main.pickling.fingerprint import Fingerprint
+from asyncbatch.main.pickling.pickler import encode_with_code
+from asyncbatch.main.pickling.plain import is_plain
+from asyncbatch.main.pickling.usermodules import find_module_name
+from asyncbatch.main.storage.resumption import Resumption
 from asyncbatch.wire import codec
 from asyncbatch.wire.processstate import ProcessState
 

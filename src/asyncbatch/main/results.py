@@ -14,7 +14,7 @@ import anyio
 
 from asyncbatch.aws.protocols import Content
 from asyncbatch.errors import TileError, TileLost, TileOutOfMemory, TileTimeout
-from asyncbatch.main.imports import is_own_name
+from asyncbatch.main.pickling.imports import is_own_name
 from asyncbatch.wire import codec
 from asyncbatch.wire.exceptions import SentException, unpack_exception
 from asyncbatch.wire.messages import Failure, Loss, Result

@@ -26,9 +26,9 @@ from asyncbatch.launchers.registry import prepare_launcher
 from asyncbatch.local import LocalEndpoint, open_local_endpoint
 from asyncbatch.main.dispatcher import Dispatcher, Workers
 from asyncbatch.main.phase import Phase
+from asyncbatch.main.signals import LeavingByException
 from asyncbatch.main.tile import Tile
 from asyncbatch.settings import Settings
-from asyncbatch.signals import LeavingByException
 
 if TYPE_CHECKING:
     from asyncbatch.testing import MemoryAws

@@ -26,10 +26,10 @@ from asyncbatch.main.pacer import Pacer
 from asyncbatch.main.phase import Phase
 from asyncbatch.main.receiver import Receiver
 from asyncbatch.main.recovery import Recovery
-from asyncbatch.main.replays import Replays
 from asyncbatch.main.run import Run
 from asyncbatch.main.sender import Sender
 from asyncbatch.main.speculator import Speculator
+from asyncbatch.main.storage.replays import Replays
 from asyncbatch.main.supervisor import Supervisor
 from asyncbatch.main.tile import State, Tile
 from asyncbatch.main.withdrawal import Withdrawals

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from asyncbatch.copies import Copies
 from asyncbatch.errors import RasterError
+from asyncbatch.main.copies import Copies
 from asyncbatch.main.program import Program
 from asyncbatch.raster.arguments import check_call, check_options, check_settings, read_pixels
 from asyncbatch.raster.blocks import Call, UserFunction, compute_block

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from asyncbatch.copies import Copy, State
+from asyncbatch.main.copies import Copy, State
 from asyncbatch.raster.dtypes import Array, get_gdal_name
 from asyncbatch.raster.grid import Window
 from asyncbatch.raster.info import BlockInfo

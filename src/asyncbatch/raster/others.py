@@ -4,8 +4,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Final
 
-from asyncbatch.copies import WHOLE, Copies
 from asyncbatch.errors import OutputError, TileError, TileLost
+from asyncbatch.main.copies import WHOLE, Copies
 
 log: Final = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from dataclasses import dataclass
 
-from asyncbatch.copies import State
 from asyncbatch.errors import OutputError, TileError, TileLost
+from asyncbatch.main.copies import State
 from asyncbatch.main.windowed import TileWindow
 from asyncbatch.raster.blocks import Block, Computed, Refusal
 from asyncbatch.raster.failures import translate_error

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from asyncbatch.errors import RasterError
 from asyncbatch.main.program import Program
-from asyncbatch.main.resumption import Resumption, list_as_resumable
+from asyncbatch.main.storage.resumption import Resumption, list_as_resumable
 from asyncbatch.raster.blocks import UserFunction
 from asyncbatch.raster.plan import Plan
 from asyncbatch.raster.targets import Target

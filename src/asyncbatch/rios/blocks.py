@@ -12,7 +12,7 @@ from rios.imagereader import readBlockAllFiles
 from rios.readerinfo import makeReaderInfo
 from rios.structures import BlockAssociations, RasterizationMgr, TempfileManager, Timers
 
-from asyncbatch.copies import Copy, State
+from asyncbatch.main.copies import Copy, State
 from asyncbatch.rios import references
 from asyncbatch.rios.gdaloptions import set_options
 from asyncbatch.rios.sums import Found, Sent

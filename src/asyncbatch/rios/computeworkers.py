@@ -11,8 +11,8 @@ from rios.computemanager import ComputeWorkerManager
 from rios.rioserrors import TimeoutError as RiosTimeoutError
 from rios.structures import CW_AWSBATCH, BlockAssociations, Timers, WorkerErrorRecord
 
-from asyncbatch.copies import Copies
 from asyncbatch.errors import SettingsError, TileError, TileLost
+from asyncbatch.main.copies import Copies
 from asyncbatch.main.program import Program
 from asyncbatch.rios import blocks, places, references
 from asyncbatch.rios.calls import Call, unwrap

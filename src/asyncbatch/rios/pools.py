@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from asyncbatch.main.executor import BatchExecutor
+from asyncbatch.main.signals import leave_by_exception
 from asyncbatch.rios.options import PoolOptions
-from asyncbatch.signals import leave_by_exception
 
 log: Final = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 
 import numpy as np
 
-from asyncbatch.copies import list_attributes, make_digest
+from asyncbatch.main.copies import list_attributes, make_digest
 
 Added = dict[str, Any]
 """What a block has added, by attribute name."""

@@ -13,11 +13,12 @@ from typing import NoReturn
 
 import anyio
 
-from asyncbatch import folders, logformat
+from asyncbatch import folders
 from asyncbatch.errors import AsyncBatchError, find_first
 from asyncbatch.forking.client import ForkClient
 from asyncbatch.wire.environment import WorkerEnvironment
 from asyncbatch.wire.manifest import KEY_VARIABLE
+from asyncbatch.worker import logformat
 from asyncbatch.worker.shares import choose_variables, read_memory_limit
 from asyncbatch.worker.slotprocesses import SlotProcesses, start_server
 

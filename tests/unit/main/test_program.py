@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from asyncbatch.errors import ProgramError
-from asyncbatch.main import pickling
+from asyncbatch.main.pickling import pickler
 from asyncbatch.main.program import Program, ProgramCache, encode_arguments
 from asyncbatch.wire import codec
 from asyncbatch.wire.processstate import ProcessState
@@ -240,7 +240,7 @@ def test_threads_that_pickle_at_once_do_not_disturb_each_other(
 ) -> None:
     """A second thread comes while the first pickles, and pickles after the first has put cloudpickle back."""
     second_came, first_left = threading.Event(), threading.Event()
-    lock, encode = pickling._registry, codec.encode  # noqa: SLF001 - to see who comes to it
+    lock, encode = pickler._registry, codec.encode  # noqa: SLF001 - to see who comes to it
     second: list[Future[Program]] = []
 
     class Door:
@@ -262,7 +262,7 @@ def test_threads_that_pickle_at_once_do_not_disturb_each_other(
             assert second_came.wait(10)
         return encode(obj, **options)
 
-    monkeypatch.setattr(pickling, "_registry", Door())
+    monkeypatch.setattr(pickler, "_registry", Door())
     monkeypatch.setattr(codec, "encode", encode_slowly)
     with ThreadPoolExecutor(1) as pool:
         first = Program.of(tiling.halve, (), {})

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from asyncbatch import BatchExecutor, RasterError, ResumeRefused, TileError, TilesFailed
-from asyncbatch.main.stored import list_stored
+from asyncbatch.main.storage.stored import list_stored
 from asyncbatch.raster import BlockInfo, Blocks, apply
 from tests.unit.raster.conftest import Make, Read
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from asyncbatch.cli import main
-from asyncbatch.main.journal import Journal
-from asyncbatch.main.resumption import list_as_resumable, locate_journal
-from asyncbatch.main.stored import list_stored
-from asyncbatch.statefolder import LIFE
+from asyncbatch.main.storage.journal import Journal
+from asyncbatch.main.storage.resumption import list_as_resumable, locate_journal
+from asyncbatch.main.storage.statefolder import LIFE
+from asyncbatch.main.storage.stored import list_stored
 
 
 @pytest.fixture(autouse=True)

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from asyncbatch.main.pickling import encode_with_code
-from asyncbatch.main.plain import is_plain
+from asyncbatch.main.pickling.pickler import encode_with_code
+from asyncbatch.main.pickling.plain import is_plain
 from asyncbatch.main.program import encode_arguments
 from asyncbatch.wire import codec
 

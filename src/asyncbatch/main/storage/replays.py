@@ -8,8 +8,8 @@ import anyio.to_thread
 
 from asyncbatch.aws.protocols import Content
 from asyncbatch.errors import AsyncBatchError, TileError, TileLost
-from asyncbatch.main.failed import FailedTiles
 from asyncbatch.main.run import Run
+from asyncbatch.main.storage.failed import FailedTiles
 from asyncbatch.main.tile import Tile
 from asyncbatch.wire.messages import Task, unseal
 

@@ -6,7 +6,7 @@ from dataclasses import fields, is_dataclass
 from types import FunctionType, ModuleType
 from typing import Final
 
-from asyncbatch.main.pickling import encode_with_code
+from asyncbatch.main.pickling.pickler import encode_with_code
 
 _DEPTH: Final = 6
 """Maximum depth of the search."""

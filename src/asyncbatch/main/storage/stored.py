@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from asyncbatch.main import records
-from asyncbatch.statefolder import LIFE, RESULTS, list_entries
+from asyncbatch.main.storage import records
+from asyncbatch.main.storage.statefolder import LIFE, RESULTS, list_entries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

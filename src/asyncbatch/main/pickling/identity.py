@@ -13,7 +13,7 @@ from functools import partial
 from types import CodeType, ModuleType
 from typing import Any, Final
 
-from asyncbatch.main.pickling import CodePickler, pickle_with_code
+from asyncbatch.main.pickling.pickler import CodePickler, pickle_with_code
 from asyncbatch.wire import codec
 
 _CODE: Final = (

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asyncbatch.copies import Copies, Copy
+from asyncbatch.main.copies import Copies, Copy
 
 
 class Other:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from asyncbatch import ResumeRefused
-from asyncbatch.main.journal import Journal
+from asyncbatch.main.storage.journal import Journal
 
 PARTS = {"function": "f", "other": "o"}
 ONE, TWO, THREE = (bytes([number]) * 32 for number in (1, 2, 3))

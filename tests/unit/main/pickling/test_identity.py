@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asyncbatch.main.identity import identify
+from asyncbatch.main.pickling.identity import identify
 
 
 @dataclasses.dataclass(frozen=True)

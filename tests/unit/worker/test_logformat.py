@@ -3,8 +3,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from asyncbatch import logformat
 from asyncbatch.errors import SettingsError
+from asyncbatch.worker import logformat
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from weakref import WeakKeyDictionary
 
 import cloudpickle
 
-from asyncbatch.main.imports import find_imported
-from asyncbatch.main.usermodules import find_own, is_own_file
+from asyncbatch.main.pickling.imports import find_imported
+from asyncbatch.main.pickling.usermodules import find_own, is_own_file
 from asyncbatch.wire import codec
 from asyncbatch.wire.usercode import (
     MAIN,

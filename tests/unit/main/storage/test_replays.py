@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from asyncbatch import BatchExecutor, Dispatcher, Settings, TileError, TileLost
-from asyncbatch.main.failed import list_failed, read_failed
+from asyncbatch.main.storage.failed import list_failed, read_failed
 from asyncbatch.testing import Fault, MemoryAws
 from asyncbatch.wire.codec import decode
 

@@ -13,9 +13,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from asyncbatch.errors import ProgramError, SettingsError
-from asyncbatch.main.identity import identify
-from asyncbatch.main.journal import Journal
-from asyncbatch.statefolder import RESULTS, make_state_folder
+from asyncbatch.main.pickling.identity import identify
+from asyncbatch.main.storage.journal import Journal
+from asyncbatch.main.storage.statefolder import RESULTS, make_state_folder
 from asyncbatch.wire.codec import decode
 from asyncbatch.wire.processstate import ProcessState
 from asyncbatch.wire.versions import list_versions

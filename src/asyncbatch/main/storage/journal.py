@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import Final, Self
 
 from asyncbatch.errors import ResumeRefused
-from asyncbatch.main import records
-from asyncbatch.main.records import Header, Place
+from asyncbatch.main.storage import records
+from asyncbatch.main.storage.records import Header, Place
 
 log: Final = logging.getLogger(__name__)
 

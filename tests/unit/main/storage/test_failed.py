@@ -8,11 +8,11 @@ import pytest
 
 from asyncbatch import AsyncBatchError, SettingsError
 from asyncbatch.cli import main
-from asyncbatch.main import failed
-from asyncbatch.main.failed import FailedTiles, list_failed, read_failed
 from asyncbatch.main.program import Program
-from asyncbatch.main.stored import list_stored
-from asyncbatch.statefolder import LIFE, locate_state_folder
+from asyncbatch.main.storage import failed
+from asyncbatch.main.storage.failed import FailedTiles, list_failed, read_failed
+from asyncbatch.main.storage.statefolder import LIFE, locate_state_folder
+from asyncbatch.main.storage.stored import list_stored
 
 
 @pytest.fixture(autouse=True)

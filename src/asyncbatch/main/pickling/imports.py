@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from types import CodeType, ModuleType
 from typing import Final
 
-from asyncbatch.main.usermodules import is_own
+from asyncbatch.main.pickling.usermodules import is_own
 
 log: Final = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from itertools import chain
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, Final, Self
 
-from asyncbatch.main.usermodules import find_home
+from asyncbatch.main.pickling.usermodules import find_home
 
 _MOST: Final = 256
 """Maximum number of objects to visit, since this is done for each submitted tile."""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from asyncbatch import BatchExecutor, Dispatcher, ResumeRefused, SettingsError, TileError
-from asyncbatch.statefolder import locate_state_folder
+from asyncbatch.main.storage.statefolder import locate_state_folder
 
 
 @pytest.fixture(autouse=True)
@@ -168,7 +168,7 @@ def test_a_result_that_does_not_unpickle_any_more_is_computed_again(caplog: pyte
         next(results)
         close(results)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("asyncbatch.main.resumption.decode", _refuse)
+            patch.setattr("asyncbatch.main.storage.resumption.decode", _refuse)
             assert list(pool.map(square, range(3), resume="squares")) == [0, 1, 4]
     assert "journal_not_unpickled" in {vars(record).get("action") for record in caplog.records}
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asyncbatch.aws.protocols import Content
 from asyncbatch.errors import AsyncBatchError, SettingsError
-from asyncbatch.main.records import explain_unsafe
-from asyncbatch.statefolder import LIFE, list_entries, locate_state_folder, make_state_folder
+from asyncbatch.main.storage.records import explain_unsafe
+from asyncbatch.main.storage.statefolder import LIFE, list_entries, locate_state_folder, make_state_folder
 
 if TYPE_CHECKING:  # it imports cloudpickle, which would slow down `asyncbatch --help`
     from asyncbatch.main.program import Program

@@ -1,0 +1,1 @@
+"""Pickles the user's functions and arguments with the code that workers lack."""
