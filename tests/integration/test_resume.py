@@ -34,8 +34,9 @@ class Factor:
     names: frozenset = frozenset({"a", "b", "c"})
 
 def note(tile):
-    (HERE / f"computed-{tile}-{uuid4().hex}").touch()
-    while len([*HERE.glob("computed-*")]) > 6 and not (HERE / "open").exists():
+    computed = f"computed-{os.environ['PYTHONHASHSEED']}-"
+    (HERE / f"{computed}{tile}-{uuid4().hex}").touch()
+    while len([*HERE.glob(f"{computed}*")]) > 6 and not (HERE / "open").exists():
         time.sleep(0.01)
 
 def scale(info, inputs, outputs, other=Factor()):
@@ -107,24 +108,18 @@ class Folder:
     def kill(self, *command: str) -> set[int]:
         """Kill main when some results are stored and others are being computed; return the tiles of all of these."""
         with self.start(*command, seed=1) as process:
-            eventually(lambda: len(self.computed()) > 6 and self.count_stored() >= 4)
+            eventually(lambda: len(self.list_computed(seed=1)) > 6 and self.count_stored() >= 4)
             process.send_signal(signal.SIGKILL)
             process.communicate()
-        return set(self.take_computed())
+        return set(self.list_computed(seed=1))
 
     def count_stored(self) -> int:
         journals = [*self.path.glob(".*.resume"), *(self.path / ".local/state/asyncbatch/results").glob("*.map")]
         return sum(found.results for each in journals if (found := look_at(each, 0.0)))
 
-    def computed(self) -> list[int]:
-        return sorted(int(each.name.split("-")[1]) for each in self.path.glob("computed-*"))
-
-    def take_computed(self) -> list[int]:
-        """Return the tiles that were computed since the last call."""
-        computed = self.computed()
-        for note in self.path.glob("computed-*"):
-            note.unlink()
-        return computed
+    def list_computed(self, *, seed: int) -> list[int]:
+        """Return the tiles whose computation began in the run with this seed."""
+        return sorted(int(each.name.split("-")[2]) for each in self.path.glob(f"computed-{seed}-*"))
 
     def open(self) -> None:
         """Let all tiles be computed at once."""
@@ -143,7 +138,7 @@ def test_a_killed_apply_is_resumed(folder: Folder, tmp_path_factory: pytest.Temp
     whole = Folder(tmp_path_factory.mktemp("whole"))
     whole.open()
     assert whole.run(*APPLY)[0] == 0
-    assert len(whole.take_computed()) == 12
+    assert len(whole.list_computed(seed=0)) == 12
 
     seen = folder.kill(*APPLY)
     stored = folder.count_stored()
@@ -155,7 +150,7 @@ def test_a_killed_apply_is_resumed(folder: Folder, tmp_path_factory: pytest.Temp
     status, _, errors = folder.run(*APPLY, seed=2)
     assert status == 0, errors
     assert f"12 of 12 tiles done ({stored} resumed)" in errors
-    computed = folder.take_computed()
+    computed = folder.list_computed(seed=2)
     assert len(computed) == 12 - stored
     assert set(range(12)) - seen <= set(computed)
     assert folder.outputs() == whole.outputs()
@@ -170,7 +165,7 @@ def test_a_killed_map_is_resumed(folder: Folder) -> None:
     status, output, errors = folder.run(*MAP, seed=2)
     assert status == 0, errors
     assert output == f"{[3000 * tile for tile in range(12)]}\n"
-    computed = folder.take_computed()
+    computed = folder.list_computed(seed=2)
     assert len(computed) == 12 - stored
     assert set(range(12)) - seen <= set(computed)
 
@@ -187,7 +182,7 @@ def test_a_changed_function_is_rejected_and_changed_pixels_are_computed_again(fo
     folder.make_raster(seed=2)
     status, _, errors = folder.run(*APPLY, seed=3)
     assert status == 0, errors
-    computed = folder.take_computed()
+    computed = folder.list_computed(seed=3)
     assert computed[0] == 0, "its pixels have changed"
     assert len(computed) == 12 - stored + 1
     assert gdal.Open(str(folder.path / "scaled.tif")).ReadAsArray()[:32, :32].tolist() == [[9.0] * 32] * 32
