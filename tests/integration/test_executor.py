@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from asyncbatch import BatchExecutor, TileError, TileLost
 from asyncbatch.errors import RunClosed, SettingsError
-from asyncbatch.main.dispatcher import Status
+from asyncbatch.main.status import Status
 from tests.integration.endpoint import Endpoint
 from tests.integration.eventually import eventually
 from tests.integration.gate import Gate

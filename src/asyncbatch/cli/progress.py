@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 from asyncbatch.raster import Progress
 
 if TYPE_CHECKING:  # it imports the AWS libraries, which takes half a second
-    from asyncbatch.main.dispatcher import Status
+    from asyncbatch.main.status import Status
 
 MEMORY = 60.0
 """Seconds over which the rate is computed: longer than a tile, shorter than workers need to come up."""

@@ -10,7 +10,7 @@ from asyncbatch.errors import AsyncBatchError, OutputError, TileError, TileLost,
 from asyncbatch.raster import Progress
 
 if TYPE_CHECKING:  # the AWS libraries take half a second, which an error should not wait for
-    from asyncbatch.main.dispatcher import Status
+    from asyncbatch.main.status import Status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

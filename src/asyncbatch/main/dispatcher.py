@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, Self, TypeVar, overload
 
@@ -32,6 +32,7 @@ from asyncbatch.main.options import OnError, RetryOn, check_on_error
 from asyncbatch.main.program import Program, ProgramCache
 from asyncbatch.main.run import Cleanup, open_run
 from asyncbatch.main.scheduler import Scheduler
+from asyncbatch.main.status import Status
 from asyncbatch.main.storage.replays import Replays
 from asyncbatch.main.storage.resumption import resume_map
 from asyncbatch.main.supervisor import Supervisor
@@ -68,31 +69,6 @@ async def wait_for(future: Future[Any], *, collect: bool = False) -> Any:  # noq
         future.cancel()
         raise
     return take(future, collect=collect)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
-    """The status of a run."""
-
-    tiles_done: int
-    """Number of tiles with a result."""
-    tiles_failed: int
-    """Number of tiles that failed finally, because of their own error or because the run failed."""
-    tiles_in_flight: int
-    """Number of tiles sent, but without a result."""
-    tiles_waiting: int
-    """Number of tiles submitted, but not sent."""
-    workers_up: int
-    workers_wanted: int
-    tiles_copied: int = 0
-    """Number of slow tiles that were also sent to idle workers."""
-    copies_faster: int = 0
-    """Number of these tiles whose copy was faster."""
-    seconds_gained: float = 0.0
-    """Seconds from the results of these copies to those of their originals, in total. A lower bound: if an original
-    has no result, its time counts until all tiles are done."""
-    peak_memory: int = 0
-    """Highest peak memory of a tile's process in bytes; 0 if it is not known."""
 
 
 class Dispatcher:
@@ -220,7 +196,7 @@ class Dispatcher:
             )
             outputs = await (await Stacks.open(session)).outputs(self._settings.stack)
             launcher = await open_launcher(self._wanted_launcher, session, outputs)
-            self._run = run = await stack.enter_async_context(
+            self._run = await stack.enter_async_context(
                 open_run(
                     self._settings,
                     session,
@@ -229,41 +205,46 @@ class Dispatcher:
                     cleanup=self._cleanup,
                 )
             )
-            assignment = run.assignment
-            if self._credentials:
-                assignment = replace(assignment, credentials=self._credentials.environment())
-            timeout = self._settings.start_timeout or launcher.start_timeout
-            self._supervisor = Supervisor(
-                wanted=0 if self._workers == "auto" else self._workers,
-                start_timeout=timeout,
-                started=anyio.current_time(),
-                advice=launcher.suggest_next_step(run.manifest.run),
-                vacating=launcher.replace_after,
-                hearing=Liveness(limit=self._settings.run_lease),
-            )
             self._group = await stack.enter_async_context(anyio.create_task_group())
-            self._scheduler = Scheduler(
-                run,
-                supervisor=self._supervisor,
-                observers=self._observers,
-                group=self._group,
-                replays=Replays(run) if self._keep_failed else None,
-            )
-            self._scheduler.start()
-            self._fleet = Fleet(
-                run,
-                launcher=launcher,
-                assignment=assignment,
-                supervisor=self._supervisor,
-                ledger=self._scheduler.ledger,
-                group=self._group,
-                scales=self._workers == "auto",
-            )
-            for task in (run.keep_alive, self._fleet.run):
-                self._group.start_soon(self._scheduler.run_guarded, task)
+            self._start(launcher)
             self._stack = stack.pop_all()
-        self._observers.observe(RunOpened(run=self.run, bucket=run.assignment.bucket, workers=self._supervisor.wanted))
+        bucket = self._run.assignment.bucket
+        self._observers.observe(RunOpened(run=self.run, bucket=bucket, workers=self._supervisor.wanted))
         return self
+
+    def _start(self, launcher: Launcher) -> None:
+        """Start the tasks that send tiles, receive results and start workers."""
+        run = self._run
+        assignment = run.assignment
+        if self._credentials:
+            assignment = replace(assignment, credentials=self._credentials.environment())
+        self._supervisor = Supervisor(
+            wanted=0 if self._workers == "auto" else self._workers,
+            start_timeout=self._settings.start_timeout or launcher.start_timeout,
+            started=anyio.current_time(),
+            advice=launcher.suggest_next_step(self.run),
+            vacating=launcher.replace_after,
+            hearing=Liveness(limit=self._settings.run_lease),
+        )
+        self._scheduler = Scheduler(
+            run,
+            supervisor=self._supervisor,
+            observers=self._observers,
+            group=self._group,
+            replays=Replays(run) if self._keep_failed else None,
+        )
+        self._scheduler.start()
+        self._fleet = Fleet(
+            run,
+            launcher=launcher,
+            assignment=assignment,
+            supervisor=self._supervisor,
+            ledger=self._scheduler.ledger,
+            group=self._group,
+            scales=self._workers == "auto",
+        )
+        for task in (run.keep_alive, self._fleet.run):
+            self._group.start_soon(self._scheduler.run_guarded, task)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -13,11 +13,12 @@ from asyncbatch.events import Observer
 from asyncbatch.launchers import LauncherName
 from asyncbatch.launchers.base import Launcher
 from asyncbatch.main.arguments import check_arguments, check_map
-from asyncbatch.main.dispatcher import Status, Workers
+from asyncbatch.main.dispatcher import Workers
 from asyncbatch.main.mapping import map_eagerly, map_lazily
 from asyncbatch.main.options import OnError, RetryOn, check_on_error
 from asyncbatch.main.program import Program
 from asyncbatch.main.runthread import RunThread
+from asyncbatch.main.status import Status
 from asyncbatch.main.storage.resumption import resume_map
 from asyncbatch.main.tile import Tile, make_tile
 from asyncbatch.settings import Settings

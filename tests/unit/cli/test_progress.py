@@ -14,7 +14,7 @@ from rich.console import Console
 from asyncbatch.cli.progress import MEMORY, Pace, Snapshot, Watch, format_duration
 from asyncbatch.cli.progress_bar import Bar
 from asyncbatch.cli.progress_lines import Lines
-from asyncbatch.main.dispatcher import Status
+from asyncbatch.main.status import Status
 from asyncbatch.raster import Progress
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from asyncbatch.cli.summary import Record, Summary
 from asyncbatch.errors import OutputError, RasterError, TileError, TileLost, TileOutOfMemory, TilesFailed, TileTimeout
-from asyncbatch.main.dispatcher import Status
+from asyncbatch.main.status import Status
 from asyncbatch.raster import Progress
 
 DONE = Summary(
