@@ -19,7 +19,6 @@ from asyncbatch.aws.credentials import CredentialSource
 from asyncbatch.aws.errors import make_error, translate_errors
 from asyncbatch.aws.loader import find_loader
 from asyncbatch.aws.retries import OUTAGE, RetryPolicy
-from asyncbatch.aws.shortcut import OPERATIONS, Shortcut
 from asyncbatch.errors import CredentialsMissing, EndpointUnreachable
 
 CONNECT_TIMEOUT: Final = 5.0
@@ -134,8 +133,6 @@ class AwsSession:
             )
         client.meta.events.register("request-created", self._count)
         client.meta.events.register("after-call", self._note_answer)
-        if service == "sqs":
-            self._shorten(client)
         return client
 
     async def sign(self) -> Signing:
@@ -151,12 +148,6 @@ class AwsSession:
             raise NoCredentialsError
         frozen = await credentials.get_frozen_credentials()
         return Signing(credentials=frozen, refusals=credentials.refusals)
-
-    def count(self, operation: str, context: dict[str, Any]) -> None:
-        """Count a request to ``service:Operation`` that was signed now, with the SDK's context of its call."""
-        self.requests[operation] += 1
-        if self._source.credentials is not None:
-            context[_REFUSALS] = self._source.credentials.refusals
 
     def note_answer(self, refusals: int, code: str) -> None:
         """Note whether AWS accepted the credentials of a request, given its error code; empty if it succeeded."""
@@ -182,17 +173,11 @@ class AwsSession:
         data: Mapping[str, Any] = self._session.get_data(name)
         return data
 
-    def _shorten(self, client: Any) -> None:  # noqa: ANN401 - the SDK has no types
-        """Let a client for SQS take the shortcut."""
-
-        async def send(request: object) -> Any:  # noqa: ANN401 - as above
-            return await client._endpoint.http_session.send(request)  # noqa: SLF001 - there is no public name
-
-        for operation in OPERATIONS:
-            client.meta.events.register(f"before-call.sqs.{operation}", Shortcut(session=self, send=send).call)
-
     def _count(self, *, request: Any, operation_name: str, event_name: str, **_: object) -> None:  # noqa: ANN401 - the SDK's signature signature
-        self.count(f"{event_name.split('.')[1]}:{operation_name}", request.context)
+        service = event_name.split(".")[1]
+        self.requests[f"{service}:{operation_name}"] += 1
+        if self._source.credentials is not None:
+            request.context[_REFUSALS] = self._source.credentials.refusals
 
     def _note_answer(self, *, parsed: Mapping[str, Any], context: Mapping[str, Any], **_: object) -> None:
         if self._source.credentials is not None:

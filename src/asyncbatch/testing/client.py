@@ -152,7 +152,7 @@ class MemoryClient:
 
     def register(self, event: str, handler: Callable[..., None]) -> None:
         """Call a handler with each request or response, as botocore does."""
-        self._handlers.setdefault(event, []).append(handler)
+        self._handlers[event].append(handler)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_"):
