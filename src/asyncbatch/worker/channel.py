@@ -4,26 +4,34 @@ anyio's streams receive 64 kB at a time, and copy each byte four times. Files in
 the kernel clears each of their pages first.
 """
 
-import json
+import asyncio
 import os
 import socket
-from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
 
 from asyncbatch.aws.protocols import Content
-from asyncbatch.worker.frames import HEADER
+from asyncbatch.worker.frames import CHUNK, Frame, FrameReader, write_head
 
 
-@dataclass(slots=True, kw_only=True)
 class Channel:
-    """Sends commands and receives responses, each with a head and a body."""
+    """Sends commands and receives responses, each with a head and a body. Must be created in the event loop.
 
-    _socket: socket.socket = field(repr=False)
+    Parameters
+    ----------
+    connection : socket
+        The worker's end, which the channel closes.
+    """
 
-    def __post_init__(self) -> None:
-        os.set_blocking(self._socket.fileno(), False)
+    def __init__(self, connection: socket.socket) -> None:
+        os.set_blocking(connection.fileno(), False)
+        self._socket = connection
+        self._reader = FrameReader()
+        self._loop = asyncio.get_running_loop()
+        self._arrived: asyncio.Future[Frame | Exception] = self._loop.create_future()
+        # For good, since waiting for each response would take two system calls and a dozen calls of anyio.
+        self._loop.add_reader(connection, self._read)
 
     async def send(self, head: dict[str, Any], body: Content) -> None:
         """Send a command.
@@ -33,27 +41,39 @@ class Channel:
         OSError
             If the process is gone.
         """
-        text = json.dumps(head).encode()
-        await self._send(HEADER.pack(len(text), len(body)) + text)
-        await self._send(body)
+        start = write_head(head, len(body))
+        if len(start) + len(body) <= CHUNK:
+            await self._send(start + body)
+        else:
+            await self._send(start)
+            await self._send(body)
 
     async def receive(self) -> tuple[dict[str, Any], bytearray]:
-        """Return a response.
+        """Return a response. After an exception or a cancellation, the channel can only be closed.
 
         Raises
         ------
         anyio.EndOfStream
             If the process is gone.
+        anyio.ClosedResourceError
+            If the channel is closed.
         ValueError
             If it is not a response.
+        MemoryError
+            If there is no memory for it.
         """
-        head_length, body_length = HEADER.unpack(await self._receive(HEADER.size))
-        head = json.loads(await self._receive(head_length))
-        return head, await self._receive(body_length)
+        found = await self._arrived
+        if isinstance(found, Exception):
+            raise found
+        self._arrived = self._loop.create_future()
+        if isinstance(found.body, MemoryError):
+            raise found.body
+        return found.head, found.body
 
     def close(self) -> None:
         """Close the socket."""
         if self._socket.fileno() >= 0:
+            self._end(anyio.ClosedResourceError())
             anyio.notify_closing(self._socket)
             self._socket.close()
 
@@ -65,17 +85,23 @@ class Channel:
             except BlockingIOError:
                 await anyio.wait_writable(self._socket)
 
-    async def _receive(self, size: int) -> bytearray:
-        """Return the next `size` bytes."""
-        content = bytearray(size)
-        left = memoryview(content)
-        while left:
-            try:
-                got = self._socket.recv_into(left)
-            except BlockingIOError:
-                await anyio.wait_readable(self._socket)
-                continue
-            if not got:
-                raise anyio.EndOfStream
-            left = left[got:]
-        return content
+    def _read(self) -> None:
+        """Receive what has arrived."""
+        try:
+            got = self._socket.recv_into(self._reader.space())
+            frame = self._reader.advance(got) if got else None
+        except BlockingIOError:
+            return
+        except (OSError, ValueError) as error:
+            self._end(error)
+            return
+        if not got:
+            self._end(anyio.EndOfStream())
+        elif frame is not None and not self._arrived.done():
+            self._arrived.set_result(frame)
+
+    def _end(self, error: Exception) -> None:
+        """Stop receiving, and raise an error in the current or the next call of `receive`."""
+        self._loop.remove_reader(self._socket)
+        if not self._arrived.done():
+            self._arrived.set_result(error)

@@ -1,8 +1,8 @@
 """The process of a slot: computes tiles one by one for its worker.
 
 It communicates with its worker over a separate socket, so that stdout and stderr belong to the user, including what C
-libraries write to file descriptor 1. A thread reads the socket: when the worker dies for any reason, the socket closes
-and the process exits at once, even during a tile.
+libraries write to file descriptor 1. A thread waits for the end of the socket: when the worker dies for any reason, the
+process exits at once, even during a tile.
 
 The user's function may fork. A forked process never uses the socket, and ends like any Python process.
 """
@@ -11,7 +11,7 @@ import faulthandler
 import json
 import mmap
 import os
-import queue
+import select
 import shutil
 import signal
 import socket
@@ -34,7 +34,7 @@ from asyncbatch.wire.processstate import ProcessState
 from asyncbatch.wire.usercode import UserCode
 from asyncbatch.worker.baseline import Baseline
 from asyncbatch.worker.failures import describe_failure, is_named
-from asyncbatch.worker.frames import HEADER, STACKS_SIGNAL
+from asyncbatch.worker.frames import CHUNK, STACKS_SIGNAL, Frame, FrameReader, write_head
 from asyncbatch.worker.memory import limit_memory, prefer_as_victim, read_peak, reset_peak
 from asyncbatch.worker.usermain import Presenter
 
@@ -44,12 +44,6 @@ INHERITED: Final = "ASYNCBATCH_INHERITED"
 _PROGRAMS: Final = 4
 """Number of unpickled programs to keep."""
 
-_SKIPPED: Final = 65_536
-"""Number of bytes of a body to skip at one time."""
-
-_Body = bytearray | MemoryError
-"""A body, or the error if there is no memory for it."""
-_Commands = queue.SimpleQueue[tuple[dict[str, Any], _Body]]
 _Loaded = tuple[ProcessState, Callable[..., object], UserCode]
 
 
@@ -76,6 +70,7 @@ def run(request: Request) -> NoReturn:
     slot = _Slot(
         connection=socket.socket(fileno=connection),
         folder=folder,
+        run_folder=os.environ.get(folders.FOLDER),
         baseline=baseline,
         presenter=Presenter(Path(folder) / "main"),
     )
@@ -87,31 +82,33 @@ def run(request: Request) -> NoReturn:
 class _Slot:
     connection: socket.socket
     folder: str
+    run_folder: str | None
     baseline: Baseline
     presenter: Presenter
+    reader: FrameReader = field(default_factory=FrameReader)
     process: int = field(default_factory=os.getpid)
     programs: OrderedDict[str, _Loaded] = field(default_factory=OrderedDict)
 
     def serve(self) -> NoReturn:
         """Handle commands one by one."""
-        commands: _Commands = queue.SimpleQueue()
-        threading.Thread(target=_listen, args=(self.connection, commands, self.folder), daemon=True).start()
+        threading.Thread(target=self._wait_for_end, daemon=True).start()
         self._reply({"number": 0}, [])
         while True:
-            head, body = commands.get()
+            command = self._receive()
             reset_peak()
-            answer, parts = self._compute(head, body)
-            about = {"number": head["number"], "damage": self.baseline.damage, "peak": read_peak()}
+            answer, parts = self._compute(command)
+            about = {"number": command.head["number"], "damage": self.baseline.damage, "peak": read_peak()}
             self._reply({**about, **answer}, parts)
 
-    def _compute(self, head: dict[str, Any], body: _Body) -> tuple[dict[str, Any], list[codec.Buffer]]:
+    def _compute(self, command: Frame) -> tuple[dict[str, Any], list[codec.Buffer]]:
         """Handle a command, and return the head and the parts of the response."""
+        head = command.head
         started = time.perf_counter()
         try:
             state, program, code = self._program(head["program"], head["path"])
             self.baseline.enter(state)
             self.presenter.present(code)
-            args, kwargs, more = _decode_arguments(body)
+            args, kwargs, more = _decode_arguments(command)
             if more is not None:
                 self.presenter.present_more(more)
             started = time.perf_counter()
@@ -150,11 +147,38 @@ class _Slot:
         self.programs.move_to_end(digest)
         return self.programs[digest]
 
+    def _receive(self) -> Frame:
+        """Return the next command."""
+        while True:
+            try:
+                got = self.connection.recv_into(self.reader.space())
+            except ConnectionError:
+                got = 0
+            if not got:
+                self._end()
+            if (command := self.reader.advance(got)) is not None:
+                return command
+
     def _reply(self, head: dict[str, Any], parts: list[codec.Buffer]) -> None:
-        text = json.dumps(head).encode()
-        self.connection.sendall(HEADER.pack(len(text), codec.size(parts)) + text)
-        for part in parts:
+        size = codec.size(parts)
+        frame = [write_head(head, size), *parts]
+        for part in [codec.join(frame)] if size < CHUNK else frame:
             self.connection.sendall(part)
+
+    def _wait_for_end(self) -> None:
+        """Wait until the worker is gone, and end the process."""
+        waiting = select.poll()
+        waiting.register(self.connection, 0)  # the end is always reported
+        ((_, event),) = waiting.poll()
+        if event & select.POLLHUP:  # not if the user's function has closed the socket
+            self._end()
+
+    def _end(self) -> NoReturn:
+        """End the process, since the worker is gone. A worker that was killed has not removed its temporary folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.run_folder:
+            folders.leave(Path(self.folder), Path(self.run_folder))
+        os._exit(0)
 
 
 def _end_fork(error: BaseException | None) -> NoReturn:
@@ -175,45 +199,7 @@ def _end_fork(error: BaseException | None) -> NoReturn:
     os._exit(status & 0xFF)
 
 
-def _listen(connection: socket.socket, commands: _Commands, folder: str) -> None:
-    """Pass on the worker's commands; end the process when the socket closes."""
-    run_folder = os.environ.get(folders.FOLDER)
-    try:
-        while True:
-            head_length, body_length = HEADER.unpack(_read_exactly(connection, HEADER.size))
-            head = json.loads(_read_exactly(connection, head_length))
-            commands.put((head, _receive_body(connection, body_length)))
-    except OSError:
-        # A worker that was killed has not removed its temporary folder.
-        shutil.rmtree(folder, ignore_errors=True)
-        if run_folder:
-            folders.leave(Path(folder), Path(run_folder))
-        os._exit(0)
-
-
-def _receive_body(connection: socket.socket, size: int) -> _Body:
-    """Return a body; if there is no memory for it, skip it, and return the error."""
-    try:
-        return _read_exactly(connection, size)
-    except MemoryError as error:  # raised before anything is received
-        for start in range(0, size, _SKIPPED):
-            _read_exactly(connection, min(_SKIPPED, size - start))
-        return error.with_traceback(None)
-
-
-def _decode_arguments(body: _Body) -> Any:  # noqa: ANN401 - any object
-    if isinstance(body, MemoryError):
-        raise body
-    return codec.decode(body)
-
-
-def _read_exactly(connection: socket.socket, count: int) -> bytearray:
-    """Read `count` bytes into writable memory."""
-    content = bytearray(count)
-    view = memoryview(content)
-    while view:
-        got = connection.recv_into(view)
-        if not got:
-            raise ConnectionResetError("the worker is gone")
-        view = view[got:]
-    return content
+def _decode_arguments(command: Frame) -> Any:  # noqa: ANN401 - any object
+    if isinstance(command.body, MemoryError):
+        raise command.body
+    return codec.decode(command.body)

@@ -1,12 +1,14 @@
 """Watches a slot while it computes, to end tiles that take too long and processes that are stuck."""
 
+import asyncio
+import contextlib
 import functools
 import signal
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
-
-import anyio
 
 from asyncbatch.errors import AsyncBatchError
 from asyncbatch.wire.messages import Cause, Loss
@@ -45,6 +47,13 @@ def _find_counter() -> Path | None:
     return find_oom_counter()
 
 
+@functools.lru_cache(maxsize=1)
+def _count_kills(interval: int) -> int | None:
+    """Return the number of kills, read at most once in each interval, since reading takes longer than a small tile."""
+    del interval
+    return read_oom_kills(_find_counter())
+
+
 @dataclass(slots=True, kw_only=True)
 class Guard:
     """Watches one tile in a slot's process."""
@@ -55,23 +64,46 @@ class Guard:
     timeout: float
     """Maximum number of seconds for the tile; 0 for no limit."""
     health: Health = field(default_factory=Health)
-    _oom_kills: int | None = field(default_factory=lambda: read_oom_kills(_find_counter()))
-    """Count before the tile began; None if it is not known."""
+    _oom_kills: int | None = field(default_factory=lambda: _count_kills(int(time.monotonic() / _INTERVAL)))
+    """Count shortly before the tile began; None if it is not known."""
     _reason: str = ""
     _cause: Cause = "died"
+    _loop: asyncio.AbstractEventLoop = field(init=False, repr=False)
+    _timer: asyncio.TimerHandle = field(init=False, repr=False)
+    _ends: float = field(init=False, repr=False)
+    """Time of the time limit; infinity if there is none."""
 
-    async def watch(self) -> None:
-        """Return when the process must be killed."""
-        started = anyio.current_time()
-        ends = started + self.timeout if self.timeout else float("inf")
-        while not self._reason:
-            await anyio.sleep(min(_INTERVAL, ends - anyio.current_time()))
-            now = anyio.current_time()
-            if now >= ends:
-                self._reason = f"it took longer than its tile_timeout of {self.timeout:g} s"
-                self._cause = "timeout"
-            else:
-                self._reason = self.health.note(Sample.take(self.pid), now)
+    @contextlib.contextmanager
+    def watch(self, end: Callable[[], None]) -> Iterator[None]:
+        """Watch during the block; call `end` once when the process must be killed."""
+        self._loop = asyncio.get_running_loop()
+        self._ends = self._loop.time() + self.timeout if self.timeout else float("inf")
+        self._plan(end)
+        try:
+            yield
+        finally:
+            self._timer.cancel()
+
+    @property
+    def doomed(self) -> bool:
+        """Whether the process must be killed."""
+        return bool(self._reason)
+
+    def _plan(self, end: Callable[[], None]) -> None:
+        # A timer, since a task would take longer than all else that a worker does for a small tile.
+        self._timer = self._loop.call_at(min(self._loop.time() + _INTERVAL, self._ends), self._check, end)
+
+    def _check(self, end: Callable[[], None]) -> None:
+        now = self._loop.time()
+        if now >= self._ends:
+            self._reason = f"it took longer than its tile_timeout of {self.timeout:g} s"
+            self._cause = "timeout"
+        else:
+            self._reason = self.health.note(Sample.take(self.pid), now)
+        if self._reason:
+            end()
+        else:
+            self._plan(end)
 
     async def conclude(self) -> Loss:
         """Return why the process must be killed, with its stacks if available.

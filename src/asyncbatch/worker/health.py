@@ -1,5 +1,6 @@
 """Detects stopped and stuck processes, from the kernel's statistics. A process that computes is always healthy."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
@@ -12,6 +13,24 @@ STUCK: Final = 60.0
 
 _STATE, _USER_TICKS, _SYSTEM_TICKS = 0, 11, 12
 """Indices in ``/proc/PID/stat``, counted after the command's name."""
+
+_LONGEST: Final = 4096
+"""Maximum size in bytes of ``/proc/PID/stat``."""
+
+
+def read_state(pid: int) -> str:
+    """Return the state of a process, a letter as in `ps`; empty if it is not known.
+
+    Much faster than a `Sample`, since it is called before each tile.
+    """
+    try:
+        file = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.read(file, _LONGEST).rpartition(b") ")[2][:1].decode()
+        finally:
+            os.close(file)
+    except OSError:
+        return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

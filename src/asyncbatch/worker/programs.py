@@ -52,14 +52,18 @@ class Programs:
         self._files.move_to_end(digest)
         file.users += 1
         try:
-            async with file.lock:
-                if not file.written:
-                    await self._fetch(digest, size, file.path)
-                    file.written = True
+            if not file.written:
+                await self._fetch_once(file, digest, size)
             yield file.path
         finally:
             file.users -= 1
             self._remove_unused()
+
+    async def _fetch_once(self, file: _File, digest: str, size: int) -> None:
+        async with file.lock:
+            if not file.written:
+                await self._fetch(digest, size, file.path)
+                file.written = True
 
     async def _fetch(self, digest: str, size: int, path: Path) -> None:
         try:

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
@@ -20,7 +21,7 @@ from asyncbatch.forking.client import ForkedProcess
 from asyncbatch.wire.messages import Loss, Outcome, Task
 from asyncbatch.worker.channel import Channel
 from asyncbatch.worker.guard import Guard, SlotDiedError, describe_end
-from asyncbatch.worker.health import Sample
+from asyncbatch.worker.health import read_state
 from asyncbatch.worker.slotprocesses import SlotProcesses
 
 _START_TIMEOUT: Final = 60.0
@@ -87,8 +88,6 @@ class Slot:
     """Whether it may compute another tile."""
     _current: anyio.CancelScope | None = None
     """Scope of the current exchange."""
-    _doomed: bool = False
-    """Whether the guard has ended the exchange."""
 
     @classmethod
     async def start(cls, folder: Path, group: TaskGroup, *, processes: SlotProcesses, memory: int = 0) -> Self:
@@ -120,7 +119,7 @@ class Slot:
                 ours.close()
                 os.close(stacks)
                 raise SlotDiedError(f"slot did not start: {error}") from error
-        slot = cls(_process=process, _channel=Channel(_socket=ours), _stacks=stacks)
+        slot = cls(_process=process, _channel=Channel(ours), _stacks=stacks)
         group.start_soon(slot._watch)
         try:
             with anyio.fail_after(_START_TIMEOUT):
@@ -141,8 +140,7 @@ class Slot:
     @property
     def ready(self) -> bool:
         """Whether the process is alive and not stopped."""
-        sample = Sample.take(self._pid)
-        return self.alive and (sample is None or sample.state != "T")
+        return self.alive and read_state(self._pid) != "T"
 
     @property
     def _pid(self) -> int:
@@ -198,35 +196,24 @@ class Slot:
 
         The end of the process ends the exchange, since a process that the tile forked may keep the socket open.
         """
-        found, protest, self._doomed = None, "", False
-        with anyio.CancelScope() as self._current:
-            async with anyio.create_task_group() as group:
-                if guard is not None:
-                    group.start_soon(self._enforce, guard)
-                try:
-                    if command is not None:
-                        await self._channel.send(command, payload)
-                    found = await self._answer()
-                except _BROKEN:
-                    pass  # the end of the process shows why
-                except (ValueError, LookupError, TypeError, AttributeError, MemoryError) as error:
-                    protest = f"the slot's process sent an invalid response: {error}"
-                group.cancel_scope.cancel()
+        found, protest = None, ""
+        with anyio.CancelScope() as self._current, guard.watch(self._current.cancel) if guard else nullcontext():
+            try:
+                if command is not None:
+                    await self._channel.send(command, payload)
+                found = await self._answer()
+            except _BROKEN:
+                pass  # the end of the process shows why
+            except (ValueError, LookupError, TypeError, AttributeError, MemoryError) as error:
+                protest = f"the slot's process sent an invalid response: {error}"
         self._current = None
         if found is not None:
             return found
-        if guard is not None and self._doomed:
+        if guard is not None and guard.doomed:
             loss = await guard.conclude()
             await self.kill()
             raise SlotDiedError(loss)
         raise SlotDiedError(protest or await self._describe_end(guard))
-
-    async def _enforce(self, guard: Guard) -> None:
-        """End the current exchange when its guard requests it."""
-        await guard.watch()
-        self._doomed = True
-        if self._current is not None:
-            self._current.cancel()
 
     async def _answer(self) -> tuple[dict[str, Any], Content]:
         head, content = await self._channel.receive()

@@ -1,7 +1,7 @@
 """The slots of a worker."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 
 import anyio
@@ -26,7 +26,7 @@ class Slots:
         self.count = count
         self._folder = folder
         self._start = start
-        self._limiter = anyio.CapacityLimiter(count)
+        self._free = anyio.Semaphore(count, max_value=count, fast_acquire=True)
         self._idle: list[ComputesTiles] = []
         self._reserving = anyio.Lock()
         self._reservations = 0
@@ -64,18 +64,17 @@ class Slots:
     async def reserve(self) -> AsyncIterator[None]:
         """Wait until all slots are free, and prevent other tiles from claiming one during the block."""
         self._reservations += 1
-        tokens: list[object] = []
+        acquired = 0
         try:
             async with self._reserving:  # one at a time, to avoid a deadlock
-                for _ in range(self.count):
-                    token = object()
-                    await self._limiter.acquire_on_behalf_of(token)
-                    tokens.append(token)
+                while acquired < self.count:
+                    await self._free.acquire()
+                    acquired += 1
                 yield
         finally:
             self._reservations -= 1
-            for token in tokens:
-                self._limiter.release_on_behalf_of(token)
+            for _ in range(acquired):
+                self._free.release()
 
     @asynccontextmanager
     async def claim(self, *, reserved: bool = False) -> AsyncIterator[ComputesTiles]:
@@ -86,23 +85,15 @@ class Slots:
         reserved : bool
             Whether the caller has reserved all slots.
         """
-        if reserved:
-            async with self._hold() as slot:
+        async with nullcontext() if reserved else self._free:
+            slot = await self._take()
+            try:
                 yield slot
-        else:
-            async with self._limiter, self._hold() as slot:
-                yield slot
-
-    @asynccontextmanager
-    async def _hold(self) -> AsyncIterator[ComputesTiles]:
-        slot = await self._take()
-        try:
-            yield slot
-        finally:
-            if slot.usable and slot.alive:
-                self._idle.append(slot)
-            else:
-                await slot.kill()
+            finally:
+                if slot.usable:
+                    self._idle.append(slot)
+                else:
+                    await slot.kill()
 
     async def _take(self) -> ComputesTiles:
         """Return an idle slot that is alive, or a new one."""

@@ -46,7 +46,7 @@ async def read_stacks(pid: int, pipe: int) -> str:
 
 
 def trim_stacks(text: str, *, own: str) -> str:
-    """Remove the slot's own frames from stacks: its listening thread, and the calls around the user's function.
+    """Remove the slot's own frames from stacks: its other thread, and the calls around the user's function.
 
     Parameters
     ----------

@@ -25,21 +25,16 @@ def ends() -> Iterator[Ends]:
 
 
 def make_channels(ends: Ends) -> tuple[Channel, Channel]:
-    return Channel(_socket=ends[0]), Channel(_socket=ends[1])
+    return Channel(ends[0]), Channel(ends[1])
 
 
 @pytest.mark.parametrize("size", [0, 1, LARGE])
 async def test_heads_and_bodies_arrive_as_they_were_sent(ends: Ends, size: int) -> None:
     ours, theirs = make_channels(ends)
     bodies: list[bytes | bytearray] = [os.urandom(size), bytearray(os.urandom(size))]
-
-    async def send() -> None:
-        for number, body in enumerate(bodies):
-            await ours.send({"number": number}, body)
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(send)
-        for number, body in enumerate(bodies):
+    for number, body in enumerate(bodies):
+        async with anyio.create_task_group() as group:
+            group.start_soon(ours.send, {"number": number}, body)
             assert await theirs.receive() == ({"number": number}, body)
 
 
@@ -54,7 +49,7 @@ async def test_the_body_is_the_receivers_own_to_change(ends: Ends) -> None:
 @pytest.mark.parametrize("sent", [b"", HEADER.pack(2, 0)[:5], HEADER.pack(2, 10) + b"{}" + b"cut"])
 async def test_an_end_in_the_middle_is_noticed(ends: Ends, sent: bytes) -> None:
     ours, theirs = ends
-    channel = Channel(_socket=ours)
+    channel = Channel(ours)
     theirs.sendall(sent)
     theirs.close()
     with pytest.raises(anyio.EndOfStream):
@@ -63,7 +58,7 @@ async def test_an_end_in_the_middle_is_noticed(ends: Ends, sent: bytes) -> None:
 
 async def test_what_is_no_answer_is_rejected(ends: Ends) -> None:
     ours, theirs = ends
-    channel = Channel(_socket=ours)
+    channel = Channel(ours)
     theirs.sendall(HEADER.pack(3, 0) + b"{no")
     with pytest.raises(ValueError, match="Expecting"):
         await channel.receive()

@@ -12,8 +12,9 @@ MIB = 2**20
 
 
 def in_slot(code: str) -> list[int]:
-    """Run code in another process, and return the numbers that it prints."""
-    text = f"import mmap, resource\nfrom asyncbatch.worker.memory import *\n{code}"
+    """Run code in another process, forked as slots are, and return the numbers that it prints."""
+    fork = "if os.fork():\n    sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))\n"
+    text = f"import mmap, os, resource, sys\nfrom asyncbatch.worker.memory import *\n{fork}{code}"
     found = subprocess.run([sys.executable, "-c", text], check=True, capture_output=True, text=True)
     return [int(word) for word in found.stdout.split()]
 

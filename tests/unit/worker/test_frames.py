@@ -1,0 +1,60 @@
+"""Frames between a worker and its slots."""
+
+from typing import Any
+
+import pytest
+
+from asyncbatch.worker.frames import CHUNK, Frame, FrameReader, write_head
+
+
+def feed(reader: FrameReader, content: bytes, *, most: int) -> list[Frame]:
+    """Return the frames in what a socket receives, `most` bytes at a time."""
+    found = []
+    while content:
+        space = reader.space()[:most]
+        space[: len(content)] = content[: len(space)]
+        frame = reader.advance(min(len(space), len(content)))
+        content = content[len(space) :]
+        if frame is not None:
+            found.append(frame)
+    return found
+
+
+@pytest.mark.parametrize("most", [1, 13, 2**20])
+@pytest.mark.parametrize("size", [0, 1, 300])
+def test_frames_are_assembled_from_any_parts(size: int, most: int) -> None:
+    reader, body = FrameReader(), bytes(number % 251 for number in range(size))
+    head = {"number": 1, "text": "é"}
+    for _ in range(3):
+        assert feed(reader, write_head(head, size) + body, most=most) == [Frame(head=head, body=bytearray(body))]
+
+
+@pytest.mark.parametrize("size", [CHUNK - 1, CHUNK, 3 * CHUNK + 1])
+def test_bodies_may_be_larger_than_a_chunk(size: int) -> None:
+    (frame,) = feed(FrameReader(), write_head({}, size) + bytes(size), most=2**20)
+    assert frame == Frame(head={}, body=bytearray(size))
+
+
+def test_heads_may_be_larger_than_a_chunk() -> None:
+    head: dict[str, Any] = {"retry_on": ["name"] * CHUNK}
+    (frame,) = feed(FrameReader(), write_head(head, 3) + b"abc", most=2**20)
+    assert frame == Frame(head=head, body=bytearray(b"abc"))
+
+
+def test_a_body_without_memory_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, size = FrameReader(), 3 * CHUNK + 1
+
+    def refuse(_: int) -> bytearray:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("asyncbatch.worker.frames.bytearray", refuse, raising=False)
+        (frame,) = feed(reader, write_head({"number": 1}, size) + bytes(size), most=2**20)
+    assert frame.head == {"number": 1}
+    assert isinstance(frame.body, MemoryError)
+    assert feed(reader, write_head({}, 1) + b"x", most=2**20) == [Frame(head={}, body=bytearray(b"x"))]
+
+
+def test_more_than_a_frame_is_rejected() -> None:
+    with pytest.raises(ValueError, match="1 bytes after"):
+        feed(FrameReader(), write_head({}, 0) + b"x", most=2**20)
