@@ -1,6 +1,7 @@
 """Collects items, and sends them in batches."""
 
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import Final, Generic, TypeVar
 
 import anyio
@@ -63,6 +64,8 @@ class Batcher(Generic[T]):
         self._batch: _Batch[T] = _Batch()
         self._ready: list[_Batch[T]] = []
         self._changed = anyio.Event()
+        self._resumes_at = inf
+        """Time when `run` checks again at the latest; infinity for never."""
         self._flights = anyio.CapacityLimiter(_FLIGHTS)
         self._closing = False
         self._finished = anyio.Event()
@@ -86,7 +89,8 @@ class Batcher(Generic[T]):
 
     def reconsider(self) -> None:
         """Check again how long the open batch may linger."""
-        self._changed.set()
+        if self._ready or (self._batch.items and self._compute_due() < self._resumes_at):
+            self._changed.set()  # only then, since waking a task takes longer than the check
 
     async def aclose(self) -> None:
         """Wait until all items have been sent; `run` then returns."""
@@ -106,7 +110,8 @@ class Batcher(Generic[T]):
                 self._ready.clear()
                 if self._closing and not self._batch.items:
                     break
-                with anyio.move_on_after(self._pause()):
+                self._resumes_at = self._compute_due() if self._batch.items else inf
+                with anyio.CancelScope(deadline=self._resumes_at):
                     await self._changed.wait()
         self._finished.set()
 
@@ -121,7 +126,7 @@ class Batcher(Generic[T]):
             self._first = anyio.current_time()
         if len(batch.items) == self._most:
             self._seal()
-        self._changed.set()
+        self.reconsider()
         return batch
 
     def _seal(self) -> None:
@@ -132,9 +137,6 @@ class Batcher(Generic[T]):
         """Return the time when the open batch is sent if it is not full before."""
         due = self._first + max(TUNING.least_linger, self._linger())
         return max(due, self._flown + TUNING.answer_timeout) if self._flying else due
-
-    def _pause(self) -> float | None:
-        return max(0.0, self._compute_due() - anyio.current_time()) if self._batch.items else None
 
     async def _send_batch(self, batch: _Batch[T]) -> None:
         self._flying += 1

@@ -6,6 +6,7 @@ token; anyone who can only describe jobs lacks the salt. Neither can forge a man
 """
 
 import dataclasses
+import functools
 import hashlib
 import hmac
 import json
@@ -59,7 +60,7 @@ class Manifest:
     @property
     def key(self) -> bytes:
         """The key that seals the run's messages."""
-        return hmac.digest(self.token, b"key\n" + self.salt, hashlib.sha256)
+        return _derive_key(self.token, self.salt)
 
     def to_json(self) -> bytes:
         """Return the manifest as stored in the bucket."""
@@ -146,6 +147,12 @@ def _seal(values: Mapping[str, Any], token: bytes) -> str:
     """Return the seal of a manifest's values, which requires the token."""
     text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hmac.new(token, b"manifest\n" + text.encode(), hashlib.sha256).hexdigest()
+
+
+@functools.lru_cache(maxsize=4)
+def _derive_key(token: bytes, salt: bytes) -> bytes:
+    """Return the key of messages. Cached, since each message needs it."""
+    return hmac.digest(token, b"key\n" + salt, hashlib.sha256)
 
 
 def _open_half(described: object) -> bytes | None:

@@ -261,8 +261,8 @@ def _open_body(described: object, inline_text: str) -> Body:
     digest = hashlib.sha256(inline).hexdigest()
     if len(inline) != body.size or digest != body.sha256:
         raise SealError(f"inline body does not match its seal: {len(inline)} bytes, {body.size} expected")
-    return dataclasses.replace(body, inline=inline)
+    return Body(sha256=digest, size=len(inline), inline=inline)
 
 
 def _mac(head: str, direction: Direction, key: bytes) -> str:
-    return hmac.new(key, f"{direction}\n{head}".encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(key, f"{direction}\n{head}".encode(), hashlib.sha256).hex()

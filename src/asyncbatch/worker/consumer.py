@@ -71,6 +71,8 @@ class Consumer:
 
     def __post_init__(self) -> None:
         self._freed = anyio.Event()
+        self._resumes_at = inf
+        """Time when the loop decides again at the latest; infinity for never."""
         self._last_used = anyio.current_time()
 
     async def run(self) -> Stop:
@@ -103,21 +105,27 @@ class Consumer:
     async def _receive(self, group: TaskGroup) -> None:
         while self.lifecycle.stop is None:
             await anyio.lowlevel.checkpoint()  # polls are shielded, so cancellation is detected here
-            kept = max(0, self.held.unannounced - _MAX_UNANNOUNCED)
-            # A tile that computes alone may kill this worker, so leave other tiles to other workers.
-            age = self.held.oldest_age(anyio.current_time())
-            poll = self.tiles.prefetch.next_poll(held=self.held.uncomputed + kept, age=age)
-            pause = inf if self.tiles.slots.reserved or not poll.size else poll.delay
-            if pause > 0:
+            now = anyio.current_time()
+            size, self._resumes_at = self._plan(now)
+            if self._resumes_at > now:
                 self._freed = anyio.Event()
-                with anyio.move_on_after(pause):
+                with anyio.CancelScope(deadline=self._resumes_at):
                     await self._freed.wait()
                 continue
-            for received in await self._poll_once(poll.size):
+            for received in await self._poll_once(size):
                 await self._take(received, group)
             idle = anyio.current_time() - self._last_used
             if not self.held and idle >= self.idle_timeout and self.lifecycle.stop is None:
                 self.lifecycle.end(Stop.IDLE)
+
+    def _plan(self, now: float) -> tuple[int, float]:
+        """Return how many tiles to ask for next, and when; infinity for not before something changes."""
+        kept = max(0, self.held.unannounced - _MAX_UNANNOUNCED)
+        poll = self.tiles.prefetch.next_poll(held=self.held.uncomputed + kept, age=self.held.oldest_age(now))
+        # A tile that computes alone may kill this worker, so leave other tiles to other workers.
+        if self.tiles.slots.reserved or not poll.size:
+            return 0, inf
+        return poll.size, now + poll.delay
 
     async def _poll_once(self, want: int) -> list[Received]:
         """Poll once; return messages that arrive too late to the queue.
@@ -240,7 +248,8 @@ class Consumer:
 
     def _note_free(self) -> None:
         self._last_used = anyio.current_time()
-        self._freed.set()
+        if self._plan(self._last_used)[1] < self._resumes_at:
+            self._freed.set()  # only then, since waking a task takes longer than the check
         self.tiles.results.reconsider()
 
     async def _leave(self) -> None:

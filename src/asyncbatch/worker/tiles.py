@@ -1,8 +1,7 @@
 """Processes a tile in a worker: fetches its payload, computes it in a slot, and announces its result."""
 
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -106,17 +105,12 @@ class Tiles:
             verdict=await self.counts.judge(task.index, deliveries, copy=bool(task.copy)),
         )
 
-    @asynccontextmanager
-    async def reserve(self, delivery: Delivery) -> AsyncIterator[None]:
-        """Make a suspect compute alone until its result is announced.
+    def reserve(self, delivery: Delivery) -> AbstractAsyncContextManager[None]:
+        """Make a suspect compute alone until its result is announced, during the block.
 
         Otherwise tiles whose results were not announced when the worker died would be charged.
         """
-        if delivery.verdict.alone:
-            async with self.slots.reserve():
-                yield
-        else:
-            yield
+        return self.slots.reserve() if delivery.verdict.alone else nullcontext()
 
     async def compute(self, delivery: Delivery) -> Computed:
         """Compute a tile and return its result.
