@@ -135,8 +135,9 @@ class Batcher(Generic[T]):
 
     def _compute_due(self) -> float:
         """Return the time when the open batch is sent if it is not full before."""
-        due = self._first + max(TUNING.least_linger, self._linger())
-        return max(due, self._flown + TUNING.answer_timeout) if self._flying else due
+        linger = self._linger()
+        due = self._first + max(TUNING.least_linger, linger)
+        return max(due, self._flown + TUNING.answer_timeout) if self._flying and linger else due
 
     async def _send_batch(self, batch: _Batch[T]) -> None:
         self._flying += 1

@@ -32,8 +32,8 @@ class Throughput:
     _last: float | None = None
 
     def begin(self, now: float) -> None:
-        """Note the start of a busy period; the time before does not count."""
-        self.count, self._events, self._seconds, self._last = 0, 0.0, 0.0, now
+        """Note the start of a busy period; the idle time before does not count."""
+        self.count, self._last = 0, now
 
     def add(self, now: float) -> None:
         """Note an event."""

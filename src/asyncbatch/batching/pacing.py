@@ -12,10 +12,12 @@ class Load:
 
     slots: int
     """Total number of slots of all workers that are up."""
-    in_flight: int
-    """Number of tiles sent or being sent, but without a result."""
+    announced: int
+    """Number of tiles that workers can receive or have received, but without a result."""
     rate: float | None
-    """Recent results per second; None if not yet known."""
+    """Recent results per second, without idle times; None if not yet known."""
+    results: int
+    """Number of results since the run was last idle."""
     seconds: float | None
     """Recent time of a tile in its slot; None if not yet known."""
     tile_bytes: float
@@ -49,7 +51,8 @@ def pace(load: Load, *, limit: int | None = None, tuning: Tuning = TUNING) -> Pa
 
 def _widen(load: Load, limit: int | None, tuning: Tuning) -> int:
     """Return the window: bandwidth times delay, limited by main's memory, but at least two tiles per slot."""
-    path = int((load.rate or 0.0) * tuning.delay)
+    bandwidth = max(load.rate or 0.0, min(_capacity(load, tuning), tuning.likely_rate))
+    path = int(bandwidth * tuning.delay)
     width = limit or max(tuning.least_window, tuning.tiles_per_slot * load.slots, path)
     held = int(tuning.window_bytes / max(load.tile_bytes, 1.0))
     return max(min(width, 2 * max(1, load.slots)), min(width, held))
@@ -59,9 +62,17 @@ def _linger(load: Load, tuning: Tuning) -> float:
     """Return a share of the time that the workers' backlog lasts, in which they do not miss what lingers.
 
     Slots that are busy according to Little's law each compute one tile and have one prefetched; the rest is backlog.
+    The first results, of which many are still under way, do not show the rate.
     """
-    if not load.rate or load.seconds is None or load.slots < 1:
+    steady = load.results >= max(load.slots, tuning.least_window)
+    rate = (load.rate if steady else None) or _capacity(load, tuning)
+    if not rate or load.seconds is None or load.slots < 1:
         return 0.0
-    busy = min(load.slots, ceil(load.rate * load.seconds))
-    backlog = (load.in_flight - 2 * busy) / load.rate
+    busy = min(load.slots, ceil(rate * load.seconds))
+    backlog = (load.announced - 2 * busy) / rate
     return max(0.0, min(tuning.longest_linger, tuning.backlog_share * backlog))
+
+
+def _capacity(load: Load, tuning: Tuning) -> float:
+    """Return how many tiles per second the slots can compute; 0 if it is not known."""
+    return 0.0 if load.seconds is None else load.slots / (load.seconds + tuning.overhead)

@@ -64,17 +64,21 @@ class Prefetch:
             return Poll(size=0, delay=inf)
         return Poll(size=size, delay=max(0.0, self.seconds.value - age - self.tuning.horizon))
 
-    def linger(self, *, held: int) -> float:
+    def linger(self, *, held: int, storing: int) -> float:
         """Return for how many seconds a result may wait for others to send with it.
 
-        A worker with nothing left to compute sends its results at once. If results are rare, waiting saves few
-        requests.
+        A worker with nothing left to compute sends its results as soon as all are stored. If results are rare, waiting
+        saves few requests.
 
         Parameters
         ----------
         held : int
             Number of tiles received but not yet computed.
+        storing : int
+            Number of results that are being stored.
         """
-        if not held or self.seconds.value is None:
+        if self.seconds.value is None:
             return 0.0
+        if not held:
+            return self.tuning.answer_timeout if storing else 0.0
         return self.tuning.longest_linger if self.seconds.value / self.slots <= self.tuning.batching_gap else 0.0

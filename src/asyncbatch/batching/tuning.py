@@ -12,9 +12,15 @@ class Tuning:
     """Tiles in flight before the rate is known."""
     tiles_per_slot: int = 6
     """One computing, one prefetched, and four so that batches fill while the queue is never empty for workers."""
-    delay: float = 1.0
-    """Time from sending a tile to its result, for the window: a batch lingers for at most half a second in each
-    direction. If the actual delay is shorter, the rate increases with the window until another limit is reached."""
+    delay: float = 2.0
+    """Time from sending a tile to its result, for the window: announcements, results, and messages in the result queue
+    linger for at most half a second each. If the actual delay is shorter, the rate increases with the window until
+    another limit is reached."""
+    likely_rate: float = 500.0
+    """Tiles per second that any main can send and receive. Up to this rate, the window allows for what the slots can
+    compute, before the first results show it."""
+    overhead: float = 0.005
+    """Time of a slot for a tile in addition to the function's time."""
     window_bytes: int = 256 * 2**20
     """Size of payloads and results of a window in main's memory, unless the slots need more tiles."""
 
@@ -28,8 +34,8 @@ class Tuning:
     """Share of the time of the workers' backlog for which announcements, and results too, may linger: with a quarter
     each, the queue is never empty for workers."""
     answer_timeout: float = 0.1
-    """A batch that is not full waits for the response to the previous one for at most this time, since requests may
-    hang."""
+    """A batch that may linger also waits for the response to the previous one, and the results of a worker that has
+    no more tiles for those that are being stored, but for at most this time, since requests may hang."""
     batching_gap: float = 0.1
     """Results of a worker that are less frequent than this are sent alone, since waiting would save few requests."""
 

@@ -95,6 +95,11 @@ class Ledger:
         return self._counts[State.SENDING] + self._counts[State.ANNOUNCED]
 
     @property
+    def announced(self) -> int:
+        """Tiles that workers can receive or have received."""
+        return self._counts[State.ANNOUNCED]
+
+    @property
     def waiting(self) -> int:
         """Tiles that have not been sent."""
         return self._counts[State.WAITING]

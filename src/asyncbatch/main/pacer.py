@@ -23,7 +23,7 @@ class Pacer:
 
     def note_tile(self, now: float, *, size: int) -> None:
         """Note a new tile, before it is added to the ledger, and its payload's size in bytes."""
-        if not len(self.ledger):  # results before an idle period do not count for the rate
+        if not len(self.ledger):
             self._throughput.begin(now)
         self._payload_bytes.add(size)
 
@@ -38,13 +38,11 @@ class Pacer:
 
     def pace(self, now: float) -> Pacing:
         """Return the current window and linger."""
-        slots = self.supervisor.slots
-        # Until each slot has returned a result, the rate of results is unknown.
-        known = self._throughput.count >= max(1, slots)
         load = Load(
-            slots=slots,
-            in_flight=self.ledger.in_flight,
-            rate=self._throughput.rate(now) if known else None,
+            slots=self.supervisor.slots,
+            announced=self.ledger.announced,
+            rate=self._throughput.rate(now),
+            results=self._throughput.count,
             seconds=self._seconds.value,
             tile_bytes=(self._payload_bytes.value or 0.0) + (self._result_bytes.value or 0.0),
         )

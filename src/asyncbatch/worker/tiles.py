@@ -92,6 +92,8 @@ class Tiles:
     counts: Counts
     memory: int | None = None
     """Memory limit of this worker in bytes; None if it is not known."""
+    storing: int = 0
+    """Number of results that are being stored in the bucket."""
     computed: int = 0
     busy_seconds: float = 0.0
     disk_failures: int = 0
@@ -201,7 +203,11 @@ class Tiles:
         key = out_key(self.manifest.run, task.index, self.worker, delivery.deliveries, copy=task.copy)
         body = Body.of(content, key=key)
         if body.key is not None:
-            await self.blobs.put(body.key, content)
+            self.storing += 1
+            try:
+                await self.blobs.put(body.key, content)
+            finally:
+                self.storing -= 1
         return body
 
     async def _send(self, delivery: Delivery, computed: Computed, body: Body) -> None:

@@ -146,7 +146,7 @@ async def _make_consumer(  # noqa: PLR0917
         most=RESULTS_TOGETHER,
         most_bytes=MESSAGE_LIMIT,
         size=lambda text: len(text) + 1,
-        linger=lambda: prefetch.linger(held=held.uncomputed),
+        linger=lambda: prefetch.linger(held=held.uncomputed, storing=tiles.storing),
     )
     presence = Presence(manifest=manifest, blobs=objects)
     blobs = RunBlobs(blobs=objects, presence=presence)

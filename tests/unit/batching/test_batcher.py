@@ -7,6 +7,7 @@ import anyio.lowlevel
 import pytest
 
 from asyncbatch.batching.batcher import Batcher
+from asyncbatch.batching.tuning import Tuning
 from asyncbatch.errors import RunClosed
 
 pytestmark = pytest.mark.anyio
@@ -132,7 +133,7 @@ async def test_what_comes_one_after_another_goes_alone(sent: Recorder) -> None:
 
 async def test_what_comes_while_a_batch_is_under_way_goes_together_when_it_is_answered(sent: Recorder) -> None:
     sent.gate = anyio.Event()
-    box = prompt(sent)
+    box = prompt(sent, linger=lambda: 0.001)
     async with running(box), anyio.create_task_group() as group:
         group.start_soon(box.deliver, "a")
         await eventually(lambda: sent.batches == [["a"]])
@@ -142,6 +143,20 @@ async def test_what_comes_while_a_batch_is_under_way_goes_together_when_it_is_an
         assert sent.batches == [["a"]]
         sent.gate.set()
     assert sent.batches == [["a"], ["b", "c", "d"]]
+
+
+async def test_what_must_not_linger_does_not_wait_for_an_answer(
+    sent: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asyncbatch.batching.batcher.TUNING", Tuning(answer_timeout=math.inf))
+    sent.gate = anyio.Event()
+    box = prompt(sent)
+    async with running(box):
+        box.add("a")
+        await eventually(lambda: sent.batches == [["a"]])
+        box.add("b")
+        await eventually(lambda: sent.batches == [["a"], ["b"]])
+        sent.gate.set()
 
 
 async def test_a_full_batch_does_not_wait_for_one_that_is_under_way(sent: Recorder) -> None:
@@ -157,7 +172,7 @@ async def test_a_full_batch_does_not_wait_for_one_that_is_under_way(sent: Record
 
 async def test_a_batch_does_not_wait_for_an_answer_that_does_not_come(sent: Recorder) -> None:
     sent.gate = anyio.Event()
-    box = prompt(sent)
+    box = prompt(sent, linger=lambda: 0.001)
     async with running(box):
         box.add("a")
         await eventually(lambda: sent.batches == [["a"]])

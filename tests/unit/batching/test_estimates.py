@@ -71,14 +71,16 @@ def test_to_ask_for_a_rate_does_not_change_it() -> None:
     assert asked.rate(9.0) == pytest.approx(left.rate(9.0))
 
 
-def test_what_was_before_a_busy_period_does_not_count() -> None:
-    throughput = busy_from(0.0)
-    for place in range(100):
-        throughput.add(place / 100)
-    assert throughput.count == 100
-    throughput.begin(60.0)
-    assert throughput.count == 0
-    assert throughput.rate(61.0) is None
+def test_idle_time_does_not_count() -> None:
+    idle, busy = busy_from(0.0), busy_from(0.0)
+    for place in range(1, 101):
+        idle.add(place / 100)
+        busy.add(place / 100)
+    assert idle.count == 100
+    idle.begin(60.0)
+    assert idle.count == 0
     for place in range(1, 11):
-        throughput.add(61.0 + place)
-    assert throughput.rate(71.0) == pytest.approx(1.0, rel=0.3)
+        idle.add(60.0 + place / 20)
+        busy.add(1.0 + place / 20)
+    assert idle.count == 10
+    assert idle.rate(60.5) == pytest.approx(busy.rate(1.5))

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from asyncbatch.batching.pacing import Load, pace
 from asyncbatch.batching.tuning import Tuning
 
-NOTHING = Load(slots=0, in_flight=0, rate=None, seconds=None, tile_bytes=0.0)
+NOTHING = Load(slots=0, announced=0, rate=None, results=0, seconds=None, tile_bytes=0.0)
 LONG = Tuning(longest_linger=60.0)
 MIB = 2**20
 
 
 @pytest.mark.parametrize(
-    ("in_flight", "slots", "rate", "seconds", "linger"),
+    ("announced", "slots", "rate", "seconds", "linger"),
     [
         (116, 10, 8.0, 1.0, 3.125),  # 8 slots are busy, so 100 are backlog, 8 a second: 12.5 s, of which a quarter
         (120, 10, 80.0, 1.0, 0.3125),  # no more can be busy than there are
@@ -25,17 +25,31 @@ MIB = 2**20
         (17, 10, 8.1, 1.0, 0.0),  # a slot that is busy at times is busy
         (0, 10, 8.0, 1.0, 0.0),
         (10_000, 10, 1.0, 1.0, 60.0),  # bounded
-        (100, 10, None, 1.0, 0.0),
-        (100, 10, 0.0, 1.0, 0.0),
         (100, 10, 8.0, None, 0.0),
         (100, 0, 8.0, 1.0, 0.0),  # no worker is up: one will be soon, and should find tiles
     ],
 )
 def test_batches_linger_while_the_workers_have_a_backlog(
-    in_flight: int, slots: int, rate: float | None, seconds: float | None, linger: float
+    announced: int, slots: int, rate: float | None, seconds: float | None, linger: float
 ) -> None:
-    load = Load(slots=slots, in_flight=in_flight, rate=rate, seconds=seconds, tile_bytes=0.0)
+    load = replace(NOTHING, slots=slots, announced=announced, rate=rate, results=1_000, seconds=seconds)
     assert pace(load, tuning=LONG).linger == pytest.approx(linger)
+
+
+@pytest.mark.parametrize(
+    ("announced", "results", "linger"),
+    [
+        (20, 0, 0.0),  # each slot computes one and has one prefetched
+        (30, 0, 0.25),  # ten more than that, of which the slots compute ten a second
+        (30, 63, 0.25),
+        (30, 64, 3.25),  # from now on the rate counts: two are busy, and the other 26 take 13 s
+    ],
+)
+def test_until_enough_results_are_known_the_backlog_lasts_as_long_as_the_slots_need_for_it(
+    announced: int, results: int, linger: float
+) -> None:
+    load = replace(NOTHING, slots=10, announced=announced, rate=2.0, results=results, seconds=0.995)
+    assert pace(load, tuning=LONG).linger == pytest.approx(linger, rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -43,8 +57,11 @@ def test_batches_linger_while_the_workers_have_a_backlog(
     [
         (NOTHING, None, 64),
         (replace(NOTHING, slots=100), None, 600),
-        (replace(NOTHING, slots=4, rate=500.0), None, 500),  # what comes back within a second
+        (replace(NOTHING, slots=4, rate=500.0), None, 1_000),  # what comes back within two seconds
         (replace(NOTHING, slots=1_000, rate=500.0), None, 6_000),
+        (replace(NOTHING, slots=10, seconds=0.045), None, 400),  # what the slots can compute within two seconds
+        (replace(NOTHING, slots=10, rate=300.0, seconds=0.045), None, 600),
+        (replace(NOTHING, slots=10, rate=100.0, seconds=0.0), None, 1_000),  # if main can send and receive as many
         (replace(NOTHING, slots=100), 5, 5),
         (replace(NOTHING, slots=1, rate=500.0), 1_000, 1_000),
         (replace(NOTHING, slots=4, tile_bytes=8.0 * MIB), None, 32),  # 256 MiB
@@ -60,7 +77,8 @@ def test_the_window_fills_the_path_within_main_s_memory(load: Load, limit: int |
     st.builds(
         Load,
         slots=st.integers(0, 10_000),
-        in_flight=st.integers(0, 100_000),
+        announced=st.integers(0, 100_000),
+        results=st.integers(0, 100_000),
         rate=st.none() | st.floats(0, 1e5),
         seconds=st.none() | st.floats(0, 1e5),
         tile_bytes=st.floats(0, 1e12),

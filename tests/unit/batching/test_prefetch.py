@@ -76,15 +76,16 @@ def test_the_newest_tiles_count_most() -> None:
     [(1, 0.0, 0.5), (1, 0.1, 0.5), (1, 0.2, 0.0), (4, 0.2, 0.5), (1, 60.0, 0.0)],
 )
 def test_results_that_come_often_wait_for_others(slots: int, seconds: float, linger: float) -> None:
-    assert fed(slots, seconds, MIB).linger(held=1) == linger
+    assert fed(slots, seconds, MIB).linger(held=1, storing=0) == linger
 
 
-def test_with_nothing_left_to_compute_a_result_waits_for_nothing() -> None:
-    assert fed(4, 0.001, MIB).linger(held=0) == 0.0
+@pytest.mark.parametrize(("storing", "linger"), [(0, 0.0), (1, 0.1)])
+def test_with_nothing_left_to_compute_a_result_waits_only_for_those_being_stored(storing: int, linger: float) -> None:
+    assert fed(4, 0.001, MIB).linger(held=0, storing=storing) == linger
 
 
 def test_the_first_results_wait_for_nothing() -> None:
-    assert Prefetch(slots=4).linger(held=1) == 0.0
+    assert Prefetch(slots=4).linger(held=1, storing=1) == 0.0
 
 
 @given(
