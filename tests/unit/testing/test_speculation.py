@@ -133,7 +133,8 @@ async def test_the_gain_of_a_copy_counts_until_its_original_answers_or_all_is_do
         assert [value async for value in dispatcher.map(square, range(25))] == [square(each) for each in range(25)]
         await anyio.sleep(100.0)  # nothing counts any more
         status = dispatcher.status()
-    assert status.seconds_gained == pytest.approx(gained, abs=0.2)
+    # A busy worker may receive the copy first, and leave it to others for a second.
+    assert status.seconds_gained == pytest.approx(gained, abs=1.2)
 
 
 async def test_a_busy_worker_leaves_the_copy_to_an_idle_one() -> None:
