@@ -79,7 +79,8 @@ class Messages:
     def _send(self, held: HeldQueue, fields: Fields) -> dict[str, str]:
         body = read_text(fields, "MessageBody")
         delay = read_number(fields, "DelaySeconds", 0, _LONGEST_DELAY)
-        return {"MessageId": held.queue.send(self._clock(), body, delay=delay), "MD5OfMessageBody": _hash_body(body)}
+        md5 = hashlib.md5(body.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
+        return {"MessageId": held.queue.send(self._clock(), body, delay=delay, md5=md5), "MD5OfMessageBody": md5}
 
     def _change_visibility(self, held: HeldQueue, fields: Fields) -> dict[str, str]:
         seconds = read_number(fields, "VisibilityTimeout", 0, VISIBILITY_LIMIT)
@@ -129,11 +130,7 @@ def _write_delivery(delivery: Delivery, wanted: set[str]) -> dict[str, object]:
     return {
         "MessageId": delivery.id,
         "ReceiptHandle": delivery.handle,
-        "MD5OfBody": _hash_body(delivery.body),
+        "MD5OfBody": delivery.md5,
         "Body": delivery.body,
         **({"Attributes": chosen} if chosen else {}),
     }
-
-
-def _hash_body(body: str) -> str:
-    return hashlib.md5(body.encode(), usedforsecurity=False).hexdigest()

@@ -36,6 +36,7 @@ class QueueAttributes:
 class _Message:
     number: int
     body: str
+    md5: str
     sent: float
     hidden_until: float
     """When it becomes visible; in the past if it is visible."""
@@ -53,6 +54,8 @@ class Delivery:
 
     id: str
     body: str = field(repr=False)
+    md5: str
+    """Hash of the body, as it was passed to `send`."""
     handle: str
     receives: int
     sent: float
@@ -92,8 +95,8 @@ class Queue:
         self._hidden: list[tuple[float, int]] = []
         self._delayed = 0
 
-    def send(self, now: float, body: str, *, delay: int | None = None) -> str:
-        """Add a message and return its id.
+    def send(self, now: float, body: str, *, delay: int | None = None, md5: str = "") -> str:
+        """Add a message and return its id. Deliveries have its `md5`, which takes long to compute again.
 
         Raises
         ------
@@ -104,7 +107,9 @@ class Queue:
         self._advance(now)
         seconds = self.attributes.delay if delay is None else delay
         self._sent += 1
-        message = _Message(number=self._sent, body=body, sent=now, hidden_until=now + seconds, delayed=seconds > 0)
+        message = _Message(
+            number=self._sent, body=body, md5=md5, sent=now, hidden_until=now + seconds, delayed=seconds > 0
+        )
         self._messages[message.number] = message
         if message.delayed:
             self._delayed += 1
@@ -255,6 +260,7 @@ class Queue:
         return Delivery(
             id=self._id(message),
             body=message.body,
+            md5=message.md5,
             handle=base64.b64encode(handle.encode()).decode(),
             receives=message.receives,
             sent=message.sent,
