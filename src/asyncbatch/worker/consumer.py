@@ -228,6 +228,7 @@ class Consumer:
         """Announce the result, and then ack the task."""
         self.held.unannounced += 1
         try:
+            await anyio.lowlevel.checkpoint()  # the slot's next tile begins before this result is hashed and stored
             await self.tiles.announce(delivery, computed)
         finally:
             self.held.unannounced -= 1

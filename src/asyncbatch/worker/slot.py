@@ -26,6 +26,10 @@ from asyncbatch.worker.slotprocesses import SlotProcesses
 
 _START_TIMEOUT: Final = 60.0
 
+_SOCKET_BUFFER: Final = 2**20
+"""Bytes that a socket holds, if the kernel allows so many: all of most payloads and results, so that neither process
+waits for the other to receive them."""
+
 _DEATH_GRACE: Final = 0.5
 """Seconds after a process's end in which a response that it sent before is accepted."""
 
@@ -110,6 +114,8 @@ class Slot:
             If it does not start.
         """
         ours, theirs = socket.socketpair()
+        for end in (ours, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)
         stacks, pipe = os.pipe()
         os.set_blocking(stacks, False)
         with theirs, os.fdopen(pipe, "wb"):

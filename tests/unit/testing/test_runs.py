@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import anyio
 import numpy as np
@@ -13,6 +14,7 @@ from asyncbatch import Dispatcher, Settings, TileError, TileTimeout
 from asyncbatch.launchers.base import Launcher, WorkerState
 from asyncbatch.testing import VIRTUAL, MemoryAws
 from asyncbatch.wire.environment import Assignment
+from asyncbatch.wire.manifest import out_key
 from asyncbatch.wire.messages import INLINE_LIMIT
 from tests.unit.testing.runs import begun, find_records, nothing_left, run_on
 
@@ -91,6 +93,22 @@ async def test_short_tiles_are_received_several_at_a_time() -> None:
     async with run_on(aws, workers=2) as dispatcher:
         assert len([value async for value in dispatcher.map(square, range(200))]) == 200
     assert sum(aws.requests.values()) < 300
+
+
+async def test_a_slot_begins_its_next_tile_before_the_result_of_the_last_is_hashed_and_stored(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO, "asyncbatch")
+    begun_before: dict[int, list[int]] = {}
+
+    def note(run: str, index: int, *about: Any, **more: Any) -> str:  # noqa: ANN401 - passed on
+        begun_before[index] = begun(caplog)
+        return out_key(run, index, *about, **more)
+
+    monkeypatch.setattr("asyncbatch.worker.tiles.out_key", note)
+    async with run_on(MemoryAws(duration=1.0, latency=0.01), workers=1) as dispatcher:
+        assert [value async for value in dispatcher.map(square, range(6))] == [number**2 for number in range(6)]
+    assert [index for index in range(1, 5) if index + 1 not in begun_before[index]] == []
 
 
 async def test_several_slots_compute_at_one_time() -> None:
