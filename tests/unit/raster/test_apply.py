@@ -101,17 +101,18 @@ MARGINS = ((0, 0), (2, 2), (2, 2))
 
 
 @pytest.mark.parametrize(
-    ("nodata", "edge", "pad"),
+    ("nodata", "edge", "pad", "window"),
     [
-        (9, None, {"mode": "constant", "constant_values": 9}),
-        (0, None, {"mode": "constant", "constant_values": 0}),
-        (None, None, {"mode": "edge"}),
-        (9, "nodata", {"mode": "constant", "constant_values": 9}),
-        (9, "nearest", {"mode": "edge"}),
-        (9, "reflect", {"mode": "symmetric"}),
+        (9, None, {"mode": "constant", "constant_values": 9}, 5),
+        (0, None, {"mode": "constant", "constant_values": 0}, 16),
+        (None, None, {"mode": "edge"}, 100),
+        (9, "nodata", {"mode": "constant", "constant_values": 9}, 16),
+        (9, "nearest", {"mode": "edge"}, 16),
+        (9, "reflect", {"mode": "symmetric"}, 5),
+        (9, "reflect", {"mode": "symmetric"}, 16),
+        (9, "reflect", {"mode": "symmetric"}, 100),
     ],
 )
-@pytest.mark.parametrize("window", [5, 16, 100])
 def test_a_filter_over_neighbours_does_not_see_the_tiles(
     window: int,
     nodata: int | None,
