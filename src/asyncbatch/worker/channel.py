@@ -29,7 +29,9 @@ class Channel:
         self._socket = connection
         self._reader = FrameReader()
         self._loop = asyncio.get_running_loop()
-        self._arrived: asyncio.Future[Frame | Exception] = self._loop.create_future()
+        self._arrived: asyncio.Future[Frame] = self._loop.create_future()
+        self._error: Exception | None = None
+        """Why no more responses arrive."""
         # For good, since waiting for each response would take two system calls and a dozen calls of anyio.
         self._loop.add_reader(connection, self._read)
 
@@ -62,13 +64,13 @@ class Channel:
         MemoryError
             If there is no memory for it.
         """
-        found = await self._arrived
-        if isinstance(found, Exception):
-            raise found
+        if not self._arrived.done() and self._error:
+            raise self._error
+        frame = await self._arrived
         self._arrived = self._loop.create_future()
-        if isinstance(found.body, MemoryError):
-            raise found.body
-        return found.head, found.body
+        if isinstance(frame.body, MemoryError):
+            raise frame.body
+        return frame.head, frame.body
 
     def close(self) -> None:
         """Close the socket."""
@@ -101,7 +103,9 @@ class Channel:
             self._arrived.set_result(frame)
 
     def _end(self, error: Exception) -> None:
-        """Stop receiving, and raise an error in the current or the next call of `receive`."""
+        """Stop receiving, and raise an error in `receive` after a response that has arrived."""
         self._loop.remove_reader(self._socket)
+        self._error = error
         if not self._arrived.done():
-            self._arrived.set_result(error)
+            self._arrived.set_exception(error)
+            self._arrived.exception()  # or asyncio warns if nobody receives

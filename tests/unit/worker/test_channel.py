@@ -56,6 +56,18 @@ async def test_an_end_in_the_middle_is_noticed(ends: Ends, sent: bytes) -> None:
         await channel.receive()
 
 
+async def test_an_end_right_after_a_response_is_noticed(ends: Ends) -> None:
+    ours, theirs = ends
+    channel = Channel(ours)
+    theirs.sendall(HEADER.pack(2, 4) + b"{}body")
+    theirs.close()
+    for _ in range(4):  # the event loop reads the response, and then the end
+        await anyio.lowlevel.checkpoint()
+    assert await channel.receive() == ({}, bytearray(b"body"))
+    with anyio.fail_after(5), pytest.raises(anyio.EndOfStream):
+        await channel.receive()
+
+
 async def test_what_is_no_answer_is_rejected(ends: Ends) -> None:
     ours, theirs = ends
     channel = Channel(ours)
