@@ -4,6 +4,7 @@ Main and workers take no time for their own work here, so these figures show onl
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import anyio
@@ -29,12 +30,12 @@ class Measured:
     """Requests to S3 and SQS for a tile."""
 
 
-def vary_latency(monkeypatch: pytest.MonkeyPatch) -> None:
+def vary_latency(monkeypatch: pytest.MonkeyPatch, latency: Mapping[str, float] = LATENCY) -> None:
     """Let each request take another time, as requests to AWS do."""
     chance = np.random.default_rng(0)
 
     def find_latency(_: object, operation: str) -> float:
-        mean = LATENCY.get(operation.partition(":")[0], 0.0)
+        mean = latency.get(operation, latency.get(operation.partition(":")[0], 0.0))
         return max(0.4 * mean, chance.normal(mean, mean / 4))
 
     monkeypatch.setattr("asyncbatch.testing.client.Services._find_latency", find_latency)
@@ -97,6 +98,12 @@ def test_a_worker_with_several_slots_is_kept_as_busy(monkeypatch: pytest.MonkeyP
     measured = measure(tiles=64, seconds=0.2, size=LARGE, workers=2, slots=4)
     assert measured.seconds < 1.15 * 64 * 0.2 / 8
     assert measured.requests < 5.5
+
+
+def test_workers_hold_more_tiles_if_fetches_are_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    vary_latency(monkeypatch, {**LATENCY, "s3:GetObject": 0.3})
+    measured = measure(tiles=200, seconds=0.2, size=LARGE, workers=8)
+    assert measured.seconds < 1.25 * 200 * 0.2 / 8
 
 
 @pytest.mark.parametrize(("size", "rate", "requests"), [(SMALL, 2_000, 0.45), (LARGE, 190, 4.7)])

@@ -19,23 +19,28 @@ class Poll:
 
 @dataclass(slots=True, kw_only=True)
 class Prefetch:
-    """Decides by the duration and size of tiles."""
+    """Decides by the duration and size of tiles, and the time to fetch their payloads."""
 
     slots: int
     tuning: Tuning = TUNING
     seconds: Mean = field(default_factory=Mean)
     size: Mean = field(default_factory=Mean)
+    fetching: Mean = field(default_factory=Mean)
 
     def note_computed(self, *, seconds: float, size: int) -> None:
         """Note a computed tile: the time it occupied its slot, and its payload's size in bytes."""
         self.seconds.add(seconds)
         self.size.add(size)
 
+    def note_fetched(self, *, seconds: float) -> None:
+        """Note the time that fetching a payload took."""
+        self.fetching.add(seconds)
+
     def target(self) -> int:
         """Return how many tiles to hold in addition to those computing: at least one per slot."""
         if self.seconds.value is None or self.size.value is None:
             return self.slots
-        by_time = ceil(self.slots * self.tuning.horizon / max(self.seconds.value, 1e-6))
+        by_time = ceil(self.slots * self._horizon / max(self.seconds.value, 1e-6))
         by_size = int(self.tuning.ahead_bytes / max(self.size.value, 1.0))
         return max(self.slots, min(by_time, by_size, 2 * self.tuning.batch * self.slots))
 
@@ -62,7 +67,7 @@ class Prefetch:
             return Poll(size=size, delay=0.0)
         if self.seconds.value is None:
             return Poll(size=0, delay=inf)
-        return Poll(size=size, delay=max(0.0, self.seconds.value - age - self.tuning.horizon))
+        return Poll(size=size, delay=max(0.0, self.seconds.value - age - self._horizon))
 
     def linger(self, *, held: int, storing: int) -> float:
         """Return for how many seconds a result may wait for others to send with it.
@@ -82,3 +87,9 @@ class Prefetch:
         if not held:
             return self.tuning.answer_timeout if storing else 0.0
         return self.tuning.longest_linger if self.seconds.value / self.slots <= self.tuning.batching_gap else 0.0
+
+    @property
+    def _horizon(self) -> float:
+        """Seconds of work to hold in addition to the slots' tiles."""
+        needed = self.tuning.fetches * (self.fetching.value or 0.0)
+        return min(max(self.tuning.horizon, needed), self.tuning.longest_horizon)

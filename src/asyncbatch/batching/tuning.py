@@ -42,6 +42,10 @@ class Tuning:
     horizon: float = 0.1
     """Work to hold in addition to the slots' tiles: about the maximum time of a receive and a fetch. More would save
     requests for short tiles, but at the end of a run one worker would hold tiles that another could compute."""
+    fetches: float = 1.5
+    """If fetches are slow, the work to hold is this many times the usual time of one, since some take longer."""
+    longest_horizon: float = 1.0
+    """Limit for slow fetches: if they share a slow connection, more of them only take longer."""
     ahead_bytes: int = 64 * 2**20
     """Size of prefetched payloads, in addition to one tile per slot."""
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+import anyio
+
 from asyncbatch.aws.protocols import Content, GetBlob, PutBlob
 from asyncbatch.batching.batcher import Batcher
 from asyncbatch.batching.prefetch import Prefetch
@@ -247,7 +249,10 @@ class Tiles:
     async def _fetch(self, task: Task) -> Content:
         body = task.body
         if body.inline is None and body.key is not None:
-            return await self.blobs.get(body.key, sha256=body.sha256, size=body.size)
+            started = anyio.current_time()
+            payload = await self.blobs.get(body.key, sha256=body.sha256, size=body.size)
+            self.prefetch.note_fetched(seconds=anyio.current_time() - started)
+            return payload
         return body.inline or b""
 
     def _report_damage(self, task: Task, error: ProgramUnusableError) -> None:

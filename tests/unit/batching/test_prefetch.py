@@ -40,6 +40,26 @@ def test_tiles_held_ahead_follow_their_time_and_size(slots: int, seconds: float,
     assert fed(slots, seconds, size).target() == ahead
 
 
+@pytest.mark.parametrize(
+    ("fetch", "ahead"),
+    [
+        (0.04, 2),  # one ahead for each slot
+        (0.39, 6),  # 0.585 s ahead
+        (10.0, 10),  # no more than a second
+    ],
+)
+def test_tiles_held_ahead_cover_the_time_of_a_fetch(fetch: float, ahead: int) -> None:
+    prefetch = fed(2, 0.2, MIB)
+    prefetch.note_fetched(seconds=fetch)
+    assert prefetch.target() == ahead
+
+
+def test_a_long_tile_that_takes_long_to_fetch_is_asked_for_earlier() -> None:
+    prefetch = fed(2, 10.0, MIB)
+    prefetch.note_fetched(seconds=0.4)
+    assert prefetch.next_poll(held=2, age=0.0).delay == pytest.approx(9.4)
+
+
 def test_one_request_brings_several_short_tiles() -> None:
     prefetch = fed(2, 0.0, 1_000)
     assert sizes(prefetch, 0, 32, 33) == [BATCH_LIMIT, BATCH_LIMIT, 0], "worth a request when ten can be had"
