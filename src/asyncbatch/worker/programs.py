@@ -22,6 +22,10 @@ class ProgramUnusableError(AsyncBatchError):
     """A program in the bucket is missing or damaged."""
 
 
+class ProgramNotStoredError(AsyncBatchError):
+    """A program can't be stored on this machine's disk."""
+
+
 @dataclass(slots=True, kw_only=True)
 class _File:
     path: Path
@@ -47,6 +51,8 @@ class Programs:
         ------
         ProgramUnusableError
             If the program in the bucket is missing or damaged.
+        ProgramNotStoredError
+            If the disk is full or fails.
         """
         file = self._files.setdefault(digest, _File(path=self.folder / digest))
         self._files.move_to_end(digest)
@@ -70,7 +76,10 @@ class Programs:
             content = await self.blobs.get(program_key(digest), sha256=digest, size=size)
         except (BlobCorrupt, BlobMissing) as error:
             raise ProgramUnusableError(str(error)) from error
-        await anyio.to_thread.run_sync(_write, path, content)
+        try:
+            await anyio.to_thread.run_sync(_write, path, content)
+        except OSError as error:
+            raise ProgramNotStoredError(f"can't store program {digest}: {error}") from error
 
     def _remove_unused(self) -> None:
         """Remove programs that were not fetched, and the least recently used unused ones."""

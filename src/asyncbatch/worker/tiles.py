@@ -18,7 +18,7 @@ from asyncbatch.wire.messages import Body, Loss, ProgramDamaged, Result, Task, s
 from asyncbatch.worker.attempts import Verdict
 from asyncbatch.worker.counts import Counts
 from asyncbatch.worker.guard import SlotDiedError
-from asyncbatch.worker.programs import Programs, ProgramUnusableError
+from asyncbatch.worker.programs import ProgramNotStoredError, Programs, ProgramUnusableError
 from asyncbatch.worker.slot import Computed, ComputesTiles
 from asyncbatch.worker.slots import Slots
 
@@ -36,8 +36,8 @@ _LONGEST_RETRY: Final = 60.0
 
 _EXHAUSTED: Final = "every attempt was lost: the worker died or its lease expired"
 _RETURNED: Final = (
-    "it was delivered {deliveries} times, but only {begun} attempts began: the other workers were terminated, or died "
-    "while computing another tile. Use shorter tiles, or on-demand workers"
+    "it was delivered {deliveries} times, but only {begun} attempts began: the other workers were terminated, died "
+    "while computing another tile, or could not load its program. Use shorter tiles, or on-demand workers"
 )
 _PAYLOAD_TOO_LARGE: Final = (
     "its arguments have {size} bytes, which a worker and its slot hold at the same time, but this worker has {memory} "
@@ -142,7 +142,11 @@ class Tiles:
         except ProgramUnusableError as error:
             self._note("program damaged", "program_damaged", delivery, error)
             self._report_damage(task, error)
-            return self._lost_if_last(delivery, error, delay=_ELSEWHERE)
+            raise await self._return_unbegun(delivery, error) from error
+        except ProgramNotStoredError as error:
+            self._note("program not stored", "program_not_stored", delivery, error)
+            self.disk_failures += 1
+            raise await self._return_unbegun(delivery, error) from error
         except Exception as error:  # noqa: BLE001 - any error affects only this tile
             self._note("tile failed", "tile_failed", delivery, error)
             self.disk_failures += isinstance(error, OSError)
@@ -156,6 +160,11 @@ class Tiles:
         self.busy_seconds += computed.seconds
         self.prefetch.note_computed(seconds=computed.seconds, size=task.body.size)
         return computed if len(computed.content) <= OBJECT_LIMIT else _refuse_result(len(computed.content))
+
+    async def _return_unbegun(self, delivery: Delivery, error: AsyncBatchError) -> NackError:
+        """Withdraw the attempt at a tile that did not begin, which is not its fault, and return how to nack it."""
+        await self.withdraw(delivery)
+        return NackError(str(error), delay=_ELSEWHERE)
 
     def _refuse(self, delivery: Delivery) -> str:
         """Return why a tile is rejected; empty if it is not."""

@@ -8,7 +8,7 @@ import pytest
 
 from asyncbatch.errors import BlobCorrupt, BlobMissing
 from asyncbatch.wire.manifest import program_key
-from asyncbatch.worker.programs import Programs, ProgramUnusableError
+from asyncbatch.worker.programs import ProgramNotStoredError, Programs, ProgramUnusableError
 
 pytestmark = pytest.mark.anyio
 
@@ -96,7 +96,7 @@ async def test_a_full_disk_leaves_no_half_file(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", write)
-        with pytest.raises(OSError, match="no room"):
+        with pytest.raises(ProgramNotStoredError, match="no room"):
             await use(programs, "a")
     assert files(tmp_path) == 0
     assert await use(programs, "a") == program_key("a")

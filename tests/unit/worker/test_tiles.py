@@ -149,13 +149,17 @@ def reason(result: Result) -> str:
     return loss.reason
 
 
+def fill_disk(patch: pytest.MonkeyPatch) -> None:
+    def write(_: Path, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, f"no room for {len(content)} bytes")
+
+    patch.setattr(Path, "write_bytes", write)
+
+
 FAILURES = {
     "damaged payload": ("in/0", BlobCorrupt("damaged")),
     "payload denied": ("in/0", AccessDenied("denied")),
-    "damaged program": ("programs/", BlobCorrupt("damaged")),
-    "program gone": ("programs/", BlobMissing("gone")),
     "program denied": ("programs/", AccessDenied("denied")),
-    "full disk": ("programs/", OSError(errno.ENOSPC, "no room")),
     "unforeseen": ("in/0", ValueError("unforeseen")),
 }
 
@@ -171,7 +175,7 @@ async def test_whatever_fails_is_logged_and_nacked_and_lost_at_the_last_attempt(
     assert caught.value.delay > 0, "so that another worker has a chance"
     said = vars(caplog.records[-1])
     assert (said["tile"], said["attempt"], str(said["why"])) == (0, 1, str(failure))
-    assert said["action"] in {"tile_failed", "program_damaged"}
+    assert said["action"] == "tile_failed"
     worker.bucket.objects[begun_key("run", 0)] = b"2"
     lost = await worker.compute(body=None, deliveries=LAST)
     assert str(failure) in reason(lost)
@@ -194,6 +198,23 @@ async def test_main_hears_of_a_damaged_program(worker: Worker) -> None:
     assert (damaged.program, damaged.worker, damaged.reason) == ("program", "worker", "damaged")
 
 
+@pytest.mark.parametrize("counted", [None, b"1", b"2"])
+@pytest.mark.parametrize("failure", [BlobCorrupt("damaged"), BlobMissing("gone"), "full disk"])
+async def test_a_tile_whose_program_cannot_be_loaded_is_nacked_and_not_charged(
+    worker: Worker, failure: Exception | str, counted: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if isinstance(failure, Exception):
+        worker.bucket.failures["programs/"] = failure
+    else:
+        fill_disk(monkeypatch)
+    if counted is not None:
+        worker.bucket.objects[begun_key("run", 0)] = counted
+    with pytest.raises(NackError) as caught:
+        await worker.compute(deliveries=LAST if counted else 1)
+    assert caught.value.delay > 0
+    assert worker.count == (counted or b"0")
+
+
 async def test_a_slot_that_dies_is_no_reason_to_wait(worker: Worker) -> None:
     worker.slot.failure = SlotDiedError("killed")
     with pytest.raises(NackError) as caught:
@@ -203,13 +224,15 @@ async def test_a_slot_that_dies_is_no_reason_to_wait(worker: Worker) -> None:
     assert reason(await worker.compute(deliveries=3)) == "killed"
 
 
-async def test_failures_of_the_disk_are_counted_until_a_success(worker: Worker) -> None:
-    worker.bucket.failures["programs/"] = OSError(errno.ENOSPC, "no room")
-    for failures in (1, 2):
-        with pytest.raises(NackError):
-            await worker.compute()
-        assert worker.tiles.disk_failures == failures
-    worker.bucket.failures.clear()
+async def test_failures_of_the_disk_are_counted_until_a_success(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        fill_disk(patch)
+        for failures in (1, 2):
+            with pytest.raises(NackError):
+                await worker.compute()
+            assert worker.tiles.disk_failures == failures
     await worker.compute()
     assert worker.tiles.disk_failures == 0
 
