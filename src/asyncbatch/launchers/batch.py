@@ -36,6 +36,11 @@ _HINTS: Final = {
 }
 """Fixes for failures, by AWS's own messages."""
 
+_SIGNALS: Final = 128
+"""An exit code above this one is this number plus that of a signal."""
+
+_RECLAIMED: Final = ("Host EC2", "Your Spot Task was interrupted")
+"""How status reasons of jobs begin whose machine is gone."""
 
 MACHINE_END: Final = 120.0
 """Seconds from a reclaim notice to the machine's end. A worker started earlier may be placed on that machine again."""
@@ -225,6 +230,7 @@ class BatchLauncher(Launcher):
             alive=job.status not in ENDED,
             blocked=job.status == "RUNNABLE" and bool(self._waiting.blocked),
             queued=job.status == "RUNNABLE" and self._waiting.others > 0,
+            killed=job.status == "FAILED" and _is_kill(job),
             detail=await self._describe_job(job),
         )
 
@@ -265,6 +271,11 @@ def spread(children: Iterable[str], states: Mapping[str, int]) -> dict[str, Job]
 def _get_array(job: str) -> str:
     """Return the id of a child's array, or of the job itself."""
     return job.partition(":")[0]
+
+
+def _is_kill(job: Job) -> bool:
+    """Return whether a job was ended by a signal, which its exit code contains, or with its machine."""
+    return (job.exit_code or 0) > _SIGNALS or job.reason.startswith(_RECLAIMED)
 
 
 def _list_earlier(jobs: Iterable[Job]) -> list[WorkerState]:

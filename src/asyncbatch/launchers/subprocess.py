@@ -58,7 +58,7 @@ class _Worker:
         # A server that fails takes its workers along.
         said = " | ".join(self.listener.lines or (self.server.lines if self.server else []))
         detail = f"{how}, last lines: {said}" if said else f"{how} and printed nothing"
-        return WorkerState(worker=worker, alive=code is None, detail=detail)
+        return WorkerState(worker=worker, alive=code is None, killed=_is_kill(code), detail=detail)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -260,6 +260,11 @@ def _ignore(_output: WorkerOutput) -> None:
 def _list_python_variables(variables: Mapping[str, str]) -> dict[str, str]:
     """Return how a worker's interpreter is set up."""
     return {"PYTHONPATH": list_import_folders(variables.get("PYTHONPATH", "")), "PYTHONUNBUFFERED": "1"}
+
+
+def _is_kill(code: int | None) -> bool:
+    """Return whether an exit status means that a signal ended the process, or that it exited because of SIGTERM."""
+    return code is not None and (code < 0 or code == 128 + signal.SIGTERM)
 
 
 def _describe_end(code: int) -> str:

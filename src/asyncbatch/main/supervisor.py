@@ -98,6 +98,8 @@ class Supervisor:
     _ended: set[str] = field(default_factory=set)
     _pardoned: set[str] = field(default_factory=set)
     """Workers that ended while the run was paused."""
+    _killed: set[str] = field(default_factory=set)
+    """Workers that were killed before any came up."""
     _silent: dict[str, int] = field(default_factory=dict)
     """Slots of workers that were up and are silent."""
     _terminated: dict[str, float | None] = field(default_factory=dict)
@@ -150,9 +152,9 @@ class Supervisor:
             self._add(worker, slots)
         elif worker in self._up:
             self.hearing.note(worker)
-        elif worker not in self._ended and worker not in self._dismissed:
-            self._came_up = True
+        elif worker not in self._ended | self._dismissed:
             self._add(worker, self._each)
+        self._came_up = True
         return slots is not None
 
     def listen(self, seconds: float) -> list[str]:
@@ -172,7 +174,8 @@ class Supervisor:
         return silent
 
     def note_goodbye(self, goodbye: Goodbye) -> None:
-        """Note the last message of a worker."""
+        """Note the last message of a worker, whose first may be lost."""
+        self._came_up = True
         if goodbye.worker in self._ended - self._pardoned and goodbye.worker not in self._dismissed:
             self._losses -= 1  # its end was seen before its last message
         if goodbye.reason == TERMINATED and goodbye.worker not in self._dismissed:  # queues may deliver twice
@@ -273,19 +276,32 @@ class Supervisor:
         self._coming = sum(state.alive and not state.blocked for state in states)
         for state in states:
             if not state.alive and state.worker not in self._ended:
-                self._ended.add(state.worker)
-                self._losses += state.worker not in self._dismissed and state.worker not in self._silent
-                self._forget_worker(state.worker)
+                self._note_end(state, now)
         if not self._came_up:
-            counted = [state for state in states if state.worker not in self._pardoned]
+            replaced = self._pardoned | self._killed
+            counted = [state for state in states if state.worker not in replaced]
             self._check_start(counted, now)
-            return max(0, self.wanted - len(counted)) if self.starts.failures or self._pardoned else 0
-        if self._losses > _SPARE + _SPARE_PER_WORKER * self.wanted:
+            return max(0, self.wanted - len(counted)) if self.starts.failures or replaced else 0
+        if self._loses_too_many:
             raise WorkersLost(
                 f"{self._losses} workers were lost and no tile was done in between: {_describe_ends(states)}"
             )
         vacating = self._count_vacating({state.worker for state in states if state.alive}, now)
         return min(self.wanted, ceil(backlog / self._each)) - alive - vacating
+
+    @property
+    def _loses_too_many(self) -> bool:
+        """Whether so many were lost that replacements would be lost too."""
+        return self._losses > _SPARE + _SPARE_PER_WORKER * self.wanted
+
+    def _note_end(self, state: WorkerState, now: float) -> None:
+        """Note that a worker has ended. Before any came up, those that were killed are replaced, but not for ever."""
+        self._ended.add(state.worker)
+        self._losses += state.worker not in self._dismissed and state.worker not in self._silent
+        self._forget_worker(state.worker)
+        if state.killed and not self._came_up and not self._loses_too_many:
+            self._killed.add(state.worker)
+            self.started = now
 
     def _count_vacating(self, alive: Collection[str], now: float) -> int:
         """Return the number of terminated workers that have ended but whose machines may still exist."""

@@ -26,8 +26,11 @@ def goodbye(worker: str, reason: str = "idle") -> Goodbye:
     return Goodbye(worker=worker, reason=reason, tiles=0, busy_seconds=0.0, requests={})
 
 
-def states(*, alive: Iterable[str] = (), dead: Iterable[str] = (), detail: str = "") -> list[WorkerState]:
+def states(
+    *, alive: Iterable[str] = (), dead: Iterable[str] = (), killed: Iterable[str] = (), detail: str = ""
+) -> list[WorkerState]:
     return [
+        *(WorkerState(worker=worker, alive=False, killed=True, detail=detail) for worker in killed),
         *(WorkerState(worker=worker, alive=True, detail=detail) for worker in alive),
         *(WorkerState(worker=worker, alive=False, detail=detail) for worker in dead),
     ]
@@ -156,8 +159,42 @@ def test_a_loss_counts_once_however_often_it_is_seen() -> None:
         assert found.count_missing(states(alive="1", dead="0"), 1001.0, backlog=1000) == 0
 
 
-def test_nobody_is_replaced_before_one_came_up() -> None:
+def test_workers_that_exit_are_not_replaced_before_one_came_up() -> None:
     assert supervisor(wanted=3).count_missing(states(alive="a", dead="bc"), 1001.0, backlog=1000) == 0
+
+
+def test_workers_that_are_killed_are_replaced_before_one_came_up() -> None:
+    found = supervisor(wanted=3)
+    assert found.count_missing(states(alive="a", dead="b", killed="c"), 1001.0, backlog=1000) == 1
+    assert found.count_missing(states(alive="ad", dead="b", killed="c"), 1002.0, backlog=1000) == 0
+
+
+def test_a_worker_that_replaces_a_killed_one_has_the_start_timeout() -> None:
+    found = supervisor(wanted=1)
+    assert found.count_missing(states(killed="a"), 1050.0, backlog=1000) == 1
+    assert found.count_missing(states(alive="b", killed="a"), 1110.0, backlog=1000) == 0
+    with pytest.raises(WorkersNotStarted):
+        found.count_missing(states(alive="b", killed="a"), 1110.5, backlog=1000)
+
+
+def test_workers_that_are_killed_before_one_came_up_are_not_replaced_for_ever() -> None:
+    found = supervisor(wanted=1)
+    for count in range(1, 9):
+        assert found.count_missing(states(killed=map(str, range(count))), 1001.0, backlog=1000) == 1
+    assert found.count_missing(states(killed=map(str, range(9))), 1001.0, backlog=1000) == 0
+    with pytest.raises(WorkersNotStarted):
+        found.count_missing(states(killed=map(str, range(9))), 1001.1 + HEARING, backlog=1000)
+
+
+@pytest.mark.parametrize("last", ["result", "goodbye"])
+def test_whatever_a_worker_sends_counts_as_its_greeting(last: str) -> None:
+    found = supervisor(wanted=1)
+    assert found.count_missing(states(dead="a"), 1010.0, backlog=1000) == 0
+    if last == "result":
+        found.note_alive("a")
+    else:
+        found.note_goodbye(goodbye("a"))
+    assert found.count_missing(states(dead="a"), 1020.0, backlog=1000) == 1
 
 
 def test_workers_have_the_start_timeout_to_come_up() -> None:
