@@ -128,9 +128,11 @@ class MemoryAws:
             yield session
 
     def kill_main(self) -> None:
-        """Emulate killing main's process: its next request raises `ProcessKilled`."""
+        """Emulate killing main's process, even a stopped one: its next request raises `ProcessKilled`."""
         for main in self._mains:
             main.kill()
+        if self._main.frozen:
+            self._main.thaw(asyncio.get_running_loop())
 
     def freeze_main(self, seconds: float) -> None:
         """Stop main for some time, like a laptop that sleeps. Only in virtual time.

@@ -15,6 +15,7 @@ from asyncbatch import Dispatcher, Settings, TileLost, WorkersLost
 from asyncbatch.errors import BlobMissing, QueueGone
 from asyncbatch.main.dispatcher import wait_for
 from asyncbatch.testing import VIRTUAL, Fault, MemoryAws, MemoryJob
+from asyncbatch.testing.client import ProcessKilled
 from asyncbatch.wire.messages import INLINE_LIMIT
 from tests.unit.testing.runs import begun, find_records, nothing_left, run_on
 
@@ -269,6 +270,21 @@ async def test_a_run_goes_on_after_its_main_was_asleep_for_longer_than_a_run_lea
         assert anyio.current_time() - begin > 300.0
         assert await wait_for(future) == 9
     assert len(aws.jobs) > 2, "workers left, since main gave no heartbeat"
+
+
+async def test_a_main_that_is_stopped_can_be_killed() -> None:
+    aws = MemoryAws()
+
+    async def be_main() -> None:
+        async with Dispatcher.in_memory(aws=aws):
+            asyncio.get_running_loop().call_later(1.0, aws.kill_main, context=Context())
+            aws.freeze_main(300.0)
+            await anyio.sleep(100.0)
+
+    began = anyio.current_time()
+    with pytest.raises(ProcessKilled):
+        await be_main()
+    assert anyio.current_time() - began < 10.0
 
 
 async def test_a_tile_of_a_terminated_worker_is_returned_at_once(caplog: pytest.LogCaptureFixture) -> None:
