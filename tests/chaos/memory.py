@@ -2,11 +2,12 @@
 
 import asyncio
 import itertools
-import logging
 import math
+import os
 import random
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import Context
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -17,14 +18,15 @@ import anyio.lowlevel
 import anyio.to_thread
 from anyio.abc import TaskStatus
 
-from asyncbatch import Dispatcher, Settings
-from asyncbatch.events import Event, TileCopied, TileDone, TileFailed
+from asyncbatch import Settings
 from asyncbatch.testing import Fault, MemoryAws, MemoryJob, VirtualLoop
 from asyncbatch.wire import codec
 from asyncbatch.wire.messages import Body, Result, Sentinel, seal
+from tests.chaos.disks import limited
+from tests.chaos.lives import RENEWED, live, sweep
 from tests.chaos.oracle import Report, limit_seconds
+from tests.chaos.recording import recorded
 from tests.chaos.schedule import Mishap, Schedule, Step
-from tests.chaos.tile import make_payload, reverse
 
 T = TypeVar("T")
 
@@ -47,7 +49,13 @@ def play(schedule: Schedule) -> Report:
     """Return what a run came to."""
     random.seed(schedule.seed)  # pauses between retries
     report = Report()
-    with recorded(report), _without_threads():
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        patch.dict(os.environ, {"XDG_STATE_HOME": folder}),
+        recorded(report),
+        limited(schedule, report),
+        _without_threads(),
+    ):
         anyio.run(partial(_play, schedule, report), backend_options={"loop_factory": VirtualLoop})
     return report
 
@@ -62,7 +70,7 @@ async def _play(schedule: Schedule, report: Report) -> None:
     )
     before = asyncio.all_tasks()
     began = anyio.current_time()
-    async with aws.running(Settings()):
+    async with aws.running(Settings()) as settings:
         with anyio.CancelScope() as scope:
             scope.deadline = began + limit_seconds(schedule)
             await _run(schedule, report, aws)
@@ -70,7 +78,9 @@ async def _play(schedule: Schedule, report: Report) -> None:
             report.error = TimeoutError(f"{limit_seconds(schedule):.0f} s are over")
         report.seconds = anyio.current_time() - began
         aws.recover()
-        await anyio.sleep(SETTLED + max((mishap.seconds for mishap in schedule.mishaps), default=0.0))
+        await anyio.sleep(SETTLED + sum(mishap.seconds for mishap in schedule.mishaps))
+        if schedule.count("kill main"):
+            await sweep(aws, settings)
         report.left = [
             *aws.queues,
             *(key for key in aws.keys if not key.startswith("programs/")),
@@ -80,23 +90,13 @@ async def _play(schedule: Schedule, report: Report) -> None:
 
 
 async def _run(schedule: Schedule, report: Report, aws: MemoryAws) -> None:
-    """Compute the tiles of a schedule."""
-    settings = Settings(max_attempts=schedule.max_attempts)
-    numbers = range(schedule.tiles)
-    payloads = [make_payload(number, schedule.large) for number in numbers]
-    fails = [number == schedule.failing for number in numbers]
-    opening = Dispatcher.in_memory(schedule.workers, settings=settings, aws=aws, observers=[Ends(report)])
+    """Compute the tiles of a schedule; a main that is killed is started again."""
 
     async def be_main(*, task_status: TaskStatus[str]) -> None:
-        try:
-            async with opening as dispatcher:
-                task_status.started(dispatcher.run)
-                async for outcome in dispatcher.map(reverse, numbers, payloads, fails, on_error="collect"):
-                    report.outcomes.append(outcome)
-        except Exception as error:  # noqa: BLE001 - the oracle judges it
-            report.error = error
-            with suppress(RuntimeError):  # it had started
-                task_status.started("")
+        pauses = iter([mishap.seconds for mishap in schedule.mishaps if mishap.kind == "kill main"])
+        while not await live(schedule, report, aws, on_opened=task_status.started):
+            report.begin_life()
+            await anyio.sleep(next(pauses, RENEWED))
         group.cancel_scope.cancel()
 
     # A task of its own, so that it can be stopped without what happens to it.
@@ -117,7 +117,7 @@ def make_poison(schedule: Schedule) -> list[Fault]:
 
 def make_faults(mishap: Mishap) -> list[Fault]:
     """Return how a mishap of requests or workers is scripted."""
-    if mishap.kind in _HAPPEN:
+    if mishap.kind in _HAPPEN or mishap.kind.startswith("fill"):
         return []
     if mishap.kind == "kill slot":
         return [Fault(operation="slot:Compute", after=mishap.after, error="SIGKILL")]
@@ -181,13 +181,15 @@ async def _happen(mishap: Mishap, aws: MemoryAws, run: str) -> None:
         aws.delete_objects(mishap.about)
     elif mishap.kind == "freeze main":
         aws.freeze_main(mishap.seconds)
+    elif mishap.kind == "kill main":
+        aws.kill_main()
 
 
 _OUTAGES: Final[dict[str, str | Exception]] = {
     "outage": ConnectionError("outage"),
     "expire credentials": "ExpiredToken",
 }
-_HAPPEN: Final = frozenset({*_OUTAGES, "forge", "delete queue", "delete objects", "freeze main"})
+_HAPPEN: Final = frozenset({*_OUTAGES, "forge", "delete queue", "delete objects", "freeze main", "kill main"})
 """Mishaps of the account."""
 
 
@@ -211,47 +213,3 @@ def _without_threads() -> Iterator[None]:
 
     with patch.object(anyio.to_thread, "run_sync", run):
         yield
-
-
-class Ends:
-    """Counts how often main reports each tile's end."""
-
-    def __init__(self, report: Report) -> None:
-        self._report = report
-
-    def observe(self, event: Event, /) -> None:
-        """Count an event."""
-        if isinstance(event, TileDone | TileFailed):
-            self._report.ended[event.tile] += 1
-        elif isinstance(event, TileCopied):
-            self._report.copied[event.tile] += 1
-
-
-class _Recorder(logging.Handler):
-    """Counts what is logged."""
-
-    def __init__(self, report: Report) -> None:
-        super().__init__()
-        self._report = report
-
-    def emit(self, record: logging.LogRecord) -> None:
-        action = getattr(record, "action", "")
-        self._report.actions[action] += 1
-        if action == "tile_begun":
-            self._report.begun[getattr(record, "tile", -1)] += 1
-
-
-@contextmanager
-def recorded(report: Report) -> Iterator[None]:
-    """Count what the package logs in the block, in place of writing it anywhere."""
-    logger = logging.getLogger("asyncbatch")
-    handler, level, propagate = _Recorder(report), logger.level, logger.propagate
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
-        logger.propagate = propagate

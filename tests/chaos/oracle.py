@@ -2,22 +2,41 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
 from asyncbatch import TileError, TileLost
-from asyncbatch.errors import BlobMissing, QueueGone, WorkersNotStarted
+from asyncbatch.errors import BlobMissing, QueueGone, WorkersLost
 from tests.chaos.schedule import Mishap, Schedule
 from tests.chaos.tile import make_value
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Life:
+    """What a main did from its start until it was killed or ended."""
+
+    stored: int
+    """Results that were on its disk at its start."""
+    written: int
+    """Results that it wrote there."""
+    returned: int
+    """Results that it returned to its caller, with those that were stored."""
+    ended: int
+    """Tiles that it had computed, or that failed."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Report:
-    """What a run came to."""
+    """What a run came to; after mains that were killed, the last one's."""
 
     outcomes: list[object] = field(default_factory=list, repr=False)
     """The values of its tiles in order, or their errors."""
     error: BaseException | None = None
     """What ended it early."""
+    lives: list[Life] = field(default_factory=list)
+    """All mains, if they store results."""
+    written: int = 0
+    """Results that main wrote to its disk."""
     ended: Counter[int] = field(default_factory=Counter)
     """How often main reported each tile's end."""
     begun: Counter[int] = field(default_factory=Counter)
@@ -30,6 +49,16 @@ class Report:
     """What is still there: queues, objects, workers, tasks, processes, files."""
     seconds: float = 0.0
 
+    def end_life(self, stored: int) -> None:
+        """Note that a main has been killed or has ended, which had found so many results on its disk."""
+        returned = sum(not isinstance(outcome, Exception) for outcome in self.outcomes)
+        life = Life(stored=stored, written=self.written, returned=returned, ended=self.ended.total())
+        self.lives.append(life)
+
+    def begin_life(self) -> None:
+        """Forget what main has done before it was killed."""
+        self.outcomes, self.written, self.ended, self.copied = [], 0, Counter(), Counter()
+
 
 _MISHAP_SECONDS: Final = 150.0
 """Seconds that a mishap may cost each time: a lease, a worker's start, and the time in which silence is noticed."""
@@ -40,7 +69,9 @@ _AGAIN: Final = frozenset(
         "terminate",
         "freeze",
         "kill slot",
+        "fill worker's disk",
         "double",
+        "kill main",
         "freeze main",
         "outage",
         "expire credentials",
@@ -71,6 +102,7 @@ def find_faults(schedule: Schedule, report: Report, *, limit: float | None = Non
     allowed = limit_seconds(schedule) if limit is None else limit
     faults = [
         *_judge_end(schedule, report),
+        *_judge_lives(schedule, report),
         *(f"left: {what}" for what in report.left if not _may_be_left(what, schedule, report)),
         *(f"tile {tile} ended {times} times" for tile, times in report.ended.items() if times > 1),
         *(f"logged: {action}" for action in ("unexpected_error",) if report.actions[action]),
@@ -114,13 +146,15 @@ def limit_seconds(schedule: Schedule) -> float:
     work = (schedule.tiles + 10) * (max(schedule.durations) + 1.0)
     poison = (schedule.max_attempts + 1) * _MISHAP_SECONDS if schedule.poison is not None else 0.0
     mishaps = sum(mishap.times * _MISHAP_SECONDS + 2 * mishap.seconds for mishap in schedule.mishaps)
-    return 60.0 + 2 * work + poison + mishaps
+    return 60.0 + 2 * work * (1 + schedule.count("kill main")) + poison + mishaps
 
 
 def _judge_end(schedule: Schedule, report: Report) -> list[str]:
     """Return what is wrong with what the user gets."""
     if report.error is not None:
         allowed = tuple(error for mishap in schedule.mishaps for error in _ends_with(mishap))
+        if schedule.poison is not None and schedule.max_attempts > 5 + 3 * schedule.workers:
+            allowed += (WorkersLost,)  # before the attempts at the poison are used up
         fine = isinstance(report.error, allowed)
         return [] if fine else [f"ended with {type(report.error).__name__}: {report.error}"]
     if len(report.outcomes) != schedule.tiles:
@@ -132,13 +166,33 @@ def _judge_end(schedule: Schedule, report: Report) -> list[str]:
     ]
 
 
+def _judge_lives(schedule: Schedule, report: Report) -> list[str]:
+    """Return what is wrong with how mains take up what those before them have stored."""
+    faults = [
+        f"{before.stored} and {before.written} results were stored, and {after.stored} were found"
+        for before, after in pairwise(report.lives)
+        if after.stored != before.stored + before.written
+    ]
+    faults += [
+        f"{life.returned} results were returned, and {life.stored + life.written} were stored"
+        for life in report.lives
+        if life.returned > life.stored + life.written and not schedule.count("fill main's disk")
+    ]
+    if report.lives and report.error is None and (last := report.lives[-1]).stored + last.ended != schedule.tiles:
+        faults.append(f"{last.ended} tiles were computed, though {last.stored} of {schedule.tiles} were stored")
+    return faults
+
+
 def _may_be_left(what: str, schedule: Schedule, report: Report) -> bool:
     """Return whether a run may leave something.
 
     It has half a minute for its removal, and says what it leaves. A worker that is stopped in the middle of an upload
     may go on with it when all is over.
     """
-    if "/out/" in what and not what.endswith("-begun") and any(mishap.kind == "freeze" for mishap in schedule.mishaps):
+    freezes = [mishap for mishap in schedule.mishaps if mishap.kind == "freeze"]
+    if "/out/" in what and (
+        freezes if not what.endswith("-begun") else [one for one in freezes if one.step == "stored"]
+    ):
         return True
     if report.actions["left_behind"] and any(
         mishap.kind in {"outage", "expire credentials"} for mishap in schedule.mishaps
@@ -152,12 +206,7 @@ _REMOVALS: Final = frozenset({"sqs:DeleteQueue", "s3:ListObjectsV2", "s3:DeleteO
 
 
 def _is_right(schedule: Schedule, index: int, outcome: object) -> bool:
-    may_be_lost = (
-        index == schedule.poison
-        or (index % schedule.large == 0 and _deletes_bodies(schedule))
-        # Announced again, it may be found without attempts left while the last of them is under way.
-        or (schedule.poison is not None and any(map(_loses_messages, schedule.mishaps)))
-    )
+    may_be_lost = index == schedule.poison or (index % schedule.large == 0 and _deletes_bodies(schedule))
     if may_be_lost and isinstance(outcome, TileLost):
         return True
     if index == schedule.failing:
@@ -187,10 +236,6 @@ def _ends_with(mishap: Mishap) -> tuple[type[Exception], ...]:
         return (QueueGone,)
     if mishap.kind == "delete objects" and mishap.about in {"/manifest", "/alive"}:
         return (BlobMissing,)
-    if (
-        mishap.kind in {"drop", "corrupt", "hide"} and mishap.about == "-result"
-    ):  # the greeting of a worker that is killed then
-        return (WorkersNotStarted,)
     return ()
 
 

@@ -17,8 +17,9 @@ from asyncbatch import BatchExecutor, Settings
 from asyncbatch.local import open_local_endpoint
 from tests import watchdog
 from tests.chaos.faulty import SCALE, Faulty
-from tests.chaos.memory import Ends, make_forgery, recorded
+from tests.chaos.memory import make_forgery
 from tests.chaos.oracle import Report
+from tests.chaos.recording import Ends, recorded
 from tests.chaos.schedule import Mishap, Schedule
 from tests.chaos.tile import Computation, make_payload
 from tests.chaos.victims import Register, Victims
@@ -63,9 +64,15 @@ class Stage:
         return self.endpoint.settings(endpoint_url=self.url, max_attempts=self.schedule.max_attempts, **changes)
 
 
+_LEFT_OUT: Final = frozenset({"delete queue", "kill main", "fill main's disk", "fill worker's disk"})
+
+
 def fit(schedule: Schedule) -> Schedule:
-    """Return the schedule as processes play it: a busy machine loses leases, and what takes a minute is left out."""
-    kept = tuple(mishap for mishap in schedule.mishaps if mishap.kind != "delete queue")
+    """Return the schedule as processes play it: a busy machine loses leases, and what takes a minute is left out.
+
+    So is what can be played in memory only; `resuming` kills mains.
+    """
+    kept = tuple(mishap for mishap in schedule.mishaps if mishap.kind not in _LEFT_OUT)
     return replace(schedule, max_attempts=schedule.max_attempts + 5, poison=None, mishaps=kept)
 
 

@@ -23,7 +23,10 @@ Kind = Literal[
     "terminate",
     "freeze",
     "kill slot",
+    "fill worker's disk",
     # main, and the account
+    "kill main",
+    "fill main's disk",
     "freeze main",
     "outage",
     "expire credentials",
@@ -50,14 +53,14 @@ class Mishap:
     step: Step = "computing"
     """Of a worker."""
     after: int = 0
-    """Requests, or steps, that go well before."""
+    """Requests, steps, or files and results written to a disk, that go well before."""
     times: int = 1
     code: str = ""
     """The error code of a refusal."""
     at: float = 0.0
     """Seconds from the opening of the run, of an account's mishaps."""
     seconds: float = 0.0
-    """For how long it lasts."""
+    """For how long it lasts; of a main that is killed, until it is started again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,10 +84,22 @@ class Schedule:
     max_attempts: int = 2
     mishaps: tuple[Mishap, ...] = ()
 
+    @property
+    def resumes(self) -> bool:
+        """Whether main stores its results, to take them up again after it was killed."""
+        return any(mishap.kind in RESUMED for mishap in self.mishaps)
+
+    def count(self, kind: Kind) -> int:
+        """Return how many mishaps of a kind there are."""
+        return sum(mishap.kind == kind for mishap in self.mishaps)
+
     def without(self, place: int) -> "Schedule":
         """Return the schedule without one of its mishaps."""
         return replace(self, mishaps=self.mishaps[:place] + self.mishaps[place + 1 :])
 
+
+RESUMED: Final[frozenset[Kind]] = frozenset({"kill main", "fill main's disk"})
+"""Kinds of mishaps of a main that stores its results."""
 
 _SQS: Final = (
     ("sqs:SendMessageBatch", "-task"),
@@ -157,7 +172,7 @@ def draw(seed: int, tiles: int | None = None) -> Schedule:
     count = random.choice((1, 4, 8, 12, 20)) if tiles is None else tiles
     drawn = tuple(_draw_mishap(random) for _ in range(random.choice((0, 1, 1, 2, 2, 3, 4, 6))))
     odd = random.random()
-    return Schedule(
+    schedule = Schedule(
         seed=seed,
         tiles=count,
         workers=random.choice((1, 2, 2, 3)),
@@ -170,6 +185,11 @@ def draw(seed: int, tiles: int | None = None) -> Schedule:
         max_attempts=2 + sum(map(_count_attempts, drawn)),
         mishaps=drawn,
     )
+    # Drawn last, so that all else in a seed stays as it was before there were these.
+    late = tuple(_LATE[random.choice(list(_LATE))](random) for _ in range(random.choice((0, 0, 0, 1, 1, 2))))
+    whole = replace(schedule, mishaps=drawn + late)
+    # In a run that is resumed, tiles have other numbers.
+    return replace(whole, poison=None) if whole.resumes else whole
 
 
 CHARGED: Final[frozenset[Kind]] = frozenset(
@@ -278,6 +298,10 @@ def _draw_time(kind: Kind, *lasting: float, about: tuple[str, ...] = ("",)) -> C
     return make
 
 
+def _draw_disk(kind: Kind, *times: int) -> Callable[[Random], Mishap]:
+    return lambda random: Mishap(kind=kind, after=random.choice((0, 1, 2, 5)), times=random.choice(times))
+
+
 def _draw_after(random: Random) -> int:
     return random.choice((0, 0, 1, 2, 4, 8))
 
@@ -304,5 +328,10 @@ _DRAWS: Final[dict[Kind, Callable[[Random], Mishap]]] = {
     "forge": _draw_time("forge", about=("-task", "-result")),
     "delete queue": _draw_time("delete queue", about=("-task", "-result")),
     "delete objects": _draw_time("delete objects", about=("/in/", "/out/", "/alive", "/manifest", "programs/")),
+}
+_LATE: Final[dict[Kind, Callable[[Random], Mishap]]] = {
+    "kill main": _draw_time("kill main", 0.0, 10.0, 200.0),
+    "fill main's disk": _draw_disk("fill main's disk", 1, 100),
+    "fill worker's disk": _draw_disk("fill worker's disk", 1, 2, 4),
 }
 _OFTEN: Final[tuple[Kind, ...]] = ("refuse", "lose answer", "lose answer", "hang", "kill", "kill", "freeze")

@@ -12,6 +12,7 @@ from asyncbatch import Settings
 from asyncbatch.main.ledger import Ledger
 from asyncbatch.main.recovery import Recovery
 from asyncbatch.main.run import Run
+from asyncbatch.main.storage.journal import Journal
 from asyncbatch.main.tile import Tile
 from asyncbatch.wire import messages
 from asyncbatch.worker import counts
@@ -20,6 +21,7 @@ from asyncbatch.worker.consumer import Consumer
 from asyncbatch.worker.counts import Counts
 from asyncbatch.worker.deliveries import Deliveries
 from asyncbatch.worker.presence import Presence
+from asyncbatch.worker.tiles import Tiles
 from tests.chaos.memory import play
 from tests.chaos.oracle import find_faults
 from tests.chaos.schedule import Kind, Schedule, draw
@@ -110,6 +112,20 @@ def write_late(patch: Patch) -> None:
     patch.setattr(Presence, "may_write", always)
 
 
+def charge_for_programs(patch: Patch) -> None:
+    """Charge a tile for an attempt that did not begin, since its program could not be loaded."""
+
+    async def keep(*_: object) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    patch.setattr(Tiles, "withdraw", keep)
+
+
+def store_nothing(patch: Patch) -> None:
+    """Let main store no results."""
+    patch.setattr(Journal, "record", lambda *_: None)
+
+
 def has(kind: Kind) -> Callable[[Schedule], bool]:
     """Return whether a schedule has a mishap of a kind."""
     return lambda schedule: any(mishap.kind == kind for mishap in schedule.mishaps)
@@ -127,6 +143,8 @@ def has(kind: Kind) -> Callable[[Schedule], bool]:
         (count_nothing, lambda schedule: schedule.poison is not None),
         (announce_once, has("drop")),
         (write_late, has("freeze")),
+        (charge_for_programs, has("fill worker's disk")),
+        (store_nothing, has("kill main")),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

@@ -1,0 +1,52 @@
+"""Notes what a run reports and logs."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from asyncbatch.events import Event, TileCopied, TileDone, TileFailed
+from tests.chaos.oracle import Report
+
+
+class Ends:
+    """Counts how often main reports each tile's end."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+
+    def observe(self, event: Event, /) -> None:
+        """Count an event."""
+        if isinstance(event, TileDone | TileFailed):
+            self._report.ended[event.tile] += 1
+        elif isinstance(event, TileCopied):
+            self._report.copied[event.tile] += 1
+
+
+class _Recorder(logging.Handler):
+    """Counts what is logged."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__()
+        self._report = report
+
+    def emit(self, record: logging.LogRecord) -> None:
+        action = getattr(record, "action", "")
+        self._report.actions[action] += 1
+        if action == "tile_begun":
+            self._report.begun[getattr(record, "tile", -1)] += 1
+
+
+@contextmanager
+def recorded(report: Report) -> Iterator[None]:
+    """Count what the package logs in the block, in place of writing it anywhere."""
+    logger = logging.getLogger("asyncbatch")
+    handler, level, propagate = _Recorder(report), logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
