@@ -211,8 +211,13 @@ CHARGED: Final[frozenset[Kind]] = frozenset(
 
 
 def _count_attempts(mishap: Mishap) -> int:
-    """Return how many attempts a mishap may cost a tile, beyond the one that deliveries cost with which none began."""
-    return mishap.times if mishap.kind in CHARGED and (mishap.kind, mishap.step) != ("kill", "received") else 0
+    """Return how many attempts a mishap may cost a tile, beyond the one that deliveries cost with which none began.
+
+    A result that is lost costs the attempt that brought it; a count that arrives damaged may be one higher.
+    """
+    loses_result = mishap.kind in {"drop", "corrupt"} and mishap.about in {"-result", "/out/"}
+    charged = mishap.kind in CHARGED or loses_result
+    return mishap.times if charged and (mishap.kind, mishap.step) != ("kill", "received") else 0
 
 
 def _draw_mishap(random: Random) -> Mishap:

@@ -150,19 +150,23 @@ async def test_last_words_are_passed_on_though_the_listeners_are_gone(team: Team
 
 
 @pytest.mark.parametrize(
-    ("text", "end"),
+    ("text", "end", "killed"),
     [
-        ("exit 1", "exited with status 1 and printed nothing"),
-        ("echo a; echo b; echo c; printf d; exit 2", "exited with status 2, last lines: b | c | d"),
-        ("kill -9 $$", "was killed by SIGKILL and printed nothing"),
-        ("kill -40 $$", "was killed by signal 40 and printed nothing"),
+        ("exit 1", "exited with status 1 and printed nothing", False),
+        ("echo a; echo b; echo c; printf d; exit 2", "exited with status 2, last lines: b | c | d", False),
+        ("exit 143", "exited with status 143 and printed nothing", True),
+        ("kill -9 $$", "was killed by SIGKILL and printed nothing", True),
+        ("kill -40 $$", "was killed by signal 40 and printed nothing", True),
     ],
 )
-async def test_how_a_worker_has_ended_is_known(team: Team, python: Callable[[str], str], text: str, end: str) -> None:
+async def test_how_a_worker_has_ended_is_known(
+    team: Team, python: Callable[[str], str], text: str, end: str, *, killed: bool
+) -> None:
     launcher = team.launcher(python=python(text))
     async with started(launcher, 1):
         await soon(lambda: not processes(team.mark))
-    assert (await launcher.states())[0].detail == end
+    [state] = await launcher.states()
+    assert (state.detail, state.killed) == (end, killed)
 
 
 async def test_an_on_output_that_fails_harms_nobody(

@@ -169,6 +169,28 @@ async def test_an_image_for_another_architecture_is_reported_with_a_fix() -> Non
     assert "stack push IMAGE" in second
 
 
+@pytest.mark.parametrize(
+    ("job", "killed"),
+    [
+        (Job(id="array:0", status="FAILED", exit_code=137, reason="OutOfMemoryError"), True),
+        (Job(id="array:0", status="FAILED", exit_code=143), True),
+        (Job(id="array:0", status="FAILED", reason="Host EC2 (instance i-0) terminated."), True),
+        (Job(id="array:0", status="FAILED", reason="Your Spot Task was interrupted."), True),
+        (Job(id="array:0", status="FAILED", exit_code=1), False),
+        (Job(id="array:0", status="FAILED", reason="CannotPullContainerError: no such tag"), False),
+        (Job(id="array:0", status="RUNNABLE", reason="Host EC2 (instance i-0) terminated."), False),
+        (Job(id="array:0", status="SUCCEEDED", exit_code=0), False),
+    ],
+    ids=lambda value: f"{value.status} {value.exit_code} {value.reason}" if isinstance(value, Job) else "",
+)
+async def test_a_job_that_a_signal_or_its_machine_ended_was_killed(job: Job, *, killed: bool) -> None:
+    batch = Batch()
+    launcher = await started(batch, long_wait=60.0)
+    batch.jobs = [job]
+    first, _ = await launcher.states()
+    assert first.killed is killed
+
+
 @pytest.mark.parametrize(("most", "warnings"), [(1, 1), (2, 0), (None, 0)])
 async def test_a_stack_that_is_too_small_is_reported(
     caplog: pytest.LogCaptureFixture, most: int | None, warnings: int
