@@ -7,7 +7,7 @@ from typing import Final
 
 from asyncbatch import TileError, TileLost
 from asyncbatch.errors import BlobMissing, QueueGone, WorkersLost
-from tests.chaos.schedule import Mishap, Schedule
+from tests.chaos.schedule import CHARGED, Mishap, Schedule
 from tests.chaos.tile import make_value
 
 
@@ -153,7 +153,7 @@ def _judge_end(schedule: Schedule, report: Report) -> list[str]:
     """Return what is wrong with what the user gets."""
     if report.error is not None:
         allowed = tuple(error for mishap in schedule.mishaps for error in _ends_with(mishap))
-        if schedule.poison is not None and schedule.max_attempts > 5 + 3 * schedule.workers:
+        if schedule.poison is not None and _count_deaths(schedule) > 5 + 3 * schedule.workers:
             allowed += (WorkersLost,)  # before the attempts at the poison are used up
         fine = isinstance(report.error, allowed)
         return [] if fine else [f"ended with {type(report.error).__name__}: {report.error}"]
@@ -181,6 +181,11 @@ def _judge_lives(schedule: Schedule, report: Report) -> list[str]:
     if report.lives and report.error is None and (last := report.lives[-1]).stored + last.ended != schedule.tiles:
         faults.append(f"{last.ended} tiles were computed, though {last.stored} of {schedule.tiles} were stored")
     return faults
+
+
+def _count_deaths(schedule: Schedule) -> int:
+    """Return how many workers may die one after the other, with no tile done in between."""
+    return _limit_attempts(schedule) + sum(mishap.times for mishap in schedule.mishaps if mishap.kind in CHARGED)
 
 
 def _may_be_left(what: str, schedule: Schedule, report: Report) -> bool:
