@@ -1,12 +1,14 @@
 """Hundreds of runs in memory, in each of which something else goes wrong: each tile comes back right, once."""
 
+from typing import get_args
+
 import pytest
 
 from asyncbatch.testing.faults import Fault, Faults
 from tests.chaos.memory import STEPS, play
 from tests.chaos.oracle import find_faults
 from tests.chaos.replay import describe, shrink
-from tests.chaos.schedule import REQUESTS, Mishap, Schedule, draw
+from tests.chaos.schedule import REQUESTS, Kind, Mishap, Schedule, draw
 from tests.chaos.seeds import SEEDS
 
 _TOGETHER = 25
@@ -43,6 +45,19 @@ def test_all_that_a_schedule_lets_go_wrong_is_asked_for(monkeypatch: pytest.Monk
         if not any(found == operation and about in what for found, what in asked)
     }
     assert missed == set()
+
+
+def test_every_kind_of_mishap_is_played() -> None:
+    assert {mishap.kind for seed in SEEDS for mishap in draw(seed).mishaps} == set(get_args(Kind))
+
+
+def test_a_main_that_is_killed_computes_again_only_what_its_full_disk_had_no_room_for() -> None:
+    mishaps = (Mishap(kind="fill main's disk", after=2, times=1), Mishap(kind="kill main", at=5.0, seconds=10.0))
+    schedule = Schedule(seed=0, tiles=8, durations=(2.0,), mishaps=mishaps)
+    report = play(schedule)
+    assert find_faults(schedule, report) == []
+    assert report.actions["journal_failed"] == 1
+    assert [(life.stored, life.written) for life in report.lives] == [(0, 2), (2, 6)]
 
 
 def test_a_seed_is_the_same_run_each_time() -> None:

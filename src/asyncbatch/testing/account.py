@@ -121,6 +121,8 @@ class MemoryAws:
     ) -> AsyncIterator[AwsSession]:
         """Open main's session, as `asyncbatch.aws.session.open_session` does."""
         del credentials  # not needed
+        if self._main.ended:  # by `kill_main`
+            self._main = Process()
         self._main.begin()
         main = MemorySession(self._services)
         self._mains.append(main)
@@ -131,6 +133,7 @@ class MemoryAws:
         """Emulate killing main's process, even a stopped one: its next request raises `ProcessKilled`."""
         for main in self._mains:
             main.kill()
+        self._main.ended = True
         if self._main.frozen:
             self._main.thaw(asyncio.get_running_loop())
 
@@ -144,9 +147,9 @@ class MemoryAws:
         TypeError
             In an event loop with real time.
         """
-        freeze(self._main)
-        loop = asyncio.get_running_loop()
-        loop.call_later(seconds, self._main.thaw, loop, context=Context())
+        main, loop = self._main, asyncio.get_running_loop()
+        freeze(main)
+        loop.call_later(seconds, main.thaw, loop, context=Context())
 
     def fail(self, *faults: Fault) -> None:
         """Inject more faults; their requests count from now."""

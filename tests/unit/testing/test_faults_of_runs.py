@@ -272,14 +272,20 @@ async def test_a_run_goes_on_after_its_main_was_asleep_for_longer_than_a_run_lea
     assert len(aws.jobs) > 2, "workers left, since main gave no heartbeat"
 
 
-async def test_a_main_that_is_stopped_can_be_killed() -> None:
+@pytest.mark.parametrize("kill_first", [True, False])
+async def test_a_main_that_is_stopped_can_be_killed(*, kill_first: bool) -> None:
     aws = MemoryAws()
 
     async def be_main() -> None:
         async with Dispatcher.in_memory(aws=aws):
-            asyncio.get_running_loop().call_later(1.0, aws.kill_main, context=Context())
-            aws.freeze_main(300.0)
+            asyncio.get_running_loop().call_later(1.0, stop_and_kill, context=Context())
             await anyio.sleep(100.0)
+
+    def stop_and_kill() -> None:
+        if kill_first:
+            aws.kill_main()
+        aws.freeze_main(300.0)
+        aws.kill_main()
 
     began = anyio.current_time()
     with pytest.raises(ProcessKilled):
