@@ -99,6 +99,8 @@ class _Slot:
             answer, parts = self._compute(command)
             about = {"number": command.head["number"], "damage": self.baseline.damage, "peak": read_peak()}
             self._reply({**about, **answer}, parts)
+            self.reader.recycle(command)
+            del command, parts  # which refer to the memory
 
     def _compute(self, command: Frame) -> tuple[dict[str, Any], list[codec.Buffer]]:
         """Handle a command, and return the head and the parts of the response."""

@@ -3,6 +3,7 @@
 In a separate module so that a worker does not import slots' modules.
 """
 
+import contextlib
 import json
 import signal
 import struct
@@ -45,6 +46,8 @@ class FrameReader:
         """Number of bytes received of the frame's start, and then of its body."""
         self._size = 0
         """Size of the body."""
+        self._spare: bytearray | None = None
+        """Memory that may be used again."""
 
     def space(self) -> memoryview:
         """Return where to receive the next bytes."""
@@ -70,6 +73,13 @@ class FrameReader:
         frame, self._frame, self._got = self._frame, None, 0
         return frame
 
+    def recycle(self, frame: Frame) -> None:
+        """Let the next body use the memory of a frame's body, if it has the same size and no array refers to it then.
+
+        Otherwise the C library returns the memory to the kernel, which clears it before the next tile.
+        """
+        self._spare = None if isinstance(frame.body, MemoryError) else frame.body
+
     def _start(self) -> Frame | None:
         """Return the frame when its head is complete, with what has arrived of its body."""
         if self._got < HEADER.size:
@@ -84,8 +94,17 @@ class FrameReader:
         if self._got > self._size:
             raise ValueError(f"{self._got - self._size} bytes after the end of a frame")
         try:
-            body = bytearray(self._size)
+            body = self._allocate()
         except MemoryError as error:
             return Frame(head=head, body=error.with_traceback(None))
         body[: self._got] = self._chunk[start : start + self._got]
         return Frame(head=head, body=body)
+
+    def _allocate(self) -> bytearray:
+        """Return memory for the body."""
+        spare, self._spare = self._spare, None
+        if spare and len(spare) == self._size:
+            with contextlib.suppress(BufferError):
+                spare.append(spare.pop())  # not possible while anything refers to the memory
+                return spare
+        return bytearray(self._size)

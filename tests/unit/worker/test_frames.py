@@ -55,6 +55,34 @@ def test_a_body_without_memory_is_skipped(monkeypatch: pytest.MonkeyPatch) -> No
     assert feed(reader, write_head({}, 1) + b"x", most=2**20) == [Frame(head={}, body=bytearray(b"x"))]
 
 
+def receive(reader: FrameReader, content: bytes) -> bytearray:
+    """Return the body of a frame with this content."""
+    (frame,) = feed(reader, write_head({}, len(content)) + content, most=2**20)
+    assert isinstance(frame.body, bytearray)
+    assert frame.body == content
+    reader.recycle(frame)
+    return frame.body
+
+
+def test_memory_is_used_again_for_a_body_of_the_same_size() -> None:
+    reader = FrameReader()
+    first = receive(reader, b"first")
+    assert receive(reader, b"other") is first
+    assert receive(reader, b"larger") is not first
+
+
+def test_memory_is_not_used_again_while_something_refers_to_it() -> None:
+    reader = FrameReader()
+    kept = memoryview(receive(reader, b"first"))
+    assert receive(reader, b"other") is not kept.obj
+    assert bytes(kept) == b"first"
+
+
+def test_bodies_may_be_empty_again_and_again() -> None:
+    reader = FrameReader()
+    assert [receive(reader, b"") for _ in range(3)] == [b"", b"", b""]
+
+
 def test_more_than_a_frame_is_rejected() -> None:
     with pytest.raises(ValueError, match="1 bytes after"):
         feed(FrameReader(), write_head({}, 0) + b"x", most=2**20)
