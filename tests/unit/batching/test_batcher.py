@@ -161,7 +161,7 @@ async def test_what_must_not_linger_does_not_wait_for_an_answer(
 
 async def test_a_full_batch_does_not_wait_for_one_that_is_under_way(sent: Recorder) -> None:
     sent.gate = anyio.Event()
-    box: Batcher[str] = Batcher(sent, most=2, linger=lambda: 0.0)
+    box: Batcher[str] = Batcher(sent, most=2, linger=lambda: math.inf)
     async with running(box):
         for item in "abcde":
             box.add(item)
