@@ -39,7 +39,8 @@ class Batcher(Generic[T]):
     size : callable
         Returns the size of an item in bytes.
     linger : callable
-        Returns for how many seconds a batch that is not full may currently wait for more items.
+        Returns for how many seconds a batch that is not full may currently wait for more items. If it is 0, the batch
+        does not wait for others in flight either.
     """
 
     def __init__(

@@ -72,8 +72,8 @@ class Prefetch:
     def linger(self, *, held: int, storing: int) -> float:
         """Return for how many seconds a result may wait for others to send with it.
 
-        A worker with nothing left to compute sends its results as soon as all are stored. If results are rare, waiting
-        saves few requests.
+        A worker with nothing left to compute sends its results as soon as all are stored, and the response to the
+        previous ones has arrived. If results are rare, waiting saves few requests.
 
         Parameters
         ----------
@@ -84,9 +84,11 @@ class Prefetch:
         """
         if self.seconds.value is None:
             return 0.0
-        if not held:
-            return self.tuning.answer_timeout if storing else 0.0
-        return self.tuning.longest_linger if self.seconds.value / self.slots <= self.tuning.batching_gap else 0.0
+        if not held and storing:
+            return self.tuning.answer_timeout
+        if self.seconds.value / self.slots > self.tuning.batching_gap:
+            return 0.0
+        return self.tuning.longest_linger if held else self.tuning.least_linger
 
     @property
     def _horizon(self) -> float:

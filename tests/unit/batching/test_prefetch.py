@@ -99,9 +99,19 @@ def test_results_that_come_often_wait_for_others(slots: int, seconds: float, lin
     assert fed(slots, seconds, MIB).linger(held=1, storing=0) == linger
 
 
-@pytest.mark.parametrize(("storing", "linger"), [(0, 0.0), (1, 0.1)])
-def test_with_nothing_left_to_compute_a_result_waits_only_for_those_being_stored(storing: int, linger: float) -> None:
-    assert fed(4, 0.001, MIB).linger(held=0, storing=storing) == linger
+@pytest.mark.parametrize(
+    ("seconds", "storing", "linger"),
+    [
+        (60.0, 0, 0.0),
+        (0.001, 0, 0.002),  # so that it waits for the response to the previous ones too
+        (0.001, 1, 0.1),
+        (60.0, 1, 0.1),
+    ],
+)
+def test_with_nothing_left_to_compute_a_result_waits_only_for_those_under_way(
+    seconds: float, storing: int, linger: float
+) -> None:
+    assert fed(4, seconds, MIB).linger(held=0, storing=storing) == linger
 
 
 def test_the_first_results_wait_for_nothing() -> None:
