@@ -7,7 +7,7 @@ import os
 import random
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import Context
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -97,6 +97,8 @@ async def _run(schedule: Schedule, report: Report, aws: MemoryAws) -> None:
         while not await live(schedule, report, aws, on_opened=task_status.started):
             report.begin_life()
             await anyio.sleep(next(pauses, RENEWED))
+        with suppress(RuntimeError):  # it had been opened
+            task_status.started("")
         group.cancel_scope.cancel()
 
     # A task of its own, so that it can be stopped without what happens to it.
