@@ -118,7 +118,8 @@ def find_faults(schedule: Schedule, report: Report, *, limit: float | None = Non
         ]
     if report.actions["tiles_lost"] and not any(_loses_messages(mishap) for mishap in schedule.mishaps):
         faults.append("messages of tiles were lost")
-    if schedule.poison is not None and report.begun[schedule.poison] > (most := _limit_attempts(schedule)):
+    most = _limit_attempts(schedule) + report.copied[schedule.poison or 0]  # whose count may be read at the same time
+    if schedule.poison is not None and report.begun[schedule.poison] > most:
         faults.append(f"poison was begun {report.begun[schedule.poison]} times, more than {most}")
     return faults
 
@@ -200,7 +201,7 @@ def _may_be_left(what: str, schedule: Schedule, report: Report) -> bool:
     ):
         return True
     if report.actions["left_behind"] and any(
-        mishap.kind in {"outage", "expire credentials"} for mishap in schedule.mishaps
+        mishap.kind in {"outage", "expire credentials", "freeze main"} for mishap in schedule.mishaps
     ):
         return True  # it lasted for longer
     hanging = [mishap for mishap in schedule.mishaps if mishap.kind == "hang" and mishap.operation in _REMOVALS]
