@@ -131,7 +131,7 @@ def _limit_attempts(schedule: Schedule) -> int:
         for mishap in schedule.mishaps
         if mishap.kind in {"corrupt", "delete objects"} and mishap.about == "/out/"
     )
-    frozen = sum(mishap.kind == "freeze" for mishap in schedule.mishaps)
+    withdrawn = schedule.count("freeze") + schedule.count("terminate")
     copies = sum(
         mishap.times
         for mishap in schedule.mishaps
@@ -139,7 +139,7 @@ def _limit_attempts(schedule: Schedule) -> int:
         or _loses_messages(mishap)  # which are announced again, as if they were new
         or (mishap.kind == "lose answer" and mishap.operation == "sqs:SendMessageBatch")
     )
-    return schedule.max_attempts + damages + frozen + copies
+    return schedule.max_attempts + damages + withdrawn + copies
 
 
 def limit_seconds(schedule: Schedule) -> float:
