@@ -1,4 +1,4 @@
-"""Unit tests use no network: a test that tries fails."""
+"""Unit tests must not use the network: a connection fails the test."""
 
 import socket
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
-"""IAM as far as the policies that ship need it: what an action applies to, and whether statements allow it.
+"""The parts of IAM that the project's policies use: the resources of actions, and the evaluation of statements.
 
 `ACTIONS` and `RESOURCES` are taken from AWS's Service Authorization Reference,
-https://docs.aws.amazon.com/service-authorization/latest/reference/, without the types of resources that no stack has.
+https://docs.aws.amazon.com/service-authorization/latest/reference/, without types of resources that no stack has.
 """
 
 import json
@@ -35,7 +35,7 @@ RESOURCES: Final = {
     "iam:instance-profile": f"arn:aws:iam::{ACCOUNT}:instance-profile/{STACK}-IamInstanceProfile-1a2b3c",
     "iam:role": f"arn:aws:iam::{ACCOUNT}:role/{STACK}-WorkerRole-1a2b3c",
     "iam:service-linked-role": f"arn:aws:iam::{ACCOUNT}:role/aws-service-role/batch.amazonaws.com/AWSServiceRole",
-    # As IAM spells it when logs are read; on tagging it is without what follows the name.
+    # The format for reading logs; for tagging, the ARN ends with the name.
     "logs:log-group": f"arn:aws:logs:{_HERE}:log-group:/asyncbatch/{STACK}:log-stream:",
     "logs:log-stream": f"arn:aws:logs:{_HERE}:log-group:/asyncbatch/{STACK}:log-stream:worker/default/0a1b2c3d",
     "s3:bucket": f"arn:aws:s3:::{BUCKET}",
@@ -43,7 +43,7 @@ RESOURCES: Final = {
     "servicequotas:quota": f"arn:aws:servicequotas:{_HERE}:ec2/L-1216C47A",
     "sqs:queue": f"arn:aws:sqs:{_HERE}:asyncbatch-r1-task",
 }
-"""A resource of each type, as a stack named `STACK` has it."""
+"""A resource of each type of a stack named `STACK`."""
 
 OTHERS: Final = {
     "logs:log-group": [f"arn:aws:logs:{_HERE}:log-group:/asyncbatch/{STACK}"],
@@ -54,7 +54,7 @@ OTHERS: Final = {
         *(f"arn:aws:sqs:{_HERE}:{STACK}-Batch{end}Queue-1a2b3c" for end in ("In", "Out")),
     ],
 }
-"""More resources, of types of which a stack has several kinds."""
+"""Further resources of types of which a stack has several."""
 
 _BY_TYPES: Final = {
     "": """
@@ -138,7 +138,7 @@ ACTIONS: Final[dict[str, tuple[str, ...]]] = {
     for actions in _BY_TYPES.values()
     for action in actions.split()
 }
-"""The types of resources that an action applies to; none, where IAM knows no resource for it."""
+"""The types of resources that an action applies to; empty if IAM has no resource for it."""
 
 _PSEUDO: Final = {
     "AWS::AccountId": ACCOUNT,
@@ -155,7 +155,7 @@ _PSEUDO: Final = {
 
 
 def read_policy(name: str) -> list[dict[str, Any]]:
-    """Return the statements of a policy that ships, with names in place of placeholders."""
+    """Return the statements of one of the project's policies, with names in place of placeholders."""
     found: list[dict[str, Any]] = fill(
         json.loads((files("asyncbatch") / "infra" / "policies" / name).read_text())["Statement"]
     )
@@ -190,7 +190,7 @@ def allows(
     resource: str,
     context: Mapping[str, str] | None = None,
 ) -> bool:
-    """Return whether statements allow an action on a resource, `context` being what conditions ask for."""
+    """Return whether statements allow an action on a resource; `context` has the values for conditions."""
     return any(
         any(fnmatchcase(action, pattern) for pattern in listed(statement["Action"]))
         and any(fnmatchcase(resource, pattern) for pattern in listed(statement["Resource"]))

@@ -1,11 +1,11 @@
-"""JSON as nobody writes it on purpose, to be refused."""
+"""Strategies for invalid JSON messages, which must be rejected."""
 
 from typing import Any, Final
 
 from hypothesis import strategies as st
 
 texts: Final = st.text(st.characters(codec=None), max_size=12)
-"""Any characters: also NUL, controls and lone surrogates."""
+"""Any characters, including NUL, control characters and lone surrogates."""
 
 numbers: Final = (
     st.floats()
@@ -18,12 +18,12 @@ values: Final[st.SearchStrategy[Any]] = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=6,
 )
-"""Whatever Python's JSON can hold."""
+"""All values that Python's JSON supports."""
 
 
 @st.composite
 def changes(draw: st.DrawFn, values_of: dict[str, Any]) -> dict[str, Any]:
-    """Return an object with up to two of its fields left out, replaced or added."""
+    """Return an object with up to two fields removed, replaced or added."""
     changed = dict(values_of)
     for _ in range(draw(st.integers(1, 2))):
         name = draw(st.sampled_from(sorted(values_of)) | texts)

@@ -1,4 +1,4 @@
-"""The rights that the code's calls of AWS take, and who makes which."""
+"""The permissions that the code's requests to AWS need, and the roles that make them."""
 
 from typing import Final
 
@@ -16,11 +16,11 @@ MANIFEST: Final = f"arn:aws:s3:::{BUCKET}/runs/r1/manifest"
 RESULT: Final = RESOURCES["s3:object"]
 
 Need = tuple[tuple[str, ...], str, str]
-"""Who needs to be allowed which action on what."""
+"""A role that needs permission for an action on a resource."""
 
 
 def need(who: tuple[str, ...], action: str, resource: str | None = None) -> Need:
-    """Return a need; on what IAM knows no resources for, it is on all."""
+    """Return a need. Actions without resources in IAM need permission on all resources."""
     kinds = ACTIONS[action]
     return who, action, resource or (RESOURCES[kinds[0]] if kinds else "*")
 
@@ -35,14 +35,14 @@ CALLS: Final[dict[str, list[Need]]] = {
         *(need(MAIN, "batch:SubmitJob", RESOURCES[kind]) for kind in ACTIONS["batch:SubmitJob"]),
         need(("run.json",), "batch:SubmitJob", RESOURCES["batch:job-queue"] + "Main"),
         need(("run.json",), "batch:SubmitJob", RESOURCES["batch:job-definition"] + "Main"),
-        need(MAIN, "batch:TagResource", RESOURCES["batch:job"]),  # it is given tags
+        need(MAIN, "batch:TagResource", RESOURCES["batch:job"]),  # it has tags
     ],
     "batch:TerminateJob": [need((*MAIN, *DEPLOYER), "batch:TerminateJob")],
     "cloudformation:CreateStack": [need(DEPLOYER, "cloudformation:CreateStack")],
     "cloudformation:DeleteStack": [need(DEPLOYER, "cloudformation:DeleteStack")],
     "cloudformation:DescribeStackEvents": [need(DEPLOYER, "cloudformation:DescribeStackEvents")],
     "cloudformation:DescribeStacks": [
-        # Asked by name, IAM compares this very text.
+        # For a request by name, IAM compares exactly this text.
         need((*MAIN, *DEPLOYER), "cloudformation:DescribeStacks", RESOURCES["cloudformation:stack"][:-8] + "*"),
     ],
     "cloudformation:UpdateStack": [need(DEPLOYER, "cloudformation:UpdateStack")],
@@ -66,13 +66,13 @@ CALLS: Final[dict[str, list[Need]]] = {
     "s3:HeadObject": [
         *(need(ALL, "s3:GetObject", key) for key in (MANIFEST, PROGRAM)),
         need(DEPLOYER, "s3:GetObject", MANIFEST),
-        need((*ALL, *DEPLOYER), "s3:ListBucket"),  # else what is absent is forbidden
+        need((*ALL, *DEPLOYER), "s3:ListBucket"),  # otherwise a missing object is reported as forbidden
     ],
     "s3:ListObjectsV2": [need((*MAIN, *DEPLOYER), "s3:ListBucket")],
     "s3:PutObject": [
         need(ALL, "s3:PutObject", RESULT),
         *(need(MAIN, "s3:PutObject", key) for key in (MANIFEST, PAYLOAD, PROGRAM)),
-        # What is large goes in parts, which a failure removes.
+        # Large objects are uploaded in parts, which are removed after a failure.
         need(ALL, "s3:AbortMultipartUpload", RESULT),
         *(need(MAIN, "s3:AbortMultipartUpload", key) for key in (PAYLOAD, PROGRAM)),
     ],
@@ -83,7 +83,7 @@ CALLS: Final[dict[str, list[Need]]] = {
     ],
     "sqs:CreateQueue": [
         *(need(MAIN, "sqs:CreateQueue", queue) for queue in (QUEUE, RESULTS)),
-        need(MAIN, "sqs:TagQueue", QUEUE),  # it is given tags
+        need(MAIN, "sqs:TagQueue", QUEUE),  # it has tags
     ],
     "sqs:DeleteMessageBatch": [need(ALL, "sqs:DeleteMessage", QUEUE), need(MAIN, "sqs:DeleteMessage", RESULTS)],
     "sqs:DeleteQueue": [need((*MAIN, *DEPLOYER), "sqs:DeleteQueue", queue) for queue in (QUEUE, RESULTS)],
@@ -92,6 +92,6 @@ CALLS: Final[dict[str, list[Need]]] = {
     "sqs:ListQueues": [need((*MAIN, *DEPLOYER), "sqs:ListQueues")],
     "sqs:ReceiveMessage": [need(ALL, "sqs:ReceiveMessage", QUEUE), need(MAIN, "sqs:ReceiveMessage", RESULTS)],
     "sqs:SendMessageBatch": [need(ALL, "sqs:SendMessage", RESULTS), need(MAIN, "sqs:SendMessage", QUEUE)],
-    "sts:GetCallerIdentity": [],  # nobody can be denied it
+    "sts:GetCallerIdentity": [],  # it can't be denied
 }
-"""All that the code asks of AWS, and the rights that it takes."""
+"""All requests of the code to AWS, with the permissions that they need."""

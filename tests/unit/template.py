@@ -1,4 +1,4 @@
-"""The template that ships, as tests read it."""
+"""Reads the project's template for tests."""
 
 import re
 from functools import cache
@@ -11,11 +11,11 @@ TEMPLATE: Final = files("asyncbatch") / "infra" / "batch.yaml"
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
-    """YAML with CloudFormation's short forms of functions, here as their long ones."""
+    """A YAML loader that converts CloudFormation's short forms of functions to long forms."""
 
 
 def _expand(loader: _Loader, name: str, node: yaml.Node) -> dict[str, Any]:
-    """Return a short form as CloudFormation's guide to its template functions has the long one."""
+    """Return the long form of a function, as in CloudFormation's reference."""
     sequence = isinstance(node, yaml.SequenceNode)
     value: Any = loader.construct_sequence(node, deep=True) if sequence else loader.construct_scalar(node)
     if name == "GetAtt" and isinstance(value, str):
@@ -28,7 +28,7 @@ _Loader.add_multi_constructor("!", _expand)
 
 @cache
 def read_template() -> dict[str, Any]:
-    """Return the template as plain objects, functions in their long form."""
+    """Return the template as plain objects, with functions in their long form."""
     found: dict[str, Any] = yaml.load(TEMPLATE.read_text(), _Loader)  # noqa: S506 - as safe as the one that it extends
     return found
 
@@ -40,17 +40,17 @@ def of_type(kind: str) -> dict[str, dict[str, Any]]:
 
 
 def listed(value: Any) -> list[Any]:  # noqa: ANN401 - IAM takes one or a list
-    """Return what may be given as one or as a list, as a list."""
+    """Return a value that may be a single item or a list as a list."""
     return value if isinstance(value, list) else [value]
 
 
 def find_statements(role: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the statements of a role's own policies."""
+    """Return the statements of a role's inline policies."""
     return [statement for policy in role.get("Policies", []) for statement in policy["PolicyDocument"]["Statement"]]
 
 
 def find_references(value: Any) -> set[str]:  # noqa: ANN401 - any part of a template
-    """Return the resources on which CloudFormation makes a part of a template depend."""
+    """Return the resources to which a part of a template refers."""
     found: set[str] = set()
     if isinstance(value, dict):
         for key, part in value.items():

@@ -7,7 +7,7 @@ from asyncbatch import AsyncBatchError, TileError, TileLost, errors
 
 
 def drawn() -> dict[str, str]:
-    """Return each error of the tree in the docstring, with the one that it hangs on."""
+    """Return each error of the tree in the docstring with its base class."""
     tree: dict[str, str] = {}
     above: list[str] = []
     for line in inspect.getdoc(errors).splitlines():  # type: ignore[union-attr]  # it has one
@@ -21,13 +21,13 @@ def drawn() -> dict[str, str]:
     return tree
 
 
-def test_the_tree_that_is_drawn_is_the_tree_there_is() -> None:
+def test_documented_tree_matches_the_classes() -> None:
     members = inspect.getmembers(errors, inspect.isclass)
     classes = [found for _, found in members if found.__module__ == errors.__name__]
     assert {found.__name__: found.__mro__[1].__name__ for found in classes} == drawn()
 
 
-def test_every_error_says_what_it_means() -> None:
+def test_every_error_has_a_docstring() -> None:
     assert [name for name in drawn() if not getattr(errors, name).__doc__] == []
 
 
@@ -63,7 +63,7 @@ def test_a_lost_tile_is_reported_in_short() -> None:
 
 
 @pytest.mark.parametrize("error", [TileError("no", tile=1, worker="w"), TileLost("no", tile=1, attempts=2)])
-def test_the_place_can_be_added_later(error: TileError | TileLost) -> None:
+def test_place_can_be_added_later(error: TileError | TileLost) -> None:
     error.place = "row 3"
     assert str(error).startswith("tile 1 (row 3) ")
 
@@ -76,7 +76,7 @@ def test_the_place_can_be_added_later(error: TileError | TileLost) -> None:
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_a_tile_s_error_passes_between_processes(error: TileError | TileLost) -> None:
+def test_tile_errors_can_be_pickled(error: TileError | TileLost) -> None:
     found = pickle.loads(pickle.dumps(error))
     assert type(found) is type(error)
     assert vars(found) == vars(error)

@@ -1,4 +1,4 @@
-"""Who may do what: the roles of the template and the policies that ship, as IAM would take them."""
+"""Tests of the template's roles and the project's policies, as IAM would evaluate them."""
 
 import ast
 import json
@@ -26,7 +26,7 @@ ON_ALL: Final = {
     "deploy.json": {"ManageLaunchTemplates"},
     "boundary.json": {"JoinCluster", "ReadRasters"},  # Batch names its clusters; rasters may be in any bucket
 }
-"""Statements on all resources although IAM would take single ones."""
+"""Statements that allow all resources, although IAM supports single ones for their actions."""
 
 MANAGED: Final = {
     "AmazonEC2ContainerServiceforEC2Role": [
@@ -41,7 +41,7 @@ MANAGED: Final = {
         *("ecr:BatchGetImage", "logs:CreateLogStream", "logs:PutLogEvents"),
     ],
 }
-"""AWS's own policies that the template attaches, and what they allow."""
+"""The actions of AWS's managed policies that the template attaches."""
 
 
 def read_role(name: str) -> list[dict[str, Any]]:
@@ -59,11 +59,11 @@ PRINCIPALS: Final = {**POLICIES, "deployer": POLICIES["deploy.json"] + POLICIES[
 
 
 OBSTORE: Final = {"get_async": "s3:GetObject", "put_async": "s3:PutObject"}
-"""What obstore's functions ask S3 for."""
+"""The S3 operations of obstore's functions."""
 
 
 def find_calls() -> set[str]:
-    """Return all operations that the code asks SDK clients and obstore for."""
+    """Return all operations that the code calls by SDK clients and obstore."""
     found, session = set(), Session()
     for path in Path(str(PACKAGE / "aws")).glob("*.py"):
         tree = ast.parse(path.read_text())
@@ -76,7 +76,7 @@ def find_calls() -> set[str]:
 
 
 def find_obstore_calls(tree: ast.AST) -> Iterator[str]:
-    """Yield the names of obstore's functions that a module uses."""
+    """Yield the functions of obstore that a module uses."""
     for node in ast.walk(tree):
         match node:
             case ast.Call(func=ast.Attribute(value=ast.Name(id="obstore"), attr=name)):
@@ -84,7 +84,7 @@ def find_obstore_calls(tree: ast.AST) -> Iterator[str]:
 
 
 def find_services(tree: ast.AST) -> Iterator[str]:
-    """Yield the services for which a module opens clients."""
+    """Yield the services for which a module creates clients."""
     for node in ast.walk(tree):
         match node:
             case ast.Call(func=ast.Attribute(attr="client"), args=[ast.Constant(value=str(service)), *_]):
@@ -92,7 +92,7 @@ def find_services(tree: ast.AST) -> Iterator[str]:
 
 
 def find_names(tree: ast.AST) -> Iterator[str]:
-    """Yield the names of whatever a module reads of an attribute, and what it asks paginators for."""
+    """Yield all attribute names in a module, and the operations of its paginators."""
     for node in ast.walk(tree):
         match node:
             case ast.Call(func=ast.Attribute(attr="get_paginator"), args=[ast.Constant(value=str(name))]):
@@ -101,12 +101,12 @@ def find_names(tree: ast.AST) -> Iterator[str]:
                 yield name
 
 
-def test_no_call_is_made_of_which_this_does_not_know_who_may_make_it() -> None:
+def test_permissions_of_all_calls_are_known() -> None:
     assert find_calls() == CALLS.keys()
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_each_role_may_make_its_calls(call: str) -> None:
+def test_each_role_allows_its_calls(call: str) -> None:
     denied = [
         (who, action, resource)
         for principals, action, resource in CALLS[call]
@@ -116,7 +116,7 @@ def test_each_role_may_make_its_calls(call: str) -> None:
     assert not denied
 
 
-def test_no_role_may_more_than_is_asked_for() -> None:
+def test_no_role_allows_more_than_its_calls() -> None:
     asked: dict[str, set[str]] = {}
     for principals, action, _ in (one for needs in CALLS.values() for one in needs):
         for who in principals:
@@ -149,14 +149,14 @@ def list_samples(action: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["run.json", "deploy.json", "network.json", "boundary.json"])
-def test_a_policy_is_no_longer_than_iam_takes(name: str) -> None:
+def test_policies_are_within_the_size_limit_of_iam(name: str) -> None:
     text = json.dumps({"Version": "2012-10-17", "Statement": read_policy(name)})
     long = text.replace(STACK, "a-stack-with-a-name").replace(STACK.lower(), "a-stack-with-a-name")
     assert len(re.sub(r"\s", "", long)) <= 6_144
 
 
-def test_a_worker_may_neither_see_keys_of_other_runs_nor_replace_what_is_not_its_own() -> None:
-    """It may read manifests, each with half of a key; jobs' environments have the other half."""
+def test_worker_can_neither_read_keys_of_other_runs_nor_replace_their_objects() -> None:
+    """It can read manifests with one half of each key; the other half is in the jobs' environments."""
     worker = PRINCIPALS["WorkerRole"]
     assert not allows(worker, "batch:DescribeJobs", "*")
     assert not [one for one in worker for action in listed(one["Action"]) if not action.startswith(("s3:", "sqs:"))]
@@ -168,7 +168,7 @@ def test_a_worker_may_neither_see_keys_of_other_runs_nor_replace_what_is_not_its
 
 
 @pytest.mark.parametrize("who", ["MainRole", "run.json", "deploy.json"])
-def test_only_jobs_of_the_stack_may_be_ended(who: str) -> None:
+def test_only_jobs_of_the_stack_can_be_terminated(who: str) -> None:
     job = RESOURCES["batch:job"]
     assert allows(PRINCIPALS[who], "batch:TerminateJob", job, ITS_JOB)
     assert not allows(PRINCIPALS[who], "batch:TerminateJob", job)
@@ -230,11 +230,11 @@ def test_deployers_can_not_change_other_policies_and_roles() -> None:
     other = RESOURCES["iam:role"].replace(f"{STACK}-", "admin-")
     assert not [action for action in actions if allows(statements, action, other, everything)]
     assert not allows(statements, "logs:DeleteLogGroup", f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/lambda/other")
-    for action in ("logs:TagResource", "logs:ListTagsForResource"):  # asked without the end of a reader's ARN
+    for action in ("logs:TagResource", "logs:ListTagsForResource"):  # requested without the end of the ARN
         assert allows(statements, action, f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/asyncbatch/{STACK}")
 
 
-def test_the_boundary_lets_roles_do_what_their_policies_say() -> None:
+def test_boundary_allows_what_the_policies_of_roles_allow() -> None:
     boundary = PRINCIPALS["boundary.json"]
     for principals, action, resource in (one for needs in CALLS.values() for one in needs):
         if {"WorkerRole", "MainRole"} & {*principals}:
@@ -245,7 +245,7 @@ def test_the_boundary_lets_roles_do_what_their_policies_say() -> None:
             assert allows(boundary, action, RESOURCES[kinds[0]] if kinds else "*"), action
 
 
-def test_the_boundary_is_of_no_use_for_more_rights() -> None:
+def test_boundary_allows_no_escalation() -> None:
     boundary = PRINCIPALS["boundary.json"]
     for action in ("iam:CreateUser", "iam:PassRole", "iam:PutRolePolicy", "sts:AssumeRole", "s3:PutBucketPolicy"):
         assert not allows(boundary, action, RESOURCES["iam:role"])
@@ -253,7 +253,7 @@ def test_the_boundary_is_of_no_use_for_more_rights() -> None:
 
 
 @pytest.mark.parametrize(("name", "role"), of_type("AWS::IAM::Role").items())
-def test_each_role_takes_the_boundary_and_only_policies_that_deploy_json_names(name: str, role: dict[str, Any]) -> None:
+def test_each_role_has_the_boundary_and_only_policies_named_in_deploy_json(name: str, role: dict[str, Any]) -> None:
     assert role["PermissionsBoundary"] == {"Fn::If": ["HasBoundary", {"Ref": "BoundaryArn"}, {"Ref": "AWS::NoValue"}]}
     attached = [fill(arn) for arn in listed(role["ManagedPolicyArns"]) if "Fn::Sub" in arn]
     assert {arn.rpartition("/")[2] for arn in attached} <= MANAGED.keys(), name
@@ -262,7 +262,7 @@ def test_each_role_takes_the_boundary_and_only_policies_that_deploy_json_names(n
 @pytest.mark.parametrize(("name", "role"), of_type("AWS::IAM::Role").items())
 def test_no_other_account_s_tasks_can_assume_a_role(name: str, role: dict[str, Any]) -> None:
     [statement] = role["AssumeRolePolicyDocument"]["Statement"]
-    if name == "EcsInstanceRole":  # of an instance profile, which EC2 gives to machines of the same account only
+    if name == "EcsInstanceRole":  # an instance profile, which EC2 only gives to machines of the same account
         assert statement["Principal"] == {"Service": "ec2.amazonaws.com"}
         return
     assert statement["Principal"] == {"Service": "ecs-tasks.amazonaws.com"}

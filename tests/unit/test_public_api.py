@@ -10,7 +10,7 @@ from asyncbatch.main import dispatcher, executor, program
 from asyncbatch.wire import environment
 
 
-def test_the_public_names_are_those_of_the_project() -> None:
+def test_public_names_are_complete() -> None:
     offered = {name: getattr(asyncbatch, name) for name in asyncbatch.__all__}
     every_error = {name: found for name, found in inspect.getmembers(errors, inspect.isclass) if name[0].isupper()}
     assert offered == {
@@ -30,18 +30,18 @@ def test_the_public_names_are_those_of_the_project() -> None:
     }
 
 
-def test_all_is_all_that_is_imported_when_used() -> None:
+def test_lazily_imported_names_are_in_all() -> None:
     assert sorted(asyncbatch.__all__) == sorted(asyncbatch._HOME)  # noqa: SLF001 - that is the point
 
 
-def test_a_star_import_gives_just_the_public_names() -> None:
+def test_star_import_imports_only_public_names() -> None:
     names: dict[str, object] = {}
     exec("from asyncbatch import *", names)  # noqa: S102 - only so can it be done within a function
     del names["__builtins__"]
     assert sorted(names) == sorted(asyncbatch.__all__)
 
 
-def test_the_public_names_are_offered_before_they_are_used() -> None:
+def test_dir_lists_public_names_before_their_import() -> None:
     assert set(asyncbatch.__all__) <= set(dir(asyncbatch))
 
 

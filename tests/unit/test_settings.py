@@ -37,7 +37,7 @@ RANGES = {
 }
 
 
-def test_the_defaults_are_the_classic_ones() -> None:
+def test_defaults_are_those_of_the_classic_system() -> None:
     settings = Settings.from_environment({})
     assert settings == Settings()
     assert (settings.stack, settings.region) == ("RIOS", "ap-southeast-2")
@@ -55,7 +55,7 @@ def test_a_setting_is_read_from_its_variable(name: str, variable: str, text: str
     assert type(getattr(settings, name)) is type(value)
 
 
-def test_the_environment_is_the_process_own_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_environment_is_that_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RIOS_AWSBATCH_STACK", "mine")
     assert Settings.from_environment().stack == "mine"
     assert Settings.from_environment({}).stack == "RIOS"
@@ -70,13 +70,13 @@ def test_the_environment_is_the_process_own_by_default(monkeypatch: pytest.Monke
         ({}, "ap-southeast-2"),
     ],
 )
-def test_the_region_is_the_one_that_main_and_worker_both_find(variables: dict[str, str], region: str) -> None:
+def test_main_and_worker_find_the_same_region(variables: dict[str, str], region: str) -> None:
     assert Settings.from_environment(variables).region == region
     worker = WorkerEnvironment.read(variables | {"ASYNCBATCH_RUN": "r", "RIOSBucket": "b", "ASYNCBATCH_WORKER": "0"})
     assert worker.region == region
 
 
-def test_an_override_comes_before_the_environment() -> None:
+def test_override_takes_precedence_over_the_environment() -> None:
     environment = {"RIOS_AWSBATCH_STACK": "theirs", "ASYNCBATCH_LEASE": "10"}
     settings = Settings.from_environment(environment, stack="mine", lease=None)
     assert (settings.stack, settings.lease) == ("mine", 10.0)
@@ -88,7 +88,7 @@ def test_an_empty_variable_counts_as_not_set(variable: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "least", "most"), [(name, *ends) for name, ends in RANGES.items()])
-def test_the_ends_of_a_range_are_allowed_and_what_is_beyond_is_not(name: str, least: int, most: int) -> None:
+def test_values_within_the_range_are_accepted(name: str, least: int, most: int) -> None:
     variable = VARIABLES[name][0]
     for value in (least, most):
         assert getattr(Settings.from_environment({variable: str(value)}), name) == value
@@ -109,14 +109,14 @@ def test_an_invalid_number_is_reported_with_its_variable(name: str, text: str) -
 
 
 @pytest.mark.parametrize("name", ["max_attempts", "slot_memory", "max_in_flight"])
-def test_a_count_is_a_whole_number(name: str) -> None:
+def test_count_must_be_an_integer(name: str) -> None:
     with pytest.raises(SettingsError, match="must be a number"):
         Settings.from_environment({VARIABLES[name][0]: "2.5"})
 
 
 @pytest.mark.parametrize("name", RANGES)
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_no_range_holds_what_is_not_finite(name: str, value: float) -> None:
+def test_values_that_are_not_finite_are_rejected(name: str, value: float) -> None:
     with pytest.raises(SettingsError, match=f"{name} .* is {value}"):
         dataclasses.replace(Settings(), **{name: value})  # type: ignore[arg-type]  # by name
 
@@ -145,7 +145,7 @@ def test_a_switch_is_on_or_off(text: str, value: bool) -> None:  # noqa: FBT001 
     assert Settings.from_environment({"ASYNCBATCH_SPECULATION": text}).speculation is value
 
 
-def test_a_switch_that_is_neither_is_rejected() -> None:
+def test_switch_with_another_value_is_rejected() -> None:
     with pytest.raises(SettingsError, match="ASYNCBATCH_SPECULATION is 'maybe'"):
         Settings.from_environment({"ASYNCBATCH_SPECULATION": "maybe"})
     with pytest.raises(SettingsError, match="speculation is 'off'"):
@@ -169,22 +169,22 @@ def test_queues_are_the_run_s_or_the_stack_s() -> None:
         "http://127.0.0.1:99999",
     ],
 )
-def test_an_endpoint_is_a_web_address(url: str) -> None:
+def test_endpoint_must_be_a_url(url: str) -> None:
     with pytest.raises(SettingsError, match=rf"AWS_ENDPOINT_URL\) is '{re.escape(url)}'; it must be like http://"):
         Settings.from_environment({"AWS_ENDPOINT_URL": url})
 
 
-def test_an_unknown_setting_is_reported_with_those_there_are() -> None:
+def test_unknown_setting_is_reported_with_existing_ones() -> None:
     with pytest.raises(SettingsError, match=r"leese=1.*did you mean 'lease'.*max_in_flight"):
         Settings.from_environment({}, leese=1)
 
 
-def test_a_setting_that_is_not_usable_is_a_value_error() -> None:
+def test_invalid_setting_raises_value_error() -> None:
     with pytest.raises(ValueError, match=r"lease .* is 1; it must be from 2"):
         Settings(lease=1)
 
 
-def test_settings_do_not_change() -> None:
+def test_settings_are_immutable() -> None:
     field = "stack"
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(Settings(), field, "other")

@@ -1,4 +1,4 @@
-"""Words of the vocabulary in docs/design.md, and names of functions."""
+"""Tests of the vocabulary in docs/design.md, and of the names of functions."""
 
 import re
 from itertools import chain

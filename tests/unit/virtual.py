@@ -1,4 +1,4 @@
-"""The virtual clock, which is shipped: where tests look for it."""
+"""The virtual clock of `asyncbatch.testing`, for tests."""
 
 from asyncbatch.testing import VIRTUAL
 

@@ -1,4 +1,4 @@
-"""Credentials that end, and are renewed elsewhere, in virtual time."""
+"""Tests of credentials that expire and are renewed elsewhere, in virtual time."""
 
 import logging
 from typing import Any
@@ -19,7 +19,7 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 
 
 class Login:
-    """Where credentials come from: each reading finds what is there then."""
+    """A source of credentials; each read returns the current ones."""
 
     def __init__(self, *, method: str = "shared-credentials-file") -> None:
         self.key = "first"
@@ -37,40 +37,40 @@ async def opened(login: Login) -> RenewableCredentials:
     return found
 
 
-async def key_of(credentials: RenewableCredentials) -> str:
+async def read_key(credentials: RenewableCredentials) -> str:
     return str((await credentials.get_frozen_credentials()).access_key)
 
 
-def actions(caplog: pytest.LogCaptureFixture) -> list[str]:
+def list_actions(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.action for record in caplog.records]  # type: ignore[attr-defined]
 
 
-async def test_refused_credentials_are_read_again_and_those_that_hold_are_not() -> None:
+async def test_rejected_credentials_are_read_again_and_valid_ones_are_not() -> None:
     login = Login()
     credentials = await opened(login)
-    assert [await key_of(credentials), await key_of(credentials), login.readings] == ["first", "first", 1]
+    assert [await read_key(credentials), await read_key(credentials), login.readings] == ["first", "first", 1]
     credentials.note_success(0)
     login.key = "second"
     credentials.note_refusal(0, "ExpiredToken")
-    assert await key_of(credentials) == "second"
+    assert await read_key(credentials) == "second"
 
 
-async def test_many_refusals_are_one_pause_and_one_reading_a_second(caplog: pytest.LogCaptureFixture) -> None:
+async def test_many_rejections_cause_one_pause_and_one_read_per_second(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, logger="asyncbatch")
     login = Login()
     credentials = await opened(login)
     credentials.note_success(0)
     for _ in range(100):
         credentials.note_refusal(credentials.refusals, "ExpiredToken")
-        await key_of(credentials)
+        await read_key(credentials)
         await anyio.sleep(0.1)
     assert login.readings <= 12
     assert credentials.paused
     credentials.note_success(credentials.refusals)
-    assert actions(caplog) == ["credentials_expired", "credentials_renewed"]
+    assert list_actions(caplog) == ["credentials_expired", "credentials_renewed"]
 
 
-async def test_answers_to_what_earlier_credentials_signed_change_nothing(caplog: pytest.LogCaptureFixture) -> None:
+async def test_answers_to_requests_with_earlier_credentials_are_ignored(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, logger="asyncbatch")
     credentials = await opened(Login())
     credentials.note_success(0)
@@ -82,22 +82,22 @@ async def test_answers_to_what_earlier_credentials_signed_change_nothing(caplog:
     assert not credentials.paused
 
 
-async def test_while_there_are_none_the_last_ones_sign() -> None:
+async def test_last_credentials_are_used_while_none_are_found() -> None:
     login = Login()
     credentials = await opened(login)
     login.key = ""
     credentials.note_refusal(0, "ExpiredToken")
-    assert await key_of(credentials) == "first"
+    assert await read_key(credentials) == "first"
 
 
-async def test_what_aws_never_took_is_no_pause(caplog: pytest.LogCaptureFixture) -> None:
+async def test_credentials_that_were_never_accepted_cause_no_pause(caplog: pytest.LogCaptureFixture) -> None:
     credentials = await opened(Login())
     credentials.note_refusal(0, "InvalidClientTokenId")
     assert (credentials.accepted, credentials.paused, caplog.records) == (False, False, [])
 
 
 @pytest.mark.parametrize(("method", "renewable"), [("env", False), ("sso", True), ("explicit", False)])
-async def test_what_this_process_alone_could_change_nobody_renews(method: str, *, renewable: bool) -> None:
+async def test_credentials_from_the_environment_are_not_read_again(method: str, *, renewable: bool) -> None:
     assert (await opened(Login(method=method))).renewable is renewable
 
 

@@ -102,8 +102,8 @@ def below(kind: type[BaseException]) -> Iterator[type[BaseException]]:
         yield from below(inner)
 
 
-def made(kind: type[BaseException]) -> BaseException:
-    """Return an error of a class, whatever its constructor asks for."""
+def build_error(kind: type[BaseException]) -> BaseException:
+    """Return an error of a class, whatever the arguments of its constructor are."""
     text = getattr(kind, "fmt", "")
     named = [name for _, name, _, _ in Formatter().parse(text) if name]
     with suppress(TypeError):
@@ -120,34 +120,34 @@ def client_error(code: str) -> boto.ClientError:
 
 
 @pytest.mark.parametrize("kind", sorted({*below(boto.BotoCoreError), *below(aiohttp.ClientError)}, key=repr))
-def test_whatever_the_aws_libraries_raise_is_translated(kind: type[BaseException]) -> None:
-    error = made(kind)
+def test_all_errors_of_the_aws_libraries_are_translated(kind: type[BaseException]) -> None:
+    error = build_error(kind)
     with pytest.raises(errors.AwsError) as caught, translate_errors("s3:GetObject s3://bucket/key"):
         raise error
     assert caught.value.__cause__ is error
 
 
-def test_the_beginning_of_a_proxys_page_is_reported() -> None:
+def test_start_of_a_proxy_s_page_is_reported() -> None:
     reported = str(translate_error(ResponseParserError("<html> " + "please log in " * 1000), "sqs:SendMessage q"))
     assert reported.startswith("sqs:SendMessage q: the response is not from AWS (<html> please log in ")
     assert len(reported) < 500
 
 
 @pytest.mark.parametrize(("kind", "ours"), CLASSES.items(), ids=lambda kind: kind.__name__)
-def test_an_error_becomes_the_one_that_fits(kind: type[BaseException], ours: type[errors.AwsError]) -> None:
-    assert type(translate_error(made(kind), "action")) is ours
+def test_errors_are_translated_to_the_right_class(kind: type[BaseException], ours: type[errors.AwsError]) -> None:
+    assert type(translate_error(build_error(kind), "action")) is ours
 
 
 @pytest.mark.parametrize("prefix", ["", PREFIX])
 @pytest.mark.parametrize(("ours", "code"), [(ours, code) for ours, codes in CODES.items() for code in codes])
-def test_a_code_becomes_the_error_that_fits(ours: type[errors.AwsError], code: str, prefix: str) -> None:
+def test_codes_are_translated_to_the_right_class(ours: type[errors.AwsError], code: str, prefix: str) -> None:
     error = translate_error(client_error(prefix + code), "sqs:SendMessage q")
     assert type(error) is ours
     assert code in str(error)
     assert "why" in str(error)
 
 
-def test_whatever_botocore_repeats_is_busy() -> None:
+def test_codes_that_botocore_retries_are_busy() -> None:
     codes = {
         *standard.ThrottledRetryableChecker._THROTTLED_ERROR_CODES,  # noqa: SLF001 - documented nowhere else
         *standard.TransientRetryableChecker._TRANSIENT_ERROR_CODES,  # noqa: SLF001
@@ -164,28 +164,28 @@ def test_whatever_botocore_repeats_is_busy() -> None:
         *((status, errors.AwsError) for status in (400, 403, 404, 501)),
     ],
 )
-def test_a_fault_of_the_service_passes_whatever_its_code(status: int, ours: type[errors.AwsError]) -> None:
+def test_server_errors_are_temporary_with_any_code(status: int, ours: type[errors.AwsError]) -> None:
     answer = {"Error": {"Code": "ServerException", "Message": "why"}, "ResponseMetadata": {"HTTPStatusCode": status}}
     assert type(translate_error(boto.ClientError(answer, "DescribeJobs"), "action")) is ours
 
 
-def test_the_older_name_of_an_absent_queue_is_known() -> None:
+def test_older_code_of_a_missing_queue_is_known() -> None:
     assert type(make_error(f"{PREFIX}NonExistentQueue", "why", "action")) is errors.QueueGone
 
 
-def test_an_unknown_code_is_reported() -> None:
+def test_unknown_code_is_reported() -> None:
     error = make_error("Strange", "so it is", "batch:SubmitJob j")
     assert type(error) is errors.AwsError
     assert str(error) == "batch:SubmitJob j: so it is (Strange)"
 
 
-def test_an_answer_without_a_code_is_reported() -> None:
+def test_answer_without_a_code_is_reported() -> None:
     error = translate_error(boto.ClientError({}, "Operation"), "action")
     assert type(error) is errors.AwsError
     assert str(error).startswith("action: ")
 
 
-def test_the_action_is_reported() -> None:
+def test_operation_is_reported() -> None:
     with pytest.raises(errors.EndpointUnreachable, match="s3:PutObject s3://b/k: no response") as caught:  # noqa: SIM117
         with translate_errors("s3:PutObject s3://b/k"):
             raise TimeoutError
@@ -193,32 +193,32 @@ def test_the_action_is_reported() -> None:
 
 
 @pytest.mark.parametrize("error", [boto.NoCredentialsError(), client_error("ExpiredToken")], ids=["none", "expired"])
-def test_how_to_give_credentials_is_reported(error: Exception) -> None:
+def test_missing_credentials_have_a_fix(error: Exception) -> None:
     assert "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in str(translate_error(error, "action"))
 
 
-def test_an_error_without_text_is_reported_by_its_name() -> None:
+def test_error_without_text_is_reported_by_its_name() -> None:
     assert "(ConnectionResetError)" in str(translate_error(ConnectionResetError(), "action"))
 
 
-def test_a_message_is_one_line() -> None:
+def test_message_is_one_line() -> None:
     error = boto.ReadTimeoutError(endpoint_url="u\nv", error="first\n  second")
     assert "\n" not in str(translate_error(error, "action"))
 
 
 @pytest.mark.parametrize("error", [KeyError("k"), asyncio.CancelledError(), errors.MessageError("ours"), OSError("x")])
-def test_what_is_not_of_the_aws_libraries_passes(error: BaseException) -> None:
+def test_other_errors_are_not_translated(error: BaseException) -> None:
     with pytest.raises(type(error)) as caught, translate_errors("action"):
         raise error
     assert caught.value is error
 
 
-def test_only_foreign_errors_are_translated() -> None:
+def test_translation_rejects_errors_of_other_libraries() -> None:
     with pytest.raises(TypeError, match="KeyError is not an error of the AWS libraries"):
         translate_error(KeyError("k"), "action")
 
 
-def test_a_missing_right_is_named_with_where_it_is_listed() -> None:
+def test_missing_permission_is_named_with_the_page_about_permissions() -> None:
     error = make_error("AccessDenied", "User me is not authorized", "sqs:CreateQueue tasks")
     assert isinstance(error, errors.AccessDenied)
     assert str(error) == (
@@ -231,7 +231,7 @@ INVALID = "Value AQEB for parameter ReceiptHandle is invalid. Reason: "
 
 
 def extend(code: str, message: str) -> list[str]:
-    """Extend two leases, of which the second fails, and return which handles are stale."""
+    """Extend two leases, of which the second fails, and return the stale handles."""
 
     async def change(**_: object) -> dict[str, object]:
         return {"Failed": [{"Id": "1", "Code": code, "Message": message, "SenderFault": True}]}
@@ -253,21 +253,21 @@ def extend(code: str, message: str) -> list[str]:
         ("InvalidParameterValue", f"{INVALID}The receipt handle has expired."),
     ],
 )
-def test_a_stale_handle_is_known_in_every_spelling(code: str, message: str) -> None:
+def test_every_error_for_a_stale_handle_is_recognised(code: str, message: str) -> None:
     assert extend(code, message) == ["gone"]
 
 
-def test_another_invalid_value_is_no_stale_handle() -> None:
+def test_other_invalid_values_are_not_stale_handles() -> None:
     with pytest.raises(errors.AwsError):
         extend("InvalidParameterValue", "Value -1 for parameter VisibilityTimeout is invalid.")
 
 
-def test_a_lease_beyond_the_limit_of_sqs_stays_as_it_is() -> None:
+def test_lease_beyond_the_limit_of_sqs_is_not_an_error() -> None:
     beyond = "Reason: Total VisibilityTimeout for the message is beyond the limit [43200 seconds]."
     assert extend("InvalidParameterValue", f"Value 60 for parameter VisibilityTimeout is invalid. {beyond}") == []
 
 
-def test_an_error_says_its_code_and_operation() -> None:
+def test_errors_have_code_and_operation() -> None:
     error = translate_error(client_error("AccessDenied"), "sqs:SendMessage q")
     assert (error.code, error.operation) == ("AccessDenied", "sqs:SendMessage")
 
@@ -276,7 +276,7 @@ def test_an_error_says_its_code_and_operation() -> None:
     ("action", "operation"),
     [("sqs:SendMessage https://q", "sqs:SendMessage"), ("reading the machine's metadata", "")],
 )
-def test_an_error_without_an_answer_has_no_code(action: str, operation: str) -> None:
+def test_error_without_an_answer_has_no_code(action: str, operation: str) -> None:
     error = translate_error(TimeoutError(), action)
     assert (error.code, error.operation) == ("", operation)
 

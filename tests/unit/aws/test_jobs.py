@@ -1,4 +1,4 @@
-"""What is read of a job as Batch describes it."""
+"""Tests of reading Batch's descriptions of jobs."""
 
 from typing import Any
 
@@ -27,9 +27,7 @@ RUNS = {"container": {}, "startedAt": 1}
         ("SUCCEEDED", [NEVER_RAN, RAN], 2),
     ],
 )
-async def test_batch_s_own_attempts_at_a_job_are_counted(
-    status: str, attempts: list[dict[str, Any]], attempt: int
-) -> None:
+async def test_attempts_by_batch_are_counted(status: str, attempts: list[dict[str, Any]], attempt: int) -> None:
     class Client:
         async def describe_jobs(self, *, jobs: list[str]) -> dict[str, Any]:
             return {"jobs": [{"jobId": job, "status": status, "attempts": attempts} for job in jobs]}

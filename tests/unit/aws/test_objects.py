@@ -1,4 +1,4 @@
-"""Deleting many objects, while S3 is slow."""
+"""Tests of deleting many objects while S3 throttles."""
 
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -21,7 +21,7 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 
 
 class Client:
-    """S3 with two objects, which first answers with some errors."""
+    """S3 with two objects. Its first answers are errors."""
 
     def __init__(self, faults: Sequence[str]) -> None:
         self.keys = ["runs/r/alive", "runs/r/manifest"]
@@ -44,12 +44,12 @@ def objects_of(client: Client) -> Objects:
     return Objects(bucket="bucket", _session=session, _transfers=nothing, _client=client)
 
 
-async def test_a_prefix_is_deleted_although_s3_is_slow_to_list_it() -> None:
+async def test_prefix_is_deleted_although_listing_it_fails_at_first() -> None:
     client = Client(["SlowDown"] * 5)
     assert await objects_of(client).delete_prefix("runs/r/") == 2
     assert not client.keys
 
 
-async def test_a_prefix_that_may_not_be_listed_is_one_error() -> None:
+async def test_prefix_without_permission_to_list_raises_one_error() -> None:
     with pytest.raises(AccessDenied):
         await objects_of(Client(["AccessDenied"])).delete_prefix("runs/r/")

@@ -1,4 +1,4 @@
-"""Emptying ECR repositories, which AWS may refuse image by image."""
+"""Tests of emptying ECR repositories, where AWS may reject the deletion of single images."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,7 +21,7 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 
 
 class Client:
-    """ECR with one repository: an image goes only after those that refer to it."""
+    """ECR with one repository. An image can only be deleted after those that refer to it."""
 
     def __init__(self, images: Mapping[str, Sequence[str]], faults: Sequence[str] = ()) -> None:
         self.images = dict(images)
@@ -39,7 +39,7 @@ class Client:
     async def batch_delete_image(self, *, imageIds: Sequence[Mapping[str, str]], **_: object) -> dict[str, Any]:  # noqa: N803 - as boto3 has it
         self._enter("BatchDeleteImage")
         self.rounds += 1
-        assert self.rounds < 10, "goes on for ever"
+        assert self.rounds < 10, "does not end"
         held = {name for name, referring in self.images.items() if any(one in self.images for one in referring)}
         deleted = [one for one in imageIds if one["imageDigest"] not in held]
         for one in deleted:
@@ -48,13 +48,13 @@ class Client:
         return {"imageIds": deleted, "failures": failures}
 
 
-async def test_images_that_others_refer_to_go_after_them() -> None:
+async def test_referenced_images_are_deleted_last() -> None:
     client = Client({"platform": ["index"], "attestation": ["index"], "index": []})
     assert await Repositories(_client=client).empty("asyncbatch") == 3
     assert not client.images
 
 
-async def test_images_that_can_not_be_deleted_are_one_error_with_aws_s_reason() -> None:
+async def test_undeletable_images_raise_one_error_with_the_reason_of_aws() -> None:
     client = Client({"kept": ["kept"], "other": []})
     with pytest.raises(AwsError, match="ImageReferencedByManifestList") as caught:
         await Repositories(_client=client).empty("asyncbatch")
@@ -62,15 +62,15 @@ async def test_images_that_can_not_be_deleted_are_one_error_with_aws_s_reason() 
     assert list(client.images) == ["kept"]
 
 
-async def test_throttling_while_a_repository_is_emptied_is_endured() -> None:
+async def test_throttled_deletions_are_retried() -> None:
     client = Client({"one": []}, faults=["ThrottlingException"] * 3)
     assert await Repositories(_client=client).empty("asyncbatch") == 1
 
 
-async def test_a_missing_right_is_reported_at_once() -> None:
+async def test_missing_permission_is_not_retried() -> None:
     with pytest.raises(AccessDenied, match="ecr:ListImages asyncbatch"):
         await Repositories(_client=Client({}, faults=["AccessDeniedException"])).empty("asyncbatch")
 
 
-async def test_a_repository_that_is_gone_holds_nothing() -> None:
+async def test_missing_repository_is_empty() -> None:
     assert await Repositories(_client=Client({}, faults=["RepositoryNotFoundException"])).empty("asyncbatch") == 0

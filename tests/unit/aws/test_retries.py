@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(autouse=True)
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Return the seconds that would have been waited: nothing waits."""
+    """Return the durations of sleeps, which return immediately."""
     seconds: list[float] = []
 
     async def sleep(delay: float) -> None:
@@ -24,7 +24,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 class Script:
-    """Fails as scripted, then succeeds; counts its calls."""
+    """A call that fails as scripted and then succeeds. It counts its calls."""
 
     def __init__(self, failures: Sequence[Exception]) -> None:
         self.failures = list(failures)
@@ -37,44 +37,46 @@ class Script:
         return "done"
 
 
-async def test_what_succeeds_is_called_once() -> None:
+async def test_successful_call_is_made_once() -> None:
     script = Script([])
     assert await call_with_retries(script, BORNE) == "done"
     assert script.calls == 1
 
 
 @pytest.mark.parametrize("kind", [errors.AwsBusy, errors.EndpointUnreachable])
-async def test_an_outage_is_endured(kind: type[Exception], waits: list[float]) -> None:
+async def test_call_is_retried_during_an_outage(kind: type[Exception], waits: list[float]) -> None:
     script = Script([kind()] * 20)
     assert await call_with_retries(script, BORNE) == "done"
     assert script.calls == 21
-    assert waits[0] < 2.0, "what is soon over costs little"
-    assert all(3.0 < wait < 8.0 for wait in waits[10:]), "what lasts is asked for rarely, but its end is seen soon"
-    assert len(set(waits)) == len(waits), "workers do not ask all at once"
+    assert waits[0] < 2.0, "a short outage causes a short delay"
+    assert all(3.0 < wait < 8.0 for wait in waits[10:]), (
+        "a long outage causes few requests, and its end is noticed soon"
+    )
+    assert len(set(waits)) == len(waits), "workers do not retry at the same time"
 
 
 @pytest.mark.parametrize("kind", [errors.AwsBusy, errors.EndpointUnreachable])
-async def test_patience_ends(kind: type[Exception]) -> None:
+async def test_retries_end_after_the_longest_outage(kind: type[Exception]) -> None:
     script = Script([kind("first"), kind("second")])
     with pytest.raises(kind, match="first"):
         await call_with_retries(script, RetryPolicy(outage=0))
     assert script.calls == 1
 
 
-async def test_a_damaged_body_is_fetched_four_times() -> None:
+async def test_damaged_body_is_fetched_four_times() -> None:
     script = Script([errors.BlobCorrupt()] * 3)
     assert await call_with_retries(script, BORNE) == "done"
     assert script.calls == 4
 
 
-async def test_a_body_that_stays_damaged_is_given_up() -> None:
+async def test_body_that_is_always_damaged_is_an_error() -> None:
     script = Script([errors.BlobCorrupt(str(place)) for place in range(9)])
     with pytest.raises(errors.BlobCorrupt, match="3"):
         await call_with_retries(script, BORNE)
     assert script.calls == 4
 
 
-async def test_an_outage_amid_damages_is_endured() -> None:
+async def test_outage_between_damaged_bodies_is_retried() -> None:
     script = Script([errors.BlobCorrupt(), errors.AwsBusy(), errors.BlobCorrupt(), errors.EndpointUnreachable()])
     assert await call_with_retries(script, BORNE) == "done"
     assert script.calls == 5
@@ -94,7 +96,7 @@ async def test_an_outage_amid_damages_is_endured() -> None:
     ],
     ids=repr,
 )
-async def test_what_will_not_get_better_is_not_repeated(error: Exception) -> None:
+async def test_permanent_errors_are_not_retried(error: Exception) -> None:
     script = Script([error])
     with pytest.raises(type(error)) as caught:
         await call_with_retries(script, BORNE)
@@ -104,7 +106,7 @@ async def test_what_will_not_get_better_is_not_repeated(error: Exception) -> Non
 
 @dataclass(kw_only=True)
 class Login:
-    """How credentials have fared."""
+    """The state of credentials."""
 
     accepted: bool
     renewable: bool = True
@@ -112,13 +114,13 @@ class Login:
 
 
 @pytest.mark.parametrize("renewable", [True, False])
-async def test_a_call_whose_credentials_have_ended_is_repeated_once_aws_has_ever_taken_them(*, renewable: bool) -> None:
+async def test_call_with_expired_credentials_is_retried_if_they_were_accepted_before(*, renewable: bool) -> None:
     login = Login(accepted=True, renewable=renewable)
     script = Script([errors.CredentialsMissing()] * 20)
     assert await call_with_retries(script, RetryPolicy(outage=60.0, standing=lambda: login)) == "done"
 
 
-async def test_credentials_that_aws_never_took_fail_at_once() -> None:
+async def test_call_with_credentials_that_were_never_accepted_is_not_retried() -> None:
     script = Script([errors.CredentialsMissing()])
     with pytest.raises(errors.CredentialsMissing):
         await call_with_retries(script, RetryPolicy(outage=60.0, standing=lambda: Login(accepted=False)))
@@ -126,6 +128,6 @@ async def test_credentials_that_aws_never_took_fail_at_once() -> None:
 
 
 @pytest.mark.parametrize(("renewable", "limit"), [(True, RENEWAL), (False, 60.0)])
-def test_a_login_is_waited_for_longer_than_an_outage(*, renewable: bool, limit: float) -> None:
+def test_login_is_awaited_longer_than_an_outage(*, renewable: bool, limit: float) -> None:
     login = Login(accepted=True, renewable=renewable)
     assert RetryPolicy(outage=60.0, standing=lambda: login).limit(errors.CredentialsMissing()) == limit

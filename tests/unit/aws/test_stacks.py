@@ -19,7 +19,7 @@ Current thread 0x3 (most recent call first):
 """
 
 
-def test_stacks_show_the_users_calls_alone() -> None:
+def test_stacks_only_show_calls_of_the_user() -> None:
     kept = trim_stacks(TEXT, own="/lib/child.py")
     assert re.findall(r"Thread 0x\d|thread 0x\d|(?<= in )\w+", kept) == [
         *("Thread 0x2", "help", "run"),
@@ -27,5 +27,5 @@ def test_stacks_show_the_users_calls_alone() -> None:
     ]
 
 
-def test_stacks_that_were_cut_are_no_error() -> None:
-    assert not trim_stacks("  line of no thread\nThread 0x1", own="/lib/child.py").strip()
+def test_incomplete_stacks_are_not_an_error() -> None:
+    assert not trim_stacks("  a line outside threads\nThread 0x1", own="/lib/child.py").strip()

@@ -1,4 +1,4 @@
-"""obstore's configuration for a bucket, and the meaning of its errors."""
+"""Tests of obstore's configuration for a bucket, and of the translation of its errors."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -47,9 +47,7 @@ async def session() -> AsyncIterator[AwsSession]:
         ("503 Service Unavailable", "", errors.AwsBusy),
     ],
 )
-def test_an_answers_code_or_else_its_status_says_what_is_wrong(
-    status: str, code: str, kind: type[errors.AwsError]
-) -> None:
+def test_errors_are_translated_by_code_or_else_by_status(status: str, code: str, kind: type[errors.AwsError]) -> None:
     text = ANSWER.format(status, BODY.format(code) if code else "") + DETAILS.format("other")
     assert type(translate_store_error(text, "s3:PutObject s3://b/k")) is kind
     assert read_code(text) == (code or status[:3])
@@ -64,7 +62,7 @@ def test_an_answers_code_or_else_its_status_says_what_is_wrong(
     ],
     ids=["no answer", "not S3", "elsewhere"],
 )
-def test_no_answer_of_s3s_is_no_endpoint(text: str) -> None:
+def test_answers_that_are_not_from_s3_are_unreachable_endpoints(text: str) -> None:
     error = translate_store_error(text + DETAILS.format("Connection refused"), "s3:GetObject s3://b/k")
     assert type(error) is errors.EndpointUnreachable
     assert read_code(text) == ""
@@ -77,7 +75,7 @@ def test_no_answer_of_s3s_is_no_endpoint(text: str) -> None:
         ("dots.in.it", "https://s3.eu-west-1.amazonaws.com", False),
     ],
 )
-async def test_aws_is_asked_at_the_buckets_host_where_a_certificate_is_for_it(
+async def test_aws_is_called_by_the_bucket_s_host_if_a_certificate_matches(
     session: AwsSession, bucket: str, endpoint: str, *, hosted: bool
 ) -> None:
     plan = StorePlan.of(session, bucket)
@@ -86,16 +84,14 @@ async def test_aws_is_asked_at_the_buckets_host_where_a_certificate_is_for_it(
     assert "proxy_url" not in plan.client
 
 
-async def test_an_endpoint_of_the_users_own_is_asked_by_path(
-    session: AwsSession, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_other_endpoints_are_called_by_path(session: AwsSession, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "https://minio.example:9000/")
     plan = StorePlan.of(session, "plain")
     assert plan.config["endpoint"] == "https://minio.example:9000"
     assert not plan.config["virtual_hosted_style_request"]
 
 
-async def test_the_users_certificates_are_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_certificates_of_the_user_are_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = tmp_path / "bundle.pem"
     bundle.write_bytes(b"certificates")
     monkeypatch.setenv("AWS_CA_BUNDLE", str(bundle))

@@ -1,4 +1,4 @@
-"""Reading the logs of many workers, in virtual time: at a bounded rate, and through throttling."""
+"""Tests of reading the logs of many workers in virtual time, at a limited rate and with throttling."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,9 +26,9 @@ def refusal(code: str, operation: str) -> ClientError:
 
 
 class Client:
-    """CloudWatch Logs with one group, whose streams have a line for each tile; it throttles what comes too fast.
+    """CloudWatch Logs with one group, whose streams have a line for each tile. It throttles requests.
 
-    A group `empty` finds nothing in any stream: not every service says that it does not have one.
+    A group `empty` finds nothing in any stream, since some services do not report a missing stream.
     """
 
     def __init__(self, *, streams: int = MANY, per_second: float = 10.0, faults: Sequence[str] = ()) -> None:
@@ -72,7 +72,7 @@ class Client:
         self._enter("filter", logGroupName, logStreamNames)
         assert len(logStreamNames) <= 100
         if not nextToken:
-            return {"events": [], "nextToken": "more"}  # as CloudWatch may answer while it searches
+            return {"events": [], "nextToken": "more"}  # CloudWatch may answer this while it searches
         if logGroupName == "empty":
             return {"events": []}
         phrase = filterPattern.strip('"')
@@ -90,52 +90,52 @@ def opened(client: Client, *groups: str) -> LogStreams:
     return LogStreams(groups=groups or ("group",), _client=client)
 
 
-async def test_a_thousand_workers_are_read_at_a_rate_that_aws_takes() -> None:
+async def test_logs_of_a_thousand_workers_are_read_within_the_rate_limit() -> None:
     client = Client()
     streams = opened(client)
     for name, lines in client.lines.items():
         assert (await streams.read_since(name))[0] == lines
-    assert len(client.calls) == len(client.times) == 2 * MANY  # none was refused
+    assert len(client.calls) == len(client.times) == 2 * MANY  # none was throttled
     assert client.times[-1] - client.times[0] == pytest.approx(2 * MANY / 8, rel=0.01)
 
 
 @pytest.mark.parametrize("fault", ["ThrottlingException", "ServiceUnavailableException", "LimitExceededException"])
-async def test_throttling_by_what_others_read_is_endured(fault: str) -> None:
+async def test_throttling_by_requests_of_others_is_retried(fault: str) -> None:
     streams = opened(Client(streams=3, faults=[fault] * 5))
     assert (await streams.read_since("s2"))[0] == ["action=tile_begun tile=2", "of it"]
 
 
-async def test_a_tile_is_found_without_reading_all_workers() -> None:
+async def test_tile_is_found_without_reading_all_streams() -> None:
     client = Client()
     found = await opened(client).find(list(client.lines), "action=tile_begun tile=997")
     assert found == {"s997"}
     assert client.calls == ["filter"] * 20  # ten searches of 100 streams, two pages each
 
 
-async def test_a_tile_is_found_in_the_second_group() -> None:
+async def test_tile_is_found_in_the_second_group() -> None:
     client = Client(streams=50)
     assert await opened(client, "other", "group").find(list(client.lines), "action=tile_begun tile=7") == {"s7"}
 
 
 @pytest.mark.parametrize("groups", [("empty", "group"), ("group", "empty"), ("empty", "other", "group")])
-async def test_a_tile_is_found_whichever_group_has_it_where_others_find_nothing(groups: tuple[str, ...]) -> None:
+async def test_tile_is_found_in_any_group_if_others_find_nothing(groups: tuple[str, ...]) -> None:
     client = Client(streams=50)
     assert await opened(client, *groups).find(list(client.lines), "action=tile_begun tile=7") == {"s7"}
 
 
-async def test_a_tile_that_no_group_has_is_not_found() -> None:
+async def test_missing_tile_is_not_found() -> None:
     client = Client(streams=50)
     assert await opened(client, "empty", "group").find(list(client.lines), "action=tile_begun tile=77") == set()
 
 
 @pytest.mark.parametrize("code", ["AccessDeniedException", "ResourceNotFoundException"])
-async def test_streams_that_can_t_be_searched_are_to_be_read(code: str) -> None:
+async def test_all_streams_are_read_if_they_can_not_be_searched(code: str) -> None:
     client = Client(streams=150, faults=[code])
     found = await opened(client).find([*client.lines], "action=tile_begun tile=120")
     assert found == {f"s{place}" for place in range(100)} | {"s120"}
 
 
-async def test_what_is_not_there_is_no_outage() -> None:
+async def test_missing_stream_is_not_an_outage() -> None:
     client = Client(streams=1)
     with pytest.raises(AwsError, match="ResourceNotFoundException"):
         await opened(client).read_since("nobody")

@@ -13,11 +13,11 @@ from asyncbatch.errors import RunClosed
 pytestmark = pytest.mark.anyio
 
 SEVERAL = 8
-"""Batches that may be under way at one time."""
+"""Maximum number of concurrent batches."""
 
 
 class Recorder:
-    """Sends by writing down; holds back what is sent while `gate` is closed."""
+    """Records sent batches; sending waits while `gate` is closed."""
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
@@ -38,30 +38,30 @@ def sent() -> Recorder:
 
 
 def prompt(sent: Recorder, *, linger: Callable[[], float] = lambda: 0.0) -> Batcher[str]:
-    """Return a batcher that sends what was handed over in one turn."""
+    """Return a batcher that sends the items of one turn of the event loop."""
     return Batcher(sent, most=10, linger=linger)
 
 
 def patient(sent: Recorder, *, most: int = 10, most_bytes: int | None = None) -> Batcher[str]:
-    """Return a batcher where no batch goes for its age: only a full one, or the end, sends it."""
+    """Return a batcher that only sends full batches, or at its end."""
     return Batcher(sent, most=most, most_bytes=most_bytes, size=len, linger=lambda: math.inf)
 
 
 async def pass_turns() -> None:
-    """Let all tasks do what they can without time passing, as `wait_all_tasks_blocked` does not."""
+    """Let all tasks run until they wait for time to pass."""
     for _ in range(50):
         await anyio.lowlevel.checkpoint()
 
 
 async def eventually(holds: Callable[[], bool]) -> None:
-    """Return when something holds; only a bound, `running`'s, ends the wait else."""
+    """Wait until `predicate` is true, or until the time limit of `running`."""
     while not holds():
         await anyio.lowlevel.checkpoint()
 
 
 @asynccontextmanager
 async def running(box: Batcher[str]) -> AsyncIterator[None]:
-    """Run a batcher for the time of the block, and close it. What never ends fails."""
+    """Run a batcher during the block, and close it; fail after a time limit."""
     with anyio.fail_after(10):
         async with anyio.create_task_group() as group:
             group.start_soon(box.run)
@@ -70,7 +70,7 @@ async def running(box: Batcher[str]) -> AsyncIterator[None]:
             await box.aclose()
 
 
-async def test_a_full_batch_goes_at_once(sent: Recorder) -> None:
+async def test_full_batch_is_sent_immediately(sent: Recorder) -> None:
     box = patient(sent, most=3)
     async with running(box):
         for item in "abcdefgh":
@@ -79,7 +79,7 @@ async def test_a_full_batch_goes_at_once(sent: Recorder) -> None:
         assert sent.batches == [["a", "b", "c"], ["d", "e", "f"]]
 
 
-async def test_closing_sends_what_is_left(sent: Recorder) -> None:
+async def test_close_sends_remaining_items(sent: Recorder) -> None:
     box = patient(sent, most=3)
     async with running(box):
         for item in "abcd":
@@ -88,7 +88,7 @@ async def test_closing_sends_what_is_left(sent: Recorder) -> None:
         assert sent.batches == [["a", "b", "c"], ["d"]]
 
 
-async def test_closing_waits_until_all_is_sent(sent: Recorder) -> None:
+async def test_close_waits_until_all_items_are_sent(sent: Recorder) -> None:
     sent.gate = anyio.Event()
     box = patient(sent)
     closed = anyio.Event()
@@ -108,13 +108,13 @@ async def test_closing_waits_until_all_is_sent(sent: Recorder) -> None:
         await closed.wait()
 
 
-async def test_a_batcher_without_items_closes(sent: Recorder) -> None:
+async def test_batcher_without_items_can_be_closed(sent: Recorder) -> None:
     async with running(patient(sent)):
         pass
     assert sent.batches == []
 
 
-async def test_what_comes_in_one_turn_goes_together(sent: Recorder) -> None:
+async def test_items_of_one_turn_are_sent_together(sent: Recorder) -> None:
     box = prompt(sent)
     async with running(box):
         for item in "abc":
@@ -123,7 +123,7 @@ async def test_what_comes_in_one_turn_goes_together(sent: Recorder) -> None:
         assert sent.batches == [["a", "b", "c", "d"]]
 
 
-async def test_what_comes_one_after_another_goes_alone(sent: Recorder) -> None:
+async def test_items_of_separate_turns_are_sent_separately(sent: Recorder) -> None:
     box = prompt(sent)
     async with running(box):
         for item in "abc":
@@ -131,7 +131,7 @@ async def test_what_comes_one_after_another_goes_alone(sent: Recorder) -> None:
         assert sent.batches == [["a"], ["b"], ["c"]]
 
 
-async def test_what_comes_while_a_batch_is_under_way_goes_together_when_it_is_answered(sent: Recorder) -> None:
+async def test_items_that_arrive_during_a_request_are_sent_together_afterwards(sent: Recorder) -> None:
     sent.gate = anyio.Event()
     box = prompt(sent, linger=lambda: 0.001)
     async with running(box), anyio.create_task_group() as group:
@@ -159,7 +159,7 @@ async def test_what_must_not_linger_does_not_wait_for_an_answer(
         sent.gate.set()
 
 
-async def test_a_full_batch_does_not_wait_for_one_that_is_under_way(sent: Recorder) -> None:
+async def test_full_batch_does_not_wait_for_a_request(sent: Recorder) -> None:
     sent.gate = anyio.Event()
     box: Batcher[str] = Batcher(sent, most=2, linger=lambda: math.inf)
     async with running(box):
@@ -170,7 +170,7 @@ async def test_a_full_batch_does_not_wait_for_one_that_is_under_way(sent: Record
         sent.gate.set()
 
 
-async def test_a_batch_does_not_wait_for_an_answer_that_does_not_come(sent: Recorder) -> None:
+async def test_batch_does_not_wait_for_a_hanging_request(sent: Recorder) -> None:
     sent.gate = anyio.Event()
     box = prompt(sent, linger=lambda: 0.001)
     async with running(box):
@@ -181,7 +181,7 @@ async def test_a_batch_does_not_wait_for_an_answer_that_does_not_come(sent: Reco
         sent.gate.set()
 
 
-async def test_how_long_to_linger_is_asked_again_when_something_has_changed(sent: Recorder) -> None:
+async def test_linger_is_read_again_after_a_change(sent: Recorder) -> None:
     linger = [math.inf]
     box = prompt(sent, linger=lambda: linger[0])
     async with running(box):
@@ -193,7 +193,7 @@ async def test_how_long_to_linger_is_asked_again_when_something_has_changed(sent
         await eventually(lambda: sent.batches == [["a"]])
 
 
-async def test_a_batch_lingers_from_its_first_item_on(sent: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_linger_starts_with_the_first_item(sent: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr("asyncbatch.batching.batcher.anyio.current_time", lambda: now[0])
     box: Batcher[str] = Batcher(sent, most=3, linger=lambda: 10.0)
@@ -209,7 +209,7 @@ async def test_a_batch_lingers_from_its_first_item_on(sent: Recorder, monkeypatc
         assert sent.batches == [["a", "b", "c"], ["d", "e"]]
 
 
-async def test_the_order_is_kept_over_batches(sent: Recorder) -> None:
+async def test_items_are_sent_in_order(sent: Recorder) -> None:
     items = [f"{place:04}" for place in range(95)]
     box = patient(sent)
     async with running(box):
@@ -224,11 +224,11 @@ async def test_the_order_is_kept_over_batches(sent: Recorder) -> None:
     [
         ([4, 4, 2, 1], [[4, 4, 2], [1]]),  # 10 is allowed, 11 is not
         ([4, 4, 3], [[4, 4], [3]]),
-        ([25, 1, 25], [[25], [1], [25]]),  # too large by itself: AWS is to say so
+        ([25, 1, 25], [[25], [1], [25]]),  # too large for AWS, which will reject it
         ([5, 5, 5, 5], [[5, 5], [5, 5]]),
     ],
 )
-async def test_a_batch_keeps_its_limit_in_bytes(sent: Recorder, sizes: list[int], batches: list[list[int]]) -> None:
+async def test_batches_have_a_limit_in_bytes(sent: Recorder, sizes: list[int], batches: list[list[int]]) -> None:
     box = patient(sent, most_bytes=10)
     async with running(box):
         for size in sizes:
@@ -236,7 +236,7 @@ async def test_a_batch_keeps_its_limit_in_bytes(sent: Recorder, sizes: list[int]
     assert [[len(item) for item in batch] for batch in sent.batches] == batches
 
 
-async def test_an_error_reaches_all_who_deliver_and_them_only(sent: Recorder) -> None:
+async def test_error_is_raised_for_all_items_of_its_batch_only(sent: Recorder) -> None:
     sent.failures["a"] = ConnectionError("no way")
     box = patient(sent, most=2)
     reported: dict[str, str] = {}
@@ -255,7 +255,7 @@ async def test_an_error_reaches_all_who_deliver_and_them_only(sent: Recorder) ->
     assert reported == {"a": "no way", "b": "no way", "c": "sent", "d": "sent"}
 
 
-async def test_after_an_error_the_next_goes(sent: Recorder) -> None:
+async def test_next_batch_is_sent_after_an_error(sent: Recorder) -> None:
     sent.failures["a"] = ConnectionError("no way")
     box = prompt(sent)
     async with running(box):
@@ -265,7 +265,7 @@ async def test_after_an_error_the_next_goes(sent: Recorder) -> None:
     assert sent.batches == [["a"], ["b"]]
 
 
-async def test_delivery_ends_when_the_batch_is_sent_and_not_before(sent: Recorder) -> None:
+async def test_deliver_returns_when_the_batch_is_sent(sent: Recorder) -> None:
     sent.gate = anyio.Event()
     box = patient(sent, most=1)
     delivered = anyio.Event()
@@ -283,13 +283,13 @@ async def test_delivery_ends_when_the_batch_is_sent_and_not_before(sent: Recorde
         await delivered.wait()
 
 
-async def test_a_sending_that_is_cut_short_is_no_delivery(sent: Recorder) -> None:
+async def test_cancelled_request_is_not_a_delivery(sent: Recorder) -> None:
     sent.gate = anyio.Event()
     box = patient(sent, most=1)
     reported = anyio.Event()
 
     async def deliver() -> None:
-        with pytest.raises(RunClosed, match="ended while this item was being sent"):
+        with pytest.raises(RunClosed, match="ended while this item was sent"):
             await box.deliver("a")
         reported.set()
 
@@ -304,7 +304,7 @@ async def test_a_sending_that_is_cut_short_is_no_delivery(sent: Recorder) -> Non
             await reported.wait()
 
 
-async def test_batches_go_side_by_side_but_not_all_at_once(sent: Recorder) -> None:
+async def test_number_of_concurrent_batches_is_limited(sent: Recorder) -> None:
     sent.gate = anyio.Event()
     box = patient(sent, most=1)
     async with running(box):
@@ -316,7 +316,7 @@ async def test_batches_go_side_by_side_but_not_all_at_once(sent: Recorder) -> No
     assert len(sent.batches) == SEVERAL + 5
 
 
-async def test_who_gives_up_waiting_does_not_stop_the_batch(sent: Recorder) -> None:
+async def test_cancelled_wait_does_not_cancel_the_batch(sent: Recorder) -> None:
     box = patient(sent, most=2)
     async with running(box):
         async with anyio.create_task_group() as group:
@@ -327,7 +327,7 @@ async def test_who_gives_up_waiting_does_not_stop_the_batch(sent: Recorder) -> N
     assert sent.batches == [["a", "b"]]
 
 
-async def test_what_was_handed_over_before_it_runs_is_sent(sent: Recorder) -> None:
+async def test_items_added_before_the_start_are_sent(sent: Recorder) -> None:
     box = patient(sent)
     box.add("a")
     async with running(box):

@@ -5,7 +5,7 @@ import pytest
 from asyncbatch.batching.estimates import Mean, Throughput
 
 
-def test_a_mean_starts_at_the_first_and_follows_the_newest() -> None:
+def test_mean_starts_at_the_first_value_and_follows_the_latest() -> None:
     mean = Mean()
     assert mean.value is None
     mean.add(8.0)
@@ -23,7 +23,7 @@ def busy_from(start: float) -> Throughput:
     return throughput
 
 
-def test_there_is_no_telling_a_rate_from_one_moment() -> None:
+def test_events_at_one_time_have_no_rate() -> None:
     assert Throughput().rate(5.0) is None
     throughput = busy_from(5.0)
     throughput.add(5.0)
@@ -31,12 +31,12 @@ def test_there_is_no_telling_a_rate_from_one_moment() -> None:
     assert throughput.rate(5.0) is None
 
 
-def test_there_is_no_rate_before_the_first_event() -> None:
+def test_rate_is_unknown_before_the_first_event() -> None:
     assert busy_from(5.0).rate(7.0) is None
 
 
 @pytest.mark.parametrize("every", [0.01, 0.1, 0.5])
-def test_a_steady_rate_is_found_soon_and_kept(every: float) -> None:
+def test_steady_rate_is_found_quickly(every: float) -> None:
     throughput = busy_from(3.0)
     for place in range(1, int(20 / every)):
         now = 3.0 + place * every
@@ -45,7 +45,7 @@ def test_a_steady_rate_is_found_soon_and_kept(every: float) -> None:
             assert throughput.rate(now) == pytest.approx(1 / every, rel=0.3 * every + 0.01)
 
 
-def test_a_burst_counts_by_time_and_not_by_the_gaps_in_it() -> None:
+def test_rate_of_a_burst_depends_on_its_duration() -> None:
     throughput = busy_from(0.0)
     for second in range(20):
         for _ in range(10):
@@ -53,7 +53,7 @@ def test_a_burst_counts_by_time_and_not_by_the_gaps_in_it() -> None:
     assert throughput.rate(20.0) == pytest.approx(10, rel=0.05)
 
 
-def test_a_rate_falls_when_nothing_comes() -> None:
+def test_rate_falls_without_events() -> None:
     throughput = busy_from(0.0)
     for place in range(100):
         throughput.add(place / 10)
@@ -62,7 +62,7 @@ def test_a_rate_falls_when_nothing_comes() -> None:
     assert long_after < 0.01
 
 
-def test_to_ask_for_a_rate_does_not_change_it() -> None:
+def test_reading_a_rate_does_not_change_it() -> None:
     asked, left = busy_from(0.0), busy_from(0.0)
     for place in range(50):
         asked.add(place / 7)

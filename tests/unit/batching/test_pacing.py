@@ -1,4 +1,4 @@
-"""The window and the linger of main, by what it knows of its run."""
+"""Tests of main's window and linger for different loads."""
 
 from dataclasses import replace
 
@@ -17,19 +17,19 @@ MIB = 2**20
 @pytest.mark.parametrize(
     ("announced", "slots", "rate", "seconds", "linger"),
     [
-        (116, 10, 8.0, 1.0, 3.125),  # 8 slots are busy, so 100 are backlog, 8 a second: 12.5 s, of which a quarter
-        (120, 10, 80.0, 1.0, 0.3125),  # no more can be busy than there are
-        (100, 10, 8.0, 0.0, 3.125),  # tiles without work: all are backlog
+        (116, 10, 8.0, 1.0, 3.125),  # 8 busy slots; a quarter of the backlog's 12.5 s
+        (120, 10, 80.0, 1.0, 0.3125),  # at most all slots are busy
+        (100, 10, 8.0, 0.0, 3.125),  # tiles without work are all backlog
         (17, 10, 8.0, 1.0, 0.03125),
-        (16, 10, 8.0, 1.0, 0.0),  # all of them are computing or prefetched
-        (17, 10, 8.1, 1.0, 0.0),  # a slot that is busy at times is busy
+        (16, 10, 8.0, 1.0, 0.0),  # all tiles are computing or prefetched
+        (17, 10, 8.1, 1.0, 0.0),  # a slot that is sometimes busy counts as busy
         (0, 10, 8.0, 1.0, 0.0),
-        (10_000, 10, 1.0, 1.0, 60.0),  # bounded
+        (10_000, 10, 1.0, 1.0, 60.0),  # limited
         (100, 10, 8.0, None, 0.0),
-        (100, 0, 8.0, 1.0, 0.0),  # no worker is up: one will be soon, and should find tiles
+        (100, 0, 8.0, 1.0, 0.0),  # no worker is up, but the first one should find tiles
     ],
 )
-def test_batches_linger_while_the_workers_have_a_backlog(
+def test_batches_linger_while_workers_have_a_backlog(
     announced: int, slots: int, rate: float | None, seconds: float | None, linger: float
 ) -> None:
     load = replace(NOTHING, slots=slots, announced=announced, rate=rate, results=1_000, seconds=seconds)
@@ -65,11 +65,11 @@ def test_until_enough_results_are_known_the_backlog_lasts_as_long_as_the_slots_n
         (replace(NOTHING, slots=100), 5, 5),
         (replace(NOTHING, slots=1, rate=500.0), 1_000, 1_000),
         (replace(NOTHING, slots=4, tile_bytes=8.0 * MIB), None, 32),  # 256 MiB
-        (replace(NOTHING, slots=4, tile_bytes=500.0 * MIB), None, 8),  # two for each slot at least
+        (replace(NOTHING, slots=4, tile_bytes=500.0 * MIB), None, 8),  # at least two for each slot
         (replace(NOTHING, tile_bytes=500.0 * MIB), None, 2),
     ],
 )
-def test_the_window_fills_the_path_within_main_s_memory(load: Load, limit: int | None, window: int) -> None:
+def test_window_fills_the_path_within_the_memory_of_main(load: Load, limit: int | None, window: int) -> None:
     assert pace(load, limit=limit).window == window
 
 
@@ -84,7 +84,7 @@ def test_the_window_fills_the_path_within_main_s_memory(load: Load, limit: int |
         tile_bytes=st.floats(0, 1e12),
     )
 )
-def test_there_is_always_room_for_a_tile_and_never_a_long_wait(load: Load) -> None:
+def test_window_has_at_least_one_tile_and_linger_is_limited(load: Load) -> None:
     found = pace(load)
     assert found.window >= max(1, min(2 * load.slots, 64))
     assert 0.0 <= found.linger <= 0.5

@@ -20,7 +20,7 @@ def sizes(prefetch: Prefetch, *held: int) -> list[int]:
     return [prefetch.next_poll(held=tiles, age=0.0).size for tiles in held]
 
 
-def test_until_a_tile_is_computed_a_worker_takes_one_for_each_slot_and_no_second() -> None:
+def test_worker_takes_one_tile_per_slot_until_the_first_is_computed() -> None:
     assert sizes(Prefetch(slots=4), 0, 1, 3) == [4, 4, 4]
     assert Prefetch(slots=4).next_poll(held=4, age=100.0) == Poll(size=0, delay=math.inf)
 
@@ -28,15 +28,15 @@ def test_until_a_tile_is_computed_a_worker_takes_one_for_each_slot_and_no_second
 @pytest.mark.parametrize(
     ("slots", "seconds", "size", "ahead"),
     [
-        (2, 5.0, MIB, 2),  # long tiles: one ahead for each slot
-        (2, 0.02, 1_000, 10),  # a tenth of a second ahead
-        (2, 0.0, 1_000, 40),  # no time at all: twenty for each slot
-        (2, 0.0, 16 * MIB, 4),  # 64 MiB ahead
-        (2, 0.0, 500 * MIB, 2),  # but never less than one for each slot
+        (2, 5.0, MIB, 2),  # long tiles: one for each slot
+        (2, 0.02, 1_000, 10),  # tiles for a tenth of a second
+        (2, 0.0, 1_000, 40),  # tiles without work: twenty for each slot
+        (2, 0.0, 16 * MIB, 4),  # at most 64 MiB
+        (2, 0.0, 500 * MIB, 2),  # but at least one for each slot
         (8, 0.0, 0, 160),
     ],
 )
-def test_tiles_held_ahead_follow_their_time_and_size(slots: int, seconds: float, size: int, ahead: int) -> None:
+def test_prefetch_depends_on_time_and_size_of_tiles(slots: int, seconds: float, size: int, ahead: int) -> None:
     assert fed(slots, seconds, size).target() == ahead
 
 
@@ -60,12 +60,12 @@ def test_a_long_tile_that_takes_long_to_fetch_is_asked_for_earlier() -> None:
     assert prefetch.next_poll(held=2, age=0.0).delay == pytest.approx(9.4)
 
 
-def test_one_request_brings_several_short_tiles() -> None:
+def test_one_request_receives_several_short_tiles() -> None:
     prefetch = fed(2, 0.0, 1_000)
-    assert sizes(prefetch, 0, 32, 33) == [BATCH_LIMIT, BATCH_LIMIT, 0], "worth a request when ten can be had"
+    assert sizes(prefetch, 0, 32, 33) == [BATCH_LIMIT, BATCH_LIMIT, 0], "a request is made when ten tiles fit"
 
 
-def test_long_tiles_are_left_to_workers_that_have_none() -> None:
+def test_long_tiles_are_left_to_idle_workers() -> None:
     prefetch = fed(2, 10.0, MIB)
     assert sizes(prefetch, 0, 1, 2, 3, 4) == [2, 2, 2, 1, 0]
 
@@ -74,17 +74,17 @@ def test_long_tiles_are_left_to_workers_that_have_none() -> None:
     ("seconds", "held", "age", "delay"),
     [
         (10.0, 1, 0.0, 0.0),  # a slot is idle
-        (10.0, 2, 0.0, 9.9),  # the next tile is wanted in 10 s, and takes 0.1 s to come
+        (10.0, 2, 0.0, 9.9),  # the next tile is needed in 10 s, and a request takes 0.1 s
         (10.0, 2, 4.0, 5.9),
         (10.0, 2, 60.0, 0.0),  # later than expected
-        (0.05, 2, 0.0, 0.0),  # of short tiles several are held
+        (0.05, 2, 0.0, 0.0),  # several short tiles are prefetched
     ],
 )
-def test_the_next_long_tile_is_asked_for_just_in_time(seconds: float, held: int, age: float, delay: float) -> None:
+def test_next_long_tile_is_requested_just_in_time(seconds: float, held: int, age: float, delay: float) -> None:
     assert fed(2, seconds, MIB).next_poll(held=held, age=age).delay == pytest.approx(delay)
 
 
-def test_the_newest_tiles_count_most() -> None:
+def test_latest_tiles_have_the_most_weight() -> None:
     prefetch = fed(1, 10.0, MIB)
     for _ in range(40):
         prefetch.note_computed(seconds=0.01, size=1_000)
@@ -95,7 +95,7 @@ def test_the_newest_tiles_count_most() -> None:
     ("slots", "seconds", "linger"),
     [(1, 0.0, 0.5), (1, 0.1, 0.5), (1, 0.2, 0.0), (4, 0.2, 0.5), (1, 60.0, 0.0)],
 )
-def test_results_that_come_often_wait_for_others(slots: int, seconds: float, linger: float) -> None:
+def test_frequent_results_linger(slots: int, seconds: float, linger: float) -> None:
     assert fed(slots, seconds, MIB).linger(held=1, storing=0) == linger
 
 
@@ -114,7 +114,7 @@ def test_with_nothing_left_to_compute_a_result_waits_only_for_those_under_way(
     assert fed(4, seconds, MIB).linger(held=0, storing=storing) == linger
 
 
-def test_the_first_results_wait_for_nothing() -> None:
+def test_first_results_do_not_linger() -> None:
     assert Prefetch(slots=4).linger(held=1, storing=1) == 0.0
 
 
@@ -123,7 +123,7 @@ def test_the_first_results_wait_for_nothing() -> None:
     st.none() | st.tuples(st.floats(0, 1e5), st.integers(0, 2**40)),
     st.integers(0, 100) | st.integers(0, 2_500),
 )
-def test_a_worker_never_asks_for_more_than_it_may_and_never_starves(
+def test_worker_requests_tiles_within_limits_and_for_every_idle_slot(
     slots: int, computed: tuple[float, int] | None, held: int
 ) -> None:
     prefetch = Prefetch(slots=slots)
@@ -133,4 +133,4 @@ def test_a_worker_never_asks_for_more_than_it_may_and_never_starves(
     poll = prefetch.next_poll(held=held, age=0.0)
     assert 0 <= poll.size <= BATCH_LIMIT
     assert poll.size == 0 or held + poll.size <= slots + prefetch.target()
-    assert held >= slots or (poll.size > 0 and poll.delay == 0.0), "with a slot idle, it asks"
+    assert held >= slots or (poll.size > 0 and poll.delay == 0.0), "an idle slot causes a request"

@@ -1,4 +1,4 @@
-"""The command line names its version, suggests what was meant, and starts quickly."""
+"""Tests of the command's version, help and suggestions for mistyped words."""
 
 from argparse import ArgumentTypeError
 from importlib.metadata import version
@@ -13,29 +13,29 @@ from asyncbatch.cli.parsers import Parser, suggest
 COMMANDS = {"apply", "completion", "doctor", "gc", "logs", "run", "runs", "stack", "submit"}
 
 
-def refusal(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """Return the last line that wrong usage prints."""
+def catch_message(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Return the last line of the message for wrong usage."""
     with pytest.raises(SystemExit) as caught:
         main(words)
     assert caught.value.code == 2
     return capsys.readouterr().err.splitlines()[-1]
 
 
-def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """Return what a command that only informs prints."""
+def read_output(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Return the output of a command."""
     with pytest.raises(SystemExit) as caught:
         main(words)
     assert caught.value.code == 0
     return capsys.readouterr().out
 
 
-def test_the_version_is_that_of_the_installed_package(capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_is_that_of_the_installed_package(capsys: pytest.CaptureFixture[str]) -> None:
     assert asyncbatch.__version__ == version("asyncbatch")
-    assert printed(capsys, "--version") == f"asyncbatch {asyncbatch.__version__}\n"
+    assert read_output(capsys, "--version") == f"asyncbatch {asyncbatch.__version__}\n"
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    shown = printed(capsys, "--help").split()
+    shown = read_output(capsys, "--help").split()
     assert set(shown) >= COMMANDS
 
 
@@ -53,27 +53,27 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (("--versoin",), "--version"),
     ],
 )
-def test_a_mistyped_word_is_rejected_with_the_word_that_was_meant(
+def test_mistyped_word_is_rejected_with_a_suggestion(
     words: tuple[str, ...], meant: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert f"did you mean {meant!r}" in refusal(capsys, *words)
+    assert f"did you mean {meant!r}" in catch_message(capsys, *words)
 
 
 @pytest.mark.parametrize("words", [("xyzzy",), ("doctor", "--xyzzy"), ("apply", "--", "--wrokers")])
-def test_what_is_like_nothing_gets_no_suggestion(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    assert "did you mean" not in refusal(capsys, *words)
+def test_dissimilar_word_gets_no_suggestion(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert "did you mean" not in catch_message(capsys, *words)
 
 
-def test_a_script_s_own_options_are_not_taken_for_mistyped_ones() -> None:
+def test_options_of_the_script_get_no_suggestion() -> None:
     found = build_parser().parse_args(["run", "script.py", "--wrokers", "3"])
     assert found.arguments == ["--wrokers", "3"]
 
 
-def test_an_option_s_beginning_does_for_it() -> None:
+def test_options_can_be_abbreviated() -> None:
     assert build_parser().parse_args(["doctor", "--stack", "mine"]).stackname == "mine"
 
 
-def test_a_bad_value_is_rejected_without_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_value_gets_no_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
     def refuse(text: str) -> str:
         raise ArgumentTypeError(f"{text} is no good")
 
@@ -84,15 +84,13 @@ def test_a_bad_value_is_rejected_without_a_suggestion(capsys: pytest.CaptureFixt
     assert capsys.readouterr().err.endswith("x: error: argument --width: wdith is no good\n")
 
 
-def test_the_nearest_word_is_suggested() -> None:
+def test_most_similar_word_is_suggested() -> None:
     assert suggest("stauts", ["status", "outputs", "start"]) == "status"
     assert suggest("xyzzy", ["status", "outputs"]) is None
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "tcsh"])
-def test_completion_prints_a_script_that_knows_commands_and_options(
-    shell: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_completion_script_contains_commands_and_options(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", shell]) == 0
     script = capsys.readouterr().out
     for word in (*COMMANDS, "stackname", "overlap", "subprocess"):

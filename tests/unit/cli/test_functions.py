@@ -1,4 +1,4 @@
-"""The user's file is imported as Python would run it, and what is wrong with it is said in one line."""
+"""Tests that the user's file is imported as Python would run it, and that its errors are reported in one line."""
 
 import sys
 from argparse import ArgumentTypeError
@@ -25,24 +25,24 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "user_file.py"
 
 
-def refusal(file: Path, name: str) -> str:
+def catch_message(file: Path, name: str) -> str:
     with pytest.raises(ProgramError) as caught:
         load(Place(path=file, name=name))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
-def test_file_and_function_are_distinguished() -> None:
+def test_file_and_function_are_split() -> None:
     assert place("a:b/c.py:fn") == Place(path=Path("a:b/c.py"), name="fn")
 
 
 @pytest.mark.parametrize("text", ["c.py", "c.py:", ":fn", "c.py:a.b", "c.py:1"])
-def test_both_must_be_there(text: str) -> None:
+def test_file_and_function_are_required(text: str) -> None:
     with pytest.raises(ArgumentTypeError, match=r"is not of the form FILE\.py:FUNCTION"):
         place(text)
 
 
-def test_a_function_is_loaded_with_its_helpers_beside_it(file: Path) -> None:
+def test_function_can_import_modules_beside_its_file(file: Path) -> None:
     (file.parent / "user_helper.py").write_text("VALUE = 42")
     file.write_text("import user_helper\ndef fn(): return user_helper.VALUE\nif __name__ == '__main__': raise OSError")
     fn = load(Place(path=file, name="fn"))
@@ -51,19 +51,19 @@ def test_a_function_is_loaded_with_its_helpers_beside_it(file: Path) -> None:
     assert sys.modules["user_file"].fn is fn
 
 
-def test_no_such_file(file: Path) -> None:
-    assert refusal(file, "fn") == f"file {file} not found"
+def test_missing_file_is_named(file: Path) -> None:
+    assert catch_message(file, "fn") == f"file {file} not found"
 
 
-def test_no_such_function(file: Path) -> None:
+def test_missing_function_is_reported_with_those_of_the_file(file: Path) -> None:
     file.write_text("from os.path import join\nb = a = lambda: 1\nC = 5\ndef d(): pass")
     message = f"no function fn in {file}. Functions in the file: a, b, d"
-    assert refusal(file, "fn") == message
+    assert catch_message(file, "fn") == message
 
 
-def test_not_a_function(file: Path) -> None:
+def test_value_that_is_not_a_function_is_rejected(file: Path) -> None:
     file.write_text("fn = 5")
-    assert refusal(file, "fn") == f"fn in {file} is not a function but of type int. Functions in the file: none"
+    assert catch_message(file, "fn") == f"fn in {file} is not a function but of type int. Functions in the file: none"
 
 
 @pytest.mark.parametrize(
@@ -75,20 +75,20 @@ def test_not_a_function(file: Path) -> None:
         ("import sys\nsys.exit(0)", "it calls sys.exit (line 2);"),
     ],
 )
-def test_a_file_that_does_not_import(file: Path, text: str, why: str) -> None:
+def test_file_that_can_not_be_imported_is_reported(file: Path, text: str, why: str) -> None:
     file.write_text(text)
-    assert refusal(file, "fn").startswith(f"{file} can't be imported: {why}")
+    assert catch_message(file, "fn").startswith(f"{file} can't be imported: {why}")
     assert "user_file" not in sys.modules
 
 
 @pytest.mark.parametrize("name", ["json.py", "pytest.py"])
-def test_a_name_that_is_taken(file: Path, name: str) -> None:
+def test_file_named_like_a_loaded_module_is_rejected(file: Path, name: str) -> None:
     taken = file.with_name(name)
     taken.write_text("def fn(): pass")
-    assert f"the module {taken.stem!r}" in refusal(taken, "fn")
+    assert f"the module {taken.stem!r}" in catch_message(taken, "fn")
 
 
-def test_not_a_python_file(file: Path) -> None:
+def test_file_without_python_extension_is_rejected(file: Path) -> None:
     text = file.with_suffix(".txt")
     text.write_text("def fn(): pass")
-    assert refusal(text, "fn") == f"{text} is not a Python file; its name must end in .py"
+    assert catch_message(text, "fn") == f"{text} is not a Python file; its name must end in .py"

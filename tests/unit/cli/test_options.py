@@ -1,4 +1,4 @@
-"""What several commands take has one name in all of them."""
+"""Tests that options have the same name in all commands."""
 
 from argparse import ArgumentParser, Namespace, _SubParsersAction
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from asyncbatch.cli.entry import build_parser
 
 
 def commands(top: ArgumentParser, above: str = "") -> Iterator[tuple[str, ArgumentParser]]:
-    """Yield each command's name and parser."""
+    """Yield the name and parser of each command."""
     groups = [action for action in top._actions if isinstance(action, _SubParsersAction)]  # noqa: SLF001 - no other way
     for name, command in (pair for group in groups for pair in group.choices.items()):
         yield f"{above}{name}", command
@@ -23,20 +23,20 @@ OF_A_STACK = sorted(COMMANDS.keys() - {"completion", "estimate", "replay", "run"
 
 
 def options(command: str) -> dict[str, str]:
-    """Return a command's options, with the attribute that each sets."""
+    """Return a command's options with the attributes that they set."""
     actions = COMMANDS[command]._actions  # noqa: SLF001 - as above
     return {option: action.dest for action in actions for option in action.option_strings}
 
 
 @pytest.mark.parametrize("command", OF_A_STACK)
-def test_the_stack_is_named_alike_everywhere(command: str) -> None:
+def test_option_for_the_stack_has_one_name(command: str) -> None:
     found = options(command)
     assert {found.get("--stackname"), found.get("--region")} == {"stackname", "region"}
     assert "--stack" not in found
 
 
 @pytest.mark.parametrize("command", ["apply", "stack create", "stack modify", "stack delete"])
-def test_what_shows_progress_can_be_quiet(command: str) -> None:
+def test_commands_with_progress_have_quiet(command: str) -> None:
     found = options(command)
     assert {found.get("-q"), found.get("--quiet")} == {"quiet"}
 
@@ -45,7 +45,7 @@ def applied(*more: str) -> Namespace:
     return build_parser().parse_args(["apply", "a.py:f", "--in", "a=a.tif", "--out", "b=b.tif", *more])
 
 
-def test_a_run_on_batch_names_the_command_that_shows_its_logs() -> None:
+def test_run_on_batch_names_the_command_for_its_logs() -> None:
     assert format_logs_command(applied(), "an-id") == "asyncbatch logs an-id"
     assert format_logs_command(applied("--stackname", "mine"), "an-id") == "asyncbatch logs --stackname mine an-id"
     named = build_parser().parse_args(format_logs_command(applied("--region", "us-west-2"), "an-id").split()[1:])
@@ -53,5 +53,5 @@ def test_a_run_on_batch_names_the_command_that_shows_its_logs() -> None:
 
 
 @pytest.mark.parametrize("where", [["--local"], ["--launcher", "subprocess"]])
-def test_a_run_on_this_machine_has_shown_its_logs(where: list[str]) -> None:
+def test_local_run_names_no_command_for_logs(where: list[str]) -> None:
     assert format_logs_command(applied(*where), "an-id") == ""

@@ -1,4 +1,4 @@
-"""Progress reads well, and the rate is that of the last minute."""
+"""Tests of the format of progress, and of the rate of the last minute."""
 
 import io
 import itertools
@@ -25,7 +25,7 @@ def make_status(workers_up: int = 1) -> Status:
 
 
 class Clock:
-    """Stands until it is set."""
+    """A clock that only changes when it is set."""
 
     def __init__(self) -> None:
         self.time = 100.0
@@ -46,16 +46,16 @@ class Clock:
         (Snapshot(progress=Progress(done=7, total=36, failed=2), status=None, rate=None), "7/36 tiles, 2 failed"),
     ],
 )
-def test_a_moment_reads_well(snapshot: Snapshot, text: str) -> None:
+def test_progress_is_formatted(snapshot: Snapshot, text: str) -> None:
     assert str(snapshot) == text
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0:00"), (59.6, "1:00"), (61, "1:01"), (3661, "1:01:01")])
-def test_durations_read_well(seconds: float, text: str) -> None:
+def test_durations_of_progress_are_formatted(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
 
 
-def test_there_is_no_rate_before_the_second_tile() -> None:
+def test_rate_is_unknown_before_the_second_tile() -> None:
     pace = Pace()
     pace.note(0, 10.0)
     assert pace.rate(0, 20.0) is None
@@ -64,7 +64,7 @@ def test_there_is_no_rate_before_the_second_tile() -> None:
     assert pace.rate(1, 35.0) is None
 
 
-def test_the_time_before_the_first_tile_does_not_count() -> None:
+def test_time_before_the_first_tile_does_not_count() -> None:
     pace = Pace()
     pace.note(0, 0.0)
     pace.note(1, 1000.0)
@@ -72,7 +72,7 @@ def test_the_time_before_the_first_tile_does_not_count() -> None:
     assert pace.rate(11, 1005.0) == 2.0
 
 
-def test_what_is_long_ago_is_forgotten() -> None:
+def test_rate_only_counts_the_last_minute() -> None:
     pace = Pace()
     for second in range(300):
         pace.note(1 + second, float(second))
@@ -81,14 +81,14 @@ def test_what_is_long_ago_is_forgotten() -> None:
     assert pace.rate(1300, 399.0) == pytest.approx(10.0)
 
 
-def test_notes_are_few_however_many_tiles() -> None:
+def test_number_of_samples_is_limited() -> None:
     pace = Pace()
     for tile in range(100_000):
         pace.note(tile, tile / 1000)
     assert len(pace._notes) <= MEMORY + 2  # noqa: SLF001 - memory can't be seen from outside
 
 
-def test_the_rate_stays_when_all_is_done() -> None:
+def test_rate_remains_when_all_tiles_are_done() -> None:
     now = Clock()
     watch = Watch(now)
     for done in (1, 11):
@@ -104,7 +104,7 @@ def lines(interval: float = 1e6) -> tuple[Lines, list[str], Clock]:
     return Lines(write=written.append, now=now, interval=interval), written, now
 
 
-def test_first_and_last_line_are_always_written() -> None:
+def test_first_and_last_lines_are_always_written() -> None:
     display, written, _now = lines()
     with display:
         for done in range(37):
@@ -112,7 +112,7 @@ def test_first_and_last_line_are_always_written() -> None:
     assert written == ["0/36 tiles", "36/36 tiles"]
 
 
-def test_the_last_line_is_written_after_an_error_too() -> None:
+def test_last_line_is_written_after_an_error() -> None:
     display, written, _now = lines()
     with suppress(OSError), display:
         display.update(Progress(done=0, total=36))
@@ -121,7 +121,7 @@ def test_the_last_line_is_written_after_an_error_too() -> None:
     assert written == ["0/36 tiles", "5/36 tiles"]
 
 
-def test_a_line_is_written_only_if_there_is_news() -> None:
+def test_line_is_only_written_after_a_change() -> None:
     display, written, now = lines()
     pool = make_status()
     display.watch(lambda: pool)
@@ -140,8 +140,8 @@ def test_a_line_is_written_only_if_there_is_news() -> None:
     ]
 
 
-def test_lines_come_by_themselves_while_nothing_is_done() -> None:
-    """Workers may take minutes to come up: that is when people look."""
+def test_lines_are_written_while_no_tile_is_done() -> None:
+    """Users watch the output most while workers start, which may take minutes."""
     looks = itertools.count(1)
     enough = threading.Event()
 
@@ -161,7 +161,7 @@ def bar() -> tuple[Bar, Callable[[], str]]:
     return Bar(console, now=Clock()), console.file.getvalue  # type: ignore[attr-defined]  # a StringIO
 
 
-def test_the_bar_shows_what_there_is_to_know() -> None:
+def test_bar_shows_tiles_workers_and_rate() -> None:
     display, shown = bar()
     with display:
         display.watch(make_status)
@@ -169,14 +169,14 @@ def test_the_bar_shows_what_there_is_to_know() -> None:
     assert "18/36 tiles, 4 in flight, 1/2 workers up" in shown()
 
 
-def test_the_bar_shows_that_no_tile_is_done_yet() -> None:
+def test_bar_shows_that_no_tile_is_done() -> None:
     display, shown = bar()
     with display:
         pass
     assert "starting" in shown()
 
 
-def test_what_workers_write_is_shown_above_the_bar() -> None:
+def test_output_of_workers_is_shown_above_the_bar() -> None:
     display, shown = bar()
     with display:
         sys.stderr.write("worker 0: [red]not markup[/red]\n")

@@ -1,4 +1,4 @@
-"""What is asked and done before a stack is changed, and in which order it and all on it are deleted."""
+"""Tests of the questions before a stack is changed, and of the order in which it and its runs are deleted."""
 
 from argparse import Namespace
 from collections.abc import AsyncIterator, Sequence
@@ -23,7 +23,7 @@ def anyio_backend() -> str:
 
 
 class Stack:
-    """A deployment and its sweep, which note what is done."""
+    """A deployment and a sweep that record their calls."""
 
     stack, region = "Trees", "us-west-2"
 
@@ -72,33 +72,33 @@ async def run_delete(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     await delete(deployment, arguments)
 
 
-async def test_a_bucket_is_emptied_when_all_that_writes_into_it_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_bucket_is_emptied_after_all_writers_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     stack = Stack()
     await run_delete(stack, monkeypatch)
     assert stack.done == ["remove r", "end all jobs", "empty and delete"]
 
 
-async def test_a_stack_whose_jobs_do_not_end_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_stack_whose_jobs_do_not_end_is_not_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
     stack = Stack(error=StackFailed("2 jobs have not ended"))
     with pytest.raises(StackFailed):
         await run_delete(stack, monkeypatch)
     assert "empty and delete" not in stack.done
 
 
-async def test_a_stack_whose_jobs_can_not_be_seen_is_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_stack_whose_jobs_can_not_be_listed_is_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
     stack = Stack(error=AccessDenied("batch:ListJobs"))
     await run_delete(stack, monkeypatch)
     assert stack.done[-1] == "empty and delete"
 
 
-async def test_a_delete_that_failed_goes_on_without_looking_for_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_failed_deletion_is_continued_without_searching_for_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     stack = Stack("DELETE_FAILED")
     await run_delete(stack, monkeypatch)
     assert stack.done == ["empty and delete"]
 
 
 @pytest.mark.parametrize("agreed", [True, False])
-async def test_a_stack_with_open_runs_is_modified_only_if_that_is_agreed(
+async def test_stack_with_open_runs_is_only_modified_if_confirmed(
     monkeypatch: pytest.MonkeyPatch,
     agreed: bool,  # noqa: FBT001 - a table
 ) -> None:

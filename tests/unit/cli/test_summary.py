@@ -1,4 +1,4 @@
-"""A command ends with one line: which run, how much of it is done, how fast, what was written, and where logs are."""
+"""Tests of the last line of a command: the run, its tiles, rate and outputs, and the command for logs."""
 
 from dataclasses import replace
 
@@ -21,14 +21,14 @@ DONE = Summary(
 )
 
 
-def test_a_run_that_is_done_reads_well() -> None:
+def test_summary_of_a_complete_run() -> None:
     assert str(DONE) == (
         "run 20260101-000000-abcd: 36 of 36 tiles done, 0 failed, 0:12 elapsed, 3.0 tiles/s, 74 requests; "
         "wrote ndvi.tif, mask.tif; logs: asyncbatch logs 20260101-000000-abcd"
     )
 
 
-def test_what_is_not_known_is_left_out() -> None:
+def test_unknown_values_are_omitted() -> None:
     serial = Summary(
         run="", done=0, total=36, failed={"ValueError": 1}, elapsed=0.0, requests=None, written=(), logs=""
     )
@@ -36,7 +36,7 @@ def test_what_is_not_known_is_left_out() -> None:
 
 
 class Clock:
-    """Stands until it is set."""
+    """A clock that only changes when it is set."""
 
     def __init__(self) -> None:
         self.time = 100.0
@@ -50,7 +50,7 @@ def record() -> tuple[Record, Clock]:
     return Record(outputs={"a": "a.tif", "b": ["b1.tif", "b2.tif"]}, now=now), now
 
 
-def test_a_record_has_a_summary_once_there_are_tiles() -> None:
+def test_record_has_a_summary_if_there_are_tiles() -> None:
     kept, now = record()
     assert kept.summarize(None) is None
     kept.update(Progress(done=0, total=4))
@@ -78,7 +78,7 @@ def test_a_record_has_a_summary_once_there_are_tiles() -> None:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_after_an_error_nothing_is_written(error: BaseException, failed: dict[str, int]) -> None:
+def test_summary_after_an_error_says_nothing_written(error: BaseException, failed: dict[str, int]) -> None:
     kept, _ = record()
     kept.update(Progress(done=2, total=4))
     summary = kept.summarize(error)
@@ -86,7 +86,7 @@ def test_after_an_error_nothing_is_written(error: BaseException, failed: dict[st
     assert (summary.done, summary.failed, summary.written) == (2, failed, ())
 
 
-def test_tiles_that_failed_beside_a_written_output_are_counted() -> None:
+def test_failed_tiles_of_a_written_output_are_counted() -> None:
     kept, _ = record()
     kept.update(Progress(done=4, total=4, failed=1))
     kept.failures = [TileError("ValueError: no", tile=1, worker="w")]
@@ -112,7 +112,7 @@ def test_tiles_that_failed_beside_a_written_output_are_counted() -> None:
     assert "faster;" in str(replace(summary, seconds_gained=0.0))
 
 
-def test_a_resumed_run_is_shown_as_such_with_the_speed_of_computed_tiles() -> None:
+def test_summary_of_a_resumed_run_has_the_rate_of_computed_tiles() -> None:
     kept, now = record()
     kept.update(Progress(done=4, total=4))
     kept.resumed, kept.resumable = 3, True

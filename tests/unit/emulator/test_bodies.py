@@ -1,4 +1,4 @@
-"""Bodies in AWS's chunks, and their checksums."""
+"""Tests of bodies in AWS's chunked format, and of their checksums."""
 
 import base64
 import hashlib
@@ -19,12 +19,12 @@ def chunked(*chunks: bytes, trailer: str = "") -> bytes:
     return b"".join(b"%x\r\n%s\r\n" % (len(one), one) for one in (*chunks,)) + f"0\r\n{trailer}\r\n".encode()
 
 
-def test_a_plain_body_is_its_content() -> None:
+def test_plain_body_is_unchanged() -> None:
     assert read_body({}, CONTENT) == (CONTENT, {})
 
 
 @pytest.mark.parametrize(("algorithm", "value"), [("sha256", SHA256), ("crc32", CRC32)])
-def test_a_checksum_is_verified_and_kept(algorithm: str, value: str) -> None:
+def test_checksum_is_verified_and_stored(algorithm: str, value: str) -> None:
     header = {f"X-Amz-Checksum-{algorithm}": value}
     assert read_body(header, CONTENT) == (CONTENT, {algorithm: value})
     with pytest.raises(ServiceError, match="BadDigest"):
@@ -45,12 +45,12 @@ def test_chunks_are_joined(signature: bytes) -> None:
     assert read_body(CHUNKED, body) == (CONTENT, {})
 
 
-def test_a_checksum_may_follow_the_chunks() -> None:
+def test_checksum_can_follow_the_chunks() -> None:
     body = chunked(CONTENT, trailer=f"x-amz-checksum-crc32:{CRC32}\r\n")
     assert read_body(CHUNKED, body) == (CONTENT, {"crc32": CRC32})
 
 
 @pytest.mark.parametrize("end", range(len(chunked(CONTENT)) - 4))
-def test_chunks_cut_short_are_rejected(end: int) -> None:
+def test_incomplete_chunks_are_rejected(end: int) -> None:
     with pytest.raises(ServiceError, match="IncompleteBody"):
         read_body(CHUNKED, chunked(CONTENT)[:end])

@@ -1,4 +1,4 @@
-"""The model of a bucket."""
+"""Tests of the model of a bucket."""
 
 from collections.abc import Callable
 
@@ -22,7 +22,7 @@ def bucket() -> Bucket:
     return Bucket()
 
 
-def test_an_object_is_what_was_last_put(bucket: Bucket) -> None:
+def test_object_has_the_content_of_the_last_put(bucket: Bucket) -> None:
     first = bucket.put(1, "key", b"first", head=ObjectHead(metadata={"a": "b"}))
     second = bucket.put(2, "key", b"first")
     assert bucket.get("key") is second
@@ -34,7 +34,7 @@ def test_an_object_is_what_was_last_put(bucket: Bucket) -> None:
     assert bucket.is_empty()
 
 
-def test_an_object_is_put_only_where_none_is(bucket: Bucket) -> None:
+def test_conditional_put_does_not_replace_an_object(bucket: Bucket) -> None:
     bucket.put(1, "key", b"first", if_absent=True)
     assert code_of(lambda: bucket.put(2, "key", b"second", if_absent=True)) == "PreconditionFailed"
     assert bucket.get("key").content == b"first"
@@ -49,7 +49,7 @@ def test_an_object_is_put_only_where_none_is(bucket: Bucket) -> None:
     delimiter=st.sampled_from(["", "/", "b/"]),
     most=st.integers(1, 4),
 )
-def test_pages_of_keys_are_those_of_a_naive_listing(
+def test_pages_of_keys_equal_a_naive_listing(
     keys: set[str], gone: set[str], prefix: str, delimiter: str, most: int
 ) -> None:
     bucket = Bucket()
@@ -94,11 +94,11 @@ def test_a_range_is_read(text: str, wanted: tuple[int, int] | None) -> None:
 
 
 @pytest.mark.parametrize("text", ["bytes=10-", "bytes=-0", "bytes=99-100"])
-def test_a_range_that_the_object_does_not_have_is_rejected(text: str) -> None:
+def test_range_beyond_the_object_is_rejected(text: str) -> None:
     assert code_of(lambda: read_range(text, 10)) == "InvalidRange"
 
 
-def test_an_upload_is_its_chosen_parts(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_completed_upload_consists_of_the_chosen_parts(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(objects, "PART_MINIMUM", 4)
     bucket.create_upload("upload", "key", head=ObjectHead(content_type="text/plain"))
     etags = {
@@ -116,7 +116,7 @@ def test_an_upload_is_its_chosen_parts(bucket: Bucket, monkeypatch: pytest.Monke
     assert code_of(lambda: bucket.abort_upload("upload", "key")) == "NoSuchUpload"
 
 
-def test_a_small_part_is_rejected_unless_it_is_the_last(bucket: Bucket) -> None:
+def test_small_part_is_rejected_except_as_the_last(bucket: Bucket) -> None:
     bucket.create_upload("upload", "key", head=ObjectHead())
     chosen = [(number, bucket.put_part(0, "upload", "key", number, b"small").etag) for number in (1, 2)]
     assert code_of(lambda: bucket.complete_upload(1, "upload", "key", chosen)) == "EntityTooSmall"

@@ -1,4 +1,4 @@
-"""The model of a queue, compared with a naive one that scans all its messages."""
+"""Tests of the model of a queue, compared with a naive model that scans all messages."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Naive:
     until: float
     """When it becomes visible."""
     since: tuple[float, int, int]
-    """What its place among the visible ones follows from."""
+    """Position among visible messages."""
     receives: int = 0
     received: float = 0.0
 
@@ -38,7 +38,7 @@ def code_of(call: Callable[[], object]) -> str:
 
 
 class QueueMachine(RuleBasedStateMachine):
-    """Does the same with both models, and compares what they return."""
+    """Calls both models, and compares what they return."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,16 +48,16 @@ class QueueMachine(RuleBasedStateMachine):
         self.handles: list[tuple[str, Naive, int]] = []
         self.events = 0
 
-    def there(self) -> list[Naive]:
+    def exists(self) -> list[Naive]:
         return [one for one in self.naive if self.now - one.sent < RETENTION]
 
     def visible(self) -> list[Naive]:
-        return sorted((one for one in self.there() if one.until <= self.now), key=lambda one: one.since)
+        return sorted((one for one in self.exists() if one.until <= self.now), key=lambda one: one.since)
 
     def hide(self, message: Naive, seconds: int) -> None:
         self.events += 1
         message.until = self.now + seconds
-        # Those whose time has come are visible before what happens at that time.
+        # Messages become visible before other events at the same time.
         number = self.naive.index(message)
         message.since = (message.until, 0, number) if seconds else (self.now, 1, self.events)
 
@@ -83,7 +83,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(place=st.integers(0, 50), seconds=st.sampled_from([0, 1, 20, 90]))
     def change_visibility(self, place: int, seconds: int) -> None:
         handle, message, receives = self.handles[-1 - place % len(self.handles)]
-        if message not in self.there() or message.receives != receives or message.until <= self.now:
+        if message not in self.exists() or message.receives != receives or message.until <= self.now:
             wanted = "InvalidParameterValue"
         else:
             self.queue.change_visibility(self.now, handle, seconds)
@@ -97,7 +97,7 @@ class QueueMachine(RuleBasedStateMachine):
         handle, message, receives = self.handles[-1 - place % len(self.handles)]
         self.queue.delete(self.now, handle)
         if message.receives == receives:
-            message.sent = -RETENTION  # gone
+            message.sent = -RETENTION  # deleted
 
     @rule(seconds=st.sampled_from([0.5, 1.0, 4.0, 60.0]))
     def wait(self, seconds: float) -> None:
@@ -110,9 +110,9 @@ class QueueMachine(RuleBasedStateMachine):
             message.sent = -RETENTION
 
     @invariant()
-    def counts_are_right(self) -> None:
-        there = self.there()
-        hidden = [one for one in there if one.until > self.now]
+    def check_counts(self) -> None:
+        existing = self.exists()
+        hidden = [one for one in existing if one.until > self.now]
         delayed = [one for one in hidden if not one.receives]
         assert self.queue.count(self.now) == Counts(
             visible=len(self.visible()), in_flight=len(hidden) - len(delayed), delayed=len(delayed)
@@ -129,7 +129,7 @@ def queue() -> Queue:
     return Queue(QueueAttributes(), key=KEY)
 
 
-def test_a_later_receive_makes_the_earlier_handle_stale(queue: Queue) -> None:
+def test_later_receive_makes_earlier_handles_stale(queue: Queue) -> None:
     queue.send(0, "tile")
     [first] = queue.receive(0, 10, visibility=5)
     [second] = queue.receive(6, 10, visibility=5)
@@ -143,7 +143,7 @@ def test_a_later_receive_makes_the_earlier_handle_stale(queue: Queue) -> None:
 
 
 @pytest.mark.parametrize("handle", ["", "handle", "é", "MS4xLjE=", "Li4="])
-def test_a_handle_of_no_queue_is_rejected(queue: Queue, handle: str) -> None:
+def test_malformed_handle_is_rejected(queue: Queue, handle: str) -> None:
     queue.send(0, "tile")
     assert code_of(lambda: queue.delete(0, handle)) == "ReceiptHandleIsInvalid"
     assert code_of(lambda: queue.change_visibility(0, handle, 5)) == "ReceiptHandleIsInvalid"
@@ -157,7 +157,7 @@ def test_a_handle_of_another_queue_is_rejected(queue: Queue) -> None:
     assert code_of(lambda: other.delete(0, delivery.handle)) == "ReceiptHandleIsInvalid"
 
 
-def test_a_message_is_hidden_for_twelve_hours_at_most(queue: Queue) -> None:
+def test_messages_are_hidden_for_at_most_twelve_hours(queue: Queue) -> None:
     queue.send(0, "tile")
     [delivery] = queue.receive(0, 1, visibility=60)
     queue.change_visibility(50, delivery.handle, 43_150)
@@ -175,7 +175,7 @@ def test_messages_past_the_in_flight_limit_wait(queue: Queue, monkeypatch: pytes
     assert [delivery.body for delivery in queue.receive(0, 10)] == ["3"]
 
 
-def test_a_heartbeat_s_extensions_do_not_pile_up(queue: Queue) -> None:
+def test_extensions_of_a_lease_do_not_accumulate(queue: Queue) -> None:
     queue.send(0, "tile")
     [delivery] = queue.receive(0, 1, visibility=30)
     for beat in range(1, 1000):
@@ -196,11 +196,11 @@ def test_a_heartbeat_s_extensions_do_not_pile_up(queue: Queue) -> None:
     ],
     ids=["empty", "too long", "too many bytes", "NUL", "control", "surrogate", "noncharacter"],
 )
-def test_what_sqs_does_not_take_is_rejected(queue: Queue, body: str, code: str) -> None:
+def test_messages_that_sqs_rejects_are_rejected(queue: Queue, body: str, code: str) -> None:
     assert code_of(lambda: queue.send(0, body)) == code
 
 
-def test_what_sqs_takes_is_taken(queue: Queue) -> None:
+def test_messages_that_sqs_accepts_are_accepted(queue: Queue) -> None:
     for body in ("x" * SIZE_LIMIT, "\t\n\r \x7f\x85Ä€\U0001f600"):
         queue.send(0, body)
     assert queue.count(0).visible == 2

@@ -1,4 +1,4 @@
-"""What a request is called, and whose key it names."""
+"""Tests of the names of requests, and of the access keys in their signatures."""
 
 import pytest
 
@@ -53,5 +53,5 @@ def test_the_scope_of_a_signature_is_read() -> None:
 
 
 @pytest.mark.parametrize("header", ["", "Basic bG9jYWw6bG9jYWw=", "AWS4-HMAC-SHA256 Credential=key/20260101"])
-def test_where_nothing_is_signed_there_is_no_scope(header: str) -> None:
+def test_unsigned_request_has_no_scope(header: str) -> None:
     assert read_scope({"Authorization": header}) is None

@@ -1,4 +1,4 @@
-"""Long polls at the model of a queue."""
+"""Tests of long polls of the model of a queue."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ Poll = asyncio.Task[list[Delivery]]
 
 
 class Place:
-    """A queue whose clock stands still, and who waits at it."""
+    """A queue with a stopped clock, and its waiting requests."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -22,7 +22,7 @@ class Place:
         self.waiters = Waiters(self.queue, lambda: self.now)
 
     async def poll(self, most: int = 1, visibility: int | None = None) -> Poll:
-        """Return a receive that waits."""
+        """Start a request that waits for messages."""
         task = asyncio.create_task(self.waiters.receive(most, visibility=visibility, wait=20))
         await asyncio.sleep(0)
         return task
@@ -37,14 +37,14 @@ def bodies(poll: Poll) -> list[str]:
     return [delivery.body for delivery in poll.result()]
 
 
-async def test_a_receive_that_does_not_wait_returns_at_once() -> None:
+async def test_request_without_wait_returns_immediately() -> None:
     place = Place()
     assert await place.waiters.receive(1, visibility=None, wait=0) == []
     place.send("tile")
     assert len(await place.waiters.receive(1, visibility=None, wait=20)) == 1
 
 
-async def test_messages_go_to_who_waits_longest() -> None:
+async def test_longest_waiting_request_gets_the_messages() -> None:
     place = Place()
     polls = [await place.poll(2) for _ in range(3)]
     place.send("a", "b", "c")
@@ -55,7 +55,7 @@ async def test_messages_go_to_who_waits_longest() -> None:
     assert await polls[2]
 
 
-async def test_who_left_is_passed_over() -> None:
+async def test_cancelled_request_gets_no_messages() -> None:
     place = Place()
     leaving, staying = await place.poll(), await place.poll()
     leaving.cancel()
@@ -66,17 +66,17 @@ async def test_who_left_is_passed_over() -> None:
 
 
 @pytest.mark.parametrize("visibility", [None, 0])
-async def test_what_was_handed_to_who_left_goes_to_the_next(visibility: int | None) -> None:
+async def test_messages_of_a_cancelled_request_are_given_to_the_next(visibility: int | None) -> None:
     place = Place()
     leaving, staying = await place.poll(visibility=visibility), await place.poll()
     place.send("tile")
-    leaving.cancel()  # after its messages were chosen, before it could return them
+    leaving.cancel()  # after messages were selected for it, and before it returned them
     await asyncio.wait([leaving, staying])
     assert leaving.cancelled()
     assert bodies(staying) == ["tile"]
 
 
-async def test_a_deleted_queue_is_said_to_all_who_wait() -> None:
+async def test_waiting_requests_end_when_the_queue_is_deleted() -> None:
     place = Place()
     polls = [await place.poll() for _ in range(2)]
     place.waiters.close(ServiceError("QueueDoesNotExist", "gone"))

@@ -1,4 +1,4 @@
-"""What a fork server's client learns, by a server that the test plays."""
+"""Tests of the fork server's client. The test acts as the server."""
 
 import socket
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ async def fork(client: ForkClient) -> ForkedProcess:
 
 
 @pytest.mark.parametrize("method", ["wait", "wait_forked"])
-async def test_a_process_that_is_waited_for_is_noticed_also_if_others_read_the_packet(
+async def test_end_of_an_awaited_process_is_noticed_if_another_task_reads_the_packet(
     server: tuple[socket.socket, ForkClient], method: str
 ) -> None:
     connection, client = server
@@ -36,14 +36,14 @@ async def test_a_process_that_is_waited_for_is_noticed_also_if_others_read_the_p
     with anyio.fail_after(5):
         async with anyio.create_task_group() as group:
             group.start_soon(getattr(first, method))
-            await anyio.lowlevel.checkpoint()  # it waits for the connection now
+            await anyio.lowlevel.checkpoint()  # it now waits for the connection
             packets.send(connection, {"number": 1, "pid": 7})
             packets.send(connection, {"number": 1, "code": 0})
             assert second.poll() is None
     assert (first.pid, first.code) == (7, 0)
 
 
-async def test_all_processes_count_as_killed_when_the_server_is_gone(
+async def test_all_processes_count_as_killed_when_the_server_ends(
     server: tuple[socket.socket, ForkClient],
 ) -> None:
     connection, client = server

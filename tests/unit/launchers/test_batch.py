@@ -1,4 +1,4 @@
-"""What the Batch launcher says of jobs, whatever Batch says to it."""
+"""Tests of the Batch launcher with scripted answers of Batch."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -124,7 +124,7 @@ async def details(launcher: BatchLauncher) -> Sequence[str]:
     return [state.detail for state in await launcher.states()]
 
 
-async def test_a_long_waiting_job_is_reported_once_with_the_reasons(caplog: pytest.LogCaptureFixture) -> None:
+async def test_long_waiting_job_is_reported_once_with_the_reasons(caplog: pytest.LogCaptureFixture) -> None:
     batch = Batch()
     launcher = await started(batch, long_wait=0.0)
     batch.jobs = states("RUNNABLE", "STARTING")
@@ -138,7 +138,7 @@ async def test_a_long_waiting_job_is_reported_once_with_the_reasons(caplog: pyte
     assert batch.asked == 1
 
 
-async def test_a_job_that_has_just_begun_to_wait_is_left_alone() -> None:
+async def test_job_that_just_started_to_wait_is_not_reported() -> None:
     batch = Batch()
     launcher = await started(batch, long_wait=60.0)
     batch.jobs = states("RUNNABLE", "RUNNABLE")
@@ -147,7 +147,7 @@ async def test_a_job_that_has_just_begun_to_wait_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize(("soon", "blocked"), [(0.0, True), (60.0, False)])
-async def test_jobs_that_batch_can_never_start_are_reported_on_the_second_poll(
+async def test_jobs_that_can_not_start_are_reported_on_the_second_poll(
     soon: float,
     blocked: bool,  # noqa: FBT001 - a parameter
 ) -> None:
@@ -160,7 +160,7 @@ async def test_jobs_that_batch_can_never_start_are_reported_on_the_second_poll(
     assert ("is job array:0 in state RUNNABLE: compute environment spot" in waiting.detail) is blocked
 
 
-async def test_an_image_for_another_architecture_is_reported_with_a_fix() -> None:
+async def test_image_for_another_architecture_is_reported_with_a_fix() -> None:
     batch = Batch()
     launcher = await started(batch, long_wait=60.0)
     batch.jobs = states("FAILED", "RUNNING", reason="CannotPullContainerError: no such tag")
@@ -192,16 +192,14 @@ async def test_a_job_that_a_signal_or_its_machine_ended_was_killed(job: Job, *, 
 
 
 @pytest.mark.parametrize(("most", "warnings"), [(1, 1), (2, 0), (None, 0)])
-async def test_a_stack_that_is_too_small_is_reported(
-    caplog: pytest.LogCaptureFixture, most: int | None, warnings: int
-) -> None:
+async def test_too_small_stack_is_reported(caplog: pytest.LogCaptureFixture, most: int | None, warnings: int) -> None:
     with caplog.at_level(logging.WARNING, logger="asyncbatch"):
         await started(Batch(), long_wait=0.0, most=most)
     assert len(caplog.records) == warnings
     assert all(record.action == "workers_exceed_stack" for record in caplog.records)  # type: ignore[attr-defined]
 
 
-async def test_children_that_batch_does_not_list_yet_are_alive() -> None:
+async def test_children_that_batch_does_not_list_yet_count_as_alive() -> None:
     batch = Batch()
     launcher = await started(batch, long_wait=60.0)
     assert [state.alive for state in await launcher.states()] == [True, True]
@@ -209,7 +207,7 @@ async def test_children_that_batch_does_not_list_yet_are_alive() -> None:
     assert [(state.worker, state.alive) for state in await launcher.states()] == [("array:0", True), ("array:1", True)]
 
 
-async def test_a_job_that_batch_starts_again_is_another_worker() -> None:
+async def test_job_that_batch_restarts_is_another_worker() -> None:
     batch = Batch()
     launcher = await started(batch, long_wait=60.0)
     batch.jobs = [
@@ -227,17 +225,17 @@ async def test_a_job_that_batch_starts_again_is_another_worker() -> None:
         }
 
 
-async def test_jobs_that_have_ended_are_not_asked_for_again() -> None:
+async def test_ended_jobs_are_not_described_again() -> None:
     batch = Batch()
     launcher = await started(batch, long_wait=60.0)
     batch.jobs = states("SUCCEEDED", "RUNNING")
     first = await launcher.states()
-    batch.jobs = states("RUNNING", "RUNNING")[1:]  # Batch forgets jobs after a week
+    batch.jobs = states("RUNNING", "RUNNING")[1:]  # Batch deletes jobs after a week
     assert await launcher.states() == first
     assert batch.described == [["array:0", "array:1"], ["array:1"]]
 
 
-async def test_more_workers_than_an_array_holds_are_several_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_more_workers_than_fit_in_an_array_are_several_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
     batch = Batch()
     sizes: list[int] = []
 
@@ -254,8 +252,8 @@ def array_of(size: int, **counts: int) -> ArraySummary:
     return ArraySummary(size=size, states=counts)
 
 
-async def many(monkeypatch: pytest.MonkeyPatch, batch: Batch, count: int) -> BatchLauncher:
-    """Return a launcher of so many workers, whose children Batch describes as `batch.jobs` has them."""
+async def start_large(monkeypatch: pytest.MonkeyPatch, batch: Batch, count: int) -> BatchLauncher:
+    """Return a launcher with `count` workers; Batch describes the children in `batch.jobs`."""
 
     async def submit(**_: object) -> str:
         return "array"
@@ -269,11 +267,11 @@ async def many(monkeypatch: pytest.MonkeyPatch, batch: Batch, count: int) -> Bat
     return await started(batch, long_wait=60.0, count=count)
 
 
-async def test_children_of_a_large_array_are_described_only_when_more_have_ended(
+async def test_children_of_a_large_array_are_only_described_when_more_have_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     batch = Batch()
-    launcher = await many(monkeypatch, batch, 300)
+    launcher = await start_large(monkeypatch, batch, 300)
     batch.summaries["array"] = array_of(300, RUNNING=200, RUNNABLE=100)
     alive = [state.alive for state in await launcher.states()]
     assert (len(alive), all(alive), batch.described) == (300, True, [])
@@ -285,16 +283,16 @@ async def test_children_of_a_large_array_are_described_only_when_more_have_ended
     assert len(batch.described) == 1
 
 
-async def test_a_large_array_that_batch_has_not_counted_yet_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_large_array_that_batch_has_not_summarised_yet_counts_as_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     batch = Batch()
-    launcher = await many(monkeypatch, batch, 300)
+    launcher = await start_large(monkeypatch, batch, 300)
     assert all(state.alive for state in await launcher.states())
     batch.summaries["array"] = array_of(300)
     assert all(state.alive for state in await launcher.states())
 
 
 @pytest.mark.parametrize("error", [AwsBusy("throttled"), EndpointUnreachable("no answer")])
-async def test_a_job_whose_submission_was_not_answered_is_found_and_not_submitted_again(
+async def test_job_of_an_unanswered_submission_is_found_and_not_submitted_again(
     monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     batch = Batch()
@@ -316,7 +314,7 @@ async def test_a_job_whose_submission_was_not_answered_is_found_and_not_submitte
     assert len(await launcher.states()) == 2
 
 
-async def test_a_job_whose_submission_was_not_answered_ends_with_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_job_of_an_unanswered_submission_ends_with_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     batch = Batch()
 
     async def submit(**_: object) -> str:
@@ -332,7 +330,7 @@ async def test_a_job_whose_submission_was_not_answered_ends_with_the_run(monkeyp
     assert batch.terminated == ["array"]
 
 
-async def test_a_submission_that_batch_refused_is_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_rejected_submission_is_not_searched_for(monkeypatch: pytest.MonkeyPatch) -> None:
     batch = Batch()
     batch.listed = ["of an earlier run"]
 
@@ -348,7 +346,7 @@ async def test_a_submission_that_batch_refused_is_not_looked_for(monkeypatch: py
     assert batch.terminated == []
 
 
-async def test_workers_behind_the_jobs_of_others_are_queued(caplog: pytest.LogCaptureFixture) -> None:
+async def test_workers_behind_other_jobs_are_queued(caplog: pytest.LogCaptureFixture) -> None:
     batch = Batch()
     batch.others = 12
     launcher = await started(batch, long_wait=0.0)
@@ -360,7 +358,7 @@ async def test_workers_behind_the_jobs_of_others_are_queued(caplog: pytest.LogCa
     assert [record.action for record in caplog.records] == ["workers_queued"]  # type: ignore[attr-defined]
 
 
-async def test_what_can_t_be_seen_of_waiting_workers_ends_nothing(
+async def test_unknown_reasons_of_waiting_workers_are_not_an_error(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     batch = Batch()

@@ -1,4 +1,4 @@
-"""The environment that workers on this machine start with, while the script changes its own."""
+"""Test of the environment of workers on this machine while the script changes its own."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from asyncbatch.launchers.subprocess import SubprocessLauncher
 from asyncbatch.wire.environment import Assignment
 
 
-def test_a_worker_knows_what_it_inherits_also_if_the_script_changes_it_at_that_moment(
+def test_worker_knows_its_inherited_environment_if_the_script_changes_it_concurrently(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     started: list[Mapping[str, str]] = []

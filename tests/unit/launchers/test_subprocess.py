@@ -1,4 +1,4 @@
-"""What workers write, on its way through main."""
+"""Tests of how main reads and prints the output of workers."""
 
 import logging
 import os
@@ -14,18 +14,18 @@ from hypothesis import strategies as st
 from asyncbatch.launchers.output import LineSplitter, StderrWriter, show_warnings
 
 KEPT = 65536
-"""Characters that are kept back at most, waiting for a line's end."""
+"""Maximum number of characters that are held until the line ends."""
 
 
 def split(content: bytes, size: int) -> list[str]:
-    """Return the lines of what comes in chunks of a size."""
+    """Return the lines of a text that arrives in chunks of a size."""
     splitter = LineSplitter()
     lines = [line for start in range(0, len(content), size) for line in splitter.feed(content[start : start + size])]
     return lines + splitter.flush()
 
 
 @given(text=st.text(max_size=200), size=st.integers(1, 50))
-def test_lines_are_those_of_the_text_however_it_is_cut_into_chunks(text: str, size: int) -> None:
+def test_lines_do_not_depend_on_chunks(text: str, size: int) -> None:
     expected = text.split("\n")
     assert split(text.encode(errors="replace"), size) == (expected if expected[-1] else expected[:-1])
 
@@ -34,7 +34,7 @@ def test_lines_are_those_of_the_text_however_it_is_cut_into_chunks(text: str, si
 @pytest.mark.parametrize(
     "content", [b"\r 17 %" * 60_000, bytes(range(128)).replace(b"\n", b"") * 3000, b"\xff" * 300_000]
 )
-def test_a_line_without_an_end_is_passed_on_in_parts_of_bounded_size(content: bytes, size: int) -> None:
+def test_endless_line_is_split_into_parts(content: bytes, size: int) -> None:
     splitter, passed_on, came = LineSplitter(), 0, 0
     for start in range(0, len(content), size):
         chunk = content[start : start + size]
@@ -45,13 +45,13 @@ def test_a_line_without_an_end_is_passed_on_in_parts_of_bounded_size(content: by
 
 
 @pytest.mark.parametrize("size", [1, 3, 4096])
-def test_characters_of_several_bytes_survive_any_cut(size: int) -> None:
+def test_multibyte_characters_can_be_split_between_chunks(size: int) -> None:
     text = "Gänse🪿 und Øre" * 2_000
     assert "".join(split(text.encode(), size)) == text
 
 
 @pytest.mark.parametrize("ends", [1, 2])
-def test_a_line_that_was_passed_on_to_its_last_character_makes_no_empty_line(ends: int) -> None:
+def test_end_of_a_split_line_adds_no_empty_line(ends: int) -> None:
     splitter = LineSplitter()
     (part,) = splitter.feed(b"x" * (KEPT + 1))
     assert len(part) == KEPT + 1
@@ -60,20 +60,20 @@ def test_a_line_that_was_passed_on_to_its_last_character_makes_no_empty_line(end
 
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, TextIO]]:
-    """Return the end of a pipe for reading, and a stream into the other one."""
+    """Return the read end of a pipe, and a stream to its write end."""
     ours, theirs = os.pipe()
     with os.fdopen(theirs, "w", encoding="utf-8") as stream, os.fdopen(ours, "rb", 0):
         yield ours, stream
 
 
 def make_stderr(stream: TextIO | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put a stream in the place of stderr; in the test itself, since pytest sets its own after the fixtures."""
+    """Replace stderr; call it in the test, since pytest replaces stderr after the fixtures."""
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setattr(sys, "__stderr__", stream)
 
 
 def drain(descriptor: int) -> bytes:
-    """Return what a pipe holds."""
+    """Return the content of a pipe."""
     os.set_blocking(descriptor, False)
     found = b""
     while True:
@@ -84,9 +84,7 @@ def drain(descriptor: int) -> bytes:
         found += chunk
 
 
-def test_lines_reach_stderr_by_the_time_the_writer_is_closed(
-    pipe: tuple[int, TextIO], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lines_are_written_when_the_writer_is_closed(pipe: tuple[int, TextIO], monkeypatch: pytest.MonkeyPatch) -> None:
     make_stderr(pipe[1], monkeypatch)
     writer = StderrWriter()
     for number in range(1000):
@@ -95,9 +93,7 @@ def test_lines_reach_stderr_by_the_time_the_writer_is_closed(
     assert drain(pipe[0]).decode().splitlines() == [f"line {number} ä" for number in range(1000)]
 
 
-def test_a_stderr_that_nobody_reads_holds_nobody_up_and_what_is_dropped_is_counted(
-    pipe: tuple[int, TextIO], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_blocked_stderr_drops_and_counts_lines(pipe: tuple[int, TextIO], monkeypatch: pytest.MonkeyPatch) -> None:
     make_stderr(pipe[1], monkeypatch)
     writer = StderrWriter(most=100_000)
     for _ in range(1000):
@@ -113,7 +109,7 @@ def test_a_stderr_that_nobody_reads_holds_nobody_up_and_what_is_dropped_is_count
     assert sum(int(count) for count, _ in reports) + len(lines) - len(reports) == 1000
 
 
-def test_dropped_lines_are_counted_before_the_next_one_that_is_written(
+def test_number_of_dropped_lines_is_written_before_the_next_line(
     pipe: tuple[int, TextIO], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_stderr(pipe[1], monkeypatch)
@@ -124,9 +120,7 @@ def test_dropped_lines_are_counted_before_the_next_one_that_is_written(
     assert drain(pipe[0]).decode().splitlines() == ["1 lines of worker output were dropped", "y"]
 
 
-def test_closing_does_not_wait_for_a_stderr_that_nobody_reads(
-    pipe: tuple[int, TextIO], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_close_does_not_wait_for_a_blocked_stderr(pipe: tuple[int, TextIO], monkeypatch: pytest.MonkeyPatch) -> None:
     make_stderr(pipe[1], monkeypatch)
     writer = StderrWriter()
     for _ in range(1000):
@@ -151,7 +145,7 @@ def remove_stream(_pipe: tuple[int, TextIO], monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("close", [close_stream, close_reader, remove_stream])
-def test_a_closed_stderr_ends_the_writing_and_nothing_else(
+def test_closed_stderr_only_ends_the_writer(
     pipe: tuple[int, TextIO],
     monkeypatch: pytest.MonkeyPatch,
     close: Callable[[tuple[int, TextIO], pytest.MonkeyPatch], None],
@@ -162,11 +156,11 @@ def test_a_closed_stderr_ends_the_writing_and_nothing_else(
     for _ in range(100):
         writer.write("x" * 999)
     writer.close(10.0)
-    writer.write("nobody reads this")
+    writer.write("this can't be read")
     assert [thread.name for thread in threading.enumerate() if thread.name == "asyncbatch-output"] == []
 
 
-def test_a_stderr_that_was_replaced_is_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replaced_stderr_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     class Notebook:
         def __init__(self) -> None:
             self.text = ""
@@ -184,7 +178,7 @@ def test_a_stderr_that_was_replaced_is_written_to(monkeypatch: pytest.MonkeyPatc
 
 
 def unconfigure(monkeypatch: pytest.MonkeyPatch) -> logging.Logger:
-    """Return the root logger, without the handlers that pytest puts there before each test."""
+    """Return the root logger without pytest's handlers."""
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", [])
     return root
@@ -206,7 +200,7 @@ async def test_warnings_of_several_pools_are_shown_once(
 
 
 @pytest.mark.anyio
-async def test_warnings_go_to_the_users_handlers_alone_where_there_are_any(
+async def test_warnings_only_go_to_the_handlers_of_the_user_if_any(
     pipe: tuple[int, TextIO], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_stderr(pipe[1], monkeypatch)
@@ -223,11 +217,11 @@ async def test_warnings_go_to_the_users_handlers_alone_where_there_are_any(
 
 
 @pytest.mark.anyio
-async def test_a_warning_does_not_fail_with_a_closed_stderr(
+async def test_warning_with_a_closed_stderr_does_not_fail(
     pipe: tuple[int, TextIO], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_stderr(pipe[1], monkeypatch)
     unconfigure(monkeypatch)
     pipe[1].close()
     async with show_warnings():
-        logging.getLogger("asyncbatch.main.scheduler").warning("nobody reads this")
+        logging.getLogger("asyncbatch.main.scheduler").warning("this can't be read")

@@ -1,4 +1,4 @@
-"""A run on queues and a bucket in memory, whose answers a test can script."""
+"""A run with queues and a bucket in memory, whose answers can be scripted."""
 
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -25,25 +25,25 @@ Script = list[Callable[[], Coroutine[Any, Any, None]]]
 
 
 async def hang() -> None:
-    """Never answer."""
+    """Wait forever."""
     await anyio.sleep_forever()
 
 
 def make_pacer() -> Pacer:
-    """Return the pacer of a run without tiles and workers: nothing lingers."""
+    """Return a pacer without tiles and workers, so that items do not linger."""
     return Pacer(ledger=Ledger(), supervisor=Supervisor(wanted=1, start_timeout=600.0), limit=None)
 
 
 @dataclass(kw_only=True)
 class FakeQueues:
-    """Two queues, without leases: what is received is hidden until it is deleted or its visibility is set to 0."""
+    """Two queues without leases: received messages are hidden until they are deleted or made visible."""
 
     receives: Script = field(default_factory=list)
-    """What happens before the next receives are answered, one entry each."""
+    """Actions before the next requests for messages are answered, one for each request."""
     waiting: dict[str, list[Received]] = field(default_factory=lambda: {TASKS: [], RESULTS: []})
     hidden: dict[str, tuple[str, Received]] = field(default_factory=dict)
     gone: bool = False
-    """Whether counting says that the queues do not exist."""
+    """Whether `count` fails because the queues do not exist."""
     _handles: Any = field(default_factory=count)
 
     async def send(self, queue: str, texts: Sequence[str]) -> None:
@@ -116,7 +116,7 @@ class FakeObjects:
 
 @dataclass(kw_only=True)
 class FakeRun:
-    """What `Run` is, in memory."""
+    """A `Run` in memory."""
 
     queues: FakeQueues = field(default_factory=FakeQueues)
     objects: FakeObjects = field(default_factory=FakeObjects)

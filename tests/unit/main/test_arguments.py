@@ -1,4 +1,4 @@
-"""A pool refuses arguments it can't use before it asks AWS, and names argument, value and what is wanted."""
+"""Tests that a pool rejects invalid arguments before it calls AWS, and names valid values."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ from asyncbatch.main.arguments import check_arguments
 
 
 class Odd:
-    """Starts workers, and does nothing else."""
+    """A launcher that only has `start`."""
 
     def start(self) -> None: ...
 
@@ -45,7 +45,7 @@ class Odd:
     ],
     ids=str,
 )
-def test_an_argument_of_no_use_is_named_with_its_value_and_what_is_wanted(
+def test_invalid_argument_is_named_with_its_value_and_valid_values(
     opening: Callable[..., object], argument: str, value: object, wanted: str
 ) -> None:
     with pytest.raises(SettingsError) as caught:
@@ -57,22 +57,22 @@ def test_an_argument_of_no_use_is_named_with_its_value_and_what_is_wanted(
 
 
 class Whole:
-    """A whole number of another library, as numpy's are."""
+    """An integer of another library, such as numpy."""
 
     def __index__(self) -> int:
         return 3
 
 
 @pytest.mark.parametrize(("workers", "number"), [(1, 1), (5000, 5000), (Whole(), 3), ("auto", "auto")])
-def test_whole_numbers_of_any_kind_do(workers: object, number: object) -> None:
+def test_integers_of_any_type_are_accepted(workers: object, number: object) -> None:
     assert check_arguments(workers=workers, launcher="batch", settings=None) == number
 
 
-def test_a_launcher_of_one_s_own_does() -> None:
+def test_launcher_of_the_user_is_accepted() -> None:
     assert check_arguments(workers=1, launcher=SubprocessLauncher(), settings=None) == 1
 
 
-def test_workers_of_batch_that_do_not_come_up_name_commands_that_exist() -> None:
+def test_advice_for_batch_workers_names_existing_commands() -> None:
     nothing: Any = None
     launcher = BatchLauncher(
         nothing, nothing, nothing, queue="q", definition="d", user="me", stack="mine", region="us-west-2"
@@ -87,7 +87,7 @@ def test_workers_of_batch_that_do_not_come_up_name_commands_that_exist() -> None
 
 
 class Plain(Launcher):
-    """Has what a launcher of one's own has to have, and the rest by inheritance."""
+    """A user's launcher that only defines the required methods."""
 
     async def start(self, assignment: Assignment, count: int, group: TaskGroup) -> None: ...
 
@@ -98,7 +98,7 @@ class Plain(Launcher):
 
 
 @pytest.mark.parametrize("workers", [1, "auto"])
-def test_a_launcher_of_one_s_own_inherits_what_it_does_not_define(workers: object) -> None:
+def test_launcher_of_the_user_inherits_optional_members(workers: object) -> None:
     assert check_arguments(workers=workers, launcher=Plain(), settings=None) == workers
     assert Plain().suggest_next_step("an-id") == ""
 

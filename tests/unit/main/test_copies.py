@@ -28,15 +28,15 @@ def list_copies(others: list[Any]) -> list[dict[str, Any]]:
     return [vars(other) for other in others]
 
 
-def test_each_copy_comes_back_as_it_was_after_its_last_tile() -> None:
+def test_each_copy_is_returned_as_after_its_last_tile() -> None:
     copies, copy = Copies(sent=Other(total=0, weights=[1, 2])), Copy
     first, second = copy(Other(total=0, weights=[1, 2])), copy(Other(total=0, weights=[1, 2]))
     states = []
     for slot, amount in ((first, 5), (second, 7), (first, 10)):
         slot.value.total += amount
         states.append(slot.note_tile())
-    assert states[0].changed == {"total": 5}, "what is as main sent it does not travel"
-    for state in reversed(states):  # results come in any order
+    assert states[0].changed == {"total": 5}, "unchanged copies are not returned"
+    for state in reversed(states):  # results arrive in any order
         copies.note(state)
     assert sorted(list_copies(copies.list_copies(0)), key=lambda other: other["total"]) == [
         {"total": 7, "weights": [1, 2]},
@@ -44,12 +44,12 @@ def test_each_copy_comes_back_as_it_was_after_its_last_tile() -> None:
     ]
 
 
-def test_there_are_as_many_as_workers() -> None:
+def test_there_is_a_copy_for_each_worker() -> None:
     copies = Copies(sent=Other(total=0))
     assert list_copies(copies.list_copies(3)) == [{"total": 0}] * 3
 
 
-def test_arrays_changed_in_place_new_names_and_removed_ones_come_back() -> None:
+def test_changed_arrays_and_new_and_removed_names_are_returned() -> None:
     sent = Other(histogram=np.zeros(3), scratch=1)
     copies, copy = Copies(sent=sent), Copy
     slot = copy(Other(histogram=np.zeros(3), scratch=1))
@@ -63,7 +63,7 @@ def test_arrays_changed_in_place_new_names_and_removed_ones_come_back() -> None:
     assert sent.histogram.tolist() == [0, 0, 0]
 
 
-def test_what_does_not_pickle_stays_where_it_is() -> None:
+def test_values_that_can_not_be_pickled_are_not_returned() -> None:
     copies, copy = Copies(sent=Other(total=0)), Copy
     slot = copy(Other(total=0))
     slot.value.total, slot.value.cache = 3, threading.Lock()
@@ -84,8 +84,8 @@ def test_what_does_not_pickle_stays_where_it_is() -> None:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_holds_more_than_attributes_comes_back_whole(sent: object, change: Callable[[Any], None]) -> None:
-    copies, slot = Copies(sent="as it was"), Copy(sent)
+def test_object_with_more_than_attributes_is_returned_completely(sent: object, change: Callable[[Any], None]) -> None:
+    copies, slot = Copies(sent="unchanged"), Copy(sent)
     assert slot.note_tile().changed == {}
     change(slot.value)
     copies.note(slot.note_tile())
@@ -94,7 +94,7 @@ def test_what_holds_more_than_attributes_comes_back_whole(sent: object, change: 
     assert copies.list_changed() == [""]
 
 
-def test_what_changed_is_named() -> None:
+def test_changes_are_named() -> None:
     copies, slot = Copies(sent=Other(a=1, b=2, c=3)), Copy(Other(a=1, b=2, c=3))
     slot.value.a = 5
     del slot.value.b
@@ -102,7 +102,7 @@ def test_what_changed_is_named() -> None:
     assert copies.list_changed() == ["a", "b"]
 
 
-def test_tiles_that_count_twice_are_known() -> None:
+def test_tiles_that_count_twice_are_found() -> None:
     copies, first, second = Copies(sent=Other()), Copy(Other()), Copy(Other())
     for slot, tile in ((first, 1), (second, 2), (first, 3), (second, 1), (second, 4), (second, 4)):
         copies.note(slot.note_tile(tile))

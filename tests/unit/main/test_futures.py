@@ -1,4 +1,4 @@
-"""Ctrl-C at any moment leaves no lock held that the run's thread needs."""
+"""Tests that Ctrl-C at any moment releases the locks that the run's thread needs."""
 
 import sys
 import threading
@@ -11,7 +11,7 @@ from asyncbatch.main.futures import InterruptibleCondition, TileFuture
 
 
 def interrupt(function: Callable[[], object], moment: int) -> bool:
-    """Call a function, and raise KeyboardInterrupt at one of the moments at which Python runs signal handlers."""
+    """Call a function, and raise KeyboardInterrupt at the n-th point where Python can run signal handlers."""
     left = moment
 
     def count(_frame: FrameType, event: str, _arg: object) -> None:
@@ -28,7 +28,7 @@ def interrupt(function: Callable[[], object], moment: int) -> bool:
     except KeyboardInterrupt:
         return True
     except RuntimeError as error:
-        # A wait that is interrupted as it begins: the lock is free, so that its release fails.
+        # The wait was interrupted before it took the lock, so releasing it fails.
         return isinstance(error.__context__, KeyboardInterrupt)
     except TimeoutError:
         pass
@@ -38,7 +38,7 @@ def interrupt(function: Callable[[], object], moment: int) -> bool:
 
 
 def is_free(function: Callable[[], object]) -> bool:
-    """Whether a function that needs the lock returns in another thread."""
+    """Return whether a function that needs the lock returns in another thread."""
     thread = threading.Thread(target=function, daemon=True)
     thread.start()
     thread.join(2)
@@ -50,7 +50,7 @@ def wait_for(future: TileFuture[int]) -> None:
 
 
 @pytest.mark.parametrize("use", [wait_for, TileFuture.cancel, TileFuture.done])
-def test_an_interrupted_use_of_a_future_lets_others_cancel_it(use: Callable[[TileFuture[int]], object]) -> None:
+def test_future_can_be_cancelled_after_an_interrupted_call(use: Callable[[TileFuture[int]], object]) -> None:
     moment = 0
     while True:
         future = TileFuture[int]()
@@ -62,7 +62,7 @@ def test_an_interrupted_use_of_a_future_lets_others_cancel_it(use: Callable[[Til
     assert moment > 2
 
 
-def test_an_interrupted_notification_lets_others_notify() -> None:
+def test_waiters_can_be_notified_after_an_interrupted_notification() -> None:
     def notify() -> None:
         with changed:
             changed.notify_all()

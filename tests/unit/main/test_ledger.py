@@ -18,7 +18,7 @@ def make_tile() -> Tile:
 
 
 class Tiles(RuleBasedStateMachine):
-    """A run's tiles in any order of events that the wire allows: late, twice, or before their time."""
+    """Applies events to tiles in every order that can occur: late, duplicate or early."""
 
     @initialize()
     def start(self) -> None:
@@ -44,16 +44,16 @@ class Tiles(RuleBasedStateMachine):
     def take(self, window: int) -> None:
         before = len(self.sending | self.announced)
         while (tile := self.ledger.take(window)) is not None:
-            assert tile.index == self.waiting.pop(0), "the first to come is the first to go"
+            assert tile.index == self.waiting.pop(0), "tiles are taken in order"
             self.sending.add(tile.index)
         in_flight = len(self.sending | self.announced)
         assert in_flight <= max(window, before)
-        assert in_flight >= window or not self.waiting, "room is not left unused"
+        assert in_flight >= window or not self.waiting, "the window is filled"
 
     @rule(data=st.data())
     @precondition(lambda self: self.tiles)
     def note_announced(self, data: st.DataObject) -> None:
-        """Any tile that was sent: its result may have come, or it may be done."""
+        """Note the announcement of any sent tile, even if its result has arrived or it is done."""
         index = data.draw(st.sampled_from(sorted(self.tiles.keys() - set(self.waiting)) or [0]))
         if index in self.waiting:
             return
@@ -77,7 +77,7 @@ class Tiles(RuleBasedStateMachine):
     @rule(data=st.data())
     @precondition(lambda self: self.tiles)
     def remove(self, data: st.DataObject) -> None:
-        """Any tile, also one that was removed before."""
+        """Remove any tile, even one that was removed before."""
         index = data.draw(st.integers(0, len(self.tiles) - 1))
         self.ledger.remove(self.tiles[index])
         self.forget(index)
@@ -89,7 +89,7 @@ class Tiles(RuleBasedStateMachine):
                 self.ledger.accept(index)
 
     @invariant()
-    def counts_agree(self) -> None:
+    def check_counts(self) -> None:
         left = {*self.waiting, *self.sending, *self.announced, *self.accepted}
         assert self.ledger.in_flight == len(self.sending) + len(self.announced)
         assert self.ledger.waiting == len(self.waiting)
@@ -101,7 +101,7 @@ class Tiles(RuleBasedStateMachine):
         assert self.ledger.duplicates == self.duplicates
 
     @invariant()
-    def no_tile_has_two_results(self) -> None:
+    def check_results(self) -> None:
         assert set(self.results.values()) <= {0, 1}
 
     def teardown(self) -> None:
@@ -111,7 +111,7 @@ class Tiles(RuleBasedStateMachine):
             self.ledger.remove(tile)
         assert self.ledger.take(1) is None
         nothing = Ledger(next_index=len(self.tiles), duplicates=self.duplicates)
-        assert self.ledger == nothing, "nothing is remembered of tiles that are done"
+        assert self.ledger == nothing, "done tiles are dropped"
 
     def forget(self, index: int) -> None:
         for tiles in (self.sending, self.announced, self.accepted):
@@ -124,7 +124,7 @@ TestTiles = Tiles.TestCase
 TestTiles.settings = settings(max_examples=20, stateful_step_count=25)
 
 
-def test_a_result_before_the_announcement_returned_counts_once() -> None:
+def test_result_that_arrives_before_the_announcement_returns_counts_once() -> None:
     ledger, tile = Ledger(), make_tile()
     ledger.add(tile)
     assert ledger.take(1) is tile

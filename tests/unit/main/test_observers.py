@@ -1,4 +1,4 @@
-"""Events of runs on AWS in memory, as the user's observers get them."""
+"""Tests of the events that observers receive from runs in memory."""
 
 import logging
 from collections import Counter
@@ -22,7 +22,7 @@ def halve(number: int) -> float:
     return 1 / number
 
 
-def test_observers_get_every_event_of_a_run_in_order() -> None:
+def test_observers_receive_all_events_of_a_run_in_order() -> None:
     recorder = Recorder()
     with BatchExecutor.in_memory(1, observers=[recorder]) as pool:
         assert pool.submit(halve, 2).result() == 0.5
@@ -58,12 +58,12 @@ def test_each_tile_is_either_done_or_cancelled() -> None:
         futures = [pool.submit(halve, 1) for _ in range(200)]
         cancelled = sum(future.cancel() for future in reversed(futures))
     kinds = Counter(type(event) for event in recorder.events)
-    # A result may arrive for a tile whose future was cancelled just before.
+    # A result can arrive after its future was cancelled.
     assert 200 - cancelled <= kinds[TileDone] == 200 - kinds[TileCancelled] < 200
     assert not kinds[TileFailed]
 
 
-def test_an_observer_that_raises_is_called_no_more(caplog: pytest.LogCaptureFixture) -> None:
+def test_observer_that_raises_is_removed(caplog: pytest.LogCaptureFixture) -> None:
     calls = []
 
     class Broken:

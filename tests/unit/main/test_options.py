@@ -23,7 +23,7 @@ def test_an_invalid_time_is_rejected(value: object) -> None:
 
 
 @pytest.mark.parametrize("value", ["OSError", [OSError, "x"], BaseException, KeyboardInterrupt, OSError(), 5])
-def test_what_is_no_exception_is_rejected(value: object) -> None:
+def test_value_that_is_not_an_exception_is_rejected(value: object) -> None:
     with pytest.raises(SettingsError):
         Options.read(retry_on=cast("RetryOn", value))
 
@@ -51,7 +51,7 @@ def test_named_exceptions_include_their_subclasses(named: object, raised: BaseEx
     assert is_named(raised, Options.read(retry_on=cast("RetryOn", named)).retry_on) is found
 
 
-def test_a_program_with_options_is_the_same_program() -> None:
+def test_program_with_options_has_the_same_digest() -> None:
     plain = Program.of(abs, (), {})
     optional = plain.with_options(tile_timeout=5, retry_on=OSError)
     assert (optional.digest, optional.content) == (plain.digest, plain.content)

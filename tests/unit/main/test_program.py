@@ -89,7 +89,7 @@ Compute = Callable[..., str]
 
 
 class Slotted:
-    """A callable without room for weak references."""
+    """A callable that does not support weak references."""
 
     __slots__ = ()
 
@@ -107,7 +107,7 @@ class Holder:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Return a folder of the user's modules, which this process can import and no other."""
+    """Return a folder with the user's modules, which only this process can import."""
     for name, text in FILES.items():
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
@@ -126,7 +126,7 @@ def tiling(folder: Path) -> Any:  # noqa: ANN401 - a module that mypy does not s
 
 @pytest.fixture
 def compute(tmp_path: Path) -> Compute:
-    """Return a function that computes a tile as a worker does: in another process, which has none of the modules."""
+    """Return a function that computes a tile as a worker does, in another process without the modules."""
 
     def call(program: Program, *args: object) -> str:
         (tmp_path / "program").write_bytes(program.content)
@@ -137,80 +137,80 @@ def compute(tmp_path: Path) -> Compute:
     return call
 
 
-def loaded(program: Program) -> Any:  # noqa: ANN401 - whatever was pickled
-    return unpickled(program)[1]
+def load_program(program: Program) -> Any:  # noqa: ANN401 - whatever was pickled
+    return unpickle(program)[1]
 
 
 def state(program: Program) -> ProcessState:
-    found: ProcessState = unpickled(program)[0]
+    found: ProcessState = unpickle(program)[0]
     return found
 
 
-def unpickled(program: Program) -> Any:  # noqa: ANN401 - what was pickled
+def unpickle(program: Program) -> Any:  # noqa: ANN401 - what was pickled
     return codec.decode(bytearray(program.content))
 
 
 def test_shared_arguments_come_first() -> None:
     program = Program.of(lambda *args, **kwargs: (args, kwargs), (1, 2), {"a": 3, "b": 4})
-    assert loaded(program)(5, b=6) == ((1, 2, 5), {"a": 3, "b": 6})
+    assert load_program(program)(5, b=6) == ((1, 2, 5), {"a": 3, "b": 6})
 
 
 def test_a_program_is_named_after_its_function() -> None:
     assert Program.of(json.dumps, (), {}).name == "dumps"
     assert Program.of(functools.partial(json.dumps), (), {}).name.startswith("functools.partial(<function dumps")
     for args, kwargs in (((json.dumps, 1), {}), ((), {"other": 1, "fn": json.dumps})):
-        assert Program.of(codec.encode, args, kwargs).name == "dumps", "ours is to call it"
+        assert Program.of(codec.encode, args, kwargs).name == "dumps", "not called"
 
 
-def test_the_digest_tells_programs_apart() -> None:
+def test_different_programs_have_different_digests() -> None:
     array = np.arange(10_000)
     one, again, other = (Program.of(np.add, (shared,), {}) for shared in (array, array.copy(), array + 1))
     assert one.digest == again.digest != other.digest
     assert len(one.digest) == 64
 
 
-def test_modules_beside_the_function_travel_with_it(tiling: Any, compute: Compute) -> None:  # noqa: ANN401
-    """Its package, what it imports of it by name or as a module; but not what is installed."""
+def test_modules_beside_the_function_are_sent(tiling: Any, compute: Compute) -> None:  # noqa: ANN401
+    """These are its package and what it imports from it, but not installed modules."""
     assert compute(Program.of(tiling.halve, (), {}), 3) == "15.25"
 
 
 @pytest.fixture
 def script(folder: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Return the module of a script in the folder, which counts as the one that is running."""
+    """Return the module of a script in the folder, as if this process ran it."""
     module = ModuleType("__main__")
     module.__file__ = str(folder / "script.py")
     monkeypatch.setitem(sys.modules, "__main__", module)
     return module
 
 
-def test_modules_beside_the_script_travel_with_its_functions(script: ModuleType, compute: Compute) -> None:
+def test_modules_beside_the_script_are_sent_with_its_functions(script: ModuleType, compute: Compute) -> None:
     code = "import beside\nfrom tiling import halve\n\ndef fn(value):\n    return beside.twice(halve(value))\n"
     exec(code, vars(script))  # noqa: S102 - as Python runs a script
     assert compute(Program.of(script.fn, (), {}), 3) == "30.5"
 
 
-def test_modules_beside_the_script_travel_with_shared_arguments(script: ModuleType, compute: Compute) -> None:
+def test_modules_beside_the_script_are_sent_with_shared_arguments(script: ModuleType, compute: Compute) -> None:
     exec("import beside", vars(script))  # noqa: S102 - as Python runs a script
     assert compute(Program.of(max, (), {"key": script.beside.twice}), [1, 3, 2]) == "3"
 
 
-def test_a_partial_of_the_user_s_function_travels_by_value(tiling: Any, compute: Compute) -> None:  # noqa: ANN401
+def test_partial_of_a_user_function_is_sent_by_value(tiling: Any, compute: Compute) -> None:  # noqa: ANN401
     assert compute(Program.of(functools.partial(tiling.halve, 3), (), {})) == "15.25"
 
 
-def test_an_object_of_the_user_s_class_travels_by_value(tiling: Any, compute: Compute) -> None:  # noqa: ANN401
+def test_object_of_a_user_class_is_sent_by_value(tiling: Any, compute: Compute) -> None:  # noqa: ANN401
     assert compute(Program.of(tiling.Half(3), (), {}), 1) == "16.25"
     assert compute(Program.of(tiling.Half(3).bound, (), {}), 2) == "6"
 
 
-def test_installed_modules_travel_by_name() -> None:
-    assert loaded(Program.of(json.dumps, (), {})) is json.dumps
-    assert loaded(Program.of(pytest.approx, (), {})) is pytest.approx
-    assert loaded(Program.of(codec.join, (), {})) is codec.join
+def test_installed_modules_are_sent_by_name() -> None:
+    assert load_program(Program.of(json.dumps, (), {})) is json.dumps
+    assert load_program(Program.of(pytest.approx, (), {})) is pytest.approx
+    assert load_program(Program.of(codec.join, (), {})) is codec.join
 
 
 @pytest.mark.parametrize("place", ["site-packages", "dist-packages"])
-def test_what_is_installed_for_the_user_alone_travels_by_name(
+def test_modules_in_user_site_packages_are_sent_by_name(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / place).mkdir()
@@ -218,10 +218,10 @@ def test_what_is_installed_for_the_user_alone_travels_by_name(
     monkeypatch.syspath_prepend(tmp_path / place)
     monkeypatch.delitem(sys.modules, "others", raising=False)
     others: Any = __import__("others")
-    assert loaded(Program.of(others.fn, (), {})) is others.fn
+    assert load_program(Program.of(others.fn, (), {})) is others.fn
 
 
-def test_cloudpickle_is_left_as_it_was(tiling: Any) -> None:  # noqa: ANN401
+def test_cloudpickle_is_restored(tiling: Any) -> None:  # noqa: ANN401
     kept = sys.modules["tiling.scales"]
     cloudpickle.register_pickle_by_value(kept)
     try:
@@ -234,11 +234,11 @@ def test_cloudpickle_is_left_as_it_was(tiling: Any) -> None:  # noqa: ANN401
     assert cloudpickle.list_registry_pickle_by_value() == set()
 
 
-def test_threads_that_pickle_at_once_do_not_disturb_each_other(
+def test_threads_can_pickle_concurrently(
     tiling: Any,  # noqa: ANN401
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A second thread comes while the first pickles, and pickles after the first has put cloudpickle back."""
+    """The second thread starts while the first pickles, and pickles after the first has restored cloudpickle."""
     second_came, first_left = threading.Event(), threading.Event()
     lock, encode = pickler._registry, codec.encode  # noqa: SLF001 - to see who comes to it
     second: list[Future[Program]] = []
@@ -268,14 +268,14 @@ def test_threads_that_pickle_at_once_do_not_disturb_each_other(
         first = Program.of(tiling.halve, (), {})
         first_left.set()
     for program in (first, second[0].result()):
-        assert loaded(program) is not tiling.halve, "by value"
+        assert load_program(program) is not tiling.halve, "by value"
 
 
-def closing_over(part: object) -> Callable[[], object]:
+def close_over(part: object) -> Callable[[], object]:
     return lambda: part
 
 
-def closing_over_less_than_it_names(part: object) -> Callable[[], object]:
+def close_over_part(part: object) -> Callable[[], object]:
     if part is None:
         absent = part
     return lambda: (absent, part)
@@ -286,17 +286,17 @@ class LockHolder:
     lock: object
 
 
-def uses_global() -> object:
+def use_global() -> object:
     return LOCK
 
 
 @pytest.mark.parametrize(
     ("fn", "args", "kwargs", "reported"),
     [
-        (closing_over(LOCK), (), {}, "function closes over 'part', which (a lock) can't be pickled"),
-        (closing_over({"a": [0, LOCK]}), (), {}, "function closes over 'part', which['a'][1] (a lock) can't"),
-        (closing_over_less_than_it_names(LOCK), (), {}, "function closes over 'part', which (a lock) can't"),
-        (uses_global, (), {}, "function uses the global 'LOCK', which (a lock) can't be pickled"),
+        (close_over(LOCK), (), {}, "function closes over 'part', which (a lock) can't be pickled"),
+        (close_over({"a": [0, LOCK]}), (), {}, "function closes over 'part', which['a'][1] (a lock) can't"),
+        (close_over_part(LOCK), (), {}, "function closes over 'part', which (a lock) can't"),
+        (use_global, (), {}, "function uses the global 'LOCK', which (a lock) can't be pickled"),
         (len, (1, LOCK), {}, "argument 1 (a lock) can't be pickled"),
         (len, ({"a": (0, LOCK)},), {}, "argument 0['a'][1] (a lock) can't be pickled"),
         (len, (SimpleNamespace(x=1, inner=SimpleNamespace(lock=LOCK)),), {}, "argument 0.inner.lock (a lock) can't"),
@@ -304,10 +304,10 @@ def uses_global() -> object:
         (len, (functools.partial(sorted, key=LOCK),), {}, "argument 0[1]['key'] (a lock) can't be pickled"),
         (len, (LockHolder(lock=LOCK),), {}, "argument 0.lock (a lock) can't be pickled"),
         (len, (1,), {"lock": LOCK}, "lock (a lock) can't be pickled"),
-        (functools.partial(closing_over(LOCK)), (), {}, "function[0] closes over 'part', which (a lock) can't"),
+        (functools.partial(close_over(LOCK)), (), {}, "function[0] closes over 'part', which (a lock) can't"),
     ],
 )
-def test_what_does_not_pickle_is_named(
+def test_value_that_can_not_be_pickled_is_named(
     fn: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object], reported: str
 ) -> None:
     with pytest.raises(ProgramError) as caught:
@@ -317,7 +317,7 @@ def test_what_does_not_pickle_is_named(
     assert caught.value.__cause__ is not None
 
 
-def test_the_search_goes_only_so_deep() -> None:
+def test_search_for_the_value_is_limited_in_depth() -> None:
     nested: object = LOCK
     for _ in range(50):
         nested = [nested]
@@ -325,11 +325,11 @@ def test_the_search_goes_only_so_deep() -> None:
         Program.of(len, (nested,), {})
 
 
-def test_a_tile_s_arguments_travel() -> None:
+def test_arguments_of_a_tile_are_sent() -> None:
     assert codec.decode(encode_arguments((1, "a"), {"b": [2]})) == ((1, "a"), {"b": [2]}, None)
 
 
-def test_a_tile_s_argument_of_the_user_s_class_travels_by_value(folder: Path, compute: Compute) -> None:
+def test_argument_of_a_user_class_is_sent_by_value(folder: Path, compute: Compute) -> None:
     assert folder
     assert compute(Program.of(operator.attrgetter("share"), (), {}), __import__("beside").Half()) == "0.5"
 
@@ -338,7 +338,7 @@ def test_a_tile_s_argument_of_the_user_s_class_travels_by_value(folder: Path, co
     ("args", "kwargs", "reported"),
     [((0, [LOCK]), {}, "argument 1[0] (a lock)"), ((0,), {"block": {"x": LOCK}}, "block['x'] (a lock)")],
 )
-def test_a_tile_s_argument_that_does_not_pickle_is_named(
+def test_argument_that_can_not_be_pickled_is_named(
     args: tuple[object, ...], kwargs: dict[str, object], reported: str
 ) -> None:
     with pytest.raises(ProgramError) as caught:
@@ -348,34 +348,34 @@ def test_a_tile_s_argument_that_does_not_pickle_is_named(
 
 def test_a_function_passed_again_is_not_pickled_again() -> None:
     cache = ProgramCache()
-    fn = closing_over({"value": 1})
+    fn = close_over({"value": 1})
     assert cache.program(fn) is cache.program(fn)
 
 
-def test_a_function_that_refers_to_something_else_now_is_pickled_again() -> None:
-    """Its globals, closures and defaults, also those of the user's functions and in small objects of the user's."""
+def test_function_with_changed_references_is_pickled_again() -> None:
+    """This includes globals, closures and defaults, also of the user's other functions, and small objects."""
     namespace: dict[str, Any] = {"__name__": "__main__"}
     exec(CHANGING, namespace)  # noqa: S102 - as a script runs
     cache = ProgramCache()
     fn = namespace["fn"]
     for change in CHANGES:
-        before = loaded(cache.program(fn))()
+        before = load_program(cache.program(fn))()
         exec(change, namespace)  # noqa: S102 - as a script runs
-        after = loaded(cache.program(fn))()
+        after = load_program(cache.program(fn))()
         assert after == fn() != before, change
         assert cache.program(fn) is cache.program(fn)
 
 
-def test_a_large_object_that_is_changed_in_place_is_sent_as_it_was() -> None:
+def test_large_object_changed_in_place_is_not_sent_again() -> None:
     cache = ProgramCache()
     table = np.zeros(1000)
-    fn = closing_over(table)
+    fn = close_over(table)
     program = cache.program(fn)
     table[:] = 1
     assert cache.program(fn) is program
 
 
-def test_a_function_that_refers_to_itself_is_not_kept_alive() -> None:
+def test_recursive_function_is_not_kept_alive() -> None:
     namespace: dict[str, Any] = {"__name__": "__main__"}
     exec("def fn(n):\n    return n and fn(n - 1)\n", namespace)  # noqa: S102 - as a script runs
     cache = ProgramCache()
@@ -385,7 +385,7 @@ def test_a_function_that_refers_to_itself_is_not_kept_alive() -> None:
     assert gone() is None
 
 
-def test_a_program_has_the_state_of_its_making(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_program_has_the_process_state_of_its_creation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SCENE", "one")
     kept = state(Program.of(json.dumps, (), {}))
@@ -393,9 +393,9 @@ def test_a_program_has_the_state_of_its_making(tmp_path: Path, monkeypatch: pyte
     assert (kept.folder, dict(kept.environment)["SCENE"]) == (str(tmp_path), "one")
 
 
-def test_a_function_passed_again_gets_the_state_of_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_function_passed_again_has_the_current_process_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = ProgramCache()
-    fn = closing_over(1)
+    fn = close_over(1)
     before = cache.program(fn)
     monkeypatch.chdir(tmp_path)
     moved = cache.program(fn)
@@ -408,24 +408,24 @@ def test_a_function_passed_again_gets_the_state_of_now(tmp_path: Path, monkeypat
 
 def test_functions_are_distinguished_by_identity() -> None:
     cache = ProgramCache()
-    one, other = closing_over(1), closing_over(2)
-    assert loaded(cache.program(one))() == 1
-    assert loaded(cache.program(other))() == 2
-    assert loaded(cache.program(one))() == 1
+    one, other = close_over(1), close_over(2)
+    assert load_program(cache.program(one))() == 1
+    assert load_program(cache.program(other))() == 2
+    assert load_program(cache.program(one))() == 1
 
 
 def test_methods_are_pickled_each_time() -> None:
     cache = ProgramCache()
     holder = Holder()
     for method in (holder.items.count, holder.count):
-        before = loaded(cache.program(method))(1)
+        before = load_program(cache.program(method))(1)
         holder.items.append(1)
-        assert loaded(cache.program(method))(1) == before + 1
+        assert load_program(cache.program(method))(1) == before + 1
 
 
 def test_the_cache_keeps_no_function_alive() -> None:
     cache = ProgramCache()
-    fn = closing_over(1)
+    fn = close_over(1)
     cache.program(fn)
     gone = weakref.ref(fn)
     del fn
@@ -433,24 +433,24 @@ def test_the_cache_keeps_no_function_alive() -> None:
     assert gone() is None
 
 
-def test_an_address_used_again_is_no_old_acquaintance() -> None:
+def test_new_function_at_the_address_of_an_old_one_is_not_confused() -> None:
     cache = ProgramCache()
     for value in range(5):
-        assert loaded(cache.program(closing_over(value)))() == value
+        assert load_program(cache.program(close_over(value)))() == value
 
 
-def test_what_takes_no_weak_reference_is_sent_all_the_same() -> None:
+def test_callable_without_weak_references_is_sent() -> None:
     cache = ProgramCache()
     fn = Slotted()
-    assert loaded(cache.program(fn))() == 1
+    assert load_program(cache.program(fn))() == 1
     assert cache.program(fn) == cache.program(fn)
 
 
-def test_what_does_not_pickle_is_not_remembered() -> None:
+def test_function_that_can_not_be_pickled_is_not_cached() -> None:
     cache = ProgramCache()
     held: list[object] = [LOCK]
-    fn = closing_over(held)
+    fn = close_over(held)
     with pytest.raises(ProgramError):
         cache.program(fn)
     held.clear()
-    assert loaded(cache.program(fn))() == []
+    assert load_program(cache.program(fn))() == []

@@ -1,4 +1,4 @@
-"""Main's receiving end under faults of the network, in virtual time."""
+"""Tests of main's receiver with network faults, in virtual time."""
 
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -49,7 +49,7 @@ async def receiving(run: FakeRun, heard: list[tuple[float, Message]]) -> AsyncIt
         group.cancel_scope.cancel()
 
 
-async def test_a_poll_that_hangs_does_not_hold_results_up() -> None:
+async def test_hanging_poll_does_not_delay_results() -> None:
     run = FakeRun(queues=FakeQueues(receives=[hang]))
     heard: list[tuple[float, Message]] = []
     started = anyio.current_time()
@@ -59,7 +59,7 @@ async def test_a_poll_that_hangs_does_not_hold_results_up() -> None:
     assert heard[0][0] - started < 5
 
 
-async def test_a_short_outage_after_a_long_silence_is_endured() -> None:
+async def test_short_outage_after_a_long_silence_is_survived() -> None:
     run = FakeRun()
     heard: list[tuple[float, Message]] = []
     async with receiving(run, heard):
@@ -71,7 +71,7 @@ async def test_a_short_outage_after_a_long_silence_is_endured() -> None:
     assert [message for _, message in heard] == [GOODBYE]
 
 
-async def test_an_outage_that_lasts_ends_the_run_with_its_cause() -> None:
+async def test_long_outage_ends_the_run_with_its_cause() -> None:
     run = FakeRun(queues=FakeQueues(receives=[fail(EndpointUnreachable("no answer"))] * 10_000))
     started = anyio.current_time()
     with pytest.raises(BaseExceptionGroup) as caught, anyio.fail_after(10 * OUTAGE):
@@ -81,7 +81,7 @@ async def test_an_outage_that_lasts_ends_the_run_with_its_cause() -> None:
     assert OUTAGE <= anyio.current_time() - started < 1.2 * OUTAGE
 
 
-async def test_an_outage_counts_from_its_first_failure_however_long_a_request_takes() -> None:
+async def test_outage_starts_at_its_first_failure() -> None:
     slow = [fail(EndpointUnreachable("no answer"), after=25.0)] * 4
     run = FakeRun(queues=FakeQueues(receives=slow))
     heard: list[tuple[float, Message]] = []
@@ -92,7 +92,7 @@ async def test_an_outage_counts_from_its_first_failure_however_long_a_request_ta
     assert heard
 
 
-async def test_an_error_that_no_retry_can_help_ends_the_run_at_once() -> None:
+async def test_permanent_error_ends_the_run() -> None:
     run = FakeRun(queues=FakeQueues(receives=[fail(QueueGone("gone"))]))
     with pytest.raises(BaseExceptionGroup) as caught, anyio.fail_after(5):
         async with receiving(run, []):
@@ -100,7 +100,7 @@ async def test_an_error_that_no_retry_can_help_ends_the_run_at_once() -> None:
     assert isinstance(find_first(caught.value), QueueGone)
 
 
-async def test_a_message_with_an_invalid_seal_is_rejected_and_deleted(caplog: pytest.LogCaptureFixture) -> None:
+async def test_message_with_an_invalid_seal_is_rejected_and_deleted(caplog: pytest.LogCaptureFixture) -> None:
     run = FakeRun()
     heard: list[tuple[float, Message]] = []
     async with receiving(run, heard):
@@ -112,7 +112,7 @@ async def test_a_message_with_an_invalid_seal_is_rejected_and_deleted(caplog: py
     assert len(record.getMessage()) < 500
 
 
-async def test_of_messages_that_travel_together_each_is_heard_and_a_damaged_one_alone_is_rejected(
+async def test_only_damaged_messages_of_a_group_are_rejected(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     run = FakeRun()

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from asyncbatch.main.reconcile import LOOKS_IN_QUIET, Reconciler
 
 
-def test_queues_are_looked_at_only_after_the_time_of_quiet() -> None:
+def test_queues_are_only_checked_after_a_quiet_time() -> None:
     reconciler = Reconciler(quiet=30.0)
     reconciler.note_news(100.0)
     assert not reconciler.is_quiet(129.9)
@@ -21,7 +21,7 @@ def test_tiles_are_lost_when_the_queues_stay_empty() -> None:
 
 
 @given(st.lists(st.integers(0, 2), max_size=20))
-def test_one_message_anywhere_starts_the_looks_again(counts: list[int]) -> None:
+def test_message_in_a_queue_restarts_the_checks(counts: list[int]) -> None:
     reconciler = Reconciler(quiet=30.0)
     running = 0
     for count in counts:
@@ -30,7 +30,7 @@ def test_one_message_anywhere_starts_the_looks_again(counts: list[int]) -> None:
         running %= LOOKS_IN_QUIET
 
 
-def test_news_starts_the_looks_again() -> None:
+def test_received_message_restarts_the_checks() -> None:
     reconciler = Reconciler(quiet=30.0)
     for _ in range(LOOKS_IN_QUIET - 1):
         assert not reconciler.is_lost(0, 1.0)

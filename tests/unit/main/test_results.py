@@ -1,4 +1,4 @@
-"""Results as the user gets them."""
+"""Tests of the results that users receive."""
 
 import pickle
 import threading
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Hanging:
-    """A value that takes for ever to unpickle."""
+    """A value that hangs when it is unpickled."""
 
     def __init__(self, released: threading.Event) -> None:
         HELD.append(released)
@@ -41,15 +41,15 @@ def make(outcome: Outcome, value: object) -> tuple[Result, bytes]:
     return Result(index=3, worker="w", attempt=2, outcome=outcome, seconds=0.1, body=body), content
 
 
-async def test_a_plain_value_is_unpickled_without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threading.Thread, "start", lambda _: pytest.fail("a thread was started"))
+async def test_plain_value_is_unpickled_without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threading.Thread, "start", lambda _: pytest.fail("no thread expected"))
     value = {"a": np.arange(5), "b": [1.5, None, "c"]}
     opened = await open_result(*make("ok", value))
     np.testing.assert_array_equal(opened["a"], value["a"])
     assert opened["b"] == value["b"]
 
 
-async def test_a_value_that_hangs_while_it_unpickles_is_its_tiles_error() -> None:
+async def test_value_that_hangs_when_unpickled_fails_its_tile() -> None:
     released = threading.Event()
     result, content = make("ok", Hanging(released))
     try:
@@ -62,13 +62,13 @@ async def test_a_value_that_hangs_while_it_unpickles_is_its_tiles_error() -> Non
     assert (caught.value.tile, caught.value.worker, caught.value.attempt) == (3, "w", 2)
 
 
-async def test_a_damaged_body_is_its_tiles_error() -> None:
+async def test_damaged_body_fails_its_tile() -> None:
     result, content = make("ok", 5)
     with pytest.raises(TileError):
         await open_result(result, content[:-3])
 
 
-async def test_a_failure_brings_the_users_exception() -> None:
+async def test_failure_has_the_exception_of_the_user() -> None:
     pickled = cloudpickle.dumps(pack_exception(KeyError("x")))
     failure = Failure(reason="KeyError: 'x'", traceback="Traceback ...", exception=pickled)
     with pytest.raises(TileError) as caught:
@@ -77,14 +77,14 @@ async def test_a_failure_brings_the_users_exception() -> None:
     assert caught.value.remote_traceback == "Traceback ..."
 
 
-async def test_a_lost_tile_tells_its_attempts() -> None:
+async def test_lost_tile_has_the_number_of_attempts() -> None:
     with pytest.raises(TileLost) as caught:
         await open_result(*make("lost", Loss(reason="the worker died")))
     assert type(caught.value) is TileLost
     assert (caught.value.tile, caught.value.attempts, caught.value.reason) == (3, 2, "the worker died")
 
 
-async def test_a_tile_that_took_too_long_says_where_it_stood() -> None:
+async def test_tile_over_its_time_limit_has_its_stack() -> None:
     with pytest.raises(TileTimeout) as caught:
         await open_result(*make("lost", Loss(reason="too long", cause="timeout", stack="in slow")))
     copied = pickle.loads(pickle.dumps(caught.value))

@@ -6,7 +6,7 @@ from asyncbatch.settings import Settings
 CLASSIC = {"BatchBucket": "b", "BatchInQueue": "in", "BatchOutQueue": "out"}
 
 
-def test_on_a_classic_stack_its_own_queues_are_used_with_a_lease_that_lasts() -> None:
+def test_classic_stack_uses_its_own_queues_with_a_long_lease() -> None:
     assert fit_settings(Settings(), CLASSIC) == Settings(queues="stack", lease=900.0)
     assert fit_settings(Settings(lease=3600), CLASSIC) == Settings(queues="stack", lease=3600)
 
@@ -19,5 +19,5 @@ def test_on_a_classic_stack_its_own_queues_are_used_with_a_lease_that_lasts() ->
         (Settings(queues="stack", lease=60), CLASSIC),
     ],
 )
-def test_elsewhere_and_where_it_was_chosen_settings_stay(settings: Settings, outputs: dict[str, str]) -> None:
+def test_other_stacks_and_explicit_settings_are_unchanged(settings: Settings, outputs: dict[str, str]) -> None:
     assert fit_settings(settings, outputs) is settings

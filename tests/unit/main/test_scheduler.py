@@ -1,4 +1,4 @@
-"""The scheduler of tiles through main, on queues and a bucket in memory, in virtual time."""
+"""Tests of the scheduler with queues and a bucket in memory, in virtual time."""
 
 import os
 from collections.abc import AsyncIterator, Sequence
@@ -40,7 +40,7 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 
 @dataclass(kw_only=True)
 class Stage:
-    """A scheduler, and a worker that a test plays."""
+    """A scheduler, and methods with which a test acts as a worker."""
 
     run: FakeRun
     supervisor: Supervisor
@@ -94,7 +94,7 @@ async def staged(run: FakeRun | None = None, *, workers: int = 1) -> AsyncIterat
         group.cancel_scope.cancel()
 
 
-async def test_a_copy_of_a_result_does_not_delete_the_body_that_is_being_fetched() -> None:
+async def test_duplicate_result_does_not_delete_a_body_that_is_being_fetched() -> None:
     run = FakeRun()
     run.objects.before_get = [lambda: anyio.sleep(60)]
     async with staged(run) as stage:
@@ -102,15 +102,15 @@ async def test_a_copy_of_a_result_does_not_delete_the_body_that_is_being_fetched
         (task,) = await stage.take(1)
         result = await stage.answer(task, LARGE)
         await anyio.sleep(1)
-        await stage.say(result)  # the answer to its sending was lost, so the worker sent it again
+        await stage.say(result)  # the worker sent it again, since the first answer was lost
         assert await wait_for(tile.future) == LARGE
         await anyio.sleep(60)
         assert result.body.key not in run.objects.stored
 
 
-async def test_a_second_attempts_result_is_deleted_and_dropped() -> None:
+async def test_result_of_a_second_attempt_is_deleted() -> None:
     async with staged() as stage:
-        tile, _ = stage.submit(1), stage.submit(2)  # while the other is outstanding, main listens
+        tile, _ = stage.submit(1), stage.submit(2)  # main receives while the other tile is in flight
         task, _ = sorted(await stage.take(2), key=lambda task: task.index)
         await stage.answer(task, LARGE)
         assert await wait_for(tile.future) == LARGE
@@ -120,7 +120,7 @@ async def test_a_second_attempts_result_is_deleted_and_dropped() -> None:
         assert stage.scheduler.ledger.duplicates == 1
 
 
-async def test_tiles_that_vanish_from_the_queue_are_announced_again() -> None:
+async def test_tiles_lost_from_the_queue_are_announced_again() -> None:
     async with staged() as stage:
         tiles = [stage.submit(LARGE), stage.submit(2)]
         await stage.take(2)
@@ -130,7 +130,7 @@ async def test_tiles_that_vanish_from_the_queue_are_announced_again() -> None:
         assert [await wait_for(tile.future) for tile in tiles] == [0, 1]
 
 
-async def test_a_task_queue_that_is_gone_ends_the_run_with_that_error() -> None:
+async def test_missing_task_queue_ends_the_run() -> None:
     async with staged() as stage:
         tile = stage.submit(1)
         await stage.take(1)
@@ -139,19 +139,19 @@ async def test_a_task_queue_that_is_gone_ends_the_run_with_that_error() -> None:
         assert isinstance(tile.future.exception(timeout=0), QueueGone)
 
 
-async def test_a_slow_tile_is_not_announced_again() -> None:
+async def test_slow_tile_is_not_announced_again() -> None:
     async with staged() as stage:
         tile = stage.submit(1)
         (received,) = await stage.run.queues.receive(TASKS, most=1, wait=60, lease=30)
         await anyio.sleep(600)
-        assert await stage.run.queues.count(TASKS) == 1  # it is held by its worker
+        assert await stage.run.queues.count(TASKS) == 1  # its worker holds it
         task = unseal(received.text, run=stage.run.manifest.run, direction="task", key=stage.run.manifest.key)
         assert isinstance(task, Task)
         await stage.answer(task, "late")
         assert await wait_for(tile.future) == "late"
 
 
-async def test_cancelled_tiles_leave_the_queue_and_others_stay() -> None:
+async def test_only_cancelled_tiles_are_removed_from_the_queue() -> None:
     async with staged() as stage:
         tiles = [stage.submit(x) for x in range(40)]
         await anyio.sleep(5)
@@ -167,7 +167,7 @@ async def test_cancelled_tiles_leave_the_queue_and_others_stay() -> None:
                 tile.future.result(timeout=0)
 
 
-async def test_a_search_for_cancelled_tiles_counts_as_no_delivery() -> None:
+async def test_search_for_cancelled_tiles_does_not_count_as_delivery() -> None:
     async with staged() as stage:
         kept, *others = [stage.submit(x) for x in range(5)]
         await anyio.sleep(5)
@@ -179,12 +179,12 @@ async def test_a_search_for_cancelled_tiles_counts_as_no_delivery() -> None:
         assert not kept.future.done()
 
 
-async def test_a_tile_cancelled_while_it_is_sent_is_withdrawn() -> None:
+async def test_tile_cancelled_while_it_is_sent_is_withdrawn() -> None:
     run = FakeRun()
     run.objects.before_put = [
         anyio.lowlevel.checkpoint,
         lambda: anyio.sleep(10),
-    ]  # the program's, the payload's
+    ]  # program and payload
     async with staged(run) as stage:
         tile = stage.submit(LARGE)
         await anyio.sleep(5)
@@ -222,7 +222,7 @@ async def test_an_intact_program_is_not_uploaded_again() -> None:
     assert key not in run.objects.puts
 
 
-async def test_a_result_for_a_tile_that_never_was_is_rejected(caplog: pytest.LogCaptureFixture) -> None:
+async def test_result_for_an_unknown_tile_is_rejected(caplog: pytest.LogCaptureFixture) -> None:
     async with staged() as stage:
         tile = stage.submit(1)
         (task,) = await stage.take(1)
@@ -232,13 +232,13 @@ async def test_a_result_for_a_tile_that_never_was_is_rejected(caplog: pytest.Log
     assert any(getattr(record, "action", "") == "result_refused" for record in caplog.records)
 
 
-async def test_an_unforeseen_error_reaches_every_tile() -> None:
+async def test_unexpected_error_fails_every_tile() -> None:
     async with staged() as stage:
         tile = stage.submit(1)
 
         async def fail() -> None:
             async with anyio.create_task_group():
-                raise ZeroDivisionError("a bug of ours")
+                raise ZeroDivisionError("a bug in asyncbatch")
 
         await stage.scheduler.run_guarded(fail)
         error = tile.future.exception(timeout=0)
@@ -246,7 +246,7 @@ async def test_an_unforeseen_error_reaches_every_tile() -> None:
         assert isinstance(error.__cause__, ZeroDivisionError)
 
 
-async def test_a_worker_that_comes_up_late_is_heard_though_nothing_is_to_be_done() -> None:
+async def test_late_worker_is_noticed_even_without_tiles() -> None:
     async with staged(workers=2) as stage:
         await anyio.sleep(60)
         await stage.say(Hello(worker="late", slots=100, versions={}))
@@ -261,7 +261,7 @@ async def test_large_tiles_narrow_the_window() -> None:
         assert 2 <= stage.scheduler.window <= 4
 
 
-async def test_a_heartbeat_that_hangs_is_given_up_for_the_next() -> None:
+async def test_hanging_heartbeat_is_cancelled_before_the_next() -> None:
     run = FakeRun()
     run.objects.before_put = [hang, hang]
     with anyio.move_on_after(run.settings.run_lease):
@@ -270,7 +270,7 @@ async def test_a_heartbeat_that_hangs_is_given_up_for_the_next() -> None:
     assert len(run.objects.stored) == 1
 
 
-async def test_sentinels_stay_in_the_queue_when_tiles_are_withdrawn() -> None:
+async def test_withdrawing_tiles_does_not_remove_sentinels() -> None:
     async with staged() as stage:
         tile = stage.submit(1)
         await anyio.sleep(5)
@@ -280,22 +280,22 @@ async def test_sentinels_stay_in_the_queue_when_tiles_are_withdrawn() -> None:
         assert await stage.run.queues.count(TASKS) == 1
 
 
-async def test_the_manifest_and_the_programs_of_a_long_run_are_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
-    renewal = 1800.0  # half an hour in place of a day, for few polls
+async def test_manifest_and_programs_of_a_long_run_are_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
+    renewal = 1800.0  # half an hour instead of a day, for fewer polls
     for module in ("run", "sender"):
         monkeypatch.setattr(f"asyncbatch.main.{module}.RENEWAL", renewal)
     async with staged() as stage, anyio.create_task_group() as group:
         group.start_soon(stage.run.open().keep_alive)
         stage.submit(1)
         await anyio.sleep(60)
-        stage.run.objects.stored.clear()  # as the bucket's life cycle does
+        stage.run.objects.stored.clear()  # as the bucket's lifecycle rule does
         await anyio.sleep(renewal * 1.1)
         run = stage.run.manifest.run
         assert {manifest_key(run), alive_key(run), program_key(PROGRAM.digest)} <= stage.run.objects.stored.keys()
         group.cancel_scope.cancel()
 
 
-async def test_arguments_larger_than_s3_takes_are_rejected_before_the_upload(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_arguments_over_the_limit_of_s3_are_rejected_before_the_upload(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("asyncbatch.main.sender.OBJECT_LIMIT", 1000)
     async with staged() as stage:
         tile = stage.submit(LARGE)
@@ -304,7 +304,7 @@ async def test_arguments_larger_than_s3_takes_are_rejected_before_the_upload(mon
         assert not [key for key in stage.run.objects.puts if "/in/" in key]
 
 
-async def test_sentinels_for_many_workers_go_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_sentinels_for_many_workers_are_sent_concurrently(monkeypatch: pytest.MonkeyPatch) -> None:
     run = FakeRun()
     under_way: list[int] = []
 
@@ -319,7 +319,7 @@ async def test_sentinels_for_many_workers_go_at_the_same_time(monkeypatch: pytes
     assert anyio.current_time() - started <= 5.0
 
 
-async def test_heartbeats_do_not_hide_that_messages_are_lost() -> None:
+async def test_lost_messages_are_noticed_in_spite_of_heartbeats() -> None:
     async with staged() as stage, anyio.create_task_group() as group:
 
         async def beat() -> None:
@@ -328,7 +328,7 @@ async def test_heartbeats_do_not_hide_that_messages_are_lost() -> None:
                 await anyio.sleep(5)
 
         tile = stage.submit(1)
-        (task,) = await stage.take(1)  # and nobody holds it
+        (task,) = await stage.take(1)  # without a lease
         group.start_soon(beat)
         assert await stage.take(1) == [task]
         await stage.answer(task, 1)
@@ -336,7 +336,7 @@ async def test_heartbeats_do_not_hide_that_messages_are_lost() -> None:
         group.cancel_scope.cancel()
 
 
-async def test_a_worker_is_not_up_when_it_says_nothing_while_tiles_are_out() -> None:
+async def test_silent_worker_is_not_up_while_tiles_are_in_flight() -> None:
     async with staged() as stage:
         stage.submit(1)
         await stage.take(1)
@@ -349,7 +349,7 @@ async def test_a_worker_is_not_up_when_it_says_nothing_while_tiles_are_out() -> 
         assert stage.supervisor.up == 1
 
 
-async def test_a_worker_is_up_while_nothing_is_expected_of_it() -> None:
+async def test_silent_worker_is_up_while_no_tiles_are_in_flight() -> None:
     async with staged() as stage:
         await anyio.sleep(1000)
         assert stage.supervisor.up == 1
@@ -361,7 +361,7 @@ async def test_a_worker_is_up_while_nothing_is_expected_of_it() -> None:
         assert stage.supervisor.up == 1
 
 
-async def test_sentinels_that_can_t_be_sent_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_failure_to_send_sentinels_is_logged_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     run = FakeRun()
 
     async def send(_queue: str, _texts: Sequence[str]) -> None:
@@ -372,7 +372,7 @@ async def test_sentinels_that_can_t_be_sent_say_why(monkeypatch: pytest.MonkeyPa
         await Sender(run.open(), pacer=make_pacer()).send_sentinels(25)
 
 
-async def test_a_tile_that_is_cancelled_while_its_result_is_fetched_disturbs_no_other() -> None:
+async def test_tile_cancelled_while_its_result_is_fetched_does_not_affect_others() -> None:
     run = FakeRun()
     run.objects.before_get = [lambda: anyio.sleep(60)]
     async with staged(run) as stage:

@@ -8,7 +8,7 @@ from asyncbatch.main.supervisor import Retries, Supervisor, compute_workers
 from asyncbatch.wire.messages import TERMINATED, Goodbye, Hello
 
 HEARING = 2.0
-"""Seconds in which the last words of workers that have ended may come."""
+"""Seconds in which the last messages of ended workers may arrive."""
 
 
 def supervisor(wanted: int = 2, *, up: Iterable[str] = (), slots: int = 1) -> Supervisor:
@@ -36,7 +36,7 @@ def states(
     ]
 
 
-def test_slots_are_those_of_the_workers_that_are_up() -> None:
+def test_slots_are_counted_for_workers_that_are_up() -> None:
     found = supervisor()
     assert (found.came_up, found.up, found.slots) == (False, 0, 0)
     found.note_hello(hello("a", slots=4))
@@ -46,11 +46,11 @@ def test_slots_are_those_of_the_workers_that_are_up() -> None:
     assert (found.came_up, found.up, found.slots) == (True, 1, 2)
 
 
-def test_a_greeting_that_comes_twice_counts_once() -> None:
+def test_duplicate_hello_counts_once() -> None:
     assert supervisor(up=["a", "a"], slots=4).slots == 4
 
 
-def test_a_worker_is_up_whose_greeting_is_lost_or_comes_later() -> None:
+def test_worker_with_a_lost_or_late_hello_is_up() -> None:
     found = supervisor(1)
     assert not found.note_alive("a")
     assert (found.came_up, found.up) == (True, 1)
@@ -58,10 +58,10 @@ def test_a_worker_is_up_whose_greeting_is_lost_or_comes_later() -> None:
     assert (found.up, found.slots) == (1, 4)
     assert found.count_missing(states(dead=["a"]), 1001.0, backlog=1000) == 1
     assert not found.note_alive("a")
-    assert found.up == 0, "what it said before it ended came late"
+    assert found.up == 0, "its message arrived after its end"
 
 
-def test_workers_that_ended_in_a_pause_are_replaced_and_are_no_losses() -> None:
+def test_workers_that_ended_while_main_slept_are_replaced_and_not_lost() -> None:
     found = supervisor(2)
     found.pardon(states(dead=["a", "b"]), 1100.0)
     assert found.count_missing(states(dead=["a", "b"]), 1100.0, backlog=1000) == 2
@@ -71,33 +71,33 @@ def test_workers_that_ended_in_a_pause_are_replaced_and_are_no_losses() -> None:
         found.count_missing(states(dead=["a", "b", "c", "d"]), 1120.0 + HEARING + 1, backlog=1000)
 
 
-def test_a_worker_that_ended_has_no_slots() -> None:
+def test_ended_worker_has_no_slots() -> None:
     found = supervisor(up=["a", "b"], slots=4)
     found.count_missing(states(alive=["a"], dead=["b"]), 1001.0, backlog=1000)
     assert (found.up, found.slots) == (1, 4)
 
 
-def test_a_goodbye_without_a_greeting_does_no_harm() -> None:
+def test_goodbye_without_a_hello_is_accepted() -> None:
     found = supervisor()
     found.note_goodbye(goodbye("a"))
     assert found.up == 0
 
 
-def test_a_greeting_that_comes_after_the_goodbye_gives_no_slots() -> None:
+def test_hello_after_the_goodbye_adds_no_slots() -> None:
     found = supervisor()
     found.note_goodbye(goodbye("a"))
     found.note_hello(hello("a", slots=4))
     assert (found.came_up, found.up, found.slots) == (True, 0, 0)
 
 
-def test_a_greeting_that_comes_after_the_end_gives_no_slots() -> None:
+def test_hello_after_the_end_adds_no_slots() -> None:
     found = supervisor()
     found.count_missing(states(dead="a"), 1001.0, backlog=1000)
     found.note_hello(hello("a", slots=4))
     assert (found.came_up, found.up, found.slots) == (True, 0, 0)
 
 
-def test_a_worker_that_refuses_ends_the_run() -> None:
+def test_worker_that_rejects_the_run_ends_it() -> None:
     found = supervisor()
     with pytest.raises(VersionMismatch, match="worker a: main runs another Python"):
         found.note_hello(hello("a", refusal="main runs another Python"))
@@ -107,7 +107,7 @@ def test_a_worker_that_refuses_ends_the_run() -> None:
 @pytest.mark.parametrize(
     ("alive", "dead", "missing"), [("abc", "", 0), ("ab", "c", 1), ("", "abc", 3), ("ade", "bc", 0)]
 )
-def test_as_many_are_missing_as_have_ended_and_not_been_replaced(alive: str, dead: str, missing: int) -> None:
+def test_ended_workers_are_missing_until_they_are_replaced(alive: str, dead: str, missing: int) -> None:
     assert supervisor(wanted=3, up=["a"]).count_missing(states(alive=alive, dead=dead), 1001.0, backlog=1000) == missing
 
 
@@ -118,7 +118,7 @@ def test_missing_workers_are_counted_until_they_are_replaced() -> None:
 
 
 @pytest.mark.parametrize("goodbye_first", [True, False])
-def test_workers_that_leave_by_themselves_are_replaced_and_no_loss(*, goodbye_first: bool) -> None:
+def test_workers_that_leave_are_replaced_and_not_lost(*, goodbye_first: bool) -> None:
     found = supervisor(wanted=1, up=["0"])
     for place in range(200):
         ended = [str(worker) for worker in range(place + 1)]
@@ -128,8 +128,8 @@ def test_workers_that_leave_by_themselves_are_replaced_and_no_loss(*, goodbye_fi
         found.note_goodbye(goodbye(str(place)))
 
 
-def losses(found: Supervisor, count: int, *, start: int = 0) -> None:
-    """Lose workers one after another, each replaced by the next."""
+def lose_workers(found: Supervisor, count: int, *, start: int = 0) -> None:
+    """Lose several workers in sequence; each is replaced by the next."""
     for place in range(start, start + count):
         found.count_missing(
             states(alive=[str(place + 1)], dead=[str(worker) for worker in range(place + 1)]), 1001.0, backlog=1000
@@ -139,21 +139,21 @@ def losses(found: Supervisor, count: int, *, start: int = 0) -> None:
 @pytest.mark.parametrize(("wanted", "limit"), [(1, 8), (2, 11), (10, 35)])
 def test_too_many_losses_without_a_tile_done_end_the_run(wanted: int, limit: int) -> None:
     found = supervisor(wanted, up=["0"])
-    losses(found, limit)
+    lose_workers(found, limit)
     with pytest.raises(WorkersLost, match=f"^{limit + 1} workers were lost and no tile was done in between: worker 0"):
-        losses(found, 1, start=limit)
+        lose_workers(found, 1, start=limit)
 
 
-def test_a_tile_done_makes_up_for_all_losses() -> None:
+def test_done_tile_resets_the_count_of_losses() -> None:
     found = supervisor(1, up=["0"])
-    losses(found, 8)
+    lose_workers(found, 8)
     found.note_progress()
-    losses(found, 8, start=8)
+    lose_workers(found, 8, start=8)
     with pytest.raises(WorkersLost):
-        losses(found, 1, start=16)
+        lose_workers(found, 1, start=16)
 
 
-def test_a_loss_counts_once_however_often_it_is_seen() -> None:
+def test_loss_counts_once() -> None:
     found = supervisor(1, up=["0"])
     for _ in range(100):
         assert found.count_missing(states(alive="1", dead="0"), 1001.0, backlog=1000) == 0
@@ -197,14 +197,14 @@ def test_whatever_a_worker_sends_counts_as_its_greeting(last: str) -> None:
     assert found.count_missing(states(dead="a"), 1020.0, backlog=1000) == 1
 
 
-def test_workers_have_the_start_timeout_to_come_up() -> None:
+def test_run_ends_if_no_worker_is_up_within_the_start_timeout() -> None:
     found = supervisor(wanted=2)
     assert found.count_missing(states(alive="ab"), 1060.0, backlog=1000) == 0
     with pytest.raises(WorkersNotStarted, match=r"^no worker came up within 60 s: worker a is running; worker b"):
         found.count_missing(states(alive="ab", detail="is running"), 1060.5, backlog=1000)
 
 
-def test_workers_that_can_never_start_end_the_run_at_once_and_others_beside_them_do_not() -> None:
+def test_run_ends_immediately_only_if_no_worker_can_start() -> None:
     found = supervisor(wanted=2)
     blocked = WorkerState(worker="a", alive=True, blocked=True, detail="waits: no such role")
     assert found.count_missing([blocked, WorkerState(worker="b", alive=True)], 1001.0, backlog=1000) == 0
@@ -219,30 +219,30 @@ def test_workers_that_can_never_start_end_the_run_at_once_and_others_beside_them
     )
 
 
-def test_the_start_timeout_holds_before_anything_was_launched() -> None:
+def test_start_timeout_applies_before_a_launch() -> None:
     found = supervisor()
     assert found.count_missing([], 1059.0, backlog=1000) == 0
     with pytest.raises(WorkersNotStarted, match=r"within 60 s: none was started$"):
         found.count_missing([], 1061.0, backlog=1000)
 
 
-def test_the_advice_ends_the_message_whatever_kept_workers_from_coming_up() -> None:
-    found = Supervisor(wanted=1, start_timeout=60.0, started=1000.0, advice="; read the manual")
-    with pytest.raises(WorkersNotStarted, match=r"; read the manual$"):
+def test_advice_ends_every_message_about_workers_that_did_not_start() -> None:
+    found = Supervisor(wanted=1, start_timeout=60.0, started=1000.0, advice="; see the manual")
+    with pytest.raises(WorkersNotStarted, match=r"; see the manual$"):
         found.count_missing([], 1061.0, backlog=1000)
-    with pytest.raises(WorkersNotStarted, match=r"; read the manual$"):
+    with pytest.raises(WorkersNotStarted, match=r"; see the manual$"):
         found.note_failure(found.starts, OSError("no"), 1061.0)
-    found = Supervisor(wanted=1, start_timeout=60.0, started=1000.0, advice="; read the manual")
+    found = Supervisor(wanted=1, start_timeout=60.0, started=1000.0, advice="; see the manual")
     assert found.count_missing(states(dead="a"), 1001.0, backlog=1000) == 0
-    with pytest.raises(WorkersNotStarted, match=r"; read the manual$"):
+    with pytest.raises(WorkersNotStarted, match=r"; see the manual$"):
         found.count_missing(states(dead="a"), 1001.1 + HEARING, backlog=1000)
 
 
-def test_one_worker_up_ends_the_start_timeout() -> None:
+def test_first_worker_ends_the_start_timeout() -> None:
     assert supervisor(up=["a"]).count_missing(states(alive="ab"), 9999.0, backlog=1000) == 0
 
 
-def test_when_all_have_ended_their_last_words_are_waited_for() -> None:
+def test_last_messages_are_awaited_when_all_workers_have_ended() -> None:
     found = supervisor()
     ended = states(dead="ab", detail="exited with status 1")
     assert found.count_missing(ended, 1010.0, backlog=1000) == 0
@@ -251,7 +251,7 @@ def test_when_all_have_ended_their_last_words_are_waited_for() -> None:
         found.count_missing(ended, 1010.1 + HEARING, backlog=1000)
 
 
-def test_the_wait_for_last_words_starts_anew_with_another_worker() -> None:
+def test_wait_for_last_messages_restarts_with_another_worker() -> None:
     found = supervisor()
     assert found.count_missing(states(dead="a"), 1010.0, backlog=1000) == 0
     assert found.count_missing(states(dead="a", alive="b"), 1015.0, backlog=1000) == 0
@@ -260,14 +260,14 @@ def test_the_wait_for_last_words_starts_anew_with_another_worker() -> None:
         found.count_missing(states(dead="ab"), 1020.1 + HEARING, backlog=1000)
 
 
-def test_a_greeting_among_the_last_words_counts() -> None:
+def test_hello_among_the_last_messages_counts() -> None:
     found = supervisor(wanted=2)
     assert found.count_missing(states(dead="ab"), 1010.0, backlog=1000) == 0
     found.note_hello(hello("a"))
     assert found.count_missing(states(dead="ab"), 1020.0, backlog=1000) == 2
 
 
-def test_of_many_workers_three_are_shown_the_dead_first() -> None:
+def test_three_of_many_workers_are_described_dead_ones_first() -> None:
     with pytest.raises(WorkersNotStarted, match=r"s: worker d; worker e; worker a; and 2 more$"):
         supervisor(5).count_missing(states(alive="abc", dead="de"), 1061.0, backlog=1000)
 
@@ -276,11 +276,11 @@ def test_of_many_workers_three_are_shown_the_dead_first() -> None:
     ("backlog", "slots", "workers"),
     [(0, 1, 0), (1, 1, 1), (3, 1, 2), (64, 1, 32), (64, 4, 8), (999, 1, 50)],
 )
-def test_workers_follow_the_tiles_at_hand(backlog: int, slots: int, workers: int) -> None:
+def test_number_of_workers_follows_the_tiles(backlog: int, slots: int, workers: int) -> None:
     assert compute_workers(backlog, slots=slots, most=50) == workers
 
 
-def test_before_any_is_up_more_are_started_at_once_and_none_is_counted_off() -> None:
+def test_more_workers_are_started_immediately_before_one_is_up() -> None:
     supervisor = Supervisor(wanted=0, start_timeout=10)
     assert supervisor.resize(2) == 2
     assert supervisor.resize(5) == 3
@@ -288,7 +288,7 @@ def test_before_any_is_up_more_are_started_at_once_and_none_is_counted_off() -> 
     assert supervisor.wanted == 5
 
 
-def test_once_one_is_up_the_missing_are_counted_from_those_alive() -> None:
+def test_missing_workers_are_counted_from_those_alive_once_one_is_up() -> None:
     supervisor = Supervisor(wanted=0, start_timeout=10)
     supervisor.resize(2)
     supervisor.note_hello(hello("0"))
@@ -300,30 +300,30 @@ def test_once_one_is_up_the_missing_are_counted_from_those_alive() -> None:
 
 
 @pytest.mark.parametrize(("slots", "started"), [(1, 97), (4, 97)])
-def test_idle_workers_that_leave_are_replaced_only_for_tiles_that_come(slots: int, started: int) -> None:
+def test_idle_workers_that_leave_are_only_replaced_for_new_tiles(slots: int, started: int) -> None:
     names = [str(worker) for worker in range(100)]
     found = supervisor(wanted=100, up=names, slots=slots)
     for name in names[3:]:
         found.note_goodbye(goodbye(name))
     left = states(alive=names[:3], dead=names[3:])
     starts = sum(max(0, found.count_missing(left, 1300.0 + 5 * look, backlog=3)) for look in range(1000))
-    assert starts == 0  # each of 97 workers anew, at each look, before
+    assert starts == 0  # before, each poll replaced all 97 workers
     assert found.count_missing(left, 9000.0, backlog=1000 * slots) == started
 
 
-def test_workers_of_many_slots_that_have_all_left_are_replaced_by_as_many_as_the_tiles_are_worth() -> None:
+def test_workers_that_all_left_are_replaced_according_to_the_tiles() -> None:
     found = supervisor(wanted=10, up=["a"], slots=4)
     found.note_goodbye(goodbye("a"))
     assert found.count_missing(states(dead="a"), 1001.0, backlog=8) == 2
 
 
 @pytest.mark.parametrize("seen_before", [True, False])
-def test_a_terminated_worker_is_replaced_when_its_machine_is_gone(*, seen_before: bool) -> None:
+def test_terminated_worker_is_replaced_when_its_machine_has_ended(*, seen_before: bool) -> None:
     found = supervisor(wanted=2, up=["a", "b"])
     found.vacating = 120.0
     if seen_before:
         assert found.count_missing(states(alive="ab"), 1000.0, backlog=1000) == 0
-    for _ in range(2):  # queues may deliver a message twice
+    for _ in range(2):  # queues can deliver a message twice
         found.note_goodbye(goodbye("a", TERMINATED))
     looks = [found.count_missing(states(alive="b", dead="a"), now, backlog=1000) for now in (1005.0, 1124.9, 1125.0)]
     assert looks == [0, 0, 1]
@@ -331,20 +331,20 @@ def test_a_terminated_worker_is_replaced_when_its_machine_is_gone(*, seen_before
     assert found.count_missing(states(alive="b", dead="a"), 1130.0, backlog=1000) == 1
 
 
-def test_a_terminated_worker_that_has_not_ended_yet_counts_once() -> None:
+def test_terminated_worker_that_has_not_ended_counts_once() -> None:
     found = supervisor(wanted=3, up=["a", "b"])
     found.vacating = 120.0
     found.note_goodbye(goodbye("a", TERMINATED))
     assert found.count_missing(states(alive="ab"), 1005.0, backlog=1000) == 1
 
 
-def test_where_no_machine_goes_a_terminated_worker_is_replaced_at_once() -> None:
+def test_terminated_worker_without_a_reclaim_is_replaced_immediately() -> None:
     found = supervisor(wanted=1, up=["a"])
     found.note_goodbye(goodbye("a", TERMINATED))
     assert found.count_missing(states(dead="a"), 1005.0, backlog=1000) == 1
 
 
-def test_a_worker_that_batch_starts_again_has_slots_and_the_one_before_it_has_none() -> None:
+def test_only_the_last_attempt_of_a_restarted_worker_has_slots() -> None:
     found = supervisor(wanted=1, up=["j:3"], slots=4)
     found.note_goodbye(goodbye("j:3", TERMINATED))
     found.note_hello(hello("j:3.2", slots=4))
@@ -355,7 +355,7 @@ def test_a_worker_that_batch_starts_again_has_slots_and_the_one_before_it_has_no
 DENIED = AccessDenied("SubmitJob: not permitted")
 
 
-def test_pauses_between_attempts_grow_to_a_minute_and_start_small_again_after_a_success() -> None:
+def test_pauses_between_launches_grow_to_a_minute_until_a_success() -> None:
     retries = Retries()
     assert [retries.note_failure(1000.0) for _ in range(10)] == [0.5, 1, 2, 4, 8, 16, 32, 60, 60, 60]
     assert retries.due == 1060.0
@@ -365,13 +365,13 @@ def test_pauses_between_attempts_grow_to_a_minute_and_start_small_again_after_a_
 
 
 @pytest.mark.parametrize("what", ["starts", "checks"])
-def test_a_launcher_that_fails_beside_a_worker_that_is_up_ends_nothing(what: str) -> None:
+def test_failed_launch_does_not_end_a_run_with_a_worker_up(what: str) -> None:
     found = supervisor(up=["a"])
     for _ in range(100):
         found.note_failure(getattr(found, what), DENIED, 9999.0)
 
 
-def test_a_launcher_that_fails_while_a_worker_is_coming_ends_nothing_before_the_start_timeout() -> None:
+def test_failed_launch_does_not_end_a_run_with_a_starting_worker_before_the_timeout() -> None:
     found = supervisor()
     found.note_started(1)
     for _ in range(100):
@@ -381,7 +381,7 @@ def test_a_launcher_that_fails_while_a_worker_is_coming_ends_nothing_before_the_
 
 
 @pytest.mark.parametrize("error", [DENIED, WorkersNotStarted("no such interpreter")])
-def test_a_launcher_that_keeps_failing_before_any_worker_is_coming_ends_the_run_with_its_own_error(
+def test_repeated_launch_failures_without_a_worker_end_the_run_with_the_error(
     error: Exception,
 ) -> None:
     found = supervisor()
@@ -392,7 +392,7 @@ def test_a_launcher_that_keeps_failing_before_any_worker_is_coming_ends_the_run_
     assert raised.value is error
 
 
-def test_a_foreign_error_of_a_launcher_is_the_cause_of_ours() -> None:
+def test_other_error_of_a_launcher_is_the_cause() -> None:
     found, error = supervisor(), KeyError("image")
     for _ in range(2):
         found.note_failure(found.starts, error, 1001.0)
@@ -401,7 +401,7 @@ def test_a_foreign_error_of_a_launcher_is_the_cause_of_ours() -> None:
     assert raised.value.__cause__ is error
 
 
-def test_a_launcher_that_keeps_failing_when_no_worker_is_left_ends_the_run() -> None:
+def test_repeated_launch_failures_after_all_workers_ended_end_the_run() -> None:
     found = supervisor(up=["a"])
     assert found.count_missing(states(dead="a"), 1001.0, backlog=1000) == 2
     for _ in range(2):
@@ -411,7 +411,7 @@ def test_a_launcher_that_keeps_failing_when_no_worker_is_left_ends_the_run() -> 
     assert raised.value.__cause__ is DENIED
 
 
-def test_blocked_workers_are_not_coming() -> None:
+def test_blocked_workers_do_not_count_as_starting() -> None:
     found = supervisor()
     found.count_missing([WorkerState(worker="a", alive=True, blocked=True)], 1001.0, backlog=1000)
     for _ in range(2):
@@ -420,7 +420,7 @@ def test_blocked_workers_are_not_coming() -> None:
         found.note_failure(found.starts, DENIED, 1001.0)
 
 
-def test_workers_that_could_not_be_started_are_missing_before_one_came_up() -> None:
+def test_workers_of_a_failed_launch_are_missing() -> None:
     found = supervisor(wanted=3)
     found.note_failure(found.starts, DENIED, 1001.0)
     assert found.count_missing(states(alive="a"), 1001.0, backlog=1000) == 2
@@ -428,14 +428,14 @@ def test_workers_that_could_not_be_started_are_missing_before_one_came_up() -> N
     assert found.count_missing(states(alive="a"), 1002.0, backlog=1000) == 0
 
 
-def test_a_look_that_succeeds_makes_up_for_those_that_failed() -> None:
+def test_successful_poll_resets_failed_polls() -> None:
     found = supervisor(up=["a"])
     found.note_failure(found.checks, DENIED, 1001.0)
     found.count_missing(states(alive="a"), 1002.0, backlog=1000)
     assert (found.checks.failures, found.checks.due) == (0, 0.0)
 
 
-def test_time_behind_the_jobs_of_others_is_not_counted_against_the_start() -> None:
+def test_time_behind_other_jobs_does_not_count_for_the_start_timeout() -> None:
     found = supervisor(2)
     queued = [WorkerState(worker="a", alive=True, queued=True)]
     for now in range(1000, 2000, 5):
@@ -446,7 +446,7 @@ def test_time_behind_the_jobs_of_others_is_not_counted_against_the_start() -> No
         found.count_missing(waiting, 2100.0, backlog=9)
 
 
-def test_an_outage_is_borne_by_a_launcher_though_no_worker_is_up() -> None:
+def test_outage_of_a_launcher_is_retried_without_a_worker() -> None:
     found = supervisor(2)
     for now in range(1000, 1600, 60):
         found.note_failure(found.starts, AwsBusy("throttled"), float(now), borne=600.0)

@@ -10,7 +10,7 @@ class Tile:
     future: Future[Any] = field(default_factory=Future)
 
 
-def test_the_first_tile_is_due_once_it_is_done() -> None:
+def test_first_tile_is_due_when_it_is_done() -> None:
     window: TileWindow[Tile] = TileWindow(lambda: 3)
     assert not window.is_due
     first, second = Tile(), Tile()
@@ -23,7 +23,7 @@ def test_the_first_tile_is_due_once_it_is_done() -> None:
     assert (window.pop(), window.pop(), len(window)) == (first, second, 0)
 
 
-def test_the_first_tile_is_due_when_the_window_is_full() -> None:
+def test_first_tile_is_due_when_the_window_is_full() -> None:
     limit = 2
     window: TileWindow[Tile] = TileWindow(lambda: limit)
     window.add(Tile())

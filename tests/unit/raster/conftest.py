@@ -1,4 +1,4 @@
-"""Small rasters to read and write, through GDAL's other interface: whole arrays, not windows of raw bytes."""
+"""Small rasters for tests, read and written as whole arrays, unlike in the code under test."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,22 +17,22 @@ Read = Callable[[Path], NDArray[Any]]
 
 @pytest.fixture(scope="session", autouse=True)
 def _settled() -> None:
-    """Take a side, or GDAL warns that version 4 will."""
+    """Enable GDAL's exceptions, since GDAL warns if they are neither enabled nor disabled."""
     gdal.UseExceptions()
 
 
 @pytest.fixture(autouse=True)
 def _has_driver(request: pytest.FixtureRequest) -> None:
-    """Skip a test for a driver that this GDAL lacks: those of wheels have few."""
+    """Skip a test if this GDAL does not have a driver; GDAL's wheels have few."""
     callspec = getattr(request.node, "callspec", None)
     driver = callspec.params.get("driver") if callspec else None
     if isinstance(driver, str) and gdal.GetDriverByName(driver) is None:
-        pytest.skip(f"this GDAL has no driver {driver}")
+        pytest.skip(f"this GDAL has no {driver} driver")
 
 
 @pytest.fixture(params=[True, False], ids=["exceptions", "codes"])
 def raising(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Run the test with either of GDAL's ways to report errors, as a user may have set it, and look that it stays."""
+    """Run the test with GDAL's exceptions enabled and disabled, and check that the setting is unchanged."""
     if not request.param:
         gdal.DontUseExceptions()
     yield
@@ -49,7 +49,7 @@ def utm() -> str:
 
 @pytest.fixture
 def make(tmp_path: Path, utm: str) -> Make:
-    """Return a function that writes an array, shaped (bands, rows, columns), to a file."""
+    """Return a function that writes an array of shape (bands, rows, columns) to a file."""
 
     def write(
         name: str,
@@ -89,5 +89,5 @@ def read() -> Read:
 
 @pytest.fixture
 def scene() -> NDArray[np.uint8]:
-    """Return two bands of 37 by 53 pixels: neither side is a multiple of any window used."""
+    """Return two bands of 37 by 53 pixels, which are not multiples of any window in the tests."""
     return np.random.default_rng(7).integers(1, 255, (2, 37, 53)).astype(np.uint8)

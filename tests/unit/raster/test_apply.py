@@ -1,5 +1,5 @@
 # ruff: noqa: PLR0917 - fixtures are passed by name
-"""What is written is what numpy computes on the whole raster at once, whichever executor computes the tiles."""
+"""Tests that outputs equal what numpy computes for the whole raster, with every executor."""
 
 import multiprocessing
 import os
@@ -40,7 +40,7 @@ def executor(request: pytest.FixtureRequest) -> Iterator[Executor | None]:
             yield pool
     else:
         with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork")) as pool:
-            # All processes are forked now, while this one has no other thread.
+            # Fork all processes now, while this process has no other threads.
             pool.submit(int).result()
             yield pool
 
@@ -50,10 +50,10 @@ def double(_info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
 
 
 def local_mean(_info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
-    outputs.result = mean_of_25(np.pad(inputs.image.astype(np.float64), ((0, 0), (2, 2), (2, 2))))
+    outputs.result = compute_means(np.pad(inputs.image.astype(np.float64), ((0, 0), (2, 2), (2, 2))))
 
 
-def mean_of_25(padded: Array) -> Array:
+def compute_means(padded: Array) -> Array:
     """Return the means over 5 by 5 pixels of an array with 2 more on every side."""
     means: Array = np.lib.stride_tricks.sliding_window_view(padded, (5, 5), axis=(1, 2)).mean(axis=(3, 4))
     return means
@@ -88,7 +88,7 @@ def test_all_types_are_computed_and_written_exactly(
 
 
 @pytest.mark.parametrize("window", [1, 7, 16, 37, 53, 1000])
-def test_any_window_gives_the_same(
+def test_outputs_do_not_depend_on_the_window(
     window: int, scene: Array, executor: Executor | None, make: Make, read: Read, tmp_path: Path
 ) -> None:
     small = scene[:, :9, :11] if window == 1 else scene
@@ -113,7 +113,7 @@ MARGINS = ((0, 0), (2, 2), (2, 2))
         (9, "reflect", {"mode": "symmetric"}, 100),
     ],
 )
-def test_a_filter_over_neighbours_does_not_see_the_tiles(
+def test_filter_of_neighbours_has_no_artefacts_at_tile_edges(
     window: int,
     nodata: int | None,
     edge: Edge | None,
@@ -130,13 +130,13 @@ def test_a_filter_over_neighbours_does_not_see_the_tiles(
         local_mean, {"image": make("in.tif", scene, nodata=nodata)}, {"result": out},
         window=window, overlap=2, executor=executor, **more,
     )  # fmt: skip
-    np.testing.assert_array_equal(read(out), mean_of_25(np.pad(scene.astype(np.float64), MARGINS, **pad)))
+    np.testing.assert_array_equal(read(out), compute_means(np.pad(scene.astype(np.float64), MARGINS, **pad)))
 
 
 @pytest.mark.parametrize(("edge", "mode"), [("nearest", "edge"), ("reflect", "symmetric")])
 @pytest.mark.parametrize("window", [1, 2, 3, 100])
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (3, 7), (6, 2)])
-def test_margins_larger_than_the_raster_are_those_of_the_whole_raster(
+def test_margins_larger_than_the_raster_equal_padding_of_the_raster(
     edge: Edge,
     mode: Literal["edge", "symmetric"],
     window: int,
@@ -146,7 +146,7 @@ def test_margins_larger_than_the_raster_are_those_of_the_whole_raster(
     read: Read,
     tmp_path: Path,
 ) -> None:
-    """As `numpy.pad` has it, which then reflects the reflection."""
+    """As with `numpy.pad`, reflections are reflected again."""
     array = np.arange(2 * rows * columns, dtype=np.int32).reshape(2, rows, columns)
     seen: dict[tuple[int, int], Array] = {}
 
@@ -164,7 +164,7 @@ def test_margins_larger_than_the_raster_are_those_of_the_whole_raster(
     np.testing.assert_array_equal(read(out), array)
 
 
-def test_a_slope_has_no_rim_where_the_input_declares_no_nodata(make: Make, read: Read, tmp_path: Path) -> None:
+def test_slope_has_no_rim_without_nodata(make: Make, read: Read, tmp_path: Path) -> None:
     def slope(_info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
         down, across = np.gradient(inputs.height[0].astype(np.float64), 30.0)
         outputs.result = np.degrees(np.arctan(np.hypot(down, across)))[np.newaxis]
@@ -176,7 +176,7 @@ def test_a_slope_has_no_rim_where_the_input_declares_no_nodata(make: Make, read:
     assert degrees.max() <= 45
 
 
-def test_beyond_the_edge_each_band_has_its_own_nodata_value_or_nearest_pixel(
+def test_margins_have_the_nodata_value_or_nearest_pixel_of_each_band(
     scene: Array, make: Make, tmp_path: Path
 ) -> None:
     seen = []
@@ -185,7 +185,7 @@ def test_beyond_the_edge_each_band_has_its_own_nodata_value_or_nearest_pixel(
         seen.append(inputs.image.copy())
         outputs.result = inputs.image
 
-    # Files hold one nodata value; a list of two makes a band with each.
+    # A file has one nodata value, so two files are needed for two values.
     files = [make("a.vrt.tif", scene[:1], nodata=7), make("b.tif", scene[1:])]
     stacked = tmp_path / "stack.vrt"
     gdal.BuildVRT(str(stacked), [str(file) for file in files], separate=True).FlushCache()
@@ -194,7 +194,7 @@ def test_beyond_the_edge_each_band_has_its_own_nodata_value_or_nearest_pixel(
     np.testing.assert_array_equal(seen[0][1], np.pad(scene[1], 3, mode="edge"))
 
 
-def test_several_inputs_and_outputs_and_lists_of_them(
+def test_several_inputs_and_outputs_and_lists(
     scene: Array, executor: Executor | None, make: Make, read: Read, tmp_path: Path
 ) -> None:
     a, b = scene[:1], scene[1:]
@@ -207,7 +207,7 @@ def test_several_inputs_and_outputs_and_lists_of_them(
 
 
 @pytest.mark.usefixtures("raising")
-def test_info_and_other_reach_the_function(
+def test_function_receives_info_and_other(
     scene: Array, executor: Executor | None, make: Make, read: Read, tmp_path: Path
 ) -> None:
     out = tmp_path / "out.tif"
@@ -220,7 +220,7 @@ def test_info_and_other_reach_the_function(
     assert (nodata == 17).all()
 
 
-def test_georeferencing_is_kept(scene: Array, make: Make, tmp_path: Path) -> None:
+def test_outputs_have_the_georeferencing_of_inputs(scene: Array, make: Make, tmp_path: Path) -> None:
     image, out = make("in.tif", scene), tmp_path / "out.tif"
     apply(double, {"image": image}, {"result": out})
     before, after = gdal.Open(str(image)), gdal.Open(str(out))
@@ -228,7 +228,7 @@ def test_georeferencing_is_kept(scene: Array, make: Make, tmp_path: Path) -> Non
     assert after.GetSpatialRef().IsSame(before.GetSpatialRef())
 
 
-def test_a_raster_without_georeferencing_is_given_none(scene: Array, make: Make, tmp_path: Path) -> None:
+def test_output_of_a_raster_without_georeferencing_has_none(scene: Array, make: Make, tmp_path: Path) -> None:
     out = tmp_path / "out.tif"
     apply(double, {"image": make("in.tif", scene, transform=None, projection="")}, {"result": out})
     after = gdal.Open(str(out))
@@ -236,7 +236,7 @@ def test_a_raster_without_georeferencing_is_given_none(scene: Array, make: Make,
     assert after.GetProjection() == ""
 
 
-def test_grids_that_differ_by_rounding_are_one(scene: Array, make: Make, read: Read, tmp_path: Path) -> None:
+def test_grids_that_differ_by_rounding_are_equal(scene: Array, make: Make, read: Read, tmp_path: Path) -> None:
     near = make("b.tif", scene[:1], transform=(300_000.1, 30.0, 0, 4_500_000.0, 0, -30.0))
     inputs: Files = {"image": make("a.tif", scene[:1]), "pair": [near, near]}
     apply(swap, inputs, {"sum": tmp_path / "out.tif"})
@@ -244,12 +244,12 @@ def test_grids_that_differ_by_rounding_are_one(scene: Array, make: Make, read: R
 
 
 def nodata_of(path: Path) -> float | None:
-    dataset = gdal.Open(str(path))  # a band does not keep its dataset open
+    dataset = gdal.Open(str(path))  # keeps the dataset open
     value: float | None = dataset.GetRasterBand(dataset.RasterCount).GetNoDataValue()
     return value
 
 
-def test_nodata_is_declared_as_asked_for_and_not_else(scene: Array, make: Make, tmp_path: Path) -> None:
+def test_nodata_is_only_declared_on_request(scene: Array, make: Make, tmp_path: Path) -> None:
     image = make("in.tif", scene, nodata=3)
 
     def declared(nodata: Any) -> list[float | None]:  # noqa: ANN401 - whatever `apply` takes
@@ -264,13 +264,13 @@ def test_nodata_is_declared_as_asked_for_and_not_else(scene: Array, make: Make, 
     assert declared({"sum": None, "pair": 5.0}) == [None, 5]
 
 
-def test_large_whole_nodata_values_stay_exact(make: Make, tmp_path: Path) -> None:
+def test_large_integer_nodata_values_are_exact(make: Make, tmp_path: Path) -> None:
     image = make("in.tif", np.ones((1, 5, 5), np.int64))
     apply(double, {"image": image}, {"result": tmp_path / "out.tif"}, nodata=-(2**63) + 1)
     assert nodata_of(tmp_path / "out.tif") == -(2**63) + 1
 
 
-def test_a_later_tile_may_be_of_a_type_that_fits(scene: Array, make: Make, read: Read, tmp_path: Path) -> None:
+def test_later_tile_can_have_another_type_that_fits(scene: Array, make: Make, read: Read, tmp_path: Path) -> None:
     def fn(info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
         outputs.result = inputs.image if not info.isFirstBlock() else inputs.image.astype(np.float32)
 
@@ -280,7 +280,7 @@ def test_a_later_tile_may_be_of_a_type_that_fits(scene: Array, make: Make, read:
     np.testing.assert_array_equal(result, scene)
 
 
-def test_other_is_the_caller_s_own_in_a_serial_run(scene: Array, make: Make, tmp_path: Path) -> None:
+def test_serial_run_uses_the_caller_s_other(scene: Array, make: Make, tmp_path: Path) -> None:
     other = SimpleNamespace(tiles=0)
 
     def count(_info: BlockInfo, inputs: Blocks, outputs: Blocks, other: SimpleNamespace) -> None:
@@ -296,10 +296,10 @@ def count(info: BlockInfo, inputs: Blocks, outputs: Blocks, other: SimpleNamespa
     other.rows[info.getBlockCount()[1]] += 1
 
 
-def test_what_a_function_leaves_on_other_comes_back(
+def test_changes_of_other_are_returned(
     scene: Array, executor: Executor | None, make: Make, tmp_path: Path
 ) -> None:
-    """From threads, which share main's own object, as that object; from processes, as their copies."""
+    """Threads share main's object; processes return their copies."""
     other = SimpleNamespace(tiles=0, rows=np.zeros(3, np.int64))
     others = apply(count, {"image": make("in.tif", scene)}, {}, other=other, window=16, executor=executor).others
     assert sum(each.tiles for each in others) == 12
@@ -308,13 +308,13 @@ def test_what_a_function_leaves_on_other_comes_back(
     assert [entry.name for entry in tmp_path.iterdir()] == ["in.tif"]
 
 
-def test_without_other_none_comes_back(scene: Array, executor: Executor | None, make: Make, tmp_path: Path) -> None:
+def test_nothing_is_returned_without_other(scene: Array, executor: Executor | None, make: Make, tmp_path: Path) -> None:
     out = tmp_path / "out.tif"
     assert apply(double, {"image": make("in.tif", scene)}, {"result": out}, executor=executor).others == []
 
 
-def test_a_tile_that_counts_twice_is_warned_of(scene: Array, make: Make, caplog: pytest.LogCaptureFixture) -> None:
-    """A tile is computed again where its first result was lost on the way; its slot's copy has it all the same."""
+def test_tile_that_counts_twice_causes_a_warning(scene: Array, make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    """A tile is computed again if its first result was lost, but the slot's copy includes it."""
     with Repeating() as pool:
         other = SimpleNamespace(tiles=0, rows=np.zeros(3, np.int64))
         applied = apply(count, {"image": make("in.tif", scene)}, {}, other=other, window=16, executor=pool)
@@ -332,7 +332,7 @@ def test_no_copies_are_sent_of_tiles_that_add_to_other(other: object, scene: Arr
 
 
 class Repeating(Serial):
-    """Stands for one slot elsewhere, whose first result does not arrive at once."""
+    """A fake slot in another process, whose first result arrives late."""
 
     def __init__(self) -> None:
         self.repeat = True
@@ -348,7 +348,7 @@ class Repeating(Serial):
         return super().submit(fn, *args, **kwargs)
 
 
-def test_progress_counts_tiles_that_are_written(
+def test_progress_counts_written_tiles(
     scene: Array, executor: Executor | None, make: Make, tmp_path: Path
 ) -> None:
     reported: list[Progress] = []
@@ -359,7 +359,7 @@ def test_progress_counts_tiles_that_are_written(
     assert reported == [Progress(done=done, total=12) for done in range(13)]
 
 
-def test_the_same_input_gives_the_same_file_byte_for_byte(
+def test_outputs_are_reproducible(
     scene: Array, executor: Executor | None, make: Make, tmp_path: Path
 ) -> None:
     image, one, two = make("in.tif", scene), tmp_path / "one.tif", tmp_path / "two.tif"
@@ -369,7 +369,7 @@ def test_the_same_input_gives_the_same_file_byte_for_byte(
 
 
 class Programs(ThreadPoolExecutor):
-    """Stands for our own executor: binds shared arguments itself."""
+    """A fake `BatchExecutor`, which binds shared arguments itself."""
 
     def __init__(self) -> None:
         super().__init__(2)
@@ -380,7 +380,7 @@ class Programs(ThreadPoolExecutor):
         return partial(fn, **shared)
 
 
-def test_what_all_tiles_share_is_bound_once(scene: Array, make: Make, read: Read, tmp_path: Path) -> None:
+def test_shared_arguments_are_bound_once(scene: Array, make: Make, read: Read, tmp_path: Path) -> None:
     with Programs() as pool:
         apply(double, {"image": make("in.tif", scene)}, {"result": tmp_path / "out.tif"}, window=16, executor=pool)
     assert [shared["fn"] for shared in pool.bound] == [double]
@@ -388,7 +388,7 @@ def test_what_all_tiles_share_is_bound_once(scene: Array, make: Make, read: Read
 
 
 class Waited(Future[Any]):
-    """Is computed, with all others that wait, when main begins to wait for it."""
+    """A future that is computed, with all other waiting ones, when main waits for it."""
 
     def __init__(self, pool: "Growing", call: Callable[[], Any]) -> None:
         super().__init__()
@@ -401,7 +401,7 @@ class Waited(Future[Any]):
 
 
 class Growing(Executor):
-    """Computes nothing before main waits for it; then its window grows."""
+    """An executor that computes nothing until main waits; then its window grows."""
 
     def __init__(self) -> None:
         self.window = 1
@@ -421,7 +421,7 @@ class Growing(Executor):
         self.waiting.clear()
 
 
-def test_as_many_tiles_are_in_flight_as_the_executor_asks_for_now(
+def test_tiles_in_flight_follow_the_window_of_the_executor(
     scene: Array, make: Make, read: Read, tmp_path: Path
 ) -> None:
     pool = Growing()
@@ -430,10 +430,10 @@ def test_as_many_tiles_are_in_flight_as_the_executor_asks_for_now(
     np.testing.assert_array_equal(read(tmp_path / "out.tif"), scene + scene)
 
 
-def test_inputs_are_those_of_the_folder_in_which_apply_begins(
+def test_inputs_are_relative_to_the_folder_at_the_start_of_apply(
     make: Make, read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Wherever the function moves to in main's process, and however late GDAL opens what a mosaic is made of."""
+    """This holds even if the function changes main's folder, and if GDAL opens the files of a mosaic later."""
     left, right = TRANSFORM, (TRANSFORM[0] + 64 * TRANSFORM[1], *TRANSFORM[1:])
     for name in ("here", "elsewhere"):
         (tmp_path / name).mkdir()
@@ -452,7 +452,7 @@ def test_inputs_are_those_of_the_folder_in_which_apply_begins(
     assert np.unique(read(tmp_path / "here" / "out.tif")).tolist() == [1]
 
 
-def test_inputs_are_those_of_the_folder_in_which_they_were_inspected(
+def test_inputs_are_relative_to_the_folder_of_their_inspection(
     make: Make, read: Read, scene: Array, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, array in (("here", scene), ("elsewhere", scene // 2)):

@@ -1,5 +1,5 @@
-# ruff: noqa: RUF001 - the sign for "by" is no letter
-"""Whatever goes wrong on the way names its tile, and leaves nothing but what was there before."""
+# ruff: noqa: RUF001 - the multiplication sign is intended
+"""Tests that errors during a computation name their tile, and leave only existing files behind."""
 
 import multiprocessing
 import os
@@ -35,7 +35,7 @@ Make = Callable[..., Path]
 Read = Callable[[Path], Array]
 
 WINDOW = 16
-"""Makes 4 by 3 tiles of the scene."""
+"""Window for which the scene has 4 by 3 tiles."""
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def image(scene: Array, make: Make) -> Path:
 
 @pytest.fixture
 def out(tmp_path: Path) -> Iterator[Path]:
-    """Return a path in a folder of its own, and look that nothing hidden is left there, and no thread of ours."""
+    """Return a path in a new folder; check that no hidden files and no threads remain."""
     folder = tmp_path / "out"
     folder.mkdir()
     path = folder / "out.tif"
@@ -94,12 +94,12 @@ def executor(request: pytest.FixtureRequest) -> Iterator[Executor | None]:
 
 def processes() -> ProcessPoolExecutor:
     pool = ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork"))
-    # All processes are forked now, while this one has no other thread.
+    # Fork all processes now, while this process has no other threads.
     pool.submit(int).result()
     return pool
 
 
-def test_a_function_that_raises(executor: Executor | None, image: Path, out: Path) -> None:
+def test_error_of_the_function_names_its_tile(executor: Executor | None, image: Path, out: Path) -> None:
     with pytest.raises(TileError) as caught:
         apply(fails, {"image": image}, {"result": out}, window=WINDOW, executor=executor)
     error = caught.value
@@ -114,23 +114,23 @@ def test_a_function_that_raises(executor: Executor | None, image: Path, out: Pat
     assert not out.exists()
 
 
-def test_the_traceback_begins_with_the_user_s_function(image: Path, out: Path) -> None:
+def test_traceback_starts_with_the_function_of_the_user(image: Path, out: Path) -> None:
     with pytest.raises(TileError) as caught:
         apply(fails, {"image": image}, {"result": out}, window=WINDOW)
     assert "in fails" in caught.value.remote_traceback.splitlines()[1]
 
 
-def test_a_function_that_ends_its_thread_does_not_end_main(image: Path, out: Path) -> None:
+def test_function_that_exits_does_not_end_main(image: Path, out: Path) -> None:
     with ThreadPoolExecutor(2) as pool, pytest.raises(TileError, match="SystemExit: 0"):
         apply(leaves, {"image": image}, {"result": out}, window=WINDOW, executor=pool)
 
 
-def test_a_worker_that_dies(image: Path, out: Path) -> None:
+def test_dead_worker_is_reported_as_lost_tile(image: Path, out: Path) -> None:
     with processes() as pool, pytest.raises(TileLost, match=r"tile \d \(window .*\) lost after 1 attempts: .*BrokenP"):
         apply(dies, {"image": image}, {"result": out}, window=WINDOW, executor=pool)
 
 
-def test_a_pool_that_is_found_broken(image: Path, out: Path) -> None:
+def test_broken_pool_is_reported_as_lost_tile(image: Path, out: Path) -> None:
     class Broken(Scripted):
         def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:  # noqa: ANN401 - as the base
             if self.futures:
@@ -142,7 +142,7 @@ def test_a_pool_that_is_found_broken(image: Path, out: Path) -> None:
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
-def test_an_interruption_passes_and_cleans_up(interruption: type[BaseException], image: Path, out: Path) -> None:
+def test_interruption_is_raised_after_cleanup(interruption: type[BaseException], image: Path, out: Path) -> None:
     def interrupted(info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
         outputs.result = inputs.image
         if sixth(info):
@@ -153,10 +153,10 @@ def test_an_interruption_passes_and_cleans_up(interruption: type[BaseException],
     assert not out.exists()
 
 
-def test_an_observer_that_raises_is_cleaned_up_after(image: Path, out: Path) -> None:
+def test_error_of_an_observer_is_raised_after_cleanup(image: Path, out: Path) -> None:
     def raises(progress: Progress) -> None:
         if progress.done == 3:
-            raise LookupError("in the observer")
+            raise LookupError("error in the observer")
 
     with pytest.raises(LookupError):
         apply(same, {"image": image}, {"result": out}, window=WINDOW, progress=raises)
@@ -164,7 +164,7 @@ def test_an_observer_that_raises_is_cleaned_up_after(image: Path, out: Path) -> 
 
 
 class Scripted(Executor):
-    """Gives each tile the next outcome: an error, or None for the true result. The last is for all that follow."""
+    """Returns the next outcome for each tile: an error, or None for its result. The last outcome is repeated."""
 
     window = 5
 
@@ -189,7 +189,7 @@ def tile_error(cause: BaseException | None = None) -> TileError:
     return error
 
 
-def test_a_pool_s_own_tile_error_is_given_its_place_and_its_number_here(image: Path, out: Path) -> None:
+def test_tile_error_of_a_pool_gets_the_raster_s_tile_number_and_window(image: Path, out: Path) -> None:
     cause = ValueError("bad")
     with pytest.raises(TileError) as caught:
         apply(same, {"image": image}, {"result": out}, window=WINDOW, executor=Scripted(None, tile_error(cause)))
@@ -199,20 +199,20 @@ def test_a_pool_s_own_tile_error_is_given_its_place_and_its_number_here(image: P
     assert caught.value.__cause__ is cause
 
 
-def test_a_lost_tile_is_given_its_place(image: Path, out: Path) -> None:
+def test_lost_tile_gets_its_window(image: Path, out: Path) -> None:
     lost = TileLost("SIGKILL", tile=99, attempts=5)
     with pytest.raises(TileLost, match=r"tile 1 \(window x=16 y=0 16×16 pixels\) lost after 5 attempts: SIGKILL"):
         apply(same, {"image": image}, {"result": out}, window=WINDOW, executor=Scripted(None, lost))
 
 
 @pytest.mark.parametrize("error", [WorkersLost("all gone"), RunError("no more"), RasterError("odd")])
-def test_other_errors_of_ours_pass_as_they_are(error: AsyncBatchError, image: Path, out: Path) -> None:
+def test_other_errors_of_asyncbatch_are_unchanged(error: AsyncBatchError, image: Path, out: Path) -> None:
     with pytest.raises(type(error)) as caught:
         apply(same, {"image": image}, {"result": out}, window=WINDOW, executor=Scripted(None, error))
     assert caught.value is error
 
 
-def test_a_pool_that_is_shut_down_meanwhile(image: Path, out: Path) -> None:
+def test_pool_shut_down_during_a_computation_is_reported(image: Path, out: Path) -> None:
     class Cancelling(Scripted):
         def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:  # noqa: ANN401 - as the base
             future = super().submit(fn, *args, **kwargs) if len(self.futures) != 2 else Future[Any]()
@@ -224,9 +224,9 @@ def test_a_pool_that_is_shut_down_meanwhile(image: Path, out: Path) -> None:
         apply(same, {"image": image}, {"result": out}, window=WINDOW, executor=Cancelling(None))
 
 
-def test_tiles_behind_the_failed_one_are_cancelled(image: Path, out: Path) -> None:
+def test_tiles_after_a_failed_one_are_cancelled(image: Path, out: Path) -> None:
     class Stuck(Scripted):
-        """Never does any but the first tile, which fails once the window is full."""
+        """Only completes the first tile, which fails when the window is full."""
 
         def submit(self, _fn: Callable[..., Any], /, *_args: Any, **_kwargs: Any) -> Future[Any]:  # noqa: ANN401 - as the base
             self.futures.append(Future())
@@ -240,7 +240,7 @@ def test_tiles_behind_the_failed_one_are_cancelled(image: Path, out: Path) -> No
     assert [future.cancelled() for future in pool.futures] == [False, True, True, True, True]
 
 
-def test_an_output_never_set(executor: Executor | None, image: Path, out: Path) -> None:
+def test_missing_output_is_reported(executor: Executor | None, image: Path, out: Path) -> None:
     with pytest.raises(OutputError) as caught:
         apply(same, {"image": image}, {"ndvi": out}, window=WINDOW, executor=executor)
     assert str(caught.value) == (
@@ -259,7 +259,9 @@ def test_an_output_never_set(executor: Executor | None, image: Path, out: Path) 
         (lambda array: array[0], "has shape (16, 16); expected (bands, 16, 16)"),
     ],
 )
-def test_a_later_tile_unlike_the_first(change: Callable[[Array], Array], why: str, image: Path, out: Path) -> None:
+def test_later_tile_of_another_type_or_shape_is_reported(
+    change: Callable[[Array], Array], why: str, image: Path, out: Path
+) -> None:
     def fn(info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
         outputs.result = change(inputs.image) if sixth(info) else inputs.image
 
@@ -269,23 +271,23 @@ def test_a_later_tile_unlike_the_first(change: Callable[[Array], Array], why: st
     assert not out.exists()
 
 
-def test_a_nodata_value_that_does_not_fit_the_result(image: Path, out: Path) -> None:
+def test_nodata_value_that_does_not_fit_the_result_is_reported(image: Path, out: Path) -> None:
     with pytest.raises(OutputError, match="type uint8 can't represent the nodata value -9999"):
         apply(same, {"image": image}, {"result": out}, window=WINDOW, nodata=-9999)
 
 
-def test_what_was_there_before_stays_until_all_is_written(image: Path, out: Path) -> None:
-    out.write_text("the work of last week")
+def test_existing_output_is_replaced_after_all_is_written(image: Path, out: Path) -> None:
+    out.write_text("earlier results")
     with pytest.raises(TileError):
         apply(fails, {"image": image}, {"result": out}, window=WINDOW)
-    assert out.read_text() == "the work of last week"
+    assert out.read_text() == "earlier results"
     seen = []
     apply(same, {"image": image}, {"result": out}, window=WINDOW, progress=lambda _: seen.append(out.stat().st_size))
-    assert set(seen) == {21}
+    assert set(seen) == {len("earlier results")}
     assert gdal.Open(str(out)) is not None
 
 
-def test_no_output_appears_before_every_output_is_whole(image: Path, out: Path, tmp_path: Path) -> None:
+def test_no_output_appears_before_all_are_complete(image: Path, out: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.tif"
 
     def fn(info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
@@ -298,22 +300,22 @@ def test_no_output_appears_before_every_output_is_whole(image: Path, out: Path, 
     assert not other.exists()
 
 
-def test_side_files_of_the_raster_before_go_with_it(image: Path, out: Path) -> None:
+def test_sidecar_files_of_the_earlier_raster_are_removed(image: Path, out: Path) -> None:
     apply(same, {"image": image}, {"result": out}, window=WINDOW)
     for ending in (".aux.xml", ".ovr"):
-        out.with_name(out.name + ending).write_text("of the raster before")
+        out.with_name(out.name + ending).write_text("of the earlier raster")
     apply(same, {"image": image}, {"result": out}, window=WINDOW)
     assert [entry.name for entry in out.parent.iterdir()] == ["out.tif"]
 
 
-def test_side_files_of_the_new_raster_come_along(image: Path, tmp_path: Path, read: Read, scene: Array) -> None:
+def test_sidecar_files_of_the_new_raster_are_moved(image: Path, tmp_path: Path, read: Read, scene: Array) -> None:
     out = tmp_path / "out.tif"
     apply(same, {"image": image}, {"result": out}, window=WINDOW, creation_options=["TFW=YES"])
     assert {entry.name for entry in tmp_path.glob("out.*")} == {"out.tif", "out.tfw"}
     np.testing.assert_array_equal(read(out), scene)
 
 
-def test_an_output_that_is_a_link_stays_one(image: Path, out: Path, tmp_path: Path) -> None:
+def test_output_that_is_a_link_remains_a_link(image: Path, out: Path, tmp_path: Path) -> None:
     link = tmp_path / "link.tif"
     link.symlink_to(out)
     apply(same, {"image": image}, {"result": link}, window=WINDOW)
@@ -322,7 +324,7 @@ def test_an_output_that_is_a_link_stays_one(image: Path, out: Path, tmp_path: Pa
 
 
 @pytest.mark.usefixtures("raising")
-def test_an_input_cut_short(make: Make, out: Path) -> None:
+def test_truncated_input_is_reported(make: Make, out: Path) -> None:
     path = make("in.tif", np.random.default_rng(1).random((1, 400, 300)))
     os.truncate(path, path.stat().st_size // 2)
     with pytest.raises(RasterError) as caught:
@@ -331,12 +333,12 @@ def test_an_input_cut_short(make: Make, out: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_memory_does_not_grow_with_the_raster(make: Make, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_does_not_depend_on_the_raster_s_size(make: Make, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alive: weakref.WeakSet[Any] = weakref.WeakSet()
     most = 0
 
     class Counted(np.ndarray[Any, Any]):
-        """Can be kept in a set, by its identity."""
+        """An array that can be in a set, by its identity."""
 
         __hash__ = object.__hash__  # type: ignore[assignment]  # arrays have none
         __eq__ = object.__eq__
@@ -356,11 +358,11 @@ def test_memory_does_not_grow_with_the_raster(make: Make, out: Path, monkeypatch
             lambda _info, inputs, outputs: setattr(outputs, "result", np.array(inputs.image)),
             {"image": image}, {"result": out}, window=2, executor=pool,
         )  # fmt: skip
-    # 400 tiles: 4 in flight, 3 at the reader, and the one on its way between the two.
+    # Of 400 tiles, 4 are in flight, 3 are read ahead, and one is handed over.
     assert most <= 8
 
 
-def test_what_gdal_says_of_an_output_names_its_place_and_not_where_it_grows(image: Path, out: Path) -> None:
+def test_gdal_errors_name_the_output_and_not_its_temporary_file(image: Path, out: Path) -> None:
     with pytest.raises(RasterError, match=r"out\.tif: (Bad value 100 for|BLOCKXSIZE must be)") as caught:
         apply(same, {"image": image}, {"result": out}, creation_options=["BLOCKXSIZE=100"])
     assert ".part" not in str(caught.value)

@@ -1,5 +1,5 @@
-# ruff: noqa: PLR0917, RUF001 - fixtures are passed by name; the sign for "by" is no letter
-"""What can't be done is refused before any work, in one line that names the values."""
+# ruff: noqa: PLR0917, RUF001 - fixtures are passed by name; the multiplication sign is intended
+"""Tests that invalid arguments are rejected before any work, with one line that names the values."""
 
 import os
 from collections.abc import Callable
@@ -22,11 +22,11 @@ pytestmark = pytest.mark.usefixtures("raising")
 
 
 def never(*_arguments: object) -> None:
-    pytest.fail("the function was called")
+    pytest.fail("the function must not be called")
 
 
-def refusal(inputs: Any, outputs: Any, **settings: Any) -> str:  # noqa: ANN401 - whatever `apply` takes
-    """Return the message of the error, and look that it is one line and that nothing was written."""
+def catch_message(inputs: Any, outputs: Any, **settings: Any) -> str:  # noqa: ANN401 - whatever `apply` takes
+    """Return the error's message; check that it is one line and that nothing was written."""
     paths = outputs.values() if isinstance(outputs, dict) else ()
     before = {entry: sorted(entry.parent.iterdir()) for entry in paths if isinstance(entry, Path)}
     with pytest.raises(RasterError) as caught:
@@ -48,21 +48,21 @@ def out(tmp_path: Path) -> Path:
     return folder / "out.tif"
 
 
-def test_a_missing_input(out: Path, tmp_path: Path, image: Path) -> None:
+def test_missing_input_is_named(out: Path, tmp_path: Path, image: Path) -> None:
     missing = tmp_path / "missing.tif"
-    message = refusal({"image": image, "list": [image, missing]}, {"result": out})
+    message = catch_message({"image": image, "list": [image, missing]}, {"result": out})
     assert message == f"input 'list[1]': can't open {missing}: No such file or directory"
 
 
-def test_a_file_that_is_no_raster(out: Path, tmp_path: Path) -> None:
+def test_file_that_is_not_a_raster_is_named(out: Path, tmp_path: Path) -> None:
     text = tmp_path / "notes.txt"
-    text.write_text("nothing to see")
-    assert f"input 'image': can't open {text}: " in refusal({"image": text}, {"result": out})
+    text.write_text("not a raster")
+    assert f"input 'image': can't open {text}: " in catch_message({"image": text}, {"result": out})
 
 
-def test_sizes_that_differ(out: Path, image: Path, make: Make, scene: Array) -> None:
+def test_different_sizes_are_reported(out: Path, image: Path, make: Make, scene: Array) -> None:
     other = make("other.tif", scene[:, :30])
-    message = refusal({"image": image, "mask": other}, {"result": out})
+    message = catch_message({"image": image, "mask": other}, {"result": out})
     assert message.startswith(
         f"inputs 'image' and 'mask' have different grids, the sizes differ: {image} has 53×37 pixels, geotransform "
         f"(300000, 30, 0, 4500000, 0, -30), projection 'WGS 84 / UTM zone 12N'; {other} has 53×30 pixels, geotransform "
@@ -70,53 +70,55 @@ def test_sizes_that_differ(out: Path, image: Path, make: Make, scene: Array) -> 
     )
 
 
-def test_pixels_that_lie_apart(out: Path, image: Path, make: Make, scene: Array) -> None:
+def test_misaligned_pixels_are_reported(out: Path, image: Path, make: Make, scene: Array) -> None:
     other = make("other.tif", scene, transform=(300_010.0, 30.0, 0.0, 4_500_000.0, 0.0, -30.0))
     with pytest.raises(GridMismatch, match=r"the pixels are up to 0\.333 pixels apart"):
         apply(never, {"image": image, "mask": other}, {"result": out})
 
 
-@pytest.mark.parametrize("projection", ["", "the next zone"])
-def test_projections_that_differ(out: Path, image: Path, make: Make, scene: Array, utm: str, projection: str) -> None:
+@pytest.mark.parametrize("projection", ["", "another zone"])
+def test_different_projections_are_reported(
+    out: Path, image: Path, make: Make, scene: Array, utm: str, projection: str
+) -> None:
     zone = utm.replace("zone 12N", "zone 13N").replace("-111", "-105").replace("32612", "32613") if projection else ""
     other = make("other.tif", scene, projection=zone)
     with pytest.raises(GridMismatch, match="the projections differ"):
         apply(never, {"image": image, "mask": other}, {"result": out})
 
 
-def test_an_output_that_is_an_input(image: Path) -> None:
-    message = refusal({"image": image}, {"result": image})
+def test_output_that_is_an_input_is_rejected(image: Path) -> None:
+    message = catch_message({"image": image}, {"result": image})
     assert message == f"output 'result': {image} is used by input 'image' ({image}); write to another file"
 
 
-def test_an_output_that_is_an_input_by_another_name(image: Path, tmp_path: Path) -> None:
+def test_output_that_is_an_input_by_another_name_is_rejected(image: Path, tmp_path: Path) -> None:
     soft, hard = tmp_path / "soft.tif", tmp_path / "hard.tif"
     soft.symlink_to(image)
     os.link(image, hard)
-    assert "is used by input 'image'" in refusal({"image": image}, {"result": soft})
-    assert "is used by input 'image'" in refusal({"image": image}, {"result": hard})
+    assert "is used by input 'image'" in catch_message({"image": image}, {"result": soft})
+    assert "is used by input 'image'" in catch_message({"image": image}, {"result": hard})
 
 
-def test_an_output_that_a_virtual_input_is_made_of(image: Path, tmp_path: Path) -> None:
+def test_output_that_is_part_of_a_virtual_input_is_rejected(image: Path, tmp_path: Path) -> None:
     mosaic = tmp_path / "mosaic.vrt"
     gdal.BuildVRT(str(mosaic), [str(image)]).FlushCache()
-    assert f"{image} is used by input 'image' ({mosaic})" in refusal({"image": mosaic}, {"result": image})
+    assert f"{image} is used by input 'image' ({mosaic})" in catch_message({"image": mosaic}, {"result": image})
 
 
-def test_two_outputs_of_one_path(image: Path, out: Path) -> None:
-    message = refusal({"image": image}, {"a": out, "b": [out.parent / ".." / "out" / out.name]})
+def test_two_outputs_with_one_path_are_rejected(image: Path, out: Path) -> None:
+    message = catch_message({"image": image}, {"a": out, "b": [out.parent / ".." / "out" / out.name]})
     assert message == f"outputs 'a' and 'b[0]' have the same path {out}"
 
 
-def test_a_folder_that_is_not_there(image: Path, tmp_path: Path) -> None:
+def test_missing_folder_is_named(image: Path, tmp_path: Path) -> None:
     gone = tmp_path / "gone" / "out.tif"
     with pytest.raises(RasterError, match=f"can't write {gone}: folder {gone.parent}"):
         apply(never, {"image": image}, {"result": gone})
 
 
-def test_an_output_that_is_a_folder(image: Path, tmp_path: Path) -> None:
+def test_output_that_is_a_folder_is_rejected(image: Path, tmp_path: Path) -> None:
     (tmp_path / "dir.tif").mkdir()
-    assert "dir.tif: it is a folder" in refusal({"image": image}, {"result": tmp_path / "dir.tif"})
+    assert "dir.tif: it is a folder" in catch_message({"image": image}, {"result": tmp_path / "dir.tif"})
 
 
 @pytest.mark.parametrize(
@@ -160,8 +162,8 @@ def test_an_output_that_is_a_folder(image: Path, tmp_path: Path) -> None:
         ("out.tif", {"nodata": {"ndvi": 0}}, "nodata has 'ndvi', but the outputs are result"),
     ],
 )
-def test_settings_that_make_no_sense(image: Path, out: Path, name: str, settings: dict[str, Any], why: str) -> None:
-    assert why in refusal({"image": image}, {"result": out.with_name(name)}, **settings)
+def test_invalid_settings_are_rejected(image: Path, out: Path, name: str, settings: dict[str, Any], why: str) -> None:
+    assert why in catch_message({"image": image}, {"result": out.with_name(name)}, **settings)
 
 
 @pytest.mark.parametrize(
@@ -173,11 +175,11 @@ def test_settings_that_make_no_sense(image: Path, out: Path, name: str, settings
         ({"image": "in.tif"}, {"1": "out.tif"}, "output '1' is not a valid attribute name"),
     ],
 )
-def test_names_that_make_no_sense(
+def test_invalid_names_are_rejected(
     image: Path, out: Path, inputs: dict[str, Any], outputs: dict[str, Any], why: str
 ) -> None:
     given = {name: image if entry == "in.tif" else entry for name, entry in inputs.items()}
-    assert why in refusal(given, dict.fromkeys(outputs, out))
+    assert why in catch_message(given, dict.fromkeys(outputs, out))
 
 
 @pytest.mark.parametrize(
@@ -202,23 +204,25 @@ def test_names_that_make_no_sense(
         ("creation_options", [5], "a list of strings, such as ['COMPRESS=LZW']"),
     ],
 )
-def test_an_argument_of_the_wrong_kind(image: Path, out: Path, name: str, value: object, wanted: str) -> None:
-    assert refusal({"image": image}, {"result": out}, **{name: value}) == f"{name} is {value!r}; it must be {wanted}"
+def test_argument_of_the_wrong_type_is_rejected(image: Path, out: Path, name: str, value: object, wanted: str) -> None:
+    assert (
+        catch_message({"image": image}, {"result": out}, **{name: value}) == f"{name} is {value!r}; it must be {wanted}"
+    )
 
 
 @pytest.mark.parametrize("value", ["in.tif", ["in.tif"], None, {"image": 5}, {"image": [5]}, {"image": None}, {5: "a"}])
-def test_files_of_the_wrong_kind(image: Path, out: Path, value: Any) -> None:  # noqa: ANN401 - whatever is passed
+def test_files_of_the_wrong_type_are_rejected(image: Path, out: Path, value: Any) -> None:  # noqa: ANN401 - whatever is passed
     wanted = "must be a path or a list of paths for each name, such as {'image': 'a.tif'}"
-    assert refusal(value, {"result": out}) == f"inputs is {value!r}; it {wanted}"
-    assert refusal({"image": image}, value) == f"outputs is {value!r}; it {wanted}"
+    assert catch_message(value, {"result": out}) == f"inputs is {value!r}; it {wanted}"
+    assert catch_message({"image": image}, value) == f"outputs is {value!r}; it {wanted}"
 
 
-def test_a_function_that_can_t_be_called(image: Path, out: Path) -> None:
+def test_function_that_can_not_be_called_is_rejected(image: Path, out: Path) -> None:
     with pytest.raises(RasterError, match="fn is 'ndvi'; it must be a function of info, inputs and outputs"):
         apply("ndvi", {"image": image}, {"result": out})  # type: ignore[arg-type]  # that is what it refuses
 
 
-def test_numbers_of_numpy_are_numbers(image: Path, out: Path) -> None:
+def test_numpy_numbers_are_accepted(image: Path, out: Path) -> None:
     settings: dict[str, Any] = {"window": np.int64(16), "overlap": np.uint8(1), "nodata": np.float32(3)}
 
     def same(_info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
@@ -238,19 +242,19 @@ def test_numbers_of_numpy_are_numbers(image: Path, out: Path) -> None:
         ("file:///data/in.tif", "/data/in.tif"),
     ],
 )
-def test_an_input_named_as_gdal_does_not(out: Path, path: str, meant: str) -> None:
-    message = refusal({"image": path}, {"result": out})
+def test_gdal_s_name_for_an_input_is_suggested(out: Path, path: str, meant: str) -> None:
+    message = catch_message({"image": path}, {"result": out})
     assert message.startswith(f"input 'image': can't open {path}: ")
     assert message.endswith(f"; GDAL's name for it is {meant}")
 
 
 @pytest.mark.parametrize("path", ["s3://bucket/out.tif", "/vsis3/bucket/out.tif", "/vsimem/out.tif", "/vsis3/b/out"])
-def test_an_output_that_is_not_on_a_file_system(image: Path, path: str) -> None:
-    message = refusal({"image": image}, {"result": path})
+def test_output_that_is_not_on_a_file_system_is_rejected(image: Path, path: str) -> None:
+    message = catch_message({"image": image}, {"result": path})
     assert message.startswith(f"output 'result': can't write {path}: ")
 
 
-def test_types_that_numpy_lacks_are_widened(out: Path, tmp_path: Path) -> None:
+def test_types_that_numpy_does_not_have_are_widened(out: Path, tmp_path: Path) -> None:
     path = tmp_path / "cint16.tif"
     dataset = gdal.GetDriverByName("GTiff").Create(str(path), 4, 3, 1, gdal.GDT_CInt16)
     dataset.GetRasterBand(1).Fill(3, -4)

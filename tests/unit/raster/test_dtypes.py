@@ -1,4 +1,4 @@
-"""Data types go from numpy to GDAL and back, and nodata values to what a pixel can hold."""
+"""Tests of the conversion of data types between numpy and GDAL, and of nodata values to a type."""
 
 import math
 from typing import Any
@@ -13,7 +13,7 @@ KNOWN = ["uint8", "uint16", "int16", "uint32", "int32", "float32", "float64", "c
 
 
 @pytest.mark.parametrize("name", KNOWN)
-def test_gdal_means_the_same_type(name: str) -> None:
+def test_gdal_types_match_numpy_types(name: str) -> None:
     dtype = np.dtype(name)
     reported = get_gdal_name(dtype)
     assert reported is not None
@@ -21,7 +21,7 @@ def test_gdal_means_the_same_type(name: str) -> None:
     assert get_numpy_type(reported) == dtype
 
 
-def test_what_the_other_side_lacks_has_no_name() -> None:
+def test_types_without_a_counterpart_have_no_name() -> None:
     assert get_gdal_name(np.dtype(bool)) is None
     assert get_gdal_name(np.dtype("U3")) is None
     assert get_numpy_type("Unknown") is None
@@ -47,17 +47,17 @@ def test_what_the_other_side_lacks_has_no_name() -> None:
         (0.1, "float32", float(np.float32(0.1))),
     ],
 )
-def test_a_nodata_value_fits_or_there_is_none(value: Number, dtype: str, wanted: Number | None) -> None:
+def test_nodata_value_that_does_not_fit_is_none(value: Number, dtype: str, wanted: Number | None) -> None:
     got = fit_nodata(value, np.dtype(dtype))
     assert got == wanted
     assert type(got) is type(wanted)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64"])
-def test_not_a_number_fits_all_but_integers(dtype: str) -> None:
+def test_nan_fits_all_types_but_integers(dtype: str) -> None:
     assert math.isnan(fit_nodata(math.nan, np.dtype(dtype)) or 0)
 
 
-def test_all_names_are_known_to_this_or_a_newer_gdal() -> None:
+def test_all_names_exist_in_this_or_a_newer_gdal() -> None:
     names: list[Any] = [get_gdal_name(np.dtype(name)) for name in [*KNOWN, "int64", "uint64"]]
     assert all(gdal.GetDataTypeByName(name) for name in names)

@@ -1,4 +1,4 @@
-"""Drivers and creation options are settled as a user expects."""
+"""Tests of the choice of drivers and creation options."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,11 +20,11 @@ Make = Callable[..., Path]
 @pytest.mark.parametrize(
     ("path", "driver"), [("a.tif", "GTiff"), ("b/c.TIFF", "GTiff"), ("a.vrt", "VRT"), ("a.nc", "netCDF")]
 )
-def test_the_extension_names_the_driver(path: str, driver: str) -> None:
+def test_extension_determines_the_driver(path: str, driver: str) -> None:
     assert find_driver(path) == driver
 
 
-def test_the_user_s_options_win_over_the_defaults() -> None:
+def test_options_of_the_user_override_the_defaults() -> None:
     assert merge_options(("TILED=YES", "COMPRESS=LZW"), ("compress=ZSTD", "NBITS=4")) == (
         "TILED=YES",
         "compress=ZSTD",
@@ -33,7 +33,7 @@ def test_the_user_s_options_win_over_the_defaults() -> None:
 
 
 @pytest.mark.parametrize("option", ["COMPRESS", "=LZW", "A B=C", ""])
-def test_an_option_has_a_key_and_a_value(option: str) -> None:
+def test_option_without_a_value_is_rejected(option: str) -> None:
     with pytest.raises(RasterError, match="is not of the form KEY=VALUE"):
         merge_options((), (option,))
 
@@ -42,17 +42,17 @@ def test_an_option_has_a_key_and_a_value(option: str) -> None:
     ("window", "side"),
     [(256, None), (512, None), (1024, None), (128, 128), (96, 96), (320, 160), (100, None), (7, None)],
 )
-def test_blocks_of_a_tiff_fit_the_window_where_they_can(window: int, side: int | None) -> None:
+def test_blocks_of_a_tiff_fit_the_window_if_possible(window: int, side: int | None) -> None:
     added = () if side is None else (f"BLOCKXSIZE={side}", f"BLOCKYSIZE={side}")
     assert fit_blocks(("TILED=YES",), window) == ("TILED=YES", *added)
 
 
 @pytest.mark.parametrize("options", [(), ("TILED=NO",), ("TILED=YES", "BLOCKXSIZE=64", "BLOCKYSIZE=64")])
-def test_the_user_s_own_blocks_are_left_alone(options: tuple[str, ...]) -> None:
+def test_blocks_chosen_by_the_user_are_not_changed(options: tuple[str, ...]) -> None:
     assert fit_blocks(options, 128) == options
 
 
-def test_a_driver_named_wins_over_the_extension() -> None:
+def test_format_overrides_the_extension() -> None:
     chosen = choose_format("a.dat", "GTiff", [], 256)
     assert (chosen.driver, chosen.options) == (
         "GTiff",
@@ -61,7 +61,7 @@ def test_a_driver_named_wins_over_the_extension() -> None:
 
 
 @pytest.mark.parametrize(("word", "hint"), [("gtif", "did you mean GTiff?"), ("qqq", None)])
-def test_a_slip_of_the_pen_is_answered(word: str, hint: str | None) -> None:
+def test_mistyped_format_gets_a_suggestion(word: str, hint: str | None) -> None:
     assert suggest_closest(word, ["GTiff", "HFA"]) == hint
 
 
@@ -75,17 +75,17 @@ def test_a_slip_of_the_pen_is_answered(word: str, hint: str | None) -> None:
         ("NUM_THREADS=ALL_CPUS", "GTiff"),
         ("ALPHA=NON-PREMULTIPLIED", "GTiff"),
         ("ALPHA=UNSPECIFIED", "GTiff"),
-        ("COMPRESS=YES", "HFA"),  # by another name of COMPRESSED
-        ("BLOCKA_L_LINES_01=7", "NITF"),  # one of many of a kind
+        ("COMPRESS=YES", "HFA"),  # an alias of COMPRESSED
+        ("BLOCKA_L_LINES_01=7", "NITF"),  # one of several aliases
         ("ZLEVEL=9", "GPKG"),
-        ("BLOSC_SHUFFLE=1", "Zarr"),  # by another name of BYTE
+        ("BLOSC_SHUFFLE=1", "Zarr"),  # an alias of BYTE
     ],
 )
-def test_values_that_the_driver_takes_are_taken(option: str, driver: str) -> None:
+def test_values_that_the_driver_accepts_are_accepted(option: str, driver: str) -> None:
     assert option in choose_format("out", driver, [option], 256).options
 
 
-def test_options_reach_the_file(scene: NDArray[Any], make: Make, tmp_path: Path) -> None:
+def test_options_are_applied_to_the_file(scene: NDArray[Any], make: Make, tmp_path: Path) -> None:
     def same(_info: object, inputs: Blocks, outputs: Blocks) -> None:
         outputs.result = inputs.image
 

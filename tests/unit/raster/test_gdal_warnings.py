@@ -1,4 +1,4 @@
-"""What GDAL warns of reaches the user, from wherever it is heard, and fails nothing."""
+"""Tests that GDAL's warnings are shown to the user from all threads and processes, and fail nothing."""
 
 import warnings
 from collections.abc import Callable
@@ -24,7 +24,7 @@ def same(_info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
 
 @pytest.fixture
 def damaged(tmp_path: Path) -> Path:
-    """Return a JPEG in a TIFF, one of whose blocks breaks off in the middle: GDAL warns, and makes up the rest."""
+    """Return a TIFF with JPEG compression and a truncated block, for which GDAL warns and fills in pixels."""
     path = tmp_path / "damaged.tif"
     options = ["COMPRESS=JPEG", "TILED=YES", "BLOCKXSIZE=32", "BLOCKYSIZE=32"]
     dataset = gdal.GetDriverByName("GTiff").Create(str(path), 64, 64, 1, gdal.GDT_Byte, options)
@@ -40,20 +40,20 @@ def damaged(tmp_path: Path) -> Path:
     return path
 
 
-def test_nothing_is_shown_where_gdal_has_nothing_to_warn_of(
+def test_nothing_is_shown_without_warnings(
     make: Make, scene: NDArray[Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     apply(same, {"image": make("in.tif", scene)}, {"result": tmp_path / "out.tif"})
     assert capfd.readouterr().err == ""
 
 
-def test_warnings_in_reading_are_shown(damaged: Path, tmp_path: Path) -> None:
+def test_warnings_when_reading_are_shown(damaged: Path, tmp_path: Path) -> None:
     with pytest.warns(GdalWarning, match="Corrupt JPEG data: premature end of data segment"):
         apply(same, {"image": damaged}, {"result": tmp_path / "out.tif"}, window=32)
     assert (tmp_path / "out.tif").exists()
 
 
-def test_warnings_in_writing_are_shown(make: Make, scene: NDArray[Any], tmp_path: Path) -> None:
+def test_warnings_when_writing_are_shown(make: Make, scene: NDArray[Any], tmp_path: Path) -> None:
     options = ["PHOTOMETRIC=RGB"]
     with pytest.warns(GdalWarning) as shown:
         apply(same, {"image": make("in.tif", scene)}, {"result": tmp_path / "out.tif"}, creation_options=options)
@@ -61,9 +61,7 @@ def test_warnings_in_writing_are_shown(make: Make, scene: NDArray[Any], tmp_path
     assert (tmp_path / "out.tif").exists()
 
 
-def test_warnings_name_the_output_and_not_the_place_where_it_grows(
-    make: Make, scene: NDArray[Any], tmp_path: Path
-) -> None:
+def test_warnings_name_the_output_and_not_its_temporary_file(make: Make, scene: NDArray[Any], tmp_path: Path) -> None:
     out = tmp_path / "out.tif"
     with warnings.catch_warnings(record=True) as shown:
         warnings.simplefilter("always")
@@ -71,7 +69,7 @@ def test_warnings_name_the_output_and_not_the_place_where_it_grows(
     messages = [str(each.message) for each in shown]
     named = tuple(
         f"GDAL: {name}: PHOTOMETRIC=RGB value does not" for name in (out, out.name)
-    )  # GDAL 3.13: its name only
+    )  # only the name, in GDAL 3.13
     assert any(message.startswith(named) for message in messages)
     assert not any(".part" in message for message in messages)
 
@@ -87,7 +85,7 @@ def test_each_warning_is_shown_once() -> None:
     assert [(each.category, str(each.message)) for each in shown] == [(GdalWarning, "GDAL: shown once")]
 
 
-def test_a_user_may_have_warnings_end_a_computation_which_leaves_nothing(
+def test_warnings_as_errors_end_a_computation_without_leftovers(
     make: Make, scene: NDArray[Any], tmp_path: Path
 ) -> None:
     image, out = make("in.tif", scene), tmp_path / "out" / "out.tif"

@@ -1,4 +1,4 @@
-"""The answers of `BlockInfo` are RIOS's."""
+"""Tests that `BlockInfo` returns the same as RIOS."""
 
 import pickle
 from typing import Any
@@ -38,7 +38,7 @@ def arrays() -> tuple[NDArray[Any], ...]:
 
 @pytest.fixture
 def info(plan: Plan, arrays: tuple[NDArray[Any], ...]) -> BlockInfo:
-    """Return what is known about the tile at the lower right, of 13 by 17 pixels without its margins."""
+    """Return the info of the tile at the lower right, which has 13 by 17 pixels without margins."""
     return BlockInfo(plan, plan.tiling[5], arrays)
 
 
@@ -66,14 +66,14 @@ def test_georeferencing(info: BlockInfo) -> None:
     assert (info.blockbr.x, info.blockbr.y) == (1530.0, 4630.0)
 
 
-def test_coordinates_are_of_pixel_centres_and_include_the_margins(info: BlockInfo) -> None:
+def test_coordinates_are_pixel_centres_including_margins(info: BlockInfo) -> None:
     x, y = info.getBlockCoordArrays()
     assert x.shape == y.shape == (21, 17)
     assert (x[0, 0], y[0, 0]) == (1385.0, 4815.0)
     assert (x[5, 3], y[5, 3]) == (1415.0, 4765.0)
 
 
-def test_a_place_is_found_in_the_arrays(info: BlockInfo) -> None:
+def test_coordinate_is_converted_to_a_pixel_of_the_arrays(info: BlockInfo) -> None:
     x, y = info.getBlockCoordArrays()
     assert info.getPixRowColBlock(x[5, 3], y[5, 3]) == (5, 3)
     assert info.getPixRowColBlock(x[0, 0], y[0, 0]) == (0, 0)
@@ -82,7 +82,7 @@ def test_a_place_is_found_in_the_arrays(info: BlockInfo) -> None:
     assert info.getPixRowColBlock(x[20, 16], y[20, 16] - 10) == (None, None)
 
 
-def test_a_pixel_of_the_block_is_found_in_the_raster(info: BlockInfo) -> None:
+def test_pixel_of_the_block_is_converted_to_a_pixel_of_the_raster(info: BlockInfo) -> None:
     assert info.getPixColRow(0, 0) == (40, 20)
     assert info.getPixColRow(3, 4) == (43, 24)
 
@@ -98,11 +98,11 @@ def test_nodata_is_that_of_the_array_s_file(info: BlockInfo, arrays: tuple[NDArr
     assert info.getNoDataValueFor(image, 2) is None
 
 
-def test_nodata_that_no_pixel_can_have_is_none(info: BlockInfo, arrays: tuple[NDArray[Any], ...]) -> None:
+def test_nodata_value_outside_the_type_is_none(info: BlockInfo, arrays: tuple[NDArray[Any], ...]) -> None:
     assert info.getNoDataValueFor(arrays[0], 3) is None
 
 
-def test_a_file_is_known_by_its_array(info: BlockInfo, arrays: tuple[NDArray[Any], ...]) -> None:
+def test_file_is_found_by_its_array(info: BlockInfo, arrays: tuple[NDArray[Any], ...]) -> None:
     assert [info.getFilenameFor(array) for array in arrays] == ["a.tif", "b.tif"]
 
 
@@ -112,12 +112,12 @@ def test_a_copy_of_an_array_has_no_file(info: BlockInfo, arrays: tuple[NDArray[A
 
 
 @pytest.mark.parametrize("band", [0, 4])
-def test_a_band_that_is_not_there_is_rejected(info: BlockInfo, arrays: tuple[NDArray[Any], ...], band: int) -> None:
+def test_missing_band_is_rejected(info: BlockInfo, arrays: tuple[NDArray[Any], ...], band: int) -> None:
     with pytest.raises(RasterError, match=f"input 'image' has no band {band}"):
         info.getNoDataValueFor(arrays[0], band)
 
 
-def test_it_pickles_small_and_without_the_arrays(plan: Plan) -> None:
+def test_info_is_pickled_without_the_arrays(plan: Plan) -> None:
     large = (np.zeros((3, 500, 500), np.uint8), np.zeros((1, 500, 500), np.uint8))
     pickled = pickle.dumps(BlockInfo(plan, Window(x=20, y=20, columns=20, rows=17), large))
     assert len(pickled) < 2000

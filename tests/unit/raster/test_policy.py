@@ -1,4 +1,4 @@
-"""What becomes of a raster's tiles that fail."""
+"""Tests of policies for a raster's failed tiles."""
 
 import pickle
 from collections.abc import Callable
@@ -20,13 +20,13 @@ Make = Callable[..., Path]
 Read = Callable[[Path], Array]
 
 WINDOW = 16
-"""Makes 4 by 3 tiles of the scene."""
+"""Window for which the scene has 4 by 3 tiles."""
 
 TILES = 12
 
 
 class Fails:
-    """A function that fails at some tiles, by their places."""
+    """A function that fails for some tiles, by their positions."""
 
     def __init__(self, *raises: tuple[int, int], forgets: tuple[int, int] | None = None) -> None:
         self.raises = raises
@@ -50,9 +50,9 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "out" / "out.tif"
 
 
-@pytest.mark.parametrize("driver", ["GTiff", "ENVI"])  # in the latter, what was never written is 0
+@pytest.mark.parametrize("driver", ["GTiff", "ENVI"])  # in the latter, unwritten pixels are 0
 @pytest.mark.parametrize("first", [(0, 0), (1, 0)], ids=["first tile", "second tile"])
-def test_tiles_that_fail_hold_nodata_and_all_others_are_written(
+def test_failed_tiles_have_nodata_and_others_are_written(
     first: tuple[int, int], *, driver: str, image: Path, out: Path, scene: Array, read: Read
 ) -> None:
     reported: list[Progress] = []
@@ -75,7 +75,7 @@ def test_tiles_that_fail_hold_nodata_and_all_others_are_written(
     assert reported[-1] == Progress(done=TILES, total=TILES, failed=2)
 
 
-def test_collected_errors_come_when_all_other_tiles_are_done(image: Path, out: Path) -> None:
+def test_collected_errors_are_raised_when_other_tiles_are_done(image: Path, out: Path) -> None:
     reported: list[Progress] = []
     with pytest.raises(TilesFailed) as caught:
         apply(
@@ -94,7 +94,7 @@ def test_collected_errors_come_when_all_other_tiles_are_done(image: Path, out: P
     assert list(out.parent.iterdir()) == []
 
 
-def test_a_raster_all_of_whose_tiles_fail_is_not_written(image: Path, out: Path) -> None:
+def test_raster_is_not_written_if_all_tiles_fail(image: Path, out: Path) -> None:
     every = [(column, row) for column in range(4) for row in range(3)]
     with pytest.raises(TilesFailed) as caught:
         apply(Fails(*every), {"image": image}, {"result": out}, window=WINDOW, nodata=0, on_error="nodata")
@@ -103,7 +103,7 @@ def test_a_raster_all_of_whose_tiles_fail_is_not_written(image: Path, out: Path)
 
 
 @pytest.mark.parametrize("on_error", ["collect", "nodata"])
-def test_without_a_failure_a_policy_changes_nothing(
+def test_policy_has_no_effect_without_a_failure(
     on_error: Any,  # noqa: ANN401 - one of three texts
     image: Path,
     out: Path,
@@ -116,13 +116,13 @@ def test_without_a_failure_a_policy_changes_nothing(
 
 
 class Broken(Executor):
-    """A pool whose process has died."""
+    """A pool whose process has ended."""
 
     def submit(self, *_arguments: Any, **_named: Any) -> Future[Any]:  # noqa: ANN401 - as the base class has it
         raise BrokenProcessPool("a process died")
 
 
-def test_a_pool_that_is_broken_ends_the_computation_whatever_the_policy(image: Path, out: Path) -> None:
+def test_broken_pool_ends_the_computation_with_any_policy(image: Path, out: Path) -> None:
     with pytest.raises(TileLost):
         apply(Fails(), {"image": image}, {"result": out}, window=WINDOW, nodata=7, on_error="nodata", executor=Broken())
 
@@ -138,9 +138,7 @@ def test_a_pool_that_is_broken_ends_the_computation_whatever_the_policy(image: P
     ],
     ids=str,
 )
-def test_a_policy_that_makes_no_sense_is_rejected_before_any_work(
-    options: dict[str, Any], image: Path, out: Path
-) -> None:
+def test_invalid_policy_is_rejected_before_any_work(options: dict[str, Any], image: Path, out: Path) -> None:
     worked = SimpleNamespace(tiles=0)
 
     def count(_info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:

@@ -1,4 +1,4 @@
-"""`apply` with stored results, on AWS in memory; main that is killed is integration/test_resume.py."""
+"""Tests of `apply` with stored results, on AWS in memory; integration/test_resume.py kills main."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,7 +24,7 @@ def source(make: Make) -> Path:
 
 
 def negate(_info: BlockInfo, inputs: Blocks, outputs: Blocks, other: SimpleNamespace) -> None:
-    """Fail where a file says so: nothing that belongs to the computation."""
+    """Fail if a flag file exists, which is not part of the computation's identity."""
     if inputs.image[0, 0, 0] in other.unlucky and Path(other.flag).exists():
         raise ValueError("unlucky")
     outputs.result = 255 - inputs.image
@@ -32,12 +32,12 @@ def negate(_info: BlockInfo, inputs: Blocks, outputs: Blocks, other: SimpleNames
 
 @pytest.fixture
 def other(tmp_path: Path) -> SimpleNamespace:
-    """Let the tile at row 5, column 5 fail until the flag is removed."""
+    """Make the tile at row 5, column 5 fail until the flag is removed."""
     (tmp_path / "flag").touch()
     return SimpleNamespace(unlucky=[55], flag=str(tmp_path / "flag"))
 
 
-def test_tiles_that_failed_are_computed_and_no_others(
+def test_only_failed_tiles_are_computed(
     source: Path, other: SimpleNamespace, tmp_path: Path, read: Read, caplog: pytest.LogCaptureFixture
 ) -> None:
     inputs, outputs = {"image": source}, {"result": tmp_path / "out.tif"}
@@ -62,7 +62,7 @@ def test_tiles_that_failed_are_computed_and_no_others(
     assert not (tmp_path / ".out.tif.resume").exists()
 
 
-def test_outputs_with_nodata_in_them_can_be_resumed_too(
+def test_outputs_with_failed_tiles_as_nodata_can_be_resumed(
     source: Path, other: SimpleNamespace, tmp_path: Path, read: Read
 ) -> None:
     inputs, outputs = {"image": source}, {"result": tmp_path / "out.tif"}
@@ -93,7 +93,7 @@ def test_another_computation_of_the_same_output_is_rejected(
     assert not (tmp_path / "out.tif").exists()
 
 
-def test_it_needs_a_pool_and_an_output(source: Path, other: SimpleNamespace, tmp_path: Path) -> None:
+def test_resume_needs_a_pool_and_an_output(source: Path, other: SimpleNamespace, tmp_path: Path) -> None:
     inputs, outputs = {"image": source}, {"result": tmp_path / "out.tif"}
     with ThreadPoolExecutor(1) as threads:
         for executor in (None, threads):

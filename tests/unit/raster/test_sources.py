@@ -1,4 +1,4 @@
-"""Inputs are looked at as GDAL describes them."""
+"""Tests of the inspection of inputs."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,18 +18,18 @@ Make = Callable[..., Path]
 pytestmark = pytest.mark.usefixtures("raising")
 
 
-def test_a_projection_is_the_same_in_other_words(utm: str) -> None:
-    assert is_same_projection(utm, utm.replace("WGS 84 / UTM zone 12N", "our own zone"))
+def test_projection_equals_itself_in_another_form(utm: str) -> None:
+    assert is_same_projection(utm, utm.replace("WGS 84 / UTM zone 12N", "custom zone"))
 
 
-def test_another_zone_is_another_projection(utm: str) -> None:
+def test_different_zones_are_different_projections(utm: str) -> None:
     central = utm.replace('"central_meridian",-111', '"central_meridian",-105')
     assert central != utm
     assert not is_same_projection(utm, central)
 
 
 @pytest.mark.parametrize(("one", "other", "same"), [("", "", True), ("", "utm", False), ("utm", "not WKT", False)])
-def test_no_projection_is_like_no_projection_only(one: str, other: str, same: bool, utm: str) -> None:  # noqa: FBT001 - a table's column
+def test_no_projection_only_equals_no_projection(one: str, other: str, same: bool, utm: str) -> None:  # noqa: FBT001 - a table's column
     assert is_same_projection(one.replace("utm", utm), other.replace("utm", utm)) is same
 
 
@@ -41,15 +41,15 @@ def test_an_input_is_described(make: Make, scene: NDArray[Any]) -> None:
     assert seen.files == (str(path),)
 
 
-def test_bands_of_several_types_share_one_that_holds_them(make: Make, scene: NDArray[Any], tmp_path: Path) -> None:
-    """RIOS takes the first band's type, and so cuts off what it can't hold."""
+def test_bands_of_several_types_have_a_common_type(make: Make, scene: NDArray[Any], tmp_path: Path) -> None:
+    """RIOS uses the type of the first band, and truncates other values."""
     paths = [make("a.tif", scene[:1]), make("b.tif", scene[:1].astype(np.float32))]
     stack = tmp_path / "stack.vrt"
     gdal.BuildVRT(str(stack), [str(path) for path in paths], separate=True).FlushCache()
     assert inspect(str(stack), Label(name="image")).source.dtype == "float32"
 
 
-def test_a_container_tells_what_it_contains(tmp_path: Path) -> None:
+def test_subdatasets_of_a_container_are_listed(tmp_path: Path) -> None:
     container = tmp_path / "container.gpkg"
     for table in ("first", "second"):
         options = [f"RASTER_TABLE={table}", "APPEND_SUBDATASET=YES"]
@@ -61,7 +61,7 @@ def test_a_container_tells_what_it_contains(tmp_path: Path) -> None:
         inspect(str(container), Label(name="image"))
 
 
-def test_files_are_spread_with_their_labels() -> None:
+def test_files_are_listed_with_their_labels() -> None:
     assert label_files({"a": "1.tif", "b": ["2.tif", Path("3.tif")]}, "input") == [
         (Label(name="a"), "1.tif"),
         (Label(name="b", position=0), "2.tif"),

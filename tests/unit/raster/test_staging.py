@@ -1,4 +1,4 @@
-"""The folder in which an output grows: nobody else's, and gone with its process."""
+"""Tests of the temporary folder of an output: it is private, and removed after its process ends."""
 
 import os
 from pathlib import Path
@@ -13,13 +13,13 @@ def final(tmp_path: Path) -> Path:
     return tmp_path / "out.tif"
 
 
-def left_by_killed_process(final: Path) -> Path:
-    """Leave what a process leaves that is killed: its folder, and no lock."""
+def make_stale_folder(final: Path) -> Path:
+    """Create what a killed process leaves behind: its folder without a lock."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
         staging = Staging(final)
-        staging.path.write_text("half a raster")
+        staging.path.write_text("incomplete raster")
         os.write(writing, os.fsencode(staging.path.parent))
         os._exit(0)
     os.waitpid(child, 0)
@@ -30,8 +30,8 @@ def left_by_killed_process(final: Path) -> Path:
     return folder
 
 
-def test_a_stale_folder_is_removed_and_reported(final: Path, caplog: pytest.LogCaptureFixture) -> None:
-    stale = left_by_killed_process(final)
+def test_stale_folder_is_removed_and_reported(final: Path, caplog: pytest.LogCaptureFixture) -> None:
+    stale = make_stale_folder(final)
     staging = Staging(final)
     assert not stale.exists()
     [record] = caplog.records
@@ -40,7 +40,7 @@ def test_a_stale_folder_is_removed_and_reported(final: Path, caplog: pytest.LogC
     assert list(final.parent.iterdir()) == []
 
 
-def test_folders_of_processes_that_live_stay(final: Path) -> None:
+def test_folders_of_running_processes_are_not_removed(final: Path) -> None:
     first, second = Staging(final), Staging(final)
     first.path.write_text("first")
     second.path.write_text("second")
@@ -51,14 +51,14 @@ def test_folders_of_processes_that_live_stay(final: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["out.tif.aux", "out", "other.tif", "xout.tif", "outxtif"])
-def test_folders_of_other_outputs_stay(final: Path, name: str) -> None:
-    stale = left_by_killed_process(final.with_name(name))
+def test_folders_of_other_outputs_are_not_removed(final: Path, name: str) -> None:
+    stale = make_stale_folder(final.with_name(name))
     Staging(final).remove()
     assert stale.is_dir()
 
 
-def test_folders_whose_process_can_t_be_known_stay(final: Path) -> None:
-    """Made by an earlier version, or just being made."""
+def test_folders_of_unknown_processes_are_not_removed(final: Path) -> None:
+    """They are from an earlier version, or are just being created."""
     folder = final.with_name(".out.tif.abcdefgh.part")
     folder.mkdir()
     elsewhere = final.with_name("elsewhere")
@@ -69,7 +69,7 @@ def test_folders_whose_process_can_t_be_known_stay(final: Path) -> None:
     assert elsewhere.is_dir()
 
 
-def test_an_output_is_written_where_locks_are_not_to_be_had(final: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_is_written_without_support_for_locks(final: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_descriptor: int, _operation: int) -> None:
         raise OSError(95, "Operation not supported")
 

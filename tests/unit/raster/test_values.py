@@ -1,4 +1,4 @@
-"""A value that is read or written is the same before and after, or there is an error that names it."""
+"""Tests that values are read and written exactly, or rejected by an error that names them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,12 +21,12 @@ Array = NDArray[Any]
 Make = Callable[..., Path]
 
 HAS_INT8 = gdal.GetDataTypeByName("Int8") != gdal.GDT_Unknown
-"""GDAL 3.7 has; before, signed bytes are a Byte band with PIXELTYPE=SIGNEDBYTE."""
+"""GDAL has it since version 3.7. Before, signed bytes are Byte bands with PIXELTYPE=SIGNEDBYTE."""
 BEFORE_INT8 = pytest.mark.skipif(HAS_INT8, reason="GDAL before 3.7")
 
 BYTES = np.arange(-128, 128, dtype=np.int8).reshape(1, 16, 16)
 LARGE = 2**53 + 1
-"""The first whole number that float64 does not have."""
+"""The smallest positive integer that float64 can't represent."""
 
 
 def same(_info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
@@ -35,7 +35,7 @@ def same(_info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
 
 @pytest.fixture
 def make_bands(tmp_path: Path) -> Make:
-    """Return a function that writes a raster with one band for each array, each of its own type."""
+    """Return a function that writes a raster with one band for each array, with the array's type."""
 
     def write(*arrays: Array, nodata: tuple[float | None, ...] = ()) -> Path:
         paths = []
@@ -58,7 +58,7 @@ def make_bands(tmp_path: Path) -> Make:
         stack = tmp_path / "stack.vrt"
         dataset = gdal.GetDriverByName("VRT").Create(str(stack), columns, rows, 0)
         for path in paths:
-            # A copy of each band's own description: BuildVRT loses what says that its bytes are signed.
+            # Copy the description of each band, since BuildVRT loses the sign of bytes.
             copy = gdal.Translate(str(path.with_suffix(".vrt")), str(path), format="VRT")
             single = copy.GetRasterBand(1)
             dataset.AddBand(single.DataType)
@@ -75,7 +75,7 @@ def make_bands(tmp_path: Path) -> Make:
 
 
 def read_all(path: Path, *, window: int = 8, overlap: int = 0) -> tuple[Array, str]:
-    """Return a raster as the tiles' functions see it, and its arrays' type."""
+    """Return a raster as functions receive it, and the type of its arrays."""
     prepared = prepare({"image": path}, {"result": path.with_name("out.tif")}, window=window, overlap=overlap)
     plan = prepared.plan
     whole = np.zeros((plan.sources[0].bands, plan.grid.rows, plan.grid.columns), plan.sources[0].dtype)
@@ -89,13 +89,13 @@ def read_all(path: Path, *, window: int = 8, overlap: int = 0) -> tuple[Array, s
 
 
 def values_of(path: Path) -> tuple[Array, str]:
-    """Return what GDAL's own reading of arrays makes of a file, and its type."""
+    """Return a file as GDAL reads it, and the type of its arrays."""
     array = gdal.Open(str(path)).ReadAsArray()
     return array.reshape(-1, *array.shape[-2:]), array.dtype.name
 
 
 def nodata_of(path: Path) -> float | None:
-    """Return what the first band declares."""
+    """Return the nodata value of the first band."""
     dataset = gdal.Open(str(path))
     value: float | None = dataset.GetRasterBand(1).GetNoDataValue()
     return value
@@ -116,7 +116,7 @@ def test_signed_bytes_fill_the_margins_with_their_nodata(make_bands: Make) -> No
     assert set(block.arrays[0][0, 0]) == {-128}
 
 
-def test_signed_bytes_tell_their_nodata_value(make_bands: Make, tmp_path: Path) -> None:
+def test_signed_bytes_have_their_nodata_value(make_bands: Make, tmp_path: Path) -> None:
     seen = []
 
     def inspect(info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
@@ -141,7 +141,7 @@ def test_signed_bytes_are_written_as_signed(make_bands: Make, tmp_path: Path, dr
 
 
 @BEFORE_INT8
-def test_signed_bytes_are_rejected_where_the_format_has_none(make_bands: Make, tmp_path: Path) -> None:
+def test_signed_bytes_are_rejected_if_the_format_does_not_support_them(make_bands: Make, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"int8.*format ENVI"):
         apply(same, {"image": make_bands(BYTES)}, {"result": tmp_path / "out.dat"}, format="ENVI")
     assert not (tmp_path / "out.dat").exists()
@@ -156,7 +156,7 @@ def test_unsigned_bytes_are_not_written_into_a_file_of_signed_ones(make_bands: M
 
 
 @BEFORE_INT8
-def test_a_mosaic_in_which_gdal_has_lost_the_sign_of_bytes_is_rejected(make_bands: Make, tmp_path: Path) -> None:
+def test_mosaic_that_lost_the_sign_of_bytes_is_rejected(make_bands: Make, tmp_path: Path) -> None:
     mosaic = tmp_path / "mosaic.vrt"
     gdal.BuildVRT(str(mosaic), [str(make_bands(BYTES))]).FlushCache()
     with pytest.raises(RasterError, match=r"'image'.*mosaic\.vrt .*signed.*band0\.tif"):
@@ -164,8 +164,8 @@ def test_a_mosaic_in_which_gdal_has_lost_the_sign_of_bytes_is_rejected(make_band
 
 
 @pytest.mark.skipif(not HAS_INT8, reason="GDAL from 3.7 on")
-def test_bytes_that_only_metadata_call_signed_are_rejected(make_bands: Make, tmp_path: Path) -> None:
-    """As GDAL 3.6 has written it; later ones cut the negative values."""
+def test_bytes_that_are_only_signed_by_metadata_are_rejected(make_bands: Make, tmp_path: Path) -> None:
+    """GDAL 3.6 wrote such files; later versions truncate negative values."""
     path = tmp_path / "old.vrt"
     gdal.Translate(str(path), str(make_bands(BYTES)), format="VRT").FlushCache()
     mark = '<Metadata domain="IMAGE_STRUCTURE"><MDI key="PIXELTYPE">SIGNEDBYTE</MDI></Metadata></VRTRasterBand>'
@@ -188,8 +188,8 @@ def test_bytes_that_only_metadata_call_signed_are_rejected(make_bands: Make, tmp
         (("uint64", "uint8"), "uint64"),
     ],
 )
-def test_bands_of_several_types_keep_their_values(make_bands: Make, types: tuple[str, str], common: str) -> None:
-    """The extremes of each type, unless they are beyond what float64 has: then what is next to that."""
+def test_bands_of_several_types_have_exact_values(make_bands: Make, types: tuple[str, str], common: str) -> None:
+    """The extremes of each type, or the nearest values that float64 can represent."""
     arrays = [extremes(name, LARGE - 1 if common == "float64" else None) for name in types]
     whole, dtype = read_all(make_bands(*arrays))
     assert dtype == common
@@ -216,7 +216,7 @@ def extremes(name: str, most: int | None) -> Array:
         (("int64", "float64"), 2**63 - 1),
     ],
 )
-def test_a_value_that_the_bands_common_type_lacks_is_rejected(
+def test_value_outside_the_common_type_of_bands_is_rejected(
     make_bands: Make, types: tuple[str, str], value: int
 ) -> None:
     exact, other = np.zeros((16, 16), types[0]), np.zeros((16, 16), types[1])
@@ -229,16 +229,14 @@ def test_a_value_that_the_bands_common_type_lacks_is_rejected(
 @pytest.mark.parametrize(
     ("dtype", "declared"), [("uint8", -9999), ("uint8", float("nan")), ("int16", 0.5), ("int8", 200)]
 )
-def test_a_nodata_value_that_no_pixel_can_have_is_warned_of_and_left_out(
-    make_bands: Make, dtype: str, declared: float
-) -> None:
+def test_nodata_value_outside_the_type_is_ignored_with_a_warning(make_bands: Make, dtype: str, declared: float) -> None:
     path = make_bands(np.ones((4, 4), dtype), nodata=(declared,))
     with pytest.warns(UserWarning, match=rf"'image'.*band0\.tif .*nodata.*{dtype}"):
         assert inspect(str(path), Label(name="image")).source.nodata == (None,)
 
 
-def test_a_nodata_value_is_one_that_pixels_have_in_bands_of_several_types(make_bands: Make) -> None:
-    """As float32 holds a tenth, and as float64 holds that."""
+def test_nodata_value_equals_pixels_in_bands_of_several_types(make_bands: Make) -> None:
+    """A tenth is rounded to float32, and then converted to float64."""
     stack = make_bands(
         np.full((4, 4), 0.1, np.float32), np.full((4, 4), 0.1, np.float64), np.full((4, 4), 200, np.uint8)
     )
@@ -264,10 +262,8 @@ def test_nodata_of_long_integers_is_exact(make_bands: Make, tmp_path: Path, dtyp
 @pytest.mark.parametrize(
     ("dtype", "nodata"), [("float32", 2**24 + 1), ("float64", LARGE), ("float64", 10**400), ("complex64", 2**24 + 1)]
 )
-def test_a_whole_nodata_value_is_not_rounded_to_another(
-    make_bands: Make, tmp_path: Path, dtype: str, nodata: int
-) -> None:
-    """It would declare a neighbour, which may be a good value, to be none."""
+def test_integer_nodata_value_is_not_rounded(make_bands: Make, tmp_path: Path, dtype: str, nodata: int) -> None:
+    """Otherwise a neighbouring value, which may be valid, would become nodata."""
 
     def typed(_info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
         outputs.result = inputs.image.astype(dtype)
@@ -277,7 +273,7 @@ def test_a_whole_nodata_value_is_not_rounded_to_another(
 
 
 @pytest.mark.parametrize("value", [LARGE, 2**63 - 1, -LARGE])
-def test_a_later_tile_s_value_that_the_file_s_type_lacks_is_rejected(
+def test_value_of_a_later_tile_outside_the_type_of_the_file_is_rejected(
     make_bands: Make, tmp_path: Path, value: int
 ) -> None:
     def changing(info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
@@ -290,7 +286,7 @@ def test_a_later_tile_s_value_that_the_file_s_type_lacks_is_rejected(
     assert not out.exists()
 
 
-def test_a_later_tile_s_values_that_the_file_s_type_has_are_written(make_bands: Make, tmp_path: Path) -> None:
+def test_values_of_a_later_tile_within_the_type_of_the_file_are_written(make_bands: Make, tmp_path: Path) -> None:
     def changing(info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
         outputs.result = inputs.image.astype(np.float64 if info.isFirstBlock() else np.int64)
         outputs.result[0, 0, 0] = LARGE - 1
@@ -306,7 +302,7 @@ def test_values_beyond_the_bits_of_a_file_are_rejected(
     make_bands: Make, tmp_path: Path, driver: str, bits: int
 ) -> None:
     if driver == "HFA" and (gdal.GetDriverByName(driver) is None or bits == 7):
-        pytest.skip("this GDAL's HFA has no such bits")
+        pytest.skip("this GDAL's HFA driver does not support NBITS")
     image, out = make_bands(BYTES.view(np.uint8)), tmp_path / "out.dat"
     with pytest.raises(OutputError, match=rf"'result'.*128.*NBITS={bits}"):
         apply(same, {"image": image}, {"result": out}, format=driver, creation_options=[f"NBITS={bits}"])
@@ -321,8 +317,8 @@ def test_values_within_the_bits_of_a_file_are_written(make_bands: Make, tmp_path
     assert np.array_equal(values_of(out)[0], within)
 
 
-def test_an_input_that_has_been_replaced_since_it_was_inspected_is_rejected(make_bands: Make, tmp_path: Path) -> None:
-    """Its values would be cut to the type it had."""
+def test_input_replaced_after_inspection_is_rejected(make_bands: Make, tmp_path: Path) -> None:
+    """Its values would be truncated to the old type."""
     image = make_bands(np.ones((4, 4), np.uint8))
     prepared = prepare({"image": image}, {"result": tmp_path / "out.tif"})
     make_bands(np.full((4, 4), 1000, np.int16))
@@ -330,7 +326,7 @@ def test_an_input_that_has_been_replaced_since_it_was_inspected_is_rejected(make
         next(iter(reader))
 
 
-def test_complex_integers_keep_their_values(tmp_path: Path) -> None:
+def test_complex_integers_are_exact(tmp_path: Path) -> None:
     path = tmp_path / "complex.tif"
     dataset = gdal.GetDriverByName("GTiff").Create(str(path), 1, 1, 1, gdal.GDT_CInt32)
     dataset.WriteRaster(0, 0, 1, 1, np.array([-(2**31), 2**31 - 1], np.int32).tobytes())
@@ -339,7 +335,7 @@ def test_complex_integers_keep_their_values(tmp_path: Path) -> None:
     assert (dtype, whole.item()) == ("complex128", complex(-(2**31), 2**31 - 1))
 
 
-def test_a_file_that_does_not_keep_its_nodata_value_is_rejected(
+def test_file_that_does_not_store_the_nodata_value_is_rejected(
     make_bands: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(OutputFile, "_describe", lambda *_: None)
@@ -349,7 +345,7 @@ def test_a_file_that_does_not_keep_its_nodata_value_is_rejected(
     assert not out.exists()
 
 
-@pytest.mark.filterwarnings("ignore::asyncbatch.raster.GdalWarning")  # of what is then refused
+@pytest.mark.filterwarnings("ignore::asyncbatch.raster.GdalWarning")  # about values that are then rejected
 @pytest.mark.parametrize(
     ("driver", "ending", "bands", "options"),
     [
@@ -362,10 +358,10 @@ def test_a_file_that_does_not_keep_its_nodata_value_is_rejected(
         ("netCDF", "nc", 1, []),
     ],
 )
-def test_whatever_a_format_writes_is_exact_or_refused(  # noqa: PLR0917 - fixtures are passed by name
+def test_every_format_writes_exact_values_or_rejects_them(  # noqa: PLR0917 - fixtures are passed by name
     make_bands: Make, tmp_path: Path, driver: str, ending: str, bands: int, options: list[str]
 ) -> None:
-    """The last of four bands is opaque, if it is taken for that: GPKG makes a JPEG of such tiles."""
+    """The last of four bands is opaque if it is used as alpha, since GPKG compresses such tiles as JPEG."""
     if gdal.GetDriverByName(driver) is None:
         pytest.skip(f"this GDAL has no {driver} driver")
     image = make_bands(np.ones((32, 32), np.uint8))

@@ -1,4 +1,4 @@
-"""The writer follows close behind the computation, and holds it up rather than fall back."""
+"""Tests that the writer limits the number of results that wait to be written."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ def prepared(make: Make, scene: NDArray[Any], tmp_path: Path) -> Prepared:
     return prepare({"image": make("in.tif", scene)}, {"result": tmp_path / "out" / "out.tif"}, window=8)
 
 
-def test_few_results_wait_to_be_written(prepared: Prepared, scene: NDArray[Any]) -> None:
+def test_number_of_waiting_results_is_limited(prepared: Prepared, scene: NDArray[Any]) -> None:
     written: list[int] = []
     plan = prepared.plan
     with Writer(prepared.targets, plan.grid, written.append) as writer:
@@ -33,7 +33,7 @@ def test_few_results_wait_to_be_written(prepared: Prepared, scene: NDArray[Any])
     assert written == [*range(1, len(plan.tiling) + 1)]
 
 
-def test_an_error_in_writing_comes_with_the_next_results(
+def test_write_error_is_raised_with_the_next_results(
     prepared: Prepared, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def fails(*_arguments: object) -> None:
@@ -56,7 +56,7 @@ def test_an_error_in_writing_comes_with_the_next_results(
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_folder_that_can_t_be_made_is_reported_before_any_work(
+def test_folder_that_can_not_be_created_is_reported_before_any_work(
     prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(**_arguments: object) -> str:
@@ -67,13 +67,13 @@ def test_a_folder_that_can_t_be_made_is_reported_before_any_work(
         pytest.raises(RasterError, match=r"can't write .*out\.tif: No space left on device in "),
         Writer(prepared.targets, prepared.plan.grid, lambda _written: None),
     ):
-        pytest.fail("it was entered")
+        pytest.fail("the block must not run")
 
 
-def test_a_disk_that_is_full_only_when_all_must_be_on_it(
+def test_full_disk_is_reported_when_files_are_synchronised(
     prepared: Prepared, monkeypatch: pytest.MonkeyPatch, scene: NDArray[Any], tmp_path: Path
 ) -> None:
-    """Network disks and quotas answer so."""
+    """Network disks and quotas report this."""
 
     def full(_descriptor: int) -> None:
         raise OSError(122, "Disk quota exceeded")

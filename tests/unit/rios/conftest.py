@@ -1,4 +1,4 @@
-"""The adapters' own arithmetic, on stand-ins for what RIOS calls them with; `tests/rios` has real RIOS."""
+"""Tests of the RIOS adapters with fakes of RIOS; `tests/rios` tests them with RIOS itself."""
 
 import sys
 from collections.abc import Iterator
@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.unit.rios.standins import Pool, modules_of_rios_1
+from tests.unit.rios.standins import Pool, make_rios_1
 
 if TYPE_CHECKING:
     from asyncbatch.rios.options import PoolOptions
 
 
 @pytest.fixture(autouse=True)
-def stand_in(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have just enough of a RIOS to import its adapter, and nothing of either afterwards.
+def fake_rios(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Install a fake RIOS to import its adapter, and remove both afterwards.
 
-    It is RIOS 1.4, unless the test is given other modules as the fixture's parameter.
+    It is RIOS 1.4, unless the fixture's parameter has other modules.
     """
     before = {name for name in sys.modules if name.partition(".")[0] == "rios" or name.startswith("asyncbatch.rios")}
     for name in before:
         monkeypatch.delitem(sys.modules, name)
-    for name, content in getattr(request, "param", modules_of_rios_1)().items():
+    for name, content in getattr(request, "param", make_rios_1)().items():
         module = ModuleType(name)
         module.__path__ = []
         vars(module).update(content)
@@ -34,7 +34,7 @@ def stand_in(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def pools(monkeypatch: pytest.MonkeyPatch) -> list[Pool]:
-    """Have the adapter open pools of threads; the list is of all it has opened."""
+    """Make the adapter open pools of threads; return the list of opened pools."""
     from asyncbatch.rios import jobmanager
     from asyncbatch.rios.pools import Pools
 

@@ -1,4 +1,4 @@
-"""Stand-ins: what RIOS 1.4 and 2 document of what the adapters use, and a pool of threads."""
+"""Fakes of the parts of RIOS 1.4 and 2 that the adapters use, and of a pool."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class JobManager:
-    """What RIOS documents of its base class."""
+    """The documented part of RIOS's base class."""
 
     def __init__(self, numSubJobs: int) -> None:
         self.numSubJobs = numSubJobs
@@ -35,13 +35,13 @@ class JobManager:
 
 
 class Pool(ThreadPoolExecutor):
-    """Computes programs in a thread, after the way through bytes that they take to a worker."""
+    """A pool that computes programs in a thread, after they were pickled and unpickled."""
 
     outputs: dict[str, str] = {}  # noqa: RUF012 - as a stack without outputs has it
     window = 8
 
     def __init__(self, pool_options: "PoolOptions") -> None:
-        super().__init__(max_workers=1)  # as a slot: one tile at a time, with what it keeps from tile to tile
+        super().__init__(max_workers=1)  # like a slot: one tile at a time, with state that remains between tiles
         self.pool_options = pool_options
         self.sent: list[str] = []
         self.states: list[ProcessState] = []
@@ -50,7 +50,7 @@ class Pool(ThreadPoolExecutor):
 
     def submit(self, fn: Program, /, *args: object) -> Future[Any]:  # type: ignore[override]
         self.sent.append(fn.digest)
-        if fn.digest not in self._programs:  # as a slot keeps them
+        if fn.digest not in self._programs:  # as a slot stores them
             pair: Any = codec.decode(fn.content)
             self._programs[fn.digest] = pair[:2]
         state, function = self._programs[fn.digest]
@@ -64,22 +64,22 @@ class Pool(ThreadPoolExecutor):
 
 
 class Blocks(SimpleNamespace):
-    """RIOS 2's `BlockAssociations`: outputs by name."""
+    """RIOS 2's `BlockAssociations`, which has outputs by name."""
 
 
 class Timers:
-    """RIOS 2's record of how long things took."""
+    """RIOS 2's record of durations."""
 
     @contextmanager
     def interval(self, _name: str) -> Iterator[None]:
         yield
 
     def merge(self, _other: "Timers") -> None:
-        """Take in those of a worker."""
+        """Add the durations of a worker."""
 
 
 class OutBuffer:
-    """RIOS 2's buffer of computed blocks; main waits for them here."""
+    """RIOS 2's buffer of computed blocks, on which main waits."""
 
     BUFFERMAX = 100
 
@@ -93,13 +93,13 @@ class OutBuffer:
         self.blocks.put((block, outputs))
 
 
-def modules_of_rios_1() -> dict[str, dict[str, object]]:
-    """Return the modules, with their content, that the job manager needs."""
+def make_rios_1() -> dict[str, dict[str, object]]:
+    """Return the modules of RIOS that the job manager needs, with their content."""
     return {"rios": {}, "rios.parallel": {}, "rios.parallel.jobmanager": {"JobManager": JobManager}}
 
 
-def modules_of_rios_2() -> dict[str, dict[str, object]]:
-    """Return the modules that the compute worker managers need; workers "read" the block's own number."""
+def make_rios_2() -> dict[str, dict[str, object]]:
+    """Return the modules that the compute worker managers need; reading a block returns its number."""
     structures = {
         "CW_AWSBATCH": "CW_AWSBATCH",
         "CW_NONE": "CW_NONE",

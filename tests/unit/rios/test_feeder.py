@@ -7,7 +7,7 @@ import pytest
 
 
 class Board:
-    """Records what a flow does, and answers on request."""
+    """Records the calls of a flow, and answers on request."""
 
     def __init__(self) -> None:
         self.submitted: list[tuple[Any, Future[Any]]] = []
@@ -46,7 +46,7 @@ def flow(board: Board, blocks: Iterator[tuple[Any, ...]], window: int) -> Any:
     return made
 
 
-def test_blocks_are_delivered_as_they_come_and_no_more_are_under_way_than_the_window_allows() -> None:
+def test_blocks_are_delivered_as_they_are_done_within_the_window() -> None:
     board = Board()
     running = flow(board, ((block,) for block in range(5)), window=2)
     first = board.await_("submitted", 2)
@@ -62,7 +62,7 @@ def test_blocks_are_delivered_as_they_come_and_no_more_are_under_way_than_the_wi
     assert not board.failures
 
 
-def test_an_error_is_reported_once_with_its_block() -> None:
+def test_error_is_reported_once_with_its_block() -> None:
     board = Board()
     running = flow(board, ((block,) for block in range(5)), window=3)
     submitted = board.await_("submitted", 3)
@@ -75,7 +75,7 @@ def test_an_error_is_reported_once_with_its_block() -> None:
     assert submitted[0][1].cancelled()
 
 
-def test_an_error_of_the_reading_side_is_reported() -> None:
+def test_error_of_the_reader_is_reported() -> None:
     def broken() -> Iterator[tuple[Any, ...]]:
         yield (0,)
         raise OSError("disk")
@@ -88,7 +88,7 @@ def test_an_error_of_the_reading_side_is_reported() -> None:
 
 
 @pytest.mark.parametrize("window", [1, 9])
-def test_it_can_be_stopped_while_it_waits(window: int) -> None:
+def test_flow_can_be_stopped_while_it_waits(window: int) -> None:
     board = Board()
     running = flow(board, ((block,) for block in range(3)), window=window)
     board.await_("submitted", 1)

@@ -18,7 +18,7 @@ def _restored() -> Iterator[None]:
         gdal.SetConfigOption(name, value)
 
 
-def test_what_the_script_has_set_is_captured_but_no_secrets_and_nothing_of_this_machine() -> None:
+def test_options_of_the_script_are_captured_except_secrets_and_paths() -> None:
     from asyncbatch.rios.gdaloptions import capture_options
 
     before = capture_options()
@@ -27,7 +27,7 @@ def test_what_the_script_has_set_is_captured_but_no_secrets_and_nothing_of_this_
     assert capture_options() == before | dict.fromkeys(["ASYNCBATCH_TEST", "ASYNCBATCH_TEST_TOO"], "a value=with signs")
 
 
-def test_what_the_environment_says_travels_with_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_from_the_environment_are_not_captured(monkeypatch: pytest.MonkeyPatch) -> None:
     from asyncbatch.rios.gdaloptions import capture_options
 
     monkeypatch.setenv("ASYNCBATCH_TEST", "1")
@@ -35,7 +35,7 @@ def test_what_the_environment_says_travels_with_the_environment(monkeypatch: pyt
     assert "ASYNCBATCH_TEST" not in capture_options()
 
 
-def test_options_hold_for_the_block_and_are_restored_after_an_error() -> None:
+def test_options_are_set_during_the_block_and_restored_after_an_error() -> None:
     from asyncbatch.rios.gdaloptions import set_options
 
     def failing() -> None:

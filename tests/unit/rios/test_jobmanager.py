@@ -13,7 +13,7 @@ class Other:
 
 
 class Job:
-    """A tile as RIOS 1.4 hands it over."""
+    """A tile as RIOS 1.4 passes it."""
 
     def __init__(self, number: int, otherargs: Other | None) -> None:
         self.number = number
@@ -47,19 +47,19 @@ def jobs(count: int, other: Other | None) -> list[Job]:
     return [Job(number, other) for number in range(count)]
 
 
-def test_main_computes_the_first_tile_and_the_workers_the_others_in_order(pools: list[Pool]) -> None:
+def test_main_computes_the_first_tile_and_workers_the_others(pools: list[Pool]) -> None:
     found = manager(4).runSubJobs(scaled, jobs(4, Other()))
     assert found == [[(0, True)], [(1, False)], [(2, False)], [(3, False)]]
     assert pools[0].pool_options.workers == 3
 
 
-def test_the_number_of_workers_may_be_set_apart(pools: list[Pool], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_workers_can_be_set(pools: list[Pool], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASYNCBATCH_WORKERS", "8")
     manager(64)
     assert pools[0].pool_options.workers == 8
 
 
-def test_one_program_serves_all_tiles_while_function_and_arguments_stay(pools: list[Pool]) -> None:
+def test_program_is_reused_while_function_and_arguments_are_unchanged(pools: list[Pool]) -> None:
     other = Other()
 
     def still(number: int, outputs: list[Any], _other: Other) -> None:
@@ -72,25 +72,25 @@ def test_one_program_serves_all_tiles_while_function_and_arguments_stay(pools: l
     assert len(set(pools[0].sent)) == 1
 
 
-def test_what_mains_tile_does_to_the_arguments_reaches_the_next_round(pools: list[Pool]) -> None:
+def test_changes_of_arguments_by_the_tile_of_main_are_in_the_next_round(pools: list[Pool]) -> None:
     other, made = Other(), manager(2)
     assert made.runSubJobs(scaled, jobs(2, other))[1] == [(1, False)]
     assert made.runSubJobs(scaled, jobs(2, other))[1] == [(101, False)]
     assert len(set(pools[0].sent)) == 2
 
 
-def test_tiles_do_not_see_what_others_do_to_the_arguments(pools: list[Pool]) -> None:
+def test_tiles_do_not_see_changes_of_arguments_by_others(pools: list[Pool]) -> None:
     found = manager(5).runSubJobs(scaled, jobs(5, Other()))
     assert [number for [(number, _)] in found] == [0, 1, 2, 3, 4]
     assert pools
 
 
-def test_the_pool_is_kept_for_the_next_apply(pools: list[Pool]) -> None:
+def test_pool_is_reused_by_the_next_apply(pools: list[Pool]) -> None:
     for _ in range(3):
         made = manager(3)
         made.runSubJobs(scaled, jobs(3, Other()))
         made.finalise()
-        made.finalise()  # once more does no harm
+        made.finalise()  # a second call is accepted
     assert [pool.ended for pool in pools] == [[]]
 
 
@@ -101,7 +101,7 @@ def failing(number: int, outputs: list[Any], _other: Other | None) -> None:
 
 
 @pytest.mark.parametrize("number", [0, 2])
-def test_after_an_error_the_pool_ends_at_once(pools: list[Pool], number: int) -> None:
+def test_pool_ends_after_an_error(pools: list[Pool], number: int) -> None:
     vars(failing)["at"] = number
     with pytest.raises(ValueError, match=f"number {number}"):
         manager(3).runSubJobs(failing, jobs(3, None))
@@ -120,7 +120,7 @@ def test_an_interrupt_ends_the_pool(pools: list[Pool], monkeypatch: pytest.Monke
     assert pools[0].ended == [True]
 
 
-def test_a_manager_that_is_just_dropped_ends_the_pool(pools: list[Pool]) -> None:
+def test_deleted_manager_ends_the_pool(pools: list[Pool]) -> None:
     made = manager(3)
     del made
     gc.collect()
@@ -130,7 +130,7 @@ def test_a_manager_that_is_just_dropped_ends_the_pool(pools: list[Pool]) -> None
     assert pools[0].ended == [True]
 
 
-def test_arguments_that_do_not_pickle_are_named_and_the_pool_ends(pools: list[Pool]) -> None:
+def test_arguments_that_can_not_be_pickled_are_named_and_the_pool_ends(pools: list[Pool]) -> None:
     other = Other()
     other.lock = threading.Lock()  # type: ignore[attr-defined]
     with pytest.raises(ProgramError, match="lock"):
@@ -159,20 +159,20 @@ def counted(number: int, outputs: list[Any], other: Other) -> None:
     other.factor += number
 
 
-def test_under_run_workers_compute_all_tiles_and_what_they_add_is_put_together(pools: list[Pool]) -> None:
+def test_under_run_workers_compute_all_tiles_and_sums_are_merged(pools: list[Pool]) -> None:
     other, (call, tally) = Other(), call_of(counted)
     other.factor = 1
     found = run_manager([jobs(4, other), jobs(1, other)], call)
     assert found == [[[(number, False)] for number in range(4)], [[(0, False)]]]
     assert (tally.workers, tally.main) == (5, 0)
-    assert other.factor == 1, "not before the call is over"
+    assert other.factor == 1, "only after the call"
     call.settle(other)
     assert other.factor == 1 + 0 + 1 + 2 + 3 + 0
     assert [pool.pool_options.workers for pool in pools] == [5]
     assert pools[0].ended == []
 
 
-def test_under_run_tiles_that_depend_on_each_other_end_the_call_and_keep_the_pool(pools: list[Pool]) -> None:
+def test_under_run_dependent_tiles_end_the_call_and_not_the_pool(pools: list[Pool]) -> None:
     from asyncbatch.rios.calls import DependentBlocks
 
     def numbered(_number: int, outputs: list[Any], other: Other) -> None:
@@ -187,7 +187,7 @@ def test_under_run_tiles_that_depend_on_each_other_end_the_call_and_keep_the_poo
     assert pools[0].ended == []
 
 
-def test_what_does_not_pickle_is_known_before_workers_are_asked_for(pools: list[Pool]) -> None:
+def test_arguments_that_can_not_be_pickled_are_reported_before_workers_start(pools: list[Pool]) -> None:
     other = Other()
     other.lock = threading.Lock()  # type: ignore[attr-defined]
     with pytest.raises(ProgramError, match="lock"):
@@ -195,7 +195,7 @@ def test_what_does_not_pickle_is_known_before_workers_are_asked_for(pools: list[
     assert pools == []
 
 
-def test_a_call_counts_who_computed(pools: list[Pool]) -> None:
+def test_call_counts_tiles_of_workers_and_main(pools: list[Pool]) -> None:
     call, tally = call_of(scaled, exact=False, workers=None)
     made = manager(4)
     made.runSubJobs(call, jobs(4, Other()))
@@ -203,9 +203,7 @@ def test_a_call_counts_who_computed(pools: list[Pool]) -> None:
     assert pools[0].pool_options.workers == 3
 
 
-def test_what_is_set_on_workers_and_does_not_come_back_is_said_once(
-    pools: list[Pool], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unreturned_changes_on_workers_are_logged_once(pools: list[Pool], caplog: pytest.LogCaptureFixture) -> None:
     def kept(number: int, outputs: list[Any], other: Other) -> None:
         outputs.append(number * other.factor)
 
@@ -221,7 +219,7 @@ def test_what_is_set_on_workers_and_does_not_come_back_is_said_once(
     assert pools
 
 
-def test_a_call_pickles_as_the_users_function() -> None:
+def test_call_is_pickled_like_the_function_of_the_user() -> None:
     from asyncbatch.wire import codec
 
     call, _ = call_of(scaled)

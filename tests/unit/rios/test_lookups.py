@@ -15,7 +15,7 @@ class RasterBand:
 
 
 class Raster:
-    """An open dataset, as GDAL has it."""
+    """An open GDAL dataset."""
 
     def __init__(self, *bands: RasterBand) -> None:
         self.bands, self.RasterCount, self.asked = bands, len(bands), 0
@@ -30,7 +30,7 @@ def job_of(**inputs: Any) -> Any:
 
 
 def arrive(job: Any, inputs: Any) -> Any:
-    """Return the job as a worker has it."""
+    """Return the job as a worker receives it."""
     from asyncbatch.rios.lookups import enter
 
     arrived = copy.deepcopy(job)
@@ -39,7 +39,7 @@ def arrive(job: Any, inputs: Any) -> Any:
     return arrived
 
 
-def test_arrays_are_found_on_a_worker_by_their_name_and_place() -> None:
+def test_arrays_are_found_on_a_worker_by_name_and_index() -> None:
     from asyncbatch.rios.lookups import Datasets
 
     datasets, first, second = Datasets(), Raster(RasterBand(-1, 3)), Raster(RasterBand(None, 1), RasterBand(9, 6))
@@ -58,10 +58,10 @@ def test_arrays_are_found_on_a_worker_by_their_name_and_place() -> None:
         ]
         assert dataset.GetRasterBand(3) is None
         assert found[id(arrived.inputs.one)][0].GetRasterBand(1).GetNoDataValue() == -1
-    assert (first.asked, second.asked) == (1, 2), "GDAL is asked once for each band"
+    assert (first.asked, second.asked) == (1, 2), "GDAL is called once for each band"
 
 
-def test_what_only_main_has_is_rejected_by_name() -> None:
+def test_lookups_that_only_main_has_are_rejected_by_name() -> None:
     from asyncbatch.rios.lookups import Datasets, OnlyInMain
 
     job = job_of(one=bytearray(1))

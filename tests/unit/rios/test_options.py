@@ -11,7 +11,7 @@ def read(**environment: str) -> Any:
     return PoolOptions.read(workers=5, environment=environment)
 
 
-def test_by_default_the_script_decides_and_batch_starts_the_workers() -> None:
+def test_default_is_the_number_of_the_script_on_batch() -> None:
     chosen = read()
     assert (chosen.workers, chosen.launcher, chosen.local) == (5, "batch", False)
 
@@ -36,7 +36,7 @@ def test_variables_of_the_environment_take_precedence() -> None:
         {"RIOS_NOMSG_TIMEOUT": "soon"},
     ],
 )
-def test_what_is_not_usable_is_rejected_by_name_and_value(environment: dict[str, str]) -> None:
+def test_invalid_option_is_named_with_its_value(environment: dict[str, str]) -> None:
     with pytest.raises(SettingsError) as caught:
         read(**environment)
     for name, value in environment.items():

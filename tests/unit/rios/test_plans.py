@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.rios.standins import modules_of_rios_2
+from tests.unit.rios.standins import make_rios_2
 
 LOCAL = [("image", None, "scene.tif")]
 REMOTE = [("image", None, "/vsis3/bucket/scene.tif"), ("others", 0, "/vsizip//vsicurl/https://example.org/a.zip/a.tif")]
@@ -45,17 +45,17 @@ def plan(controls: Any, infiles: Iterable[Any] = LOCAL) -> Any:
 
 
 def changed(controls: Any, infiles: Iterable[Any] = LOCAL) -> Any:
-    """Return the controls that RIOS gets."""
+    """Return the controls that are passed to RIOS."""
     from asyncbatch.rios.calls import Call, Tally
 
     return plan(controls, infiles).make_controls(Call(print, tally=Tally()))
 
 
-rios_2 = pytest.mark.parametrize("stand_in", [modules_of_rios_2], indirect=True, ids=["RIOS 2"])
+rios_2 = pytest.mark.parametrize("fake_rios", [make_rios_2], indirect=True, ids=["RIOS 2"])
 
 
 @pytest.mark.parametrize("number", [2, 9])
-def test_a_script_of_rios_1_that_asks_for_ours_is_left_alone(number: int) -> None:
+def test_rios_1_script_that_uses_asyncbatch_is_unchanged(number: int) -> None:
     assert plan(rounds(number, "AWSBatch")) is None
 
 
@@ -68,23 +68,23 @@ def test_a_script_of_rios_1_that_asks_for_ours_is_left_alone(number: int) -> Non
         (rounds(5), 5, False),
     ],
 )
-def test_a_script_of_rios_1_has_as_many_workers_as_it_asks_for(controls: Any, workers: int, *, is_serial: bool) -> None:
+def test_rios_1_script_has_the_requested_number_of_workers(controls: Any, workers: int, *, is_serial: bool) -> None:
     found = plan(controls)
     assert (found.workers, found.is_serial, found.needs_main_thread) == (workers, is_serial, False)
 
 
-def test_rounds_are_long_enough_that_workers_do_not_wait_for_main(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rounds_are_long_enough_to_keep_workers_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     controls = rounds()
     assert (changed(controls).numThreads, changed(controls).jobManagerType) == (8, "asyncbatch run")
     assert changed(rounds(50, "slurm")).numThreads == 200
     monkeypatch.setenv("ASYNCBATCH_WORKERS", "10")
     assert changed(controls).numThreads == 40
-    assert (controls.numThreads, controls.jobManagerType) == (1, None), "the script's own are as they were"
+    assert (controls.numThreads, controls.jobManagerType) == (1, None), "the script's own are unchanged"
 
 
 @rios_2
 @pytest.mark.parametrize("kind", ["AWSBatch", "CW_AWSBATCH"])
-def test_a_script_of_rios_2_that_asks_for_ours_is_left_alone(kind: str) -> None:
+def test_rios_2_script_that_uses_asyncbatch_is_unchanged(kind: str) -> None:
     assert plan(style(kind, workers=3)) is None
     controls = style()
     controls.numThreads, controls.jobManagerType = 3, "AWSBatch"
@@ -101,14 +101,14 @@ def test_a_script_of_rios_2_that_asks_for_ours_is_left_alone(kind: str) -> None:
         (style("CW_PBS"), 2, False),
     ],
 )
-def test_a_script_of_rios_2_has_as_many_workers_as_it_asks_for(controls: Any, workers: int, *, is_serial: bool) -> None:
+def test_rios_2_script_has_the_requested_number_of_workers(controls: Any, workers: int, *, is_serial: bool) -> None:
     found = plan(controls)
     assert (found.workers, found.is_serial, found.needs_main_thread) == (workers, is_serial, True)
     given = changed(controls).concurrency
     assert (given.computeWorkerKind, given.numComputeWorkers) == ("AWSBatch", workers)
     assert (given.computeWorkerExtraParams, given.singleBlockComputeWorkers) == (None, False)
     assert given.readBufferPopTimeout == 77
-    assert controls.concurrency.computeWorkerKind != "AWSBatch", "the script's own are as they were"
+    assert controls.concurrency.computeWorkerKind != "AWSBatch", "the script's own are unchanged"
 
 
 @rios_2
@@ -123,6 +123,6 @@ def test_a_script_of_rios_2_has_as_many_workers_as_it_asks_for(controls: Any, wo
         (style("CW_THREADS", workers=2, readers=2, reads=False), REMOTE, False, 2),
     ],
 )
-def test_main_reads_what_workers_may_not_have(controls: Any, infiles: Any, *, reads: bool, readers: int) -> None:
+def test_main_reads_files_that_workers_may_not_have(controls: Any, infiles: Any, *, reads: bool, readers: int) -> None:
     given = changed(controls, infiles).concurrency
     assert (given.computeWorkersRead, given.numReadWorkers) == (reads, readers)

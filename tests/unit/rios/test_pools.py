@@ -22,7 +22,7 @@ def pools(opened: list[Pool], **options: float) -> Any:
     return Pools(open_one, **options)  # type: ignore[arg-type]
 
 
-def test_who_wants_the_same_shares_a_pool() -> None:
+def test_equal_options_share_a_pool() -> None:
     opened: list[Pool] = []
     shared = pools(opened)
     assert shared.borrow(pool_options()) is shared.borrow(pool_options())
@@ -31,7 +31,7 @@ def test_who_wants_the_same_shares_a_pool() -> None:
     assert len(opened) == 1
 
 
-def test_an_idle_pool_makes_way_for_another_and_a_borrowed_one_does_not() -> None:
+def test_only_idle_pools_are_closed_for_another() -> None:
     opened: list[Pool] = []
     shared = pools(opened)
     shared.borrow(pool_options())
@@ -42,7 +42,7 @@ def test_an_idle_pool_makes_way_for_another_and_a_borrowed_one_does_not() -> Non
     assert [pool.ended for pool in opened] == [[False], [], []]
 
 
-def test_a_failed_pool_is_not_lent_again_and_ends_with_its_last_borrower() -> None:
+def test_failed_pool_is_not_reused_and_ends_with_its_last_user() -> None:
     opened: list[Pool] = []
     shared = pools(opened)
     shared.borrow(pool_options())
@@ -54,7 +54,7 @@ def test_a_failed_pool_is_not_lent_again_and_ends_with_its_last_borrower() -> No
     assert shared.borrow(pool_options()) is opened[1]
 
 
-def test_a_pool_that_nobody_wants_again_ends() -> None:
+def test_unused_pool_ends() -> None:
     ended = threading.Event()
 
     class Watched(Pool):

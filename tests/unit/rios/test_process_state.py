@@ -1,4 +1,4 @@
-"""The tiles of the workers find the state that main's process has when its `apply` begins."""
+"""Tests that workers' tiles have the state of main's process at the start of `apply`."""
 
 import os
 from pathlib import Path
@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asyncbatch.wire.processstate import ProcessState
-from tests.unit.rios.standins import OutBuffer, Pool, modules_of_rios_2
+from tests.unit.rios.standins import OutBuffer, Pool, make_rios_2
 
 if TYPE_CHECKING:
     from asyncbatch.rios.options import PoolOptions
 
-rios_2 = pytest.mark.parametrize("stand_in", [modules_of_rios_2], indirect=True, ids=["RIOS 2"])
+rios_2 = pytest.mark.parametrize("fake_rios", [make_rios_2], indirect=True, ids=["RIOS 2"])
 
 
 class Job:
-    """A tile as RIOS 1.4 hands it over."""
+    """A tile as RIOS 1.4 passes it."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -51,7 +51,7 @@ def _restored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[Pool]:
-    """Have RIOS 2's adapter open pools of threads."""
+    """Make RIOS 2's adapter open pools of threads."""
     from asyncbatch.rios import computeworkers
     from asyncbatch.rios.pools import Pools
 
@@ -75,7 +75,7 @@ def run_apply_of_rios_1(function: Any, *, rounds: int = 1) -> None:
 
 
 def run_apply_of_rios_2(function: Any, *, blocks: int = 3) -> list[Any]:
-    """Return the outputs, as RIOS's main thread finds them."""
+    """Return the outputs, as RIOS's main thread receives them."""
     from asyncbatch.rios.computeworkers import AWSBatchComputeWorkerMgr
 
     manager, out, errors = AWSBatchComputeWorkerMgr(), OutBuffer(), SimpleQueue[Any]()
@@ -99,10 +99,10 @@ def run_apply_of_rios_2(function: Any, *, blocks: int = 3) -> list[Any]:
 
 
 def idle(*_: object) -> None:
-    """Set nothing."""
+    """Change nothing."""
 
 
-def test_each_apply_of_rios_1_has_a_state_of_its_own(pools: list[Pool], tmp_path: Path) -> None:
+def test_each_apply_of_rios_1_has_its_own_state(pools: list[Pool], tmp_path: Path) -> None:
     wanted = []
     for scene in ("first", "second", "first"):
         wanted += [move(tmp_path / scene)] * 2
@@ -111,8 +111,8 @@ def test_each_apply_of_rios_1_has_a_state_of_its_own(pools: list[Pool], tmp_path
     assert pool.states == wanted
 
 
-def test_what_mains_tile_does_to_its_process_is_for_no_other_tile(pools: list[Pool], tmp_path: Path) -> None:
-    """Neither for those of the workers nor for main's own of later rounds; nor is it left to the script."""
+def test_changes_by_the_tile_of_main_affect_no_other_tile(pools: list[Pool], tmp_path: Path) -> None:
+    """Neither workers' tiles, nor main's later tiles, nor the script see the change."""
     of_main = []
 
     def moving(number: int, _outputs: object) -> None:
@@ -129,7 +129,7 @@ def test_what_mains_tile_does_to_its_process_is_for_no_other_tile(pools: list[Po
     assert ProcessState.capture() == wanted
 
 
-def test_a_folder_that_mains_tile_has_renamed_is_still_the_current_one(pools: list[Pool], tmp_path: Path) -> None:
+def test_folder_renamed_by_the_tile_of_main_is_still_current(pools: list[Pool], tmp_path: Path) -> None:
     def renaming(number: int, _outputs: object) -> None:
         if number == 0:
             os.chdir("/")
@@ -141,7 +141,7 @@ def test_a_folder_that_mains_tile_has_renamed_is_still_the_current_one(pools: li
     assert pools
 
 
-def test_mains_process_is_restored_after_an_error(pools: list[Pool], tmp_path: Path) -> None:
+def test_process_of_main_is_restored_after_an_error(pools: list[Pool], tmp_path: Path) -> None:
     def failing(number: int, _outputs: object) -> None:
         if number == 0:
             move(tmp_path / "elsewhere")
@@ -155,7 +155,7 @@ def test_mains_process_is_restored_after_an_error(pools: list[Pool], tmp_path: P
 
 
 @rios_2
-def test_each_apply_of_rios_2_has_a_state_of_its_own(opened: list[Pool], tmp_path: Path) -> None:
+def test_each_apply_of_rios_2_has_its_own_state(opened: list[Pool], tmp_path: Path) -> None:
     wanted = []
     for scene in ("first", "second", "first"):
         wanted += [move(tmp_path / scene)] * 3
@@ -165,10 +165,10 @@ def test_each_apply_of_rios_2_has_a_state_of_its_own(opened: list[Pool], tmp_pat
 
 
 @rios_2
-def test_what_changes_while_a_pool_is_opened_is_not_for_the_tiles(
+def test_changes_while_a_pool_opens_do_not_affect_tiles(
     monkeypatch: pytest.MonkeyPatch, opened: list[Pool], tmp_path: Path
 ) -> None:
-    """Batch takes its time; a script's other threads, or RIOS's readers, go on meanwhile."""
+    """Batch may take minutes, while the script's other threads or RIOS's readers continue."""
     from asyncbatch.rios import computeworkers
 
     pools: Any = vars(computeworkers)["POOLS"]

@@ -15,7 +15,7 @@ class Other:
 
 
 def computed(function: Callable[[int, Any], Any], sent: Any, blocks: range = range(3)) -> tuple[list[Any], Any]:
-    """Return what each block did, and what main then has."""
+    """Return the outputs of each block, and main's object afterwards."""
     from asyncbatch.rios.sums import Sent, add_all
 
     slot, found = Sent(value=copy.deepcopy(sent)), []
@@ -62,7 +62,7 @@ def unchanged(_block: int, other: Any) -> None:
 
 
 @pytest.mark.parametrize("function", [count, total, histogram, lists, seldom, of_class, unchanged])
-def test_sums_are_as_a_serial_run_has_them(function: Callable[[int, Any], None]) -> None:
+def test_sums_equal_those_of_a_serial_run(function: Callable[[int, Any], None]) -> None:
     def made() -> Other:
         return Other(count=0, counts=np.zeros(3, dtype=np.int16), blocks=["start"])
 
@@ -152,7 +152,7 @@ def second_time_fails(_block: int, other: Any) -> None:
         second_time_fails,
     ],
 )
-def test_whatever_is_no_sum_is_noticed_at_the_first_block_that_does_it(function: Callable[[int, Any], Any]) -> None:
+def test_changes_that_are_not_sums_are_noticed_at_the_first_block(function: Callable[[int, Any], Any]) -> None:
     def outputs(block: int, other: Any) -> list[Any]:
         return [function(block, other)]
 
@@ -160,10 +160,10 @@ def test_whatever_is_no_sum_is_noticed_at_the_first_block_that_does_it(function:
     found, main = computed(outputs, sent)
     assert found[0].dependent
     assert found[0].dependent == found[0].changed
-    assert main.count == 0, "nothing is added to what main has"
+    assert main.count == 0, "main's object is unchanged"
 
 
-def test_what_has_no_attributes_is_noticed_too() -> None:
+def test_object_without_attributes_is_noticed() -> None:
     def counted(_block: int, other: dict[str, int]) -> None:
         other["count"] = other.get("count", 0) + 1
 
@@ -172,7 +172,7 @@ def test_what_has_no_attributes_is_noticed_too() -> None:
     assert main == {}
 
 
-def test_each_block_begins_with_what_main_sent_also_after_an_error() -> None:
+def test_each_block_starts_with_the_object_of_main_even_after_an_error() -> None:
     from asyncbatch.rios.sums import Sent
 
     seen = []
@@ -191,7 +191,7 @@ def test_each_block_begins_with_what_main_sent_also_after_an_error() -> None:
     assert seen == [0, 0, 0]
 
 
-def test_inputs_that_a_function_changes_are_whole_when_it_is_tried_again() -> None:
+def test_inputs_changed_by_a_function_are_restored_for_a_retry() -> None:
     def cleared(inputs: Any, other: Any) -> None:
         other.count += inputs[0]
         inputs[0] = 0

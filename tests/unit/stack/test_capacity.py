@@ -42,7 +42,7 @@ def check_report(check: Check, level: Level, *parts: str) -> None:
     assert (check.level is Level.OK) == (check.fix == "")
 
 
-def test_all_as_it_should_be() -> None:
+def test_working_stack_has_no_failures() -> None:
     check_report(check_queue(QUEUE), Level.OK, "spot")
     check_report(check_environment(PLACE, 2), Level.OK, "66")
     check_report(check_subnet(SUBNET, fargate=False), Level.OK, "igw-1")
@@ -58,7 +58,7 @@ def test_all_as_it_should_be() -> None:
         ({"environments": ()}, "no compute environment"),
     ],
 )
-def test_a_queue_that_takes_no_jobs(change: dict[str, object], part: str) -> None:
+def test_queue_that_accepts_no_jobs_is_reported(change: dict[str, object], part: str) -> None:
     check_report(check_queue(replace(QUEUE, **change)), Level.FAILURE, "RIOSJobQueue", part)  # type: ignore[arg-type]  # of several kinds
 
 
@@ -70,7 +70,7 @@ def test_a_queue_that_takes_no_jobs(change: dict[str, object], part: str) -> Non
         ({"max_vcpus": 1}, "1 vCPUs at most, but a worker needs 2"),
     ],
 )
-def test_an_environment_that_starts_nothing(change: dict[str, object], part: str) -> None:
+def test_environment_that_starts_no_machines_is_reported(change: dict[str, object], part: str) -> None:
     check_report(check_environment(replace(PLACE, **change), 2), Level.FAILURE, part)  # type: ignore[arg-type]  # of several kinds
 
 
@@ -84,12 +84,14 @@ def test_an_environment_that_starts_nothing(change: dict[str, object], part: str
         ({"c5": "x86_64", "c7g": "arm64"}, None, Level.OK, "c7g"),
     ],
 )
-def test_instance_types(kinds: dict[str, str], architecture: str | None, level: Level, part: str) -> None:
+def test_unsuitable_instance_types_are_reported(
+    kinds: dict[str, str], architecture: str | None, level: Level, part: str
+) -> None:
     check_report(check_types("types", ("c5", "c7g"), kinds, architecture), level, part)
 
 
 @pytest.mark.parametrize(("allowed", "level"), [(0, Level.FAILURE), (5, Level.WARNING), (66, Level.OK)])
-def test_quotas(allowed: float, level: Level) -> None:
+def test_low_quotas_are_reported(allowed: float, level: Level) -> None:
     check_report(check_quota("quota", "spot", allowed, 66), level, f"{allowed:g} vCPUs")
 
 
@@ -115,12 +117,12 @@ OF_FARGATE = frozenset({"s3", "sqs", "logs", "ecr.api", "ecr.dkr"})
         ({"free_addresses": 2}, False, Level.WARNING, "2 free addresses"),
     ],
 )
-def test_ways_out(change: dict[str, object], fargate: bool, level: Level, part: str) -> None:  # noqa: FBT001 - a parameter
+def test_subnets_are_checked(change: dict[str, object], fargate: bool, level: Level, part: str) -> None:  # noqa: FBT001 - a parameter
     check_report(check_subnet(replace(SUBNET, **change), fargate=fargate), level, part)  # type: ignore[arg-type]  # of several kinds
 
 
 @pytest.mark.parametrize("bad", [report_warning, report_failure])
-def test_reasons_are_what_is_known_to_be_wrong(bad: Callable[[str, str, str], Check]) -> None:
+def test_reasons_contain_failed_checks(bad: Callable[[str, str, str], Check]) -> None:
     found = [
         report_ok("queue", "is VALID"),
         report_unchecked("quota", AwsError("no right")),
@@ -134,20 +136,20 @@ STOPPED = {"enabled": False}, {"status": "INVALID", "reason": "no such role"}, {
 
 
 @pytest.mark.parametrize("change", STOPPED)
-def test_a_queue_is_blocked_where_none_of_its_environments_starts_anything(change: dict[str, object]) -> None:
+def test_queue_is_blocked_if_no_environment_starts_machines(change: dict[str, object]) -> None:
     stopped = replace(PLACE, **change)  # type: ignore[arg-type]  # of several kinds
     assert explain_blocked(replace(QUEUE, environments=(stopped, stopped)), 2).count("compute environment spot") == 2
     assert not explain_blocked(replace(QUEUE, environments=(stopped, PLACE)), 2)
 
 
-def test_a_queue_that_takes_no_jobs_is_blocked_and_one_that_is_being_made_is_not() -> None:
+def test_queue_that_accepts_no_jobs_is_blocked_unless_it_is_being_created() -> None:
     assert "DISABLED" in explain_blocked(replace(QUEUE, enabled=False), 2)
     assert "INVALID" in explain_blocked(replace(QUEUE, status="INVALID"), 2)
     making = replace(PLACE, status="UPDATING")
     assert not explain_blocked(replace(QUEUE, status="CREATING", environments=(making,)), 2)
 
 
-def test_of_things_of_which_one_is_enough_only_all_together_fail() -> None:
+def test_alternatives_only_fail_together() -> None:
     good, bad = report_ok("spot", "is VALID"), report_failure("on demand", "is INVALID", "fix it")
     assert [one.level for one in downgrade_failures([good, bad])] == [Level.OK, Level.WARNING]
     assert [one.level for one in downgrade_failures([bad, bad])] == [Level.FAILURE, Level.FAILURE]

@@ -1,4 +1,4 @@
-"""What a deployment makes of a stack that is there already, and of machines that are up."""
+"""Tests of deployments of an existing stack, and of running machines."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 @dataclass
 class Stacks:
-    """A stack in a state, until it is deleted."""
+    """A stack in one state, until it is deleted."""
 
     status: str
     done: list[str] = field(default_factory=list)
@@ -45,21 +45,21 @@ def deploy(stacks: Stacks) -> Deployment:
     return Deployment(stack="Trees", region="us-west-2", _session=None, _stacks=stacks)  # type: ignore[arg-type]
 
 
-async def test_a_stack_whose_creation_failed_is_deleted_and_created() -> None:
+async def test_stack_whose_creation_failed_is_deleted_and_created_again() -> None:
     stacks = Stacks("ROLLBACK_COMPLETE")
     await deploy(stacks).create(StackOptions())
     assert stacks.done == ["delete", "create"]
 
 
 @pytest.mark.parametrize("status", ["CREATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "CREATE_IN_PROGRESS"])
-async def test_a_stack_that_may_hold_something_is_left_alone(status: str) -> None:
+async def test_stack_that_may_contain_data_is_not_deleted(status: str) -> None:
     stacks = Stacks(status)
     with pytest.raises(StackFailed, match=status):
         await deploy(stacks).create(StackOptions())
     assert stacks.done == []
 
 
-async def test_a_deletion_that_aws_ends_in_failure_names_the_resource_and_how_to_go_on() -> None:
+async def test_failed_deletion_names_the_resource_and_a_fix() -> None:
     class Failing(Stacks):
         async def state(self, _stack: str) -> StackState | None:
             return StackState(id="stack/1", status="DELETE_FAILED", reason="", parameters={}, outputs={})
@@ -84,7 +84,7 @@ ROOMS = {
 
 
 class Standing(Stacks):
-    """A stack of ours that stands."""
+    """An existing stack of asyncbatch."""
 
     async def state(self, _stack: str) -> StackState | None:
         queues = {"BatchProcessingJobQueueName": "workers", "BatchProcessingJobQueueMainName": "mains"}
@@ -93,7 +93,7 @@ class Standing(Stacks):
 
 @pytest.fixture
 def machines(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[int]]:
-    """Return the vCPUs of the machines that are up, by queue and environment; a test may change them."""
+    """Return the vCPUs of running machines by queue and environment, which a test can change."""
     vcpus = {"workers": [0, 0], "mains": [0]}
 
     class Batch:
@@ -126,7 +126,7 @@ def environment(up: int) -> ComputeEnvironment:
     ("name", "queue", "place"),
     [("MaxVCPUS", "workers", 0), ("OnDemandVCPUS", "workers", 1), ("MainMaxVCPUS", "mains", 0)],
 )
-async def test_fewer_vcpus_than_there_are_machines_for_are_rejected(
+async def test_fewer_vcpus_than_running_machines_have_are_rejected(
     machines: dict[str, list[int]], name: str, queue: str, place: int
 ) -> None:
     stacks = Standing("CREATE_COMPLETE")
@@ -139,7 +139,7 @@ async def test_fewer_vcpus_than_there_are_machines_for_are_rejected(
     assert stacks.done == ["update"]
 
 
-async def test_what_has_no_machines_up_may_be_made_smaller(machines: dict[str, list[int]]) -> None:
+async def test_limit_can_be_lowered_without_running_machines(machines: dict[str, list[int]]) -> None:
     machines["workers"] = [64, 0]
     stacks = Standing("CREATE_COMPLETE")
     await deploy(stacks).modify(StackOptions(others={"OnDemandVCPUS": "0", "MaxVCPUS": "128"}))

@@ -32,13 +32,13 @@ OUTPUTS = {
         ("ROLLBACK_COMPLETE", Level.FAILURE, "delete it with `asyncbatch stack delete` and create it again"),
     ],
 )
-def test_stacks(status: str, level: Level, fix: str) -> None:
+def test_states_of_stacks_are_checked(status: str, level: Level, fix: str) -> None:
     state = StackState(id="1", status=status, reason="", parameters={}, outputs={})
     found = check_stack(Settings(), state)
     assert (found.level, found.fix) == (level, fix)
 
 
-def test_no_stack() -> None:
+def test_missing_stack_has_a_fix() -> None:
     assert "`asyncbatch stack create`" in str(check_stack(Settings(), None))
 
 
@@ -46,25 +46,25 @@ def without(name: str) -> dict[str, str]:
     return {one: value for one, value in OUTPUTS.items() if one != name}
 
 
-def test_outputs() -> None:
+def test_missing_outputs_are_reported() -> None:
     assert check_outputs(OUTPUTS).level is Level.OK
     assert check_outputs(without("BatchLogGroup")).level is Level.WARNING
     assert "BatchECR missing" in check_outputs(without("BatchECR")).text
 
 
-def test_images() -> None:
+def test_images_are_checked() -> None:
     assert check_image("image", None).level is Level.FAILURE
     assert "2026-01-02 03:04" in check_image("image", datetime(2026, 1, 2, 3, 4, tzinfo=UTC)).text
 
 
-def test_a_definition_that_takes_another_image() -> None:
+def test_definition_with_another_image_is_reported() -> None:
     ours = JobDefinition(name="d", revision=2, image="1.dkr.ecr.r.amazonaws.com/riosecr:latest", vcpus=1, memory=512)
     assert check_definition(ours, "riosecr").level is Level.OK
     assert check_definition(ours, "1.dkr.ecr.r.amazonaws.com/riosecr").level is Level.OK
     assert check_definition(ours, "group/riosecr").level is Level.WARNING
 
 
-def test_packages_that_differ_are_named() -> None:
+def test_different_packages_are_named() -> None:
     here = list_packages()
     assert here["numpy"]
     assert check_packages("tile", here, here).level is Level.OK

@@ -9,14 +9,14 @@ from asyncbatch.stack.estimate import Plan, estimate_run
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What `./dev bench` measured. Without work, the wall time is the machine's: main and workers share its cores."""
+    """A measurement by `./dev bench`. Without work, the wall time depends on the cores, shared by all processes."""
 
     plan: Plan
     requests: float
-    """For a tile."""
+    """Requests of a tile."""
     wall: float | None = None
     main_cpu: float | None = None
-    """For a tile, in milliseconds."""
+    """CPU time of a tile in milliseconds."""
 
 
 MEASURED = {
@@ -37,7 +37,7 @@ MEASURED = {
 
 
 @pytest.mark.parametrize("measured", MEASURED.values(), ids=MEASURED)
-def test_estimates_are_near_what_was_measured(measured: Measured) -> None:
+def test_estimates_are_near_measurements(measured: Measured) -> None:
     found, tiles = estimate_run(measured.plan), measured.plan.tiles
     assert sum(found.requests.values()) / tiles == pytest.approx(measured.requests, rel=0.15)
     if measured.wall is not None:
@@ -49,22 +49,22 @@ def test_estimates_are_near_what_was_measured(measured: Measured) -> None:
 SLOW = Plan(tiles=1000, seconds=30.0, payload=400_000, result=400_000, workers=10)
 
 
-def test_workers_are_the_limit_of_slow_tiles_and_half_as_many_take_twice_as_long() -> None:
+def test_slow_tiles_take_twice_as_long_on_half_the_workers() -> None:
     few, many = estimate_run(SLOW), estimate_run(replace(SLOW, workers=20))
     assert few.limit == many.limit == "workers"
     assert few.wall == pytest.approx(2 * many.wall, rel=0.01)
     assert few.requests == many.requests
 
 
-def test_a_last_round_that_is_not_full_takes_as_long_as_any_other() -> None:
+def test_partial_last_round_takes_as_long_as_a_full_one() -> None:
     assert estimate_run(replace(SLOW, tiles=11)).wall == estimate_run(replace(SLOW, tiles=20)).wall
 
 
-def test_slots_compute_as_many_tiles_as_workers() -> None:
+def test_slots_count_like_workers() -> None:
     assert estimate_run(replace(SLOW, slots=4)).wall == estimate_run(replace(SLOW, workers=40)).wall
 
 
-def test_more_workers_than_main_can_serve_do_not_help() -> None:
+def test_workers_beyond_the_rate_of_main_do_not_help() -> None:
     enough = estimate_run(SLOW).most_workers
     plan = replace(SLOW, tiles=1_000_000)
     below, above, far_above = (estimate_run(replace(plan, workers=int(enough * part))) for part in (0.9, 1.1, 2.0))
@@ -72,13 +72,13 @@ def test_more_workers_than_main_can_serve_do_not_help() -> None:
     assert above.wall == far_above.wall
 
 
-def test_a_slow_network_is_the_limit_of_large_tiles() -> None:
+def test_slow_network_limits_large_tiles() -> None:
     found = estimate_run(replace(SLOW, seconds=0.1, payload=32_000_000, bandwidth=10e6))
     assert found.limit == "network"
     assert found.wall == pytest.approx(1000 * 3.2, rel=0.01)
 
 
-def test_bodies_above_the_inline_limit_cost_requests_to_s3_and_large_ones_more() -> None:
+def test_bodies_above_the_inline_limit_need_requests_to_s3() -> None:
     small, medium, large = (
         estimate_run(replace(SLOW, payload=size, result=0)).requests for size in (72_000, 72_001, 40 * 2**20)
     )
@@ -90,9 +90,9 @@ def test_bodies_above_the_inline_limit_cost_requests_to_s3_and_large_ones_more()
 def test_inline_bodies_cost_messages_by_their_size() -> None:
     empty, full = (estimate_run(replace(SLOW, payload=size, result=0)) for size in (0, 72_000))
     assert empty.requests == full.requests
-    # Sent and received, in base64.
+    # Sent and received, as base64.
     assert full.request_cost - empty.request_cost == pytest.approx(1000 * 2 * 96_000 / 65_536 * 0.4e-6)
 
 
-def test_large_objects_are_divided_as_transfers_divide_them() -> None:
+def test_parts_of_large_objects_equal_those_of_transfers() -> None:
     assert (estimate.PART, estimate.WHOLE) == (transfers.PART, transfers.WHOLE)

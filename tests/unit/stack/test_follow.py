@@ -1,4 +1,4 @@
-"""What is printed while AWS works on a stack, and on a job."""
+"""Tests of the output while AWS changes a stack or runs a job."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -42,11 +42,11 @@ FAILED = (
     ("BatchVPC", "CREATE_COMPLETE", ""),
     ("Subnet1", "CREATE_FAILED", "Resource creation cancelled"),
     ("ComputeEnvironment", "CREATE_FAILED", "no such instance type: c99"),
-    ("Subnet2", "CREATE_FAILED", "something after it"),
+    ("Subnet2", "CREATE_FAILED", "a later event"),
 )
 
 
-async def test_a_failed_creation_names_the_resource_that_failed_first_with_its_reason() -> None:
+async def test_failed_creation_names_the_first_failed_resource_with_its_reason() -> None:
     reported: list[StackEvent] = []
     message = r"'RIOS' in us-west-2 ended in state ROLLBACK_COMPLETE: ComputeEnvironment: no such instance type: c99"
     with pytest.raises(StackFailed, match=message):
@@ -55,7 +55,7 @@ async def test_a_failed_creation_names_the_resource_that_failed_first_with_its_r
 
 
 @pytest.mark.parametrize("status", ["CREATE_COMPLETE", "UPDATE_COMPLETE", "DELETE_COMPLETE"])
-async def test_what_went_well_ends_quietly(status: str) -> None:
+async def test_success_raises_no_error(status: str) -> None:
     await deployment(Stacks(status, ("RIOS", status, ""))).follow(lambda _event: None, seen=set())
 
 
@@ -66,13 +66,13 @@ BAD_STATES = [
 
 
 @pytest.mark.parametrize(("status", "fix"), BAD_STATES)
-async def test_a_stack_in_a_bad_state_is_not_modified_and_a_fix_is_suggested(status: str, fix: str) -> None:
+async def test_stack_in_a_bad_state_is_not_modified(status: str, fix: str) -> None:
     with pytest.raises(StackFailed, match=f"'RIOS' in us-west-2 .*{status}.*: {fix}"):
         await deployment(Stacks(status)).modify(StackOptions())
 
 
 @pytest.mark.parametrize(("status", "fix"), BAD_STATES)
-async def test_a_stack_in_a_bad_state_is_not_used_and_a_fix_is_suggested(status: str, fix: str) -> None:
+async def test_stack_in_a_bad_state_is_not_used(status: str, fix: str) -> None:
     class Client:
         async def describe_stacks(self, *, StackName: str) -> dict[str, Any]:  # noqa: N803 - boto's name
             return {"Stacks": [{"StackId": StackName, "StackStatus": status}]}
@@ -82,7 +82,7 @@ async def test_a_stack_in_a_bad_state_is_not_used_and_a_fix_is_suggested(status:
 
 
 class Batch:
-    """A job that goes from state to state, and writes as it does."""
+    """A job that changes its state and writes output."""
 
     def __init__(self, *states: str) -> None:
         self._states = list(states)
@@ -95,7 +95,7 @@ class Batch:
 
 
 class Streams:
-    """Streams that come with their first lines; a token is of one stream alone."""
+    """Streams that exist after their first line. A token is only valid for its stream."""
 
     def __init__(self, **pages: Sequence[Sequence[str]]) -> None:
         self._pages = {stream: list(found) for stream, found in pages.items()}
@@ -110,7 +110,7 @@ class Streams:
         return list(page), (token or stream) + "+"
 
 
-async def test_following_a_job_prints_its_states_and_lines() -> None:
+async def test_states_and_output_of_a_job_are_printed() -> None:
     logs = JobLogs(
         outputs=StackOutputs(stack="RIOS", region="us-west-2", values={}),
         _session=None,  # type: ignore[arg-type]  # not asked

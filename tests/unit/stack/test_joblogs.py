@@ -21,24 +21,24 @@ LOG = [
 ]
 
 
-def test_a_tile_s_lines_are_those_between_its_begin_and_its_end() -> None:
+def test_lines_of_a_tile_are_those_between_its_start_and_end() -> None:
     assert select_tile_lines(LOG, 11) == LOG[4:7]
     assert select_tile_lines(LOG, 2) == []
 
 
-def test_a_second_attempt_counts_and_so_does_one_that_never_ended() -> None:
+def test_lines_of_a_tile_include_further_and_unfinished_attempts() -> None:
     assert select_tile_lines(LOG, 1) == [*LOG[:3], *LOG[7:]]
 
 
 @pytest.mark.parametrize(
     ("asked", "there"), [(None, True), ("3", True), ("0a1b2c3d:3", True), ("0", False), ("0a1b2c3d", False)]
 )
-def test_a_worker_is_named_by_its_place_or_its_id(asked: str | None, there: bool) -> None:  # noqa: FBT001 - a parameter
+def test_worker_is_selected_by_index_or_id(asked: str | None, there: bool) -> None:  # noqa: FBT001 - a parameter
     job = Job(id="0a1b2c3d-4e5f:3", status="RUNNING")
     assert is_asked_for(WorkerLog(worker="0a1b2c3d:3", job=job), asked) is there
 
 
-def test_a_job_ends_with_its_script_s_status() -> None:
+def test_job_has_the_exit_status_of_its_script() -> None:
     assert read_exit_status(Job(id="j", status="SUCCEEDED", exit_code=0)) == 0
     assert read_exit_status(Job(id="j", status="FAILED", exit_code=7)) == 7
     with pytest.raises(AsyncBatchError, match="job j failed: Host EC2 terminated"):
@@ -46,7 +46,7 @@ def test_a_job_ends_with_its_script_s_status() -> None:
 
 
 class Logs:
-    """The logs of a run's workers, of which one can't be read for now."""
+    """The logs of a run's workers; one of them can't be read at first."""
 
     def __init__(self, *, unreadable: str = "") -> None:
         self.read: list[str] = []
@@ -74,7 +74,7 @@ async def shown(logs: Logs, *arguments: str) -> None:
 
 
 @pytest.mark.anyio
-async def test_what_ends_early_says_how_to_go_on_and_goes_on_there(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_interrupted_output_can_be_continued(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(AwsBusy):
         await shown(Logs(unreadable="j:3"))
     first, reported = capsys.readouterr()
@@ -88,7 +88,7 @@ async def test_what_ends_early_says_how_to_go_on_and_goes_on_there(capsys: pytes
 
 
 @pytest.mark.anyio
-async def test_only_workers_that_may_have_had_the_tile_are_read(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_only_workers_with_the_tile_are_read(capsys: pytest.CaptureFixture[str]) -> None:
     logs = Logs()
     await shown(logs, "--tile", "2")
     assert logs.read == ["j:2"]
@@ -96,6 +96,6 @@ async def test_only_workers_that_may_have_had_the_tile_are_read(capsys: pytest.C
 
 
 @pytest.mark.anyio
-async def test_a_worker_that_never_was_can_t_be_the_first() -> None:
+async def test_unknown_first_worker_is_rejected() -> None:
     with pytest.raises(AsyncBatchError, match="no worker '9'"):
         await shown(Logs(), "--from", "9")

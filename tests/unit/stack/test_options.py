@@ -64,19 +64,19 @@ def test_only_given_options_of_an_existing_stack_change(options: StackOptions, c
 
 
 @pytest.mark.parametrize("zones", [("a",), ("a", "b"), ("a", "b", "c", "d")])
-def test_zones_are_three_or_none(zones: tuple[str, ...]) -> None:
+def test_zones_must_be_three_or_none(zones: tuple[str, ...]) -> None:
     with pytest.raises(SettingsError, match=f"--az was passed {len(zones)} times"):
         StackOptions(zones=zones).merge_parameters({}, stack="RIOS")
 
 
-def test_a_parameter_that_is_not_the_templates_is_rejected() -> None:
+def test_unknown_parameter_is_rejected() -> None:
     with pytest.raises(
         SettingsError, match=re.escape("unknown parameters Vpc; the template has ServiceName, EcrName,")
     ):
         StackOptions(others={"Vpc": "vpc-1"}).merge_parameters({}, stack="RIOS")
 
 
-def test_what_values_may_be_and_are_is_the_templates() -> None:
+def test_allowed_values_and_defaults_are_those_of_the_template() -> None:
     parameters = read_template()["Parameters"]
     ranges = {name: (one["MinValue"], one["MaxValue"]) for name, one in parameters.items() if "MinValue" in one}
     assert ranges == RANGES
@@ -122,13 +122,13 @@ def test_what_values_may_be_and_are_is_the_templates() -> None:
         (StackOptions(others={"BudgetLimit": "100"}), r"BudgetLimit is 100.*BudgetEmail"),
     ],
 )
-def test_what_aws_would_refuse_is_rejected_before(options: StackOptions, reported: str) -> None:
+def test_values_that_aws_would_reject_are_rejected(options: StackOptions, reported: str) -> None:
     with pytest.raises(SettingsError, match=reported):
         options.merge_parameters({}, stack="RIOS")
 
 
 @pytest.mark.parametrize(("vcpus", "memory"), [(0.25, 2048), (1, 4096), (8, 20480), (16, 122880), (32, 249856)])
-def test_what_fargate_has_is_taken(vcpus: float, memory: int) -> None:
+def test_values_that_fargate_supports_are_accepted(vcpus: float, memory: int) -> None:
     assert StackOptions(compute="FARGATE", vcpus=vcpus, memory=memory).merge_parameters({}, stack="RIOS")[
         "MaxMemory"
     ] == str(memory)
@@ -145,12 +145,12 @@ def test_what_fargate_has_is_taken(vcpus: float, memory: int) -> None:
         ("FARGATE", 32, "122880"),
     ],
 )
-def test_memory_follows_the_vcpus(compute: str, vcpus: float, memory: str) -> None:
+def test_memory_is_proportional_to_vcpus(compute: str, vcpus: float, memory: str) -> None:
     assert StackOptions(compute=compute, vcpus=vcpus).merge_parameters({}, stack="RIOS")["MaxMemory"] == memory
 
 
 @pytest.mark.parametrize("now", [{"AZ1": "a", "AZ2": "b", "AZ3": "c"}, {}])
-def test_the_zones_of_a_stack_stay(now: dict[str, str]) -> None:
+def test_zones_of_a_stack_can_not_be_changed(now: dict[str, str]) -> None:
     with pytest.raises(SettingsError, match="zones can't be changed"):
         StackOptions(zones=("a", "b", "d")).merge_parameters({**NOW, **now}, stack="RIOS")
     if now:

@@ -3,7 +3,7 @@ import pytest
 from asyncbatch.stack.prices import estimate_cost, price_requests
 
 
-def test_a_worker_takes_its_share_of_the_machine_that_is_cheapest_for_it() -> None:
+def test_worker_costs_its_share_of_the_cheapest_machine() -> None:
     # 3.5 GiB a vCPU: half an m5.large of 0.096; a c5.large would have to be whole for its memory
     like = estimate_cost(
         workers=10, vcpus=1, disk=100, memory=3600, compute="EC2", architecture="X86_64", region="us-east-1"
@@ -16,7 +16,7 @@ def test_a_worker_takes_its_share_of_the_machine_that_is_cheapest_for_it() -> No
     assert large.worker == pytest.approx(0.063)
 
 
-def test_spot_is_a_span_below_on_demand() -> None:
+def test_spot_price_is_a_range_below_on_demand() -> None:
     least, most = estimate_cost(
         workers=10, vcpus=1, disk=100, memory=4096, compute="SPOT", architecture="X86_64", region="us-east-1"
     ).workers
@@ -32,7 +32,7 @@ def test_fargate_bills_vcpus_memory_and_an_address(architecture: str, worker: fl
     assert found.workers[0] == pytest.approx(2 * worker + 2 * 0.005)
 
 
-def test_a_region_that_is_not_in_the_table_is_said_to_be_like_another() -> None:
+def test_unknown_region_has_prices_of_another_with_a_note() -> None:
     assert (
         estimate_cost(
             workers=1, vcpus=1, disk=100, memory=4096, compute="EC2", architecture="ARM64", region="mars-1"
@@ -41,7 +41,7 @@ def test_a_region_that_is_not_in_the_table_is_said_to_be_like_another() -> None:
     )
 
 
-def test_4096_mib_do_not_fit_a_vcpu_of_the_m_families() -> None:
+def test_4096_mib_per_vcpu_do_not_fit_in_m_families() -> None:
     one = {
         memory: estimate_cost(
             workers=1, vcpus=1, disk=30, memory=memory, compute="EC2", architecture="X86_64", region="us-east-1"
@@ -63,7 +63,7 @@ def test_machines_disks_and_addresses_are_counted() -> None:
 
 
 @pytest.mark.parametrize(("region", "price"), [("us-east-1", 90.0), ("ap-southeast-2", 114.0)])
-def test_results_that_leave_aws_cost(region: str, price: float) -> None:
+def test_results_that_leave_aws_are_counted(region: str, price: float) -> None:
     found = estimate_cost(workers=1, vcpus=1, disk=30, memory=3600, compute="SPOT", architecture="ARM64", region=region)
     assert found.transfer == pytest.approx(price)
 
@@ -73,7 +73,7 @@ def test_deletions_from_s3_are_free_and_other_requests_are_not() -> None:
     assert price_requests({"s3:PutObject": 1e6, "s3:GetObject": 1e6}) == pytest.approx(5.4)
 
 
-def test_sqs_bills_deletions_too_and_each_64_kib_of_messages() -> None:
+def test_sqs_bills_deletions_and_each_64_kib_of_messages() -> None:
     counts = {"sqs:SendMessageBatch": 1e6, "sqs:DeleteMessageBatch": 1e6}
     assert price_requests(counts) == pytest.approx(0.8)
     assert price_requests(counts, message_bytes=1e6 * 64 * 1024) == pytest.approx(1.2)

@@ -21,27 +21,27 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 @pytest.mark.parametrize(
     ("age", "silence", "over"),
     [
-        (10.0, None, False),  # is being opened
-        (3_600.0, None, True),  # its end was cut short
+        (10.0, None, False),  # it is being opened
+        (3_600.0, None, True),  # its end was interrupted
         (3_600.0, 30.0, False),
-        (3_600.0, 200.0, False),  # a sign may be late
+        (3_600.0, 200.0, False),  # a heartbeat may be late
         (3_600.0, 241.0, True),
-        (None, None, False),  # not ours to judge
+        (None, None, False),  # unknown
     ],
 )
-def test_a_run_is_over_when_it_has_been_silent_for_long(age: float | None, silence: float | None, over: bool) -> None:  # noqa: FBT001 - a table
+def test_run_is_over_after_a_long_silence(age: float | None, silence: float | None, over: bool) -> None:  # noqa: FBT001 - a table
     found = FoundRun(run="r", age=age, silence=silence, run_lease=120.0, queues=("q",), objects=True, jobs=())
     assert (found.over, found.gone) == (over, False)
 
 
 @pytest.mark.parametrize(("ended", "over", "gone"), [(True, False, True), (False, True, False)])
-def test_of_a_run_that_has_nothing_but_jobs_those_that_go_on_are_left_over(ended: bool, over: bool, gone: bool) -> None:  # noqa: FBT001 - a table
+def test_running_jobs_of_a_run_without_objects_are_left_over(ended: bool, over: bool, gone: bool) -> None:  # noqa: FBT001 - a table
     job = TaggedJob(id="j", ended=ended, tags={})
     found = FoundRun(run="r", age=3_600.0, silence=None, run_lease=120.0, queues=(), objects=False, jobs=(job,))
     assert (found.over, found.gone, found.working) == (over, gone, [] if ended else ["j"])
 
 
-def test_a_run_s_id_tells_when_it_was_opened() -> None:
+def test_run_id_contains_the_time_of_its_start() -> None:
     assert compute_age("19700102-000001-abcd", 86_401.0) == 0.0
     assert compute_age("20260101-000000-abcd", 1_767_225_610.0) == 10.0
     assert compute_age("something else", 0.0) is None
@@ -50,7 +50,7 @@ def test_a_run_s_id_tells_when_it_was_opened() -> None:
 @pytest.mark.parametrize(
     ("queues", "silence", "in_use"), [(("q",), 30.0, True), ((), 30.0, False), (("q",), 3_000.0, False)]
 )
-def test_a_run_is_in_use_as_long_as_its_main_is_there(queues: tuple[str, ...], silence: float, *, in_use: bool) -> None:
+def test_run_is_in_use_while_its_main_is_alive(queues: tuple[str, ...], silence: float, *, in_use: bool) -> None:
     job = TaggedJob(id="j", ended=False, tags={})
     found = FoundRun(
         run="r", age=3_600.0, silence=silence, run_lease=120.0, queues=queues, objects=bool(queues), jobs=(job,)
@@ -63,14 +63,14 @@ class Batch:
     """Jobs that end some seconds after they were terminated, on two queues."""
 
     seconds: float
-    """From a job's termination to its end."""
+    """Time from a job's termination to its end."""
     jobs: dict[str, dict[str, str]] = field(
         default_factory=lambda: {"workers": {"w": "Trees", "foreign": "Other"}, "mains": {"m": "Trees"}}
     )
-    """By queue: the stack of each job."""
+    """The stack of each job, by queue."""
     ends: dict[str, float] = field(default_factory=dict)
     late: str = ""
-    """A job that a main starts when its first one is terminated."""
+    """A job that a main process starts when its first job is terminated."""
 
     def ended(self, job: str) -> bool:
         return anyio.current_time() >= self.ends.get(job, inf)
@@ -98,7 +98,7 @@ def sweep(jobs: Batch, outputs: dict[str, str]) -> StackRuns:
 
 
 @pytest.mark.anyio
-async def test_all_jobs_of_a_stack_are_ended_and_waited_for() -> None:
+async def test_all_jobs_of_a_stack_are_terminated_and_awaited() -> None:
     jobs = Batch(seconds=40.0, late="other")
     await sweep(jobs, QUEUES).end_all_jobs()
     assert jobs.ends.keys() == {"w", "m", "other"}
@@ -113,7 +113,7 @@ async def test_jobs_that_do_not_end_are_reported() -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("outputs", [{}, {"BatchProcessingJobQueueName": "workers"}])
-async def test_a_stack_may_have_no_queue_for_main_scripts_or_none_at_all(outputs: dict[str, str]) -> None:
+async def test_stack_may_have_no_job_queues(outputs: dict[str, str]) -> None:
     jobs = Batch(seconds=0.0)
     await sweep(jobs, outputs).end_all_jobs()
     assert jobs.ends.keys() == ({"w"} if outputs else set())

@@ -1,11 +1,11 @@
-"""The template that ships: what cfn-lint (in tests/integration) and checkov do not look at."""
+"""Tests of the template, for what cfn-lint (in tests/integration) and checkov do not check."""
 
 from importlib.resources import files
 from typing import Any
 
 from tests.unit.template import find_statements, listed, of_type, read_template
 
-OUTPUTS = {  # the names that the classic system's users know, and those of ours
+OUTPUTS = {  # the names of the classic system, and those of asyncbatch
     "VPC",
     "ComputeEnvironmentArn",
     "BatchProcessingJobQueueArn",
@@ -32,18 +32,18 @@ ANY_RESOURCE = {
     "batch:ListJobs",
     "sqs:ListQueues",
 }
-"""Actions for which IAM knows no resource."""
+"""Actions for which IAM has no resources."""
 
 
 def actions(role: dict[str, Any]) -> set[str]:
     return {action for statement in find_statements(role) for action in listed(statement["Action"])}
 
 
-def test_the_outputs_are_those_that_users_know() -> None:
+def test_template_has_the_outputs_of_the_classic_system() -> None:
     assert set(read_template()["Outputs"]) == OUTPUTS
 
 
-def test_names_begin_as_the_classic_ones_do() -> None:
+def test_names_start_like_those_of_the_classic_system() -> None:
     assert read_template()["Parameters"]["ServiceName"]["Default"] == "RIOS"
     names = [queue["JobQueueName"]["Fn::If"] for queue in of_type("AWS::Batch::JobQueue").values()]
     assert [machines["Fn::Sub"] for _, _, machines in names] == ["${ServiceName}JobQueue", "${ServiceName}JobQueueMain"]
@@ -56,7 +56,7 @@ def test_names_begin_as_the_classic_ones_do() -> None:
     assert names == [{"Ref": "EcrName"}, {"Fn::Sub": "${EcrName}main"}]
 
 
-def test_batch_starts_a_main_script_again_for_no_fault_of_its_own_and_a_worker_never() -> None:
+def test_batch_only_retries_main_scripts_after_lost_machines_and_never_workers() -> None:
     worker, main = (definition["RetryStrategy"] for definition in of_type("AWS::Batch::JobDefinition").values())
     assert worker == {"Attempts": 1}
     *retried, last = main["EvaluateOnExit"]
@@ -75,7 +75,7 @@ def test_containers_have_an_init_process_a_time_limit_and_no_privileges() -> Non
         assert "AttemptDurationSeconds" in definition["Timeout"]
 
 
-def test_each_purpose_has_a_role_of_its_own() -> None:
+def test_each_purpose_has_its_own_role() -> None:
     worker, main = (definition["ContainerProperties"] for definition in of_type("AWS::Batch::JobDefinition").values())
     used = [worker["JobRoleArn"], main["JobRoleArn"], worker["ExecutionRoleArn"]]
     names = {role["Fn::GetAtt"][0] for role in used}
@@ -83,7 +83,7 @@ def test_each_purpose_has_a_role_of_its_own() -> None:
     assert set(of_type("AWS::IAM::Role")) == names | {"EcsInstanceRole"}
 
 
-def test_a_worker_may_do_a_worker_s_work_and_no_more() -> None:
+def test_role_of_workers_only_allows_what_workers_do() -> None:
     assert actions(of_type("AWS::IAM::Role")["WorkerRole"]) == {
         "s3:GetObject",
         "s3:PutObject",
@@ -96,7 +96,7 @@ def test_a_worker_may_do_a_worker_s_work_and_no_more() -> None:
     }
 
 
-def test_no_right_is_on_everything_where_it_can_be_on_something() -> None:
+def test_permissions_name_resources_if_possible() -> None:
     for role in of_type("AWS::IAM::Role").values():
         for statement in find_statements(role):
             assert not any("*" in action for action in listed(statement["Action"]))
@@ -104,7 +104,7 @@ def test_no_right_is_on_everything_where_it_can_be_on_something() -> None:
                 assert set(listed(statement["Action"])) <= ANY_RESOURCE
 
 
-def test_nothing_lets_anybody_in_and_no_nat_is_on_the_bill() -> None:
+def test_network_has_no_ingress_and_no_nat_gateway() -> None:
     for group in of_type("AWS::EC2::SecurityGroup").values():
         assert "SecurityGroupIngress" not in group
     kinds = {resource["Type"] for resource in read_template()["Resources"].values()}
@@ -112,7 +112,7 @@ def test_nothing_lets_anybody_in_and_no_nat_is_on_the_bill() -> None:
     assert [endpoint["VpcEndpointType"] for endpoint in of_type("AWS::EC2::VPCEndpoint").values()] == ["Gateway"]
 
 
-def test_what_holds_data_is_encrypted_and_reached_by_tls_alone() -> None:
+def test_data_is_encrypted_and_only_accessible_by_tls() -> None:
     assert all(queue["SqsManagedSseEnabled"] for queue in of_type("AWS::SQS::Queue").values())
     for policy in [*of_type("AWS::S3::BucketPolicy").values(), *of_type("AWS::SQS::QueuePolicy").values()]:
         [statement] = policy["PolicyDocument"]["Statement"]
@@ -120,10 +120,10 @@ def test_what_holds_data_is_encrypted_and_reached_by_tls_alone() -> None:
         assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
-def test_machines_ask_for_a_token_before_they_tell_who_they_are() -> None:
+def test_machines_require_tokens_for_metadata() -> None:
     [machine] = of_type("AWS::EC2::LaunchTemplate").values()
     assert machine["LaunchTemplateData"]["MetadataOptions"]["HttpTokens"] == "required"
 
 
-def test_it_is_small_enough_to_be_sent_as_it_is() -> None:
+def test_template_fits_in_a_request() -> None:
     assert len((files("asyncbatch") / "infra" / "batch.yaml").read_bytes()) < 51_200

@@ -1,4 +1,4 @@
-"""What AWS refuses, or does at the wrong moment, in a template that cfn-lint, checkov and emulators take."""
+"""Tests of the template for rules of AWS that cfn-lint, checkov and emulators do not check."""
 
 import email
 import json
@@ -18,21 +18,21 @@ RULE_DESCRIPTION = re.compile(r"[a-zA-Z0-9. _\-:/()#,@\[\]+=&;{}!$*]{0,255}")
 
 
 def find_all_dependencies(name: str) -> set[str]:
-    """Return the resources that must be there before one, and go after it."""
+    """Return the resources on which a resource depends, directly or indirectly."""
     resources = read_template()["Resources"]
     direct = {one for one in find_references(resources[name]) if one in resources}
     direct |= set(listed(resources[name].get("DependsOn", [])))
     return direct.union(*(find_all_dependencies(one) for one in direct))
 
 
-def test_ec2_takes_the_descriptions_of_security_groups() -> None:
+def test_ec2_accepts_the_descriptions_of_security_groups() -> None:
     for group in of_type("AWS::EC2::SecurityGroup").values():
         rules = group.get("SecurityGroupEgress", []) + group.get("SecurityGroupIngress", [])
         for text in [group["GroupDescription"], *(rule["Description"] for rule in rules)]:
             assert RULE_DESCRIPTION.fullmatch(text), text
 
 
-def test_a_queue_policy_is_of_one_queue_and_names_no_other() -> None:
+def test_queue_policy_covers_one_queue() -> None:
     """Amazon SQS Developer Guide: "each policy must cover only a single queue"."""
     policies = of_type("AWS::SQS::QueuePolicy").values()
     for policy in policies:
@@ -42,8 +42,8 @@ def test_a_queue_policy_is_of_one_queue_and_names_no_other() -> None:
     assert {policy["Queues"][0]["Ref"] for policy in policies} == set(of_type("AWS::SQS::Queue"))
 
 
-def test_no_policy_asks_for_the_stack_s_id_where_it_is_asked_for_by_name() -> None:
-    """IAM checks DescribeStacks by name against ``stack/NAME/*``, which the id does not match."""
+def test_policies_use_the_name_of_the_stack_for_requests_by_name() -> None:
+    """For DescribeStacks by name, IAM compares with ``stack/NAME/*``, which the id does not match."""
     for role in of_type("AWS::IAM::Role").values():
         assert "AWS::StackId" not in find_references(find_statements(role))
     [find] = [one for one in find_statements(of_type("AWS::IAM::Role")["MainRole"]) if one["Sid"] == "FindTheStack"]
@@ -51,8 +51,8 @@ def test_no_policy_asks_for_the_stack_s_id_where_it_is_asked_for_by_name() -> No
 
 
 @pytest.mark.parametrize("environment", of_type("AWS::Batch::ComputeEnvironment"))
-def test_machines_are_gone_before_their_way_out(environment: str) -> None:
-    """A gateway can't be detached while machines have public addresses, so it has to outlive the environments."""
+def test_machines_are_deleted_before_their_gateway(environment: str) -> None:
+    """A gateway can't be detached while machines have public addresses, so the environments must be deleted first."""
     gone_later = find_all_dependencies(environment)
     assert gone_later >= {"InternetRoute", "VPCGatewayAttachment", "InternetGateway", "BatchVPC"}
     assert gone_later >= set(of_type("AWS::EC2::SubnetRouteTableAssociation"))
@@ -73,7 +73,7 @@ def test_machines_get_new_images(environment: dict[str, Any]) -> None:
     }
 
 
-def test_workers_take_no_on_demand_capacity_unless_asked_to() -> None:
+def test_workers_use_on_demand_capacity_only_on_request() -> None:
     parameters = read_template()["Parameters"]
     assert (parameters["ComputeType"]["Default"], parameters["OnDemandVCPUS"]["Default"]) == ("SPOT", 0)
     on_demand = read_template()["Resources"]["ComputeEnvironmentOnDemand"]
@@ -102,21 +102,21 @@ def read_user_data() -> str:
     return str(part.get_payload())
 
 
-def test_user_data_has_the_parts_that_batch_takes() -> None:
+def test_user_data_has_the_format_that_batch_requires() -> None:
     """Batch User Guide, "Launch template support": MIME multipart archive; ECS agent: draining is off by default."""
     assert "ECS_ENABLE_SPOT_INSTANCE_DRAINING=true >> /etc/ecs/ecs.config" in read_user_data()
 
 
-def test_the_script_that_tells_jobs_of_spot_interruptions_does_so(tmp_path: Path) -> None:
-    """In place of `curl` and `iptables` are scripts that write down what they are asked."""
+def test_script_notifies_jobs_of_spot_interruptions(tmp_path: Path) -> None:
+    """`curl` and `iptables` are replaced by scripts that record their arguments."""
     _, _, rest = read_user_data().partition("<<'SCRIPT'\n")
     script, _, _ = rest.partition("\nSCRIPT\n")
     folder = tmp_path / "notices"
     folder.mkdir()
     tools = {
         "iptables": f'echo "$*" >> {tmp_path}/rules; [ "$2" != --check ]',
-        "sleep": f"[ ! -e {folder}/spot-notice ]",  # ends the script when the notice is written
-        # The first question for a notice gets 404, with which curl exits with 22.
+        "sleep": f"[ ! -e {folder}/spot-notice ]",  # ends the script after the notice is written
+        # The first request for a notice gets status 404, for which curl exits with 22.
         "curl": f"""
             case "$*" in
                 *" PUT "*/latest/api/token) echo secret;;
@@ -136,7 +136,7 @@ def test_the_script_that_tells_jobs_of_spot_interruptions_does_so(tmp_path: Path
     assert (tmp_path / "rules").read_text().splitlines() == [f"--wait --check {rule}", f"--wait --insert {rule}"]
 
 
-def test_jobs_do_not_run_as_root_or_they_could_get_the_credentials_of_the_machine() -> None:
+def test_jobs_do_not_run_as_root_and_have_no_credentials_of_the_machine() -> None:
     [user] = re.findall(r"^USER (\d+)$", (PROJECT / "container" / "Dockerfile").read_text(), re.MULTILINE)
     definitions = of_type("AWS::Batch::JobDefinition")
     assert {
@@ -144,7 +144,7 @@ def test_jobs_do_not_run_as_root_or_they_could_get_the_credentials_of_the_machin
     } == dict.fromkeys(definitions, user)
 
 
-def test_images_with_a_tag_and_those_of_running_jobs_are_kept() -> None:
+def test_tagged_images_and_those_of_running_jobs_are_not_deleted() -> None:
     for repository in of_type("AWS::ECR::Repository").values():
         rules = json.loads(repository["LifecyclePolicy"]["LifecyclePolicyText"])["rules"]
         assert {rule["selection"]["tagStatus"] for rule in rules} == {"untagged"}

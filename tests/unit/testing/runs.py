@@ -1,4 +1,4 @@
-"""Runs in memory, in virtual time: what their tests share."""
+"""Helpers for tests of runs in memory, in virtual time."""
 
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -11,7 +11,7 @@ from asyncbatch import Dispatcher, Settings
 from asyncbatch.testing import MemoryAws, VirtualLoop
 
 SETTLED = 60.0
-"""Seconds after a run's end in which workers that were terminated are gone."""
+"""Seconds after a run's end in which terminated workers end."""
 
 
 def play(scenario: Callable[[], Coroutine[Any, Any, None]], *, loop: Callable[[], VirtualLoop] = VirtualLoop) -> None:
@@ -21,14 +21,14 @@ def play(scenario: Callable[[], Coroutine[Any, Any, None]], *, loop: Callable[[]
 
 @asynccontextmanager
 async def run_on(aws: MemoryAws, *, workers: Any = 2, **settings: Any) -> AsyncIterator[Dispatcher]:  # noqa: ANN401 - settings
-    """Have a run, and look that nothing of it is left."""
+    """Open a run during the block, and check that it leaves nothing behind."""
     async with nothing_left(aws), Dispatcher.in_memory(workers, settings=Settings(**settings), aws=aws) as dispatcher:
         yield dispatcher
 
 
 @asynccontextmanager
 async def nothing_left(aws: MemoryAws) -> AsyncIterator[None]:
-    """Look that the block leaves nothing: no queue, no object but programs, no worker and no task."""
+    """Check that the block leaves no queue, no object except programs, no worker and no task."""
     before = {task.id for task in anyio.get_running_tasks()}
     async with aws.running(Settings()):
         yield
@@ -40,11 +40,11 @@ async def nothing_left(aws: MemoryAws) -> AsyncIterator[None]:
 
 
 def begun(caplog: pytest.LogCaptureFixture) -> list[int]:
-    """Return the tiles that workers began, in their order, once for each attempt."""
+    """Return the tiles that workers have started, in order, once for each attempt."""
     return [record.tile for record in find_records(caplog, "tile_begun")]
 
 
 def find_records(caplog: pytest.LogCaptureFixture, action: str) -> list[Any]:
-    """Return what was logged as an action."""
+    """Return the log records of an action."""
     records: list[Any] = caplog.records
     return [record for record in records if getattr(record, "action", "") == action]

@@ -1,4 +1,4 @@
-"""AWS in memory, as the rest of the code uses it: by its own clients, with all that AWS does to messages."""
+"""Tests of AWS in memory with the project's clients, including AWS's handling of messages."""
 
 import hashlib
 from collections.abc import AsyncIterator
@@ -44,7 +44,7 @@ async def receive(queues: Queues, queue: str, *, wait: float = 0.0, most: int = 
     return await queues.receive(queue, most=most, wait=wait, lease=30.0)
 
 
-async def test_a_message_that_is_not_deleted_comes_again_and_its_old_handle_is_stale() -> None:
+async def test_message_that_is_not_deleted_is_redelivered_and_its_old_handle_is_stale() -> None:
     async with queue_on(MemoryAws()) as (queues, queue):
         await queues.send(queue, ["a"])
         (first,) = await receive(queues, queue)
@@ -72,14 +72,14 @@ async def test_a_long_poll_ends_with_the_first_message() -> None:
         assert anyio.current_time() - begin == pytest.approx(7.0)
 
 
-async def test_a_queue_that_is_deleted_ends_the_polls_at_it() -> None:
+async def test_polls_end_when_their_queue_is_deleted() -> None:
     async with queue_on(MemoryAws()) as (queues, queue), anyio.create_task_group() as group:
         group.start_soon(queues.drop, queue)
         with pytest.raises(QueueGone):
             await receive(queues, queue, wait=20.0)
 
 
-async def test_batches_have_the_sizes_that_sqs_allows() -> None:
+async def test_batches_have_the_limits_of_sqs() -> None:
     async with queue_on(MemoryAws()) as (queues, queue):
         await queues.send(queue, ["x" * MESSAGE_LIMIT])
         for texts in (["x" * (MESSAGE_LIMIT + 1)], ["x" * (MESSAGE_LIMIT // 2 + 1)] * 2, ["x"] * 11):
@@ -88,7 +88,7 @@ async def test_batches_have_the_sizes_that_sqs_allows() -> None:
         assert await queues.count(queue) == 1
 
 
-async def test_entries_that_a_fault_refuses_are_sent_again_and_no_others() -> None:
+async def test_only_rejected_entries_are_sent_again() -> None:
     aws = MemoryAws(faults=[Fault(operation=SEND, entries=(1, 3))])
     async with queue_on(aws) as (queues, queue):
         await queues.send(queue, list("abcde"))
@@ -99,7 +99,7 @@ async def test_entries_that_a_fault_refuses_are_sent_again_and_no_others() -> No
 @pytest.mark.parametrize(
     ("fault", "texts"),
     [
-        (Fault(operation=SEND, lost=True), ["a", "a"]),  # sent again after the lost answer
+        (Fault(operation=SEND, lost=True), ["a", "a"]),  # sent again, since the answer was lost
         (Fault(operation=SEND, copies=2), ["a", "a"]),
         (Fault(operation=SEND, copies=0), []),
         (Fault(operation=SEND, error="ThrottlingException"), ["a"]),
@@ -108,13 +108,13 @@ async def test_entries_that_a_fault_refuses_are_sent_again_and_no_others() -> No
         (Fault(operation="sqs:*", about="another", error="AccessDenied"), ["a"]),
     ],
 )
-async def test_messages_are_lost_and_doubled_as_faults_say(fault: Fault, texts: list[str]) -> None:
+async def test_faults_lose_and_duplicate_messages(fault: Fault, texts: list[str]) -> None:
     async with queue_on(MemoryAws(faults=[fault])) as (queues, queue):
         await queues.send(queue, ["a"])
         assert [message.text for message in await receive(queues, queue)] == texts
 
 
-async def test_hidden_messages_come_later() -> None:
+async def test_faults_delay_messages() -> None:
     async with queue_on(MemoryAws(faults=[Fault(operation=SEND, hidden=5.0)])) as (queues, queue):
         begin = anyio.current_time()
         await queues.send(queue, ["a"])
@@ -122,7 +122,7 @@ async def test_hidden_messages_come_later() -> None:
         assert anyio.current_time() - begin == pytest.approx(5.0)
 
 
-async def test_faults_hit_as_many_requests_as_they_say_after_those_they_let_through() -> None:
+async def test_faults_affect_count_requests_after_skipped_ones() -> None:
     aws = MemoryAws(faults=[Fault(operation="sqs:ReceiveMessage", after=1, times=2, error="InternalError")])
     async with queue_on(aws) as (queues, queue):
         assert await receive(queues, queue) == []
@@ -179,7 +179,7 @@ async def test_damaged_content_is_noticed_by_its_checksum() -> None:
             await objects.get("key", sha256=digest)
 
 
-async def test_every_stack_is_there_and_jobs_without_a_run_end_by_themselves() -> None:
+async def test_every_stack_exists_and_jobs_without_a_run_end() -> None:
     aws = MemoryAws(slots=4, start_delay=10.0)
     async with open_on(aws) as session:
         outputs = await (await Stacks.open(session)).outputs("any")

@@ -1,4 +1,4 @@
-"""The virtual clock."""
+"""Tests of the virtual clock."""
 
 import asyncio
 import math
@@ -12,7 +12,7 @@ from asyncbatch.testing import VirtualLoop
 from tests.unit.testing.runs import play
 
 
-def test_sleeping_moves_the_clock_by_just_its_time() -> None:
+def test_sleep_advances_the_clock_by_its_duration() -> None:
     async def sleep() -> None:
         begin = anyio.current_time()
         await anyio.sleep(3600.0)
@@ -21,7 +21,7 @@ def test_sleeping_moves_the_clock_by_just_its_time() -> None:
     play(sleep)
 
 
-def test_time_stands_still_while_a_thread_works() -> None:
+def test_clock_stops_while_a_thread_runs() -> None:
     async def work() -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
@@ -36,7 +36,7 @@ def test_time_stands_still_while_a_thread_works() -> None:
     play(work)
 
 
-def test_a_loop_without_anything_to_wait_for_is_reported() -> None:
+def test_deadlocked_loop_is_reported() -> None:
     with pytest.raises(RuntimeError, match="deadlock"):
         play(wait_for_ever)
 
@@ -45,7 +45,7 @@ async def wait_for_ever() -> None:
     await anyio.Event().wait()
 
 
-def test_waiting_for_less_than_the_clocks_resolution_ends() -> None:
+def test_sleep_below_the_resolution_of_the_clock_ends() -> None:
     async def wait() -> None:
         end = anyio.current_time() + 1e-6
         while anyio.current_time() < end:  # noqa: ASYNC110 - the point

@@ -1,4 +1,4 @@
-"""What may happen at any moment, at each moment: a run is cancelled, main dies, a worker is killed or terminated."""
+"""Tests that a run can be cancelled, main die, and a worker be killed or terminated at any step."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,13 +13,13 @@ from tests.unit.testing.runs import nothing_left, play
 
 TILES = 3
 SECONDS = 1.0
-"""Of a tile."""
+"""Duration of a tile."""
 STRIDE = 30
-"""Of the turns of a run's loop, every thirtieth is looked at, from another one in each test."""
+"""Every thirtieth turn of a run's loop is tested; each test starts with another."""
 
 
 class SteppedLoop(VirtualLoop):
-    """Does something once, before a given turn."""
+    """An event loop that calls a function before a given turn."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class SteppedLoop(VirtualLoop):
         self._then: Callable[[], object] | None = None
 
     def plan(self, at: int, then: Callable[[], object]) -> None:
-        """Have something done before the turn `at`, counted from now."""
+        """Call a function before the turn `at`, counted from now."""
         self.turn, self._at, self._then = 0, at, then
 
     def _run_once(self) -> None:
@@ -56,7 +56,7 @@ async def compute(aws: MemoryAws) -> None:
 
 
 def pick_turns(first: int) -> range:
-    """Return turns of a run's loop, up to the run's end."""
+    """Return some turns of a run's loop, up to the run's end."""
     turns = 0
 
     async def count() -> None:
@@ -69,7 +69,7 @@ def pick_turns(first: int) -> range:
     return range(first, turns, STRIDE)
 
 
-def test_a_run_that_is_cancelled_at_any_moment_leaves_nothing() -> None:
+def test_run_cancelled_at_any_step_leaves_nothing_behind() -> None:
     for step in [*range(1, 20), *pick_turns(20)]:
 
         async def cancel(step: int = step) -> None:
@@ -87,7 +87,7 @@ def end_main(aws: MemoryAws, scope: anyio.CancelScope) -> None:
     scope.cancel()
 
 
-def test_workers_leave_by_themselves_whenever_main_is_killed() -> None:
+def test_workers_leave_when_main_is_killed_at_any_step() -> None:
     for step in pick_turns(7)[::2]:
 
         async def die(step: int = step) -> None:
@@ -106,7 +106,7 @@ def test_workers_leave_by_themselves_whenever_main_is_killed() -> None:
 
 
 @pytest.mark.parametrize(("end", "first"), [("kill", 13), ("terminate", 18)])
-def test_one_of_two_workers_may_end_at_any_moment(end: str, first: int) -> None:
+def test_one_of_two_workers_can_end_at_any_step(end: str, first: int) -> None:
     for step in pick_turns(first):
 
         async def lose(step: int = step) -> None:

@@ -1,4 +1,4 @@
-"""Main and workers, driven through whole runs in memory on which things go wrong: the results are the same."""
+"""Tests that faults do not change the results of complete runs in memory."""
 
 import asyncio
 import logging
@@ -38,7 +38,7 @@ def _logged(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def check_tiles(dispatcher: Dispatcher, count: int = 4) -> None:
-    """Compute some tiles, half of which are too large for a message."""
+    """Compute some tiles; half of them are too large for a message."""
     sizes = [8, INLINE_LIMIT] * (count // 2)
     values = [np.random.default_rng(place).integers(0, 256, size, dtype=np.uint8) for place, size in enumerate(sizes)]
     with anyio.fail_after(1000.0):
@@ -47,7 +47,7 @@ async def check_tiles(dispatcher: Dispatcher, count: int = 4) -> None:
 
 
 async def begin_tile(aws: MemoryAws, caplog: pytest.LogCaptureFixture) -> MemoryJob:
-    """Wait until a worker computes the first tile, and return the worker."""
+    """Wait until a worker computes the first tile, and return that worker."""
     with anyio.fail_after(100.0):
         while not begun(caplog):  # noqa: ASYNC110 - in virtual time
             await anyio.sleep(0.1)
@@ -75,16 +75,16 @@ OPERATIONS = {
     ],
     ids=["refused", "unreachable", "lost answer", "no answer", "slow"],
 )
-async def test_passing_outages_cost_no_tile(service: str, fault: dict[str, Any]) -> None:
+async def test_short_outages_lose_no_tile(service: str, fault: dict[str, Any]) -> None:
     operations = [f"{service}:{name}" for name in OPERATIONS[service]]
     aws = MemoryAws(duration=15.0, faults=[Fault(operation=operation, **fault) for operation in operations])
     async with run_on(aws) as dispatcher:
         await check_tiles(dispatcher)
-    assert all(aws.requests[operation] for operation in operations), "the faults hit nothing"
+    assert all(aws.requests[operation] for operation in operations), "no request failed"
 
 
 @pytest.mark.parametrize("operation", ["SendMessageBatch", "DeleteMessageBatch", "ChangeMessageVisibilityBatch"])
-async def test_entries_of_a_batch_that_fail_cost_no_tile(operation: str) -> None:
+async def test_failing_entries_of_a_batch_lose_no_tile(operation: str) -> None:
     aws = MemoryAws(duration=15.0, faults=[Fault(operation=f"sqs:{operation}", entries=(0, 2), times=3)])
     async with run_on(aws) as dispatcher:
         await check_tiles(dispatcher)
@@ -96,20 +96,20 @@ NO_QUEUE = "AWS.SimpleQueueService.NonExistentQueue"
 @pytest.mark.parametrize("after", range(2))
 @pytest.mark.parametrize("queue", ["-task", "-result"])
 @pytest.mark.parametrize("operation", ["SendMessageBatch", "ReceiveMessage", "DeleteMessageBatch"])
-async def test_a_queue_that_some_requests_do_not_find_in_its_first_minute_costs_no_worker(
+async def test_queue_that_is_missing_in_its_first_minute_ends_no_worker(
     operation: str, queue: str, after: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     fault = Fault(operation=f"sqs:{operation}", about=queue, error=NO_QUEUE, after=after)
     aws = MemoryAws(duration=5.0, faults=[fault])
     async with run_on(aws) as dispatcher:
         await check_tiles(dispatcher, 8)
-    assert aws.requests[f"sqs:{operation}"] > after, "the fault hit nothing"
+    assert aws.requests[f"sqs:{operation}"] > after, "no request failed"
     assert [job.status for job in aws.jobs] == ["SUCCEEDED"] * 2
     assert [record.reason for record in find_records(caplog, "worker_stops")] == ["sentinel"] * 2
 
 
 @pytest.mark.parametrize("age", [0.0, 100.0])
-async def test_workers_leave_when_the_task_queue_is_gone(age: float) -> None:
+async def test_workers_leave_when_the_task_queue_is_deleted(age: float) -> None:
     aws = MemoryAws()
     async with Dispatcher.in_memory(1, aws=aws) as dispatcher:
         await check_tiles(dispatcher)
@@ -125,14 +125,14 @@ async def test_workers_leave_when_the_task_queue_is_gone(age: float) -> None:
 
 @pytest.mark.parametrize("about", ["programs/", "/in", "/out"])
 @pytest.mark.parametrize("damage", ["damage", "truncated"])
-async def test_bodies_that_arrive_damaged_are_fetched_again(about: str, damage: str) -> None:
+async def test_damaged_bodies_are_fetched_again(about: str, damage: str) -> None:
     options: dict[str, Any] = {damage: True}
     aws = MemoryAws(faults=[Fault(operation="s3:GetObject", about=about, times=2, **options)])
     async with run_on(aws) as dispatcher:
         await check_tiles(dispatcher)
 
 
-async def test_a_result_that_is_gone_is_its_tiles_and_the_run_goes_on() -> None:
+async def test_missing_result_only_fails_its_tile() -> None:
     aws = MemoryAws(faults=[Fault(operation="s3:GetObject", about="/out/0", error="NoSuchKey", times=None)])
     async with run_on(aws) as dispatcher:
         with pytest.raises(TileLost) as raised:
@@ -144,7 +144,7 @@ async def test_a_result_that_is_gone_is_its_tiles_and_the_run_goes_on() -> None:
 # Messages
 
 
-async def test_duplicates_change_no_result() -> None:
+async def test_duplicate_messages_change_no_result() -> None:
     aws = MemoryAws(faults=[Fault(operation="sqs:SendMessageBatch", copies=2, times=None)])
     async with run_on(aws) as dispatcher:
         await check_tiles(dispatcher)
@@ -161,7 +161,7 @@ async def test_damaged_messages_are_rejected_and_sent_again(queue: str, caplog: 
     assert find_records(caplog, "message_refused")
 
 
-async def test_late_messages_are_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+async def test_late_messages_are_awaited(caplog: pytest.LogCaptureFixture) -> None:
     aws = MemoryAws(faults=[Fault(operation="sqs:SendMessageBatch", hidden=20.0, times=None)])
     async with run_on(aws) as dispatcher:
         await check_tiles(dispatcher)
@@ -178,7 +178,7 @@ async def test_tiles_whose_messages_are_lost_are_announced_again(queue: str, cap
     assert len(find_records(caplog, "tiles_lost")) == 1
 
 
-async def test_a_tile_whose_lease_was_lost_is_computed_again_and_counts_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_tile_with_a_lost_lease_is_recomputed_and_counts_once(caplog: pytest.LogCaptureFixture) -> None:
     aws = MemoryAws(duration=2 * LEASE)
     async with run_on(aws) as dispatcher:
         future = dispatcher.submit(square, 3)
@@ -193,7 +193,7 @@ async def test_a_tile_whose_lease_was_lost_is_computed_again_and_counts_once(cap
 
 
 @pytest.mark.parametrize("operation", ["DeleteMessageBatch", "ChangeMessageVisibilityBatch"])
-async def test_handles_that_are_called_stale_cost_no_tile(operation: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_stale_handles_lose_no_tile(operation: str, caplog: pytest.LogCaptureFixture) -> None:
     stale = Fault(operation=f"sqs:{operation}", entries=range(10), error="ReceiptHandleIsInvalid")
     aws = MemoryAws(duration=15.0, faults=[stale])
     async with run_on(aws) as dispatcher:
@@ -204,7 +204,7 @@ async def test_handles_that_are_called_stale_cost_no_tile(operation: str, caplog
 # Workers
 
 
-async def test_a_tile_of_a_killed_worker_is_computed_by_another_after_its_lease(
+async def test_tile_of_a_killed_worker_is_redelivered_after_its_lease(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     aws = MemoryAws(duration=10.0)
@@ -222,7 +222,7 @@ async def test_a_tile_of_a_killed_worker_is_computed_by_another_after_its_lease(
     assert begun(caplog).count(0) == 2
 
 
-async def test_faults_strike_workers_in_the_middle_of_what_they_do(caplog: pytest.LogCaptureFixture) -> None:
+async def test_faults_affect_workers_while_they_compute(caplog: pytest.LogCaptureFixture) -> None:
     aws = MemoryAws(duration=10.0, faults=[Fault(operation="slot:Compute", about="tile 1 of", then=MemoryJob.kill)])
     async with run_on(aws, workers=1) as dispatcher:
         await check_tiles(dispatcher)
@@ -230,7 +230,7 @@ async def test_faults_strike_workers_in_the_middle_of_what_they_do(caplog: pytes
     assert Counter(begun(caplog))[1] == 2
 
 
-async def test_a_worker_that_was_stopped_goes_on_where_it_was(caplog: pytest.LogCaptureFixture) -> None:
+async def test_stopped_worker_can_continue(caplog: pytest.LogCaptureFixture) -> None:
     aws = MemoryAws(duration=10.0)
     async with run_on(aws, workers=1) as dispatcher:
         future = dispatcher.submit(square, 3)
@@ -245,7 +245,7 @@ async def test_a_worker_that_was_stopped_goes_on_where_it_was(caplog: pytest.Log
     assert len(aws.jobs) == 1
 
 
-async def test_a_worker_that_is_stopped_past_the_runs_end_writes_nothing_more(caplog: pytest.LogCaptureFixture) -> None:
+async def test_worker_stopped_until_the_end_of_the_run_writes_nothing(caplog: pytest.LogCaptureFixture) -> None:
     aws = MemoryAws(duration=10.0, slots=2)
     async with run_on(aws, workers=2) as dispatcher:
         future = dispatcher.submit(double, np.zeros(INLINE_LIMIT, np.uint8))
@@ -259,7 +259,7 @@ async def test_a_worker_that_is_stopped_past_the_runs_end_writes_nothing_more(ca
         asyncio.get_running_loop().call_at(thawing, frozen.thaw, context=Context())
 
 
-async def test_a_run_goes_on_after_its_main_was_asleep_for_longer_than_a_run_lease() -> None:
+async def test_run_continues_after_main_slept_longer_than_the_run_lease() -> None:
     aws = MemoryAws(duration=20.0)
     async with run_on(aws) as dispatcher:
         begin = anyio.current_time()
@@ -293,8 +293,8 @@ async def test_a_main_that_is_stopped_can_be_killed(*, kill_first: bool) -> None
     assert anyio.current_time() - began < 10.0
 
 
-async def test_a_tile_of_a_terminated_worker_is_returned_at_once(caplog: pytest.LogCaptureFixture) -> None:
-    aws = MemoryAws(duration=10.0, slots=2)  # so that it polls while it computes
+async def test_terminated_worker_returns_its_tile_immediately(caplog: pytest.LogCaptureFixture) -> None:
+    aws = MemoryAws(duration=10.0, slots=2)  # it polls while it computes
     async with run_on(aws, workers=2) as dispatcher:
         begin = anyio.current_time()
         future = dispatcher.submit(square, 3)
@@ -306,7 +306,7 @@ async def test_a_tile_of_a_terminated_worker_is_returned_at_once(caplog: pytest.
     assert 143 in {job.exit_code for job in aws.jobs}
 
 
-async def test_a_worker_that_is_terminated_before_it_is_up_ends_at_once() -> None:
+async def test_worker_terminated_before_it_is_up_ends() -> None:
     aws = MemoryAws(duration=10.0, faults=[Fault(operation="s3:GetObject", about="/manifest", delay=10.0)])
     async with run_on(aws, workers=2) as dispatcher:
         await anyio.sleep(1.0)
@@ -317,7 +317,7 @@ async def test_a_worker_that_is_terminated_before_it_is_up_ends_at_once() -> Non
         assert await dispatcher.compute(square, 3) == 9
 
 
-async def test_a_run_whose_workers_keep_dying_ends_with_an_error() -> None:
+async def test_run_with_many_lost_workers_ends_with_an_error() -> None:
     aws = MemoryAws(duration=10.0)
     async with nothing_left(aws), anyio.create_task_group() as group:
 
@@ -335,7 +335,7 @@ async def test_a_run_whose_workers_keep_dying_ends_with_an_error() -> None:
     assert len(aws.jobs) < 100
 
 
-async def test_a_slot_that_dies_costs_an_attempt(caplog: pytest.LogCaptureFixture) -> None:
+async def test_dead_slot_costs_an_attempt(caplog: pytest.LogCaptureFixture) -> None:
     aws = MemoryAws(faults=[Fault(operation="slot:Compute", error="SIGKILL", times=2)])
     async with run_on(aws, workers=1) as dispatcher:
         assert await dispatcher.compute(square, 3) == 9
@@ -343,7 +343,7 @@ async def test_a_slot_that_dies_costs_an_attempt(caplog: pytest.LogCaptureFixtur
     assert len(aws.jobs) == 1
 
 
-async def test_a_tile_that_kills_each_slot_is_lost_and_no_other(caplog: pytest.LogCaptureFixture) -> None:
+async def test_only_a_tile_that_kills_every_slot_is_lost(caplog: pytest.LogCaptureFixture) -> None:
     aws = MemoryAws(faults=[Fault(operation="slot:Compute", error="SIGKILL", times=5)])
     async with run_on(aws, workers=1, max_attempts=5) as dispatcher:
         with pytest.raises(TileLost) as raised:
@@ -354,7 +354,7 @@ async def test_a_tile_that_kills_each_slot_is_lost_and_no_other(caplog: pytest.L
 
 
 @pytest.mark.parametrize("queue", ["-task", "-result"])
-async def test_a_run_whose_queue_is_deleted_ends_with_that_error(queue: str) -> None:
+async def test_run_ends_if_its_queue_is_deleted(queue: str) -> None:
     aws = MemoryAws(duration=10.0)
 
     async def compute() -> None:
@@ -368,7 +368,7 @@ async def test_a_run_whose_queue_is_deleted_ends_with_that_error(queue: str) -> 
         await compute()
 
 
-async def test_a_run_whose_manifest_is_deleted_ends_with_that_error() -> None:
+async def test_run_ends_if_its_manifest_is_deleted() -> None:
     aws = MemoryAws(duration=10.0)
 
     async def compute() -> None:
@@ -384,14 +384,14 @@ async def test_a_run_whose_manifest_is_deleted_ends_with_that_error() -> None:
         await compute()
 
 
-async def test_expired_credentials_are_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+async def test_expired_credentials_are_awaited(caplog: pytest.LogCaptureFixture) -> None:
     aws = MemoryAws()
     expired = [Fault(operation=name, error="ExpiredToken", times=None) for name in ("sqs:*", "s3:*")]
     async with run_on(aws, outage=60.0) as dispatcher:
         await check_tiles(dispatcher)
         aws.fail(*expired)
         future = dispatcher.submit(square, 3)
-        await anyio.sleep(100.0)  # longer than an outage may last
+        await anyio.sleep(100.0)  # longer than the longest outage
         assert not future.done()
         aws.recover(*expired)
         assert await dispatcher.compute(square, 4) == 16
@@ -412,7 +412,7 @@ async def test_workers_that_start_with_expired_credentials_are_replaced() -> Non
         assert await wait_for(future) == 9
 
 
-async def test_workers_leave_when_main_gives_no_heartbeat() -> None:
+async def test_workers_leave_without_heartbeats_of_main() -> None:
     aws = MemoryAws()
     async with run_on(aws, workers=2) as dispatcher:
         assert await dispatcher.compute(square, 3) == 9

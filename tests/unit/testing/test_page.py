@@ -1,4 +1,4 @@
-"""The tests that docs/testing.md shows pass."""
+"""Tests that the examples in docs/testing.md pass."""
 
 import inspect
 from collections.abc import Callable
@@ -35,5 +35,5 @@ def test_shown_tests_pass(name: str) -> None:
         test()
 
 
-def test_there_are_such_tests() -> None:
+def test_page_contains_tests() -> None:
     assert len(TESTS) == 4

@@ -1,4 +1,4 @@
-"""Pools in memory, as users have them in their own tests: in real time, with functions as they are."""
+"""Tests of pools in memory, as users use them in their own tests."""
 
 import enum
 import os
@@ -65,20 +65,20 @@ def fail(number: int) -> None:
     raise OddError(number)
 
 
-def test_values_of_the_users_own_classes_go_and_come_as_they_are() -> None:
+def test_values_of_user_classes_are_sent_and_returned() -> None:
     method = Tile.double
     with BatchExecutor.in_memory() as pool:
         assert list(pool.map(double, [Tile(1), Tile(2)])) == [Tile(2), Tile(4)]
         assert type(pool.submit(double, Tile(3)).result()) is Tile
-    assert Tile.double is method, "what workers unpickle must not change main's own classes"
+    assert Tile.double is method, "unpickling on workers must not change main's classes"
 
 
-def test_functions_come_back_as_mains_own() -> None:
+def test_returned_functions_are_main_s_own() -> None:
     with BatchExecutor.in_memory() as pool:
         assert pool.submit(get_function, 1).result() is double
 
 
-def test_what_a_tile_changes_in_its_modules_or_arguments_stays_with_the_worker() -> None:
+def test_changes_of_modules_and_arguments_stay_on_the_worker() -> None:
     values = np.zeros(10_000)
     with BatchExecutor.in_memory(1) as pool:
         assert pool.submit(count, 10).result() == 11
@@ -87,13 +87,13 @@ def test_what_a_tile_changes_in_its_modules_or_arguments_stays_with_the_worker()
     assert values.max() == 0.0
 
 
-def test_shared_arguments_travel_once() -> None:
+def test_shared_arguments_are_sent_once() -> None:
     aws = MemoryAws()
     table = np.arange(100_000)
     with BatchExecutor.in_memory(1, aws=aws) as pool:
         program = pool.program(np.take, table)
         assert [pool.submit(program, number).result() for number in (3, 5)] == [3, 5]
-    assert aws.requests["s3:GetObject"] == 2  # manifest and program
+    assert aws.requests["s3:GetObject"] == 2  # the manifest and the program
 
 
 def test_tiles_are_computed_in_threads_of_this_process() -> None:
@@ -101,7 +101,7 @@ def test_tiles_are_computed_in_threads_of_this_process() -> None:
         assert pool.submit(get_place, 1).result() == (os.getpid(), False)
 
 
-def test_errors_are_those_that_a_real_run_has() -> None:
+def test_errors_equal_those_of_a_real_run() -> None:
     with BatchExecutor.in_memory(1) as pool:
         with pytest.raises(TileError) as raised:
             pool.submit(fail, 3).result()
@@ -111,13 +111,13 @@ def test_errors_are_those_that_a_real_run_has() -> None:
             pool.submit(leave, 3).result()
 
 
-def test_faults_may_be_scripted() -> None:
+def test_faults_can_be_scripted() -> None:
     aws = MemoryAws(faults=[Fault(operation="slot:Compute", error="SIGKILL", times=None)])
     with BatchExecutor.in_memory(1, aws=aws) as pool, pytest.raises(TileLost):
         pool.submit(double, Tile(1)).result()
 
 
-def test_nothing_is_left_and_the_account_may_be_used_again() -> None:
+def test_nothing_is_left_and_the_account_can_be_reused() -> None:
     aws = MemoryAws()
     for _ in range(2):
         with BatchExecutor.in_memory(aws=aws) as pool:
@@ -128,6 +128,6 @@ def test_nothing_is_left_and_the_account_may_be_used_again() -> None:
     assert len(aws.jobs) == 4
 
 
-def test_wrong_arguments_are_rejected_at_once() -> None:
+def test_invalid_arguments_of_a_pool_in_memory_are_rejected() -> None:
     with pytest.raises(SettingsError):
         BatchExecutor.in_memory(0)

@@ -1,4 +1,4 @@
-"""Main and workers, driven through whole runs in memory: how tiles move, and how a run ends."""
+"""Tests of complete runs in memory."""
 
 import logging
 from collections import Counter
@@ -21,7 +21,7 @@ from tests.unit.testing.runs import begun, find_records, nothing_left, run_on
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", [VIRTUAL], ids=["virtual"])]
 
 LONG = 10 * 30.0
-"""Seconds of a tile that takes ten leases."""
+"""Duration in seconds of a tile that takes ten leases."""
 
 
 def square(number: int) -> int:
@@ -36,7 +36,7 @@ def double(values: np.ndarray) -> np.ndarray:
     return 2 * values
 
 
-async def test_results_come_in_order_and_workers_leave_by_themselves(caplog: pytest.LogCaptureFixture) -> None:
+async def test_results_are_in_order_and_workers_leave(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "asyncbatch")
     aws = MemoryAws()
     async with run_on(aws) as dispatcher:
@@ -58,7 +58,7 @@ async def test_large_arguments_and_results_go_through_the_bucket() -> None:
     assert puts[1] == puts[0] + 2
 
 
-async def test_an_error_of_the_function_is_its_tiles_and_the_run_goes_on() -> None:
+async def test_error_of_the_function_only_fails_its_tile() -> None:
     async with run_on(MemoryAws()) as dispatcher:
         with pytest.raises(TileError) as raised:
             await dispatcher.compute(fail, 3)
@@ -67,7 +67,7 @@ async def test_an_error_of_the_function_is_its_tiles_and_the_run_goes_on() -> No
         assert await dispatcher.compute(square, 3) == 9
 
 
-async def test_a_lease_is_renewed_for_as_long_as_a_tile_takes(caplog: pytest.LogCaptureFixture) -> None:
+async def test_lease_is_renewed_while_a_tile_computes(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "asyncbatch")
     aws = MemoryAws(duration=LONG)
     async with run_on(aws, workers=1) as dispatcher:
@@ -111,7 +111,7 @@ async def test_a_slot_begins_its_next_tile_before_the_result_of_the_last_is_hash
     assert [index for index in range(1, 5) if index + 1 not in begun_before[index]] == []
 
 
-async def test_several_slots_compute_at_one_time() -> None:
+async def test_several_slots_compute_concurrently() -> None:
     aws = MemoryAws(slots=4, duration=10.0)
     async with run_on(aws, workers=1) as dispatcher:
         begin = anyio.current_time()
@@ -125,11 +125,11 @@ async def test_workers_without_a_tile_leave_after_the_idle_timeout() -> None:
         assert await dispatcher.compute(square, 2) == 4
         await anyio.sleep(100.0)
         assert Counter(job.status for job in aws.jobs) == {"SUCCEEDED": 2}
-        assert await dispatcher.compute(square, 3) == 9  # by another, which is started for it
+        assert await dispatcher.compute(square, 3) == 9  # by another worker that is started for it
         assert len(aws.jobs) > 2
 
 
-async def test_tiles_that_are_not_done_are_abandoned_at_an_exception_and_workers_terminated() -> None:
+async def test_exception_abandons_tiles_and_terminates_workers() -> None:
     aws = MemoryAws(duration=LONG)
 
     async def give_up() -> None:
@@ -143,7 +143,7 @@ async def test_tiles_that_are_not_done_are_abandoned_at_an_exception_and_workers
     assert aws.requests["batch:TerminateJob"] == 1
 
 
-async def test_auto_starts_workers_as_the_tiles_are_worth_it() -> None:
+async def test_auto_starts_workers_for_the_backlog() -> None:
     aws = MemoryAws(duration=10.0)
     async with run_on(aws, workers="auto") as dispatcher:
         assert aws.jobs == []
@@ -151,7 +151,7 @@ async def test_auto_starts_workers_as_the_tiles_are_worth_it() -> None:
         assert 2 <= len(aws.jobs) <= 12
 
 
-async def test_a_cancelled_tile_is_withdrawn_before_a_worker_has_it(caplog: pytest.LogCaptureFixture) -> None:
+async def test_cancelled_tile_is_withdrawn_before_a_worker_receives_it(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "asyncbatch")
     async with run_on(MemoryAws(duration=10.0), workers=1) as dispatcher:
         futures = [dispatcher.submit(square, number) for number in range(5)]
@@ -171,7 +171,7 @@ async def test_a_run_on_the_stacks_own_queues_leaves_them_empty() -> None:
 
 
 class Stubborn(Launcher):
-    """A launcher of a user's own, which starts nothing and can't be stopped."""
+    """A user's launcher that starts nothing and whose `stop` fails."""
 
     async def start(self, assignment: Assignment, count: int, group: TaskGroup) -> None:
         """Start nothing."""
@@ -183,7 +183,7 @@ class Stubborn(Launcher):
         raise RuntimeError("stopped twice")
 
 
-async def test_a_launcher_that_can_not_stop_keeps_nothing_else_from_being_removed() -> None:
+async def test_launcher_that_can_not_stop_does_not_prevent_cleanup() -> None:
     aws = MemoryAws()
     async with nothing_left(aws), aws.running(Settings()) as settings:
         with pytest.raises(RuntimeError, match="stopped twice"):
@@ -191,7 +191,7 @@ async def test_a_launcher_that_can_not_stop_keeps_nothing_else_from_being_remove
                 assert aws.queues
 
 
-async def test_a_tile_that_takes_longer_than_sqs_hides_a_message_has_a_time_limit(
+async def test_tile_has_a_time_limit_below_the_longest_lease_of_sqs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("asyncbatch.main.sender.LONGEST_TILE", 100.0)

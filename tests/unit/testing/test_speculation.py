@@ -1,4 +1,4 @@
-"""A straggler at the end of a run: its tile is sent a second time, to a worker that is idle."""
+"""Tests of copies of slow tiles at the end of a run, which are sent to idle workers."""
 
 import logging
 from collections.abc import Callable
@@ -28,7 +28,7 @@ async def run(
     count: int = 24,
     settings: Settings | None = None,
 ) -> tuple[float, int, int]:
-    """Compute tiles; return the seconds that it took, the copies sent, and those that were faster."""
+    """Compute tiles; return the duration in seconds, the number of copies, and the number of faster ones."""
     async with Dispatcher.in_memory(workers=4, aws=aws, settings=settings or Settings()) as dispatcher:
         started = anyio.current_time()
         assert [value async for value in dispatcher.map(fn, range(count))] == [square(each) for each in range(count)]
@@ -37,23 +37,23 @@ async def run(
     return seconds, status.tiles_copied, status.copies_faster
 
 
-async def test_the_copy_of_a_slow_tile_ends_the_run() -> None:
+async def test_copy_of_a_slow_tile_completes_the_run() -> None:
     seconds, copied, faster = await run(MemoryAws(duration=10.0, faults=[SLOW]))
     assert seconds < 120
     assert (copied, faster) == (1, 1)
 
 
 @pytest.mark.parametrize(
-    "settings", [Settings(speculation=False), Settings(max_attempts=1)], ids=["turned off", "one attempt a tile"]
+    "settings", [Settings(speculation=False), Settings(max_attempts=1)], ids=["turned off", "one attempt per tile"]
 )
-async def test_no_copy_is_sent_where_that_is_not_wanted(settings: Settings) -> None:
+async def test_no_copy_is_sent_if_speculation_is_off(settings: Settings) -> None:
     seconds, copied, _ = await run(MemoryAws(duration=10.0, faults=[SLOW]), settings=settings)
     assert seconds > LONG
     assert copied == 0
 
 
 @pytest.mark.parametrize("kind", ["retried", "adds up"])
-async def test_no_copy_is_sent_of_tiles_that_are_tried_again_or_add_up(kind: str) -> None:
+async def test_no_copy_is_sent_of_tiles_with_retries_or_sums(kind: str) -> None:
     program = Program.of(square, (), {})
     program = program.with_options(retry_on=OSError) if kind == "retried" else replace(program, speculate=False)
     seconds, copied, _ = await run(MemoryAws(duration=10.0, faults=[SLOW]), program)
@@ -62,14 +62,14 @@ async def test_no_copy_is_sent_of_tiles_that_are_tried_again_or_add_up(kind: str
 
 
 async def test_no_copy_is_sent_while_there_is_work_for_all_slots() -> None:
-    """The slow tile begins early; copies of it would only hold up others."""
+    """The slow tile starts early; copies of it would only delay others."""
     fault = Fault(operation="slot:Compute", after=6, delay=100.0)
     seconds, copied, _ = await run(MemoryAws(duration=10.0, faults=[fault]), count=60)
     assert copied == 0
     assert seconds < 250
 
 
-async def test_the_first_of_both_results_counts_where_the_copy_is_slower() -> None:
+async def test_first_result_counts_if_the_copy_is_slower() -> None:
     faults = [
         Fault(operation="slot:Compute", after=20, delay=30.0),
         Fault(operation="slot:Compute", after=24, delay=LONG),
@@ -79,7 +79,7 @@ async def test_the_first_of_both_results_counts_where_the_copy_is_slower() -> No
     assert (copied, faster) == (1, 0)
 
 
-async def test_a_copy_that_is_lost_does_not_fail_its_tile() -> None:
+async def test_lost_copy_does_not_fail_its_tile() -> None:
     faults = [
         Fault(operation="slot:Compute", after=20, delay=200.0),
         Fault(operation="slot:Compute", after=24, error="SIGKILL", times=None),
@@ -89,7 +89,7 @@ async def test_a_copy_that_is_lost_does_not_fail_its_tile() -> None:
     assert (copied, faster) == (1, 0)
 
 
-async def test_the_tile_of_a_worker_that_died_is_copied_before_its_lease_ends() -> None:
+async def test_tile_of_a_dead_worker_is_copied_before_its_lease_expires() -> None:
     fault = Fault(operation="slot:Compute", after=20, delay=20.0, then=lambda job: job.kill())
     settings = Settings(lease=1000.0, run_lease=86_400.0)
     seconds, copied, faster = await run(MemoryAws(duration=10.0, faults=[fault]), settings=settings)
@@ -97,8 +97,8 @@ async def test_the_tile_of_a_worker_that_died_is_copied_before_its_lease_ends() 
     assert (copied, faster) == (1, 1)
 
 
-async def test_large_payloads_and_results_of_copies_are_apart(caplog: pytest.LogCaptureFixture) -> None:
-    """The payload is deleted with the first result; the other copy's result must not harm it."""
+async def test_large_payloads_and_results_of_copies_are_separate(caplog: pytest.LogCaptureFixture) -> None:
+    """The payload is deleted with the first result; the result of the other copy must not affect it."""
     caplog.set_level(logging.INFO, "asyncbatch")
 
     def reverse(content: bytes) -> bytes:
@@ -108,14 +108,14 @@ async def test_large_payloads_and_results_of_copies_are_apart(caplog: pytest.Log
     contents = [bytes([number]) * 200_000 for number in range(24)]
     async with Dispatcher.in_memory(workers=4, aws=aws) as dispatcher:
         assert [value async for value in dispatcher.map(reverse, contents)] == contents
-        await anyio.sleep(100.0)  # both copies are done
+        await anyio.sleep(100.0)  # after both copies are done
         assert dispatcher.status().tiles_copied == 1
         assert await dispatcher.compute(square, 3) == 9
     assert len(begun(caplog)) == 26
     assert not [record for record in caplog.records if record.levelno > logging.INFO]
 
 
-async def test_a_run_of_tiles_that_are_all_slow_has_no_copies() -> None:
+async def test_run_of_equally_slow_tiles_has_no_copies() -> None:
     _, copied, _ = await run(MemoryAws(duration=100.0), count=22)
     assert copied == 0
 
@@ -123,7 +123,7 @@ async def test_a_run_of_tiles_that_are_all_slow_has_no_copies() -> None:
 @pytest.mark.parametrize(
     ("delay", "gained"), [(38.0, 98.0 - 86.3), (LONG, 164.0 - 86.3)], ids=["answers", "does not answer"]
 )
-async def test_the_gain_of_a_copy_counts_until_its_original_answers_or_all_is_done(delay: float, gained: float) -> None:
+async def test_gain_of_a_copy_is_the_time_until_its_original_or_the_run_is_done(delay: float, gained: float) -> None:
     """The copy answers at 86.3 s, its original at 98 s or never, and the last tile at 164 s."""
     faults = [
         Fault(operation="slot:Compute", after=20, delay=delay),
@@ -131,15 +131,15 @@ async def test_the_gain_of_a_copy_counts_until_its_original_answers_or_all_is_do
     ]
     async with Dispatcher.in_memory(workers=4, aws=MemoryAws(duration=10.0, faults=faults)) as dispatcher:
         assert [value async for value in dispatcher.map(square, range(25))] == [square(each) for each in range(25)]
-        await anyio.sleep(100.0)  # nothing counts any more
+        await anyio.sleep(100.0)  # does not count
         status = dispatcher.status()
     # A busy worker may receive the copy first, and leave it to others for a second.
     assert status.seconds_gained == pytest.approx(gained, abs=1.2)
 
 
-async def test_a_busy_worker_leaves_the_copy_to_an_idle_one() -> None:
-    """The worker that is slow asks for its next tile too: the copy must not wait there behind its original."""
-    for _ in range(4):  # who receives it first is a matter of chance
+async def test_busy_worker_leaves_a_copy_to_an_idle_one() -> None:
+    """The slow worker also requests its next tile, but the copy must not wait there behind its original."""
+    for _ in range(4):  # the first receiver is random
         aws = MemoryAws(duration=10.0, faults=[Fault(operation="slot:Compute", after=8, delay=LONG)])
         async with Dispatcher.in_memory(workers=2, aws=aws) as dispatcher:
             started = anyio.current_time()
@@ -147,8 +147,8 @@ async def test_a_busy_worker_leaves_the_copy_to_an_idle_one() -> None:
             assert anyio.current_time() - started < 150
 
 
-async def test_tiles_that_wait_behind_a_slow_one_on_its_worker_are_copied_too() -> None:
-    """Of short tiles a worker holds many: main sees no idle slot."""
+async def test_tiles_that_wait_behind_a_slow_one_are_copied() -> None:
+    """A worker holds many short tiles, so main sees no idle slot."""
     aws = MemoryAws(duration=0.02, faults=[Fault(operation="slot:Compute", after=40, delay=LONG)])
     seconds, copied, faster = await run(aws, count=100)
     assert seconds < 60

@@ -1,4 +1,4 @@
-"""`map` with `chunksize`: several calls in one tile, on AWS in memory."""
+"""Tests of `map` with `chunksize`, which computes several calls in one tile, on AWS in memory."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,7 @@ def pool() -> Iterator[BatchExecutor]:
 
 @pytest.mark.parametrize("chunksize", [1, 2, 3, 100])
 @pytest.mark.parametrize("buffersize", [None, 1])
-def test_results_are_those_of_the_builtin(pool: BatchExecutor, chunksize: int, buffersize: int | None) -> None:
+def test_results_equal_those_of_the_builtin(pool: BatchExecutor, chunksize: int, buffersize: int | None) -> None:
     found = pool.map(pow, range(10), range(1, 11), chunksize=chunksize, buffersize=buffersize)
     assert list(found) == list(map(pow, range(10), range(1, 11)))
 
@@ -30,7 +30,7 @@ def test_a_chunk_is_one_tile(pool: BatchExecutor) -> None:
     assert pool.status().tiles_done - before == 3
 
 
-def test_an_error_stands_for_all_calls_of_its_tile(pool: BatchExecutor) -> None:
+def test_error_applies_to_all_calls_of_its_tile(pool: BatchExecutor) -> None:
     found = list(pool.map(invert, [1, 2, 0, 4], chunksize=2, on_error="collect"))
     assert found[:2] == [1.0, 0.5]
     assert len(found) == 4
@@ -39,7 +39,7 @@ def test_an_error_stands_for_all_calls_of_its_tile(pool: BatchExecutor) -> None:
         list(pool.map(invert, [1, 2, 0, 4], chunksize=2))
 
 
-def test_a_chunksize_that_is_no_use_is_rejected(pool: BatchExecutor) -> None:
+def test_invalid_chunksize_is_rejected(pool: BatchExecutor) -> None:
     with pytest.raises(ValueError, match="0"):
         pool.map(abs, [1], chunksize=0)
     with pytest.raises(SettingsError, match="abs"):

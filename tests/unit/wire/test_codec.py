@@ -48,14 +48,14 @@ _LAYOUTS: dict[str, Callable[[Array], Array]] = {
 }
 
 
-def body_of(obj: object) -> bytearray:
+def read_body(obj: object) -> bytearray:
     return bytearray(codec.join(codec.encode(obj)))
 
 
 def same(found: object, wanted: Array) -> bool:
-    """Say whether an array is another's equal down to its bits.
+    """Return whether two arrays are equal bit by bit.
 
-    Dates and times of the other byte order come back in this machine's: so numpy pickles them.
+    Dates and times are converted to this machine's byte order, since numpy pickles them so.
     """
     assert isinstance(found, np.ndarray)
     if found.dtype != wanted.dtype and found.dtype == wanted.dtype.newbyteorder("="):
@@ -63,25 +63,25 @@ def same(found: object, wanted: Array) -> bool:
     return found.dtype == wanted.dtype and found.shape == wanted.shape and found.tobytes() == wanted.tobytes()
 
 
-def noise(count: int) -> NDArray[np.uint8]:
+def make_noise(count: int) -> NDArray[np.uint8]:
     return np.random.default_rng(count).integers(0, 256, count).astype(np.uint8)
 
 
 @given(plain)
-def test_any_plain_object_comes_back_equal(obj: object) -> None:
-    assert codec.decode(body_of(obj)) == obj
+def test_plain_objects_are_decoded_equal(obj: object) -> None:
+    assert codec.decode(read_body(obj)) == obj
 
 
 @given(arrays, st.sampled_from(sorted(_LAYOUTS)))
-def test_an_array_of_any_type_and_layout_comes_back_bit_by_bit(array: Array, layout: str) -> None:
+def test_arrays_of_any_type_and_layout_are_decoded_bit_by_bit(array: Array, layout: str) -> None:
     laid = _LAYOUTS[layout](array)
-    assert same(codec.decode(body_of(laid)), laid)
+    assert same(codec.decode(read_body(laid)), laid)
 
 
 @settings(max_examples=20)
 @given(st.dictionaries(st.text(max_size=5), arrays, max_size=3), plain)
-def test_arrays_amid_other_objects_come_back(blocks: dict[str, Array], other: object) -> None:
-    found: Any = codec.decode(body_of(((other, blocks), {"info": other})))
+def test_arrays_within_other_objects_are_decoded(blocks: dict[str, Array], other: object) -> None:
+    found: Any = codec.decode(read_body(((other, blocks), {"info": other})))
     (args, kwargs) = found
     assert args[0] == other
     assert kwargs == {"info": other}
@@ -91,64 +91,66 @@ def test_arrays_amid_other_objects_come_back(blocks: dict[str, Array], other: ob
 
 @settings(max_examples=25)
 @given(st.lists(st.integers(0, 40_000), min_size=1, max_size=4), st.data())
-def test_large_arrays_come_back_whether_they_compress_or_not(lengths: list[int], data: st.DataObject) -> None:
-    wanted = [noise(length) for length in lengths]
+def test_large_arrays_are_decoded_with_and_without_compression(lengths: list[int], data: st.DataObject) -> None:
+    wanted = [make_noise(length) for length in lengths]
     for array in wanted:
         array[data.draw(st.integers(0, len(array))) :] = data.draw(st.sampled_from([0, 255]))
-    found: Any = codec.decode(body_of(wanted))
+    found: Any = codec.decode(read_body(wanted))
     assert [same(one, other) for one, other in zip(found, wanted, strict=True)] == [True] * len(wanted)
 
 
-def test_fortran_order_is_kept() -> None:
-    array = np.asfortranarray(noise(600).reshape(20, 30))
-    found: Any = codec.decode(body_of(array))
+def test_fortran_order_is_preserved() -> None:
+    array = np.asfortranarray(make_noise(600).reshape(20, 30))
+    found: Any = codec.decode(read_body(array))
     assert found.flags.f_contiguous
     assert not found.flags.c_contiguous
 
 
-@pytest.mark.parametrize("content", [np.zeros(50_000, "u1"), noise(50_000), noise(5)], ids=["packed", "raw", "small"])
-def test_arrays_from_a_bytearray_can_be_written_to(content: Array) -> None:
-    found: Any = codec.decode(body_of({"block": content}))
+@pytest.mark.parametrize(
+    "content", [np.zeros(50_000, "u1"), make_noise(50_000), make_noise(5)], ids=["packed", "raw", "small"]
+)
+def test_arrays_decoded_from_a_bytearray_are_writable(content: Array) -> None:
+    found: Any = codec.decode(read_body({"block": content}))
     found["block"][0] = 77
     assert found["block"][0] == 77
 
 
 def test_arrays_are_aligned_for_any_type() -> None:
-    found: Any = codec.decode(body_of([noise(5), noise(1_600).view("g")]))
+    found: Any = codec.decode(read_body([make_noise(5), make_noise(1_600).view("g")]))
     assert found[1].flags.aligned
     assert found[1].ctypes.data % 16 == 0
 
 
-def test_what_main_holds_is_not_copied_on_the_way_out() -> None:
-    array = noise(50_000)
+def test_arrays_are_not_copied_when_encoded() -> None:
+    array = make_noise(50_000)
     parts = codec.encode(array)
     assert any(np.shares_memory(np.frombuffer(part, "u1"), array) for part in parts)
 
 
 @pytest.mark.parametrize("length", [100, 2_000, 50_000])
-def test_arrays_that_do_not_compress_are_views_of_the_body(length: int) -> None:
-    body = body_of(noise(length))
+def test_uncompressed_arrays_are_views_of_the_body(length: int) -> None:
+    body = read_body(make_noise(length))
     found: Any = codec.decode(body)
     assert np.shares_memory(found, np.frombuffer(body, "u1"))
 
 
-def test_nodata_is_packed_and_noise_is_not() -> None:
-    assert len(body_of(np.zeros(1_000_000, "f4"))) < 40_000
-    assert 1_000_000 < len(body_of(noise(1_000_000))) < 1_001_000
+def test_nodata_is_compressed_and_noise_is_not() -> None:
+    assert len(read_body(np.zeros(1_000_000, "f4"))) < 40_000
+    assert 1_000_000 < len(read_body(make_noise(1_000_000))) < 1_001_000
 
 
-def test_what_hardly_shrinks_is_sent_as_it_is() -> None:
-    array = noise(60_000)
+def test_frames_that_hardly_shrink_are_not_compressed() -> None:
+    array = make_noise(60_000)
     array[: len(array) // 10] = 0
-    assert len(body_of(array)) > len(array)
+    assert len(read_body(array)) > len(array)
 
 
-def test_an_array_that_shrinks_by_the_order_of_its_bytes_is_packed_so() -> None:
+def test_shuffle_is_used_if_it_improves_compression() -> None:
     rough = 1_000 * np.sin(np.arange(50_000) / 1_000) + np.random.default_rng(1).normal(size=50_000)
-    heights = np.round(4 * rough) / 4  # as digital elevation models have them
+    heights = np.round(4 * rough) / 4  # as in digital elevation models
     for dtype in ("f4", "f8", "i2", "i4"):
         array = heights.astype(dtype)
-        body = body_of(array)
+        body = read_body(array)
         assert same(codec.decode(body), array)
         assert len(body) < len(zstandard.compress(array.tobytes(), 1))
 
@@ -156,35 +158,35 @@ def test_an_array_that_shrinks_by_the_order_of_its_bytes_is_packed_so() -> None:
 @given(
     st.sampled_from(["u1", "<u2", ">u2", "f4", "i8", "g", "G", "S3", "S16", "i1,i2", "m8[s]"]), st.integers(0, 40_000)
 )
-def test_arrays_of_any_size_and_item_come_back_from_each_codec(dtype: str, count: int) -> None:
+def test_arrays_of_any_size_are_decoded_from_each_codec(dtype: str, count: int) -> None:
     smooth = np.arange(count) // 7
     array = smooth.astype(dtype) if "," not in dtype else np.zeros(count, dtype)
-    assert same(codec.decode(body_of(array)), array)
+    assert same(codec.decode(read_body(array)), array)
 
 
 def test_size_is_that_of_the_joined_body() -> None:
-    parts = codec.encode({"a": noise(50_000), "b": np.zeros(50_000), "c": [1, 2]})
+    parts = codec.encode({"a": make_noise(50_000), "b": np.zeros(50_000), "c": [1, 2]})
     assert codec.size(parts) == len(codec.join(parts))
 
 
 @given(st.integers(0, 3_000))
-def test_a_body_cut_short_is_rejected(length: int) -> None:
+def test_truncated_body_is_rejected(length: int) -> None:
     wanted = (np.arange(300), np.zeros(2_000, "u1"), "text")
-    body = body_of(wanted)
-    cut = body[: min(length, len(body) - 16)]  # what is behind the last frame is padding only
+    body = read_body(wanted)
+    cut = body[: min(length, len(body) - 16)]  # after the last frame, there is only padding
     with pytest.raises(MessageError):
         codec.decode(cut)
 
 
 @pytest.mark.parametrize("more", [1, 16])
-def test_a_body_with_more_behind_it_is_rejected(more: int) -> None:
+def test_body_with_trailing_bytes_is_rejected(more: int) -> None:
     with pytest.raises(MessageError):
-        codec.decode(body_of(np.arange(300)) + bytes(more))
+        codec.decode(read_body(np.arange(300)) + bytes(more))
 
 
 def test_any_flipped_bit_in_the_head_is_rejected() -> None:
-    wanted = [np.arange(300), np.zeros(2_000, "u1"), noise(40)]
-    body = body_of(wanted)
+    wanted = [np.arange(300), np.zeros(2_000, "u1"), make_noise(40)]
+    body = read_body(wanted)
     frames = 1 + len(wanted)
     used = [*range(8), *range(_HEAD, _HEAD + frames * _ROW)]
     for place, bit in product(used, range(8)):
@@ -194,9 +196,9 @@ def test_any_flipped_bit_in_the_head_is_rejected() -> None:
         body[place] ^= 1 << bit
 
 
-def test_a_length_that_is_off_by_one_does_not_shift_the_next_array() -> None:
-    """Where it matters: a length just above a multiple of 16, so that one less takes less room."""
-    tried = (body_of((np.arange(count) // 30, noise(64))) for count in range(1_000, 9_000, 7))
+def test_length_that_is_off_by_one_does_not_shift_the_next_array() -> None:
+    """The length is just above a multiple of 16, so one byte less needs less padding."""
+    tried = (read_body((np.arange(count) // 30, make_noise(64))) for count in range(1_000, 9_000, 7))
     body = next(body for body in tried if body[_HEAD + _ROW] % 16 == 1)
     body[_HEAD + _ROW] -= 1
     with pytest.raises(MessageError):
@@ -206,7 +208,7 @@ def test_a_length_that_is_off_by_one_does_not_shift_the_next_array() -> None:
 @given(st.data())
 def test_a_flipped_bit_in_a_packed_frame_is_rejected_or_changes_nothing(data: st.DataObject) -> None:
     wanted = np.arange(5_000, dtype="u2") // 100
-    body = body_of(wanted)
+    body = read_body(wanted)
     pickled = int.from_bytes(body[_HEAD : _HEAD + 8], "little")
     packed = int.from_bytes(body[_HEAD + _ROW : _HEAD + _ROW + 8], "little")
     assert packed < 5_000
@@ -227,21 +229,21 @@ def test_a_flipped_bit_in_a_packed_frame_is_rejected_or_changes_nothing(data: st
 @example(b"AB2\0\xff\xff\xff\xff" + bytes(100))
 @example(b"AB2\0\xff\xff\xff\xff" + bytes(96))
 @example(pickle.dumps([1]))
-def test_bytes_of_other_origin_are_rejected(content: bytes) -> None:
+def test_other_bytes_are_rejected(content: bytes) -> None:
     with pytest.raises(MessageError):
         codec.decode(content)
 
 
 def test_a_body_of_another_version_is_rejected_and_shown() -> None:
-    body = body_of([1])
+    body = read_body([1])
     body[2] += 1
     with pytest.raises(MessageError) as caught:
         codec.decode(body)
     assert "AB3" in str(caught.value)
 
 
-def test_the_refusal_tells_the_lengths() -> None:
-    body = body_of(noise(3_000))
+def test_error_contains_the_lengths() -> None:
+    body = read_body(make_noise(3_000))
     with pytest.raises(MessageError) as caught:
         codec.decode(body[:-500])
     found, wanted = map(int, re.findall(r"\d+", str(caught.value)))
@@ -250,8 +252,8 @@ def test_the_refusal_tells_the_lengths() -> None:
 
 
 @pytest.mark.parametrize("length", [3_999, 4_001, 2**63, 2**64 - 1])
-def test_a_packed_frame_must_hold_what_it_says(length: int) -> None:
-    body = body_of(np.zeros(4_000, "u1"))
+def test_packed_frame_must_have_its_stated_length(length: int) -> None:
+    body = read_body(np.zeros(4_000, "u1"))
     body[_HEAD + _ROW + 8 : _HEAD + 2 * _ROW] = length.to_bytes(8, "little")
     with pytest.raises(MessageError):
         codec.decode(body)
@@ -262,7 +264,7 @@ _LARGE = [0, 1, 15, 16, 2**31, 2**32 - 1, 2**32, 2**40, 2**63 - 1, 2**63, 2**64 
 
 @given(st.data())
 def test_any_other_number_in_the_head_or_the_table_is_rejected(data: st.DataObject) -> None:
-    body = body_of([np.arange(300), np.zeros(2_000, "u1"), noise(40)])
+    body = read_body([np.arange(300), np.zeros(2_000, "u1"), make_noise(40)])
     row = data.draw(st.integers(0, 8))
     place, size = (4, 4) if row == 8 else (_HEAD + 8 * row, 8)
     number = data.draw(st.sampled_from(_LARGE) | st.integers(0, 2**64 - 1) | st.integers(0, 5_000)) % 2 ** (8 * size)
@@ -278,7 +280,7 @@ ZSTD = 1
 
 
 def body_with(*frames: tuple[bytes, int], codec: int = ZSTD) -> bytearray:
-    """Return a body of packed frames as they are stored, with the lengths that they should have raw."""
+    """Return a body of packed frames, with their unpacked lengths."""
     body = bytearray(b"AB2\0" + len(frames).to_bytes(4, "little") + bytes(8))
     for stored, raw in frames:
         body += len(stored).to_bytes(8, "little") + raw.to_bytes(8, "little")
@@ -289,7 +291,7 @@ def body_with(*frames: tuple[bytes, int], codec: int = ZSTD) -> bytearray:
 
 
 def peak_of_refusing(body: bytearray) -> int:
-    """Return how many bytes are allocated, at most, to refuse a body."""
+    """Return the peak number of bytes that are allocated while a body is rejected."""
     tracemalloc.start()
     try:
         with pytest.raises(MessageError):
@@ -306,27 +308,27 @@ def bomb() -> bytes:
 
 
 def lie(packed: bytes, raw: int) -> bytes:
-    """Return a packed frame whose own head says that it holds `raw` bytes."""
+    """Return a packed frame whose header gives a size of `raw` bytes."""
     assert packed[4] >> 6 == 2, "the size has four bytes"
     return packed[:5] + raw.to_bytes(4, "little") + packed[9:]
 
 
 @pytest.mark.parametrize("raw", [0, 1_000, MEBIBYTE, 2**25 - 1, 2**25 + 1, 2**40, 2**62, 2**63, 2**64 - 1])
-def test_a_bomb_is_rejected_without_inflating_it(bomb: bytes, raw: int) -> None:
+def test_decompression_bomb_is_rejected_without_inflating_it(bomb: bytes, raw: int) -> None:
     assert peak_of_refusing(body_with((bomb, raw))) < MEBIBYTE
 
 
 @pytest.mark.parametrize("raw", [1_000, MEBIBYTE, 2**25 - 1, 2**25 + 1])
-def test_a_bomb_that_lies_takes_no_more_memory_than_it_says(bomb: bytes, raw: int) -> None:
+def test_decompression_bomb_with_a_wrong_size_needs_no_more_than_that_size(bomb: bytes, raw: int) -> None:
     assert peak_of_refusing(body_with((lie(bomb, raw), raw))) < raw + MEBIBYTE
 
 
-def test_a_lie_beyond_what_a_frame_can_hold_takes_no_memory(bomb: bytes) -> None:
+def test_impossible_size_of_a_frame_needs_no_memory(bomb: bytes) -> None:
     assert peak_of_refusing(body_with((lie(bomb, 2**31), 2**31))) < MEBIBYTE
 
 
 @pytest.mark.parametrize("more", [b"\0", b"more", bytes(100_000), zstandard.compress(b"more")])
-def test_a_packed_frame_ends_where_its_content_ends(more: bytes) -> None:
+def test_packed_frame_with_trailing_bytes_is_rejected(more: bytes) -> None:
     packed = zstandard.compress(pickle.dumps(bytes(100_000)), 1)
     raw = len(pickle.dumps(bytes(100_000)))
     assert codec.decode(body_with((packed, raw))) == bytes(100_000)
@@ -334,13 +336,13 @@ def test_a_packed_frame_ends_where_its_content_ends(more: bytes) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 4, 1_000])
-def test_a_packed_frame_cut_short_is_rejected(cut: int) -> None:
-    raw = pickle.dumps(noise(100_000) & 3)
+def test_truncated_packed_frame_is_rejected(cut: int) -> None:
+    raw = pickle.dumps(make_noise(100_000) & 3)
     with pytest.raises(MessageError):
         codec.decode(body_with((zstandard.compress(raw, 1)[:-cut], len(raw))))
 
 
-def test_a_packed_frame_that_does_not_tell_its_size_is_rejected() -> None:
+def test_packed_frame_without_its_size_is_rejected() -> None:
     raw = pickle.dumps([1] * 1_000)
     packed = zstandard.ZstdCompressor(write_content_size=False).compress(raw)
     with pytest.raises(MessageError):
@@ -348,15 +350,15 @@ def test_a_packed_frame_that_does_not_tell_its_size_is_rejected() -> None:
 
 
 @pytest.mark.parametrize("number", [0, 2, 6, 255])
-def test_a_frame_of_another_or_no_codec_is_rejected(number: int) -> None:
+def test_frame_with_a_wrong_codec_is_rejected(number: int) -> None:
     raw = pickle.dumps("found").ljust(1_001, b"\0")
     with pytest.raises(MessageError):
         codec.decode(body_with((zstandard.compress(raw, 1), len(raw)), codec=number))
 
 
-def test_functions_travel_by_value() -> None:
+def test_functions_are_encoded_by_value() -> None:
     factor = 3
-    found: Any = codec.decode(body_of(lambda value: factor * value))
+    found: Any = codec.decode(read_body(lambda value: factor * value))
     assert found(2) == 6
 
 

@@ -7,7 +7,7 @@ LEAST = {"ASYNCBATCH_RUN": "r1", "RIOSBucket": "bucket"}
 JOB = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9:12"
 
 
-def test_the_least_that_a_worker_needs() -> None:
+def test_required_variables_of_a_worker() -> None:
     assert WorkerEnvironment.read(LEAST) == WorkerEnvironment(
         run="r1",
         token="",
@@ -24,7 +24,7 @@ def test_the_least_that_a_worker_needs() -> None:
     )
 
 
-def test_the_environment_of_a_worker() -> None:
+def test_all_variables_of_a_worker() -> None:
     reported = {
         "ASYNCBATCH_KEY": "ab" * 32,
         "ASYNCBATCH_WORKER": "3",
@@ -51,7 +51,7 @@ def test_the_environment_of_a_worker() -> None:
     )
 
 
-def test_a_job_that_batch_starts_again_is_another_worker() -> None:
+def test_job_that_batch_restarts_is_another_worker() -> None:
     ids = [WorkerEnvironment.read(LEAST | {"AWS_BATCH_JOB_ID": JOB, "AWS_BATCH_JOB_ATTEMPT": n}).worker for n in "12"]
     assert ids == ["0a1b2c3d:12", "0a1b2c3d:12.2"]
 
@@ -69,7 +69,7 @@ def test_a_batch_job_is_identified_by_its_id() -> None:
         ({"AWS_DEFAULT_REGION": "c"}, "c"),
     ],
 )
-def test_the_region_is_the_run_s_or_the_machine_s(regions: dict[str, str], region: str) -> None:
+def test_region_is_that_of_the_run_or_the_machine(regions: dict[str, str], region: str) -> None:
     assert WorkerEnvironment.read(LEAST | regions).region == region
 
 
@@ -94,7 +94,7 @@ def test_a_worker_started_by_hand_reports_missing_variables(missing: list[str], 
 
 @pytest.mark.parametrize("variable", ["ASYNCBATCH_SLOTS", "RIOS_NOMSG_TIMEOUT"])
 @pytest.mark.parametrize("text", ["many", "nan", "inf", "-2", "0"])
-def test_values_must_be_numbers_above_0(variable: str, text: str) -> None:
+def test_values_must_be_positive_numbers(variable: str, text: str) -> None:
     with pytest.raises(SettingsError, match=f"{variable} is '{text}'; it must be a positive number"):
         WorkerEnvironment.read(LEAST | {variable: text})
 
@@ -112,7 +112,7 @@ def test_a_worker_reads_what_its_launcher_writes(endpoint: str | None) -> None:
     assert bytes.fromhex(found.token) == assignment.token
 
 
-def test_half_of_the_key_is_in_no_repr() -> None:
+def test_repr_does_not_contain_half_of_the_key() -> None:
     assignment = Assignment(run="r1", token=b"\xab" * 32, bucket="b1", region="us-west-2", endpoint_url=None)
     for shown in (repr(assignment), repr(WorkerEnvironment.read(assignment.environment()))):
         assert "ab" * 32 not in shown
@@ -132,5 +132,5 @@ def test_half_of_the_key_is_in_no_repr() -> None:
         ),
     ],
 )
-def test_only_machines_of_ec2_tell_of_their_end(variables: dict[str, str], url: str) -> None:
+def test_only_machines_of_ec2_announce_their_end(variables: dict[str, str], url: str) -> None:
     assert WorkerEnvironment.read(LEAST | variables).metadata_url == url

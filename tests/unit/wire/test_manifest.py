@@ -65,7 +65,7 @@ def read(text: bytes, token: bytes = MANIFEST.token) -> Manifest:
 
 
 def sealed(values: dict[str, Any], token: bytes = MANIFEST.token) -> bytes:
-    """Return a manifest of any values, with the seal that only who knows the token can make."""
+    """Return a manifest with any values and a valid seal."""
     text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return json.dumps(
         values | {"seal": hmac.new(token, f"manifest\n{text}".encode(), hashlib.sha256).hexdigest()}
@@ -73,7 +73,7 @@ def sealed(values: dict[str, Any], token: bytes = MANIFEST.token) -> bytes:
 
 
 def values_of(manifest: Manifest) -> dict[str, Any]:
-    """Return what a manifest's seal is made of."""
+    """Return the values from which a manifest's seal is computed."""
     values: dict[str, Any] = json.loads(manifest.to_json())
     del values["seal"]
     return values
@@ -84,13 +84,13 @@ def changed(changes: dict[str, Any]) -> bytes:
 
 
 @given(manifests)
-def test_a_manifest_comes_back_equal(manifest: Manifest) -> None:
+def test_manifest_is_read_as_written(manifest: Manifest) -> None:
     found = read(manifest.to_json(), manifest.token)
     assert found == manifest
     assert found.key == manifest.key
 
 
-def test_neither_half_of_the_key_leads_to_the_key_alone() -> None:
+def test_one_half_of_the_key_does_not_determine_the_key() -> None:
     text = MANIFEST.to_json()
     assert MANIFEST.salt.hex().encode() in text
     assert MANIFEST.token.hex().encode() not in text
@@ -104,7 +104,7 @@ def test_neither_half_of_the_key_leads_to_the_key_alone() -> None:
 
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Manifest) if field.name != "token"])
-def test_a_manifest_that_was_changed_is_rejected_whatever_was_changed(name: str) -> None:
+def test_manifest_with_any_change_is_rejected(name: str) -> None:
     values = json.loads(MANIFEST.to_json())
     other = json.loads(
         dataclasses.replace(
@@ -146,13 +146,13 @@ def test_a_worker_without_its_half_of_the_key_reports_the_variable(token: str) -
 
 
 @pytest.mark.parametrize("token", ["", MANIFEST.token.hex()])
-def test_a_worker_that_meets_another_version_reports_it_with_or_without_a_key(token: str) -> None:
+def test_another_version_is_reported_with_and_without_a_key(token: str) -> None:
     with pytest.raises(VersionError, match="has version 2"):
         Manifest.from_json(b'{"run": "r", "key": "00", "version": 2}', token=token)
 
 
 def test_an_older_worker_reads_another_version() -> None:
-    """It takes the member `version` of a JSON object, and refuses what is not its own."""
+    """It reads the member `version` of a JSON object, and rejects any other version."""
     assert json.loads(MANIFEST.to_json())["version"] == VERSION > 2
 
 
@@ -173,19 +173,19 @@ def test_another_version_is_rejected_by_name(version: object) -> None:
 
 
 @pytest.mark.parametrize("text", [b"", b"junk", b"[]", b"5", b"{}", b'"version"', b"\xff", b"[" * 200_000])
-def test_what_is_no_manifest_is_rejected(text: bytes) -> None:
+def test_text_that_is_not_a_manifest_is_rejected(text: bytes) -> None:
     with pytest.raises(MessageError) as caught:
         read(text)
     assert type(caught.value) is MessageError
 
 
 @pytest.mark.parametrize("salt", ["xyz", None, 5, "ab" * (KEY_SIZE - 1), "ab" * (KEY_SIZE + 1), "zz" * KEY_SIZE, ""])
-def test_a_manifest_with_another_kind_of_salt_is_rejected(salt: object) -> None:
+def test_manifest_with_an_invalid_salt_is_rejected(salt: object) -> None:
     with pytest.raises(VersionError):
         read(changed({"salt": salt}))
 
 
-def test_a_refusal_shows_nothing_of_the_key() -> None:
+def test_errors_do_not_contain_the_key() -> None:
     for text in (b"[" + MANIFEST.to_json(), changed({"lease": None}), MANIFEST.to_json().replace(b"30.0", b"31.0")):
         with pytest.raises(MessageError) as caught:
             read(text)
@@ -194,7 +194,7 @@ def test_a_refusal_shows_nothing_of_the_key() -> None:
 
 @pytest.mark.parametrize("name", ["lease", "run_lease", "idle_timeout", "max_attempts"])
 @pytest.mark.parametrize("value", ["-1", "NaN", "Infinity", "1e999", f"1{'0' * 400}", "true", '"1"', "null", "[]"])
-def test_a_number_is_finite_and_not_negative(name: str, value: str) -> None:
+def test_numbers_must_be_finite_and_not_negative(name: str, value: str) -> None:
     with pytest.raises(VersionError):
         read(changed({name: json.loads(value)}))
 
@@ -203,21 +203,21 @@ def test_a_number_is_finite_and_not_negative(name: str, value: str) -> None:
     "changes",
     [{"wage": 1}, {"token": None}, {"max_attempts": 0}, {"versions": {"a": 1}}, {"versions": None}, {"run": 5}],
 )
-def test_a_manifest_with_other_fields_is_of_another_version(changes: dict[str, object]) -> None:
+def test_manifest_with_other_fields_has_another_version(changes: dict[str, object]) -> None:
     with pytest.raises(VersionError):
         read(changed(changes))
 
 
 @pytest.mark.parametrize("name", sorted(values_of(MANIFEST).keys() - {"version"}))
-def test_a_manifest_that_lacks_a_field_is_of_another_version(name: str) -> None:
+def test_manifest_without_a_field_has_another_version(name: str) -> None:
     values = values_of(MANIFEST)
     del values[name]
     with pytest.raises(VersionError):
         read(sealed(values))
 
 
-def read_or_refused(text: bytes) -> tuple[Manifest | None, str]:
-    """Return the manifest that a text holds, or what is said of a text that holds none."""
+def read_or_catch(text: bytes) -> tuple[Manifest | None, str]:
+    """Return the manifest in a text, or the error message."""
     try:
         return read(text), ""
     except MessageError as error:
@@ -225,26 +225,26 @@ def read_or_refused(text: bytes) -> tuple[Manifest | None, str]:
 
 
 @given(odd.changes(values_of(MANIFEST)))
-def test_what_main_seals_is_taken_as_it_is_or_refused(values: dict[str, Any]) -> None:
-    found, refusal = read_or_refused(sealed(values))
+def test_sealed_manifest_is_read_unchanged_or_rejected(values: dict[str, Any]) -> None:
+    found, refusal = read_or_catch(sealed(values))
     assert len(refusal) < 400
     assert found is None or values_of(found) == values
 
 
 @given(manifests, st.data())
-def test_a_damaged_manifest_is_read_or_refused(manifest: Manifest, data: st.DataObject) -> None:
+def test_damaged_manifest_is_read_or_rejected(manifest: Manifest, data: st.DataObject) -> None:
     text = manifest.to_json()
     place, end = sorted(data.draw(st.tuples(*[st.integers(0, len(text))] * 2)))
-    _, refusal = read_or_refused(text[:place] + data.draw(st.binary(max_size=9)) + text[end:])
+    _, refusal = read_or_catch(text[:place] + data.draw(st.binary(max_size=9)) + text[end:])
     assert len(refusal) < 400
 
 
-def test_the_key_is_not_in_the_repr() -> None:
+def test_repr_does_not_contain_the_key() -> None:
     assert "secret" not in repr(MANIFEST)
     assert "hidden" not in repr(MANIFEST)
 
 
-def test_all_that_is_a_run_s_lies_under_its_prefix() -> None:
+def test_all_objects_of_a_run_have_its_prefix() -> None:
     keys = [manifest_key("r"), alive_key("r"), in_key("r", 3), out_key("r", 3, "w", 1)]
     assert all(key.startswith(run_prefix("r")) for key in keys)
     assert not any(key.startswith((run_prefix("r2"), run_prefix(""))) for key in keys)
@@ -255,7 +255,7 @@ def test_a_program_outlives_its_run() -> None:
     assert not program_key("ab").startswith("runs/")
 
 
-def test_no_two_objects_share_a_key() -> None:
+def test_keys_of_objects_are_unique() -> None:
     results = [
         out_key("r", index, worker, attempt, copy=copy)
         for index, worker, attempt, copy in product((1, 11, 111), ("1", "11", "1:1"), (1, 11), (0, 1, 11))

@@ -33,31 +33,31 @@ print(ProcessState.capture().environment)
 """
 
 
-def captured() -> dict[str, str | None]:
+def capture() -> dict[str, str | None]:
     return dict(ProcessState.capture().environment)
 
 
-def test_the_variables_that_the_script_changed_are_captured_also_before_the_first_import() -> None:
+def test_variables_changed_before_the_first_import_are_captured() -> None:
     environment = {**os.environ, "KEPT": "1", "CHANGED": "old", "REMOVED": "1"}
     command = [sys.executable, "-c", SCRIPT]
     text = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
     assert text.strip() == "(('CHANGED', 'new'), ('REMOVED', None), ('SET', '1'))"
 
 
-def test_a_variable_that_is_removed_is_captured_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_removed_variable_is_captured_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PATH")
-    assert captured()["PATH"] is None
+    assert capture()["PATH"] is None
 
 
 @pytest.mark.parametrize("name", SECRETS)
-def test_what_is_a_workers_matter_is_not_captured(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_of_workers_are_not_captured(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "secret")
-    assert name not in captured()
+    assert name not in capture()
     assert name not in list_inherited_changes(read_environment())
 
 
 @pytest.mark.parametrize("name", ["GDAL_CACHEMAX", "AWS_NO_SIGN_REQUEST", "AWS_REGION", "SCENE"])
-def test_what_is_the_functions_matter_is_captured_and_applied_anywhere(
+def test_variables_for_functions_are_captured_and_applied_on_any_machine(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, "x")
@@ -66,14 +66,14 @@ def test_what_is_the_functions_matter_is_captured_and_applied_anywhere(
 
 
 @pytest.mark.parametrize("name", ["PATH", "HOME", "PYTHONPATH", "LD_LIBRARY_PATH", "CONDA_PREFIX", "PROJ_LIB"])
-def test_what_describes_a_machine_is_applied_on_that_machine_only(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_that_describe_a_machine_are_only_applied_on_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "x")
     state = ProcessState.capture()
     assert state.variables(same_machine=True)[name] == "x"
     assert name not in state.variables(same_machine=False)
 
 
-def test_a_folder_that_was_removed_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_removed_folder_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)
@@ -81,7 +81,7 @@ def test_a_folder_that_was_removed_is_none(tmp_path: Path, monkeypatch: pytest.M
     assert ProcessState.capture().folder is None
 
 
-def test_states_are_equal_while_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_states_without_changes_are_equal(monkeypatch: pytest.MonkeyPatch) -> None:
     before = ProcessState.capture()
     assert ProcessState.capture() == before
     monkeypatch.setenv("SCENE", "1")
@@ -90,7 +90,7 @@ def test_states_are_equal_while_nothing_changes(monkeypatch: pytest.MonkeyPatch)
     assert ProcessState.capture() == before
 
 
-def test_a_worker_learns_what_it_inherits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worker_receives_its_inherited_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     path = os.environ["PATH"]
     monkeypatch.setenv("SCENE", "1")
     monkeypatch.setenv("PATH", "elsewhere")

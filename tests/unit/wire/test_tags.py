@@ -16,7 +16,7 @@ from asyncbatch.wire.tags import get_user_tag
         ("", "unknown"),
     ],
 )
-def test_a_user_s_name_is_one_that_tags_may_have(monkeypatch: pytest.MonkeyPatch, name: str, tag: str) -> None:
+def test_user_name_is_valid_for_tags(monkeypatch: pytest.MonkeyPatch, name: str, tag: str) -> None:
     monkeypatch.setattr(getpass, "getuser", lambda: name)
     assert get_user_tag() == tag
     assert re.fullmatch(r"[A-Za-z0-9 _.:/=+@-]{1,256}", tag)

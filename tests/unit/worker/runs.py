@@ -1,4 +1,4 @@
-"""The run that workers of these tests belong to."""
+"""The run of the workers in these tests."""
 
 from typing import Final
 

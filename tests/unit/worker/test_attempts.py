@@ -10,34 +10,34 @@ from hypothesis import strategies as st
 from asyncbatch.worker.attempts import MAX_RETURNS, Verdict, judge, needs_count
 
 
-def test_a_first_delivery_begins_without_a_request() -> None:
+def test_first_delivery_starts_without_a_request() -> None:
     assert not needs_count(deliveries=1, max_attempts=5)
     assert judge(counted=None, deliveries=1, max_attempts=5) == Verdict(number=1, before=0)
 
 
-def test_a_suspect_is_counted_before_it_begins() -> None:
+def test_suspect_is_counted_before_it_starts() -> None:
     assert judge(counted=None, deliveries=2, max_attempts=5) == Verdict(number=2, count=2, before=1)
 
 
-def test_one_that_has_begun_before_runs_alone() -> None:
+def test_tile_that_was_started_before_runs_alone() -> None:
     assert judge(counted=2, deliveries=3, max_attempts=5) == Verdict(number=3, count=3, alone=True, before=2)
 
 
-def test_many_deliveries_cost_a_tile_that_never_began_one_attempt() -> None:
+def test_deliveries_of_a_tile_that_never_started_cost_one_attempt() -> None:
     assert judge(counted=None, deliveries=50, max_attempts=5) == Verdict(number=2, count=2, before=1)
 
 
-def test_the_last_attempt_is_known_as_such_and_runs_alone() -> None:
+def test_last_attempt_runs_alone() -> None:
     last = Verdict(number=2, count=2, alone=True, last=True, before=1)
     assert judge(counted=None, deliveries=2, max_attempts=2) == last
     assert judge(counted=4, deliveries=5, max_attempts=5).last
 
 
-def test_none_is_left_after_the_last() -> None:
+def test_no_attempt_is_left_after_the_last() -> None:
     assert judge(counted=5, deliveries=6, max_attempts=5) == Verdict(number=5, lost=True)
 
 
-def test_the_copy_of_a_slow_tile_is_an_attempt_of_that_tile() -> None:
+def test_copy_of_a_slow_tile_counts_as_an_attempt() -> None:
     assert needs_count(deliveries=1, max_attempts=5, copy=True)
     assert judge(counted=None, deliveries=1, max_attempts=5, copy=True) == Verdict(number=2, count=2, before=1)
     assert judge(counted=3, deliveries=1, max_attempts=5, copy=True).number == 4
@@ -45,7 +45,7 @@ def test_the_copy_of_a_slow_tile_is_an_attempt_of_that_tile() -> None:
     assert judge(counted=None, readable=False, deliveries=1, max_attempts=5, copy=True).number == 2
 
 
-def test_a_copy_that_busy_workers_leave_to_others_is_not_charged() -> None:
+def test_copy_that_busy_workers_return_is_not_counted() -> None:
     assert judge(counted=None, deliveries=40, max_attempts=5, copy=True) == Verdict(number=2, count=2, before=1)
 
 
@@ -64,7 +64,7 @@ def test_deliveries_count_where_attempts_are_unknown(deliveries: int, lost: bool
     assert (verdict.count, verdict.before) == (None, None)
 
 
-def test_what_was_taken_back_is_not_charged() -> None:
+def test_returned_tile_is_not_counted() -> None:
     first = judge(counted=None, deliveries=1, max_attempts=2)
     again = judge(counted=first.before, deliveries=2, max_attempts=2)
     assert again == Verdict(number=1, count=1, before=0)
@@ -73,7 +73,7 @@ def test_what_was_taken_back_is_not_charged() -> None:
 
 
 @pytest.mark.parametrize("begun", [0, 1, 2])
-def test_what_is_taken_back_again_and_again_is_given_up_in_the_end(begun: int) -> None:
+def test_tile_that_is_returned_too_often_is_lost(begun: int) -> None:
     most = MAX_RETURNS + 1 + begun
     assert not judge(counted=begun, deliveries=most, max_attempts=5).lost
     assert judge(counted=begun, deliveries=most + 1, max_attempts=5) == Verdict(number=begun, lost=True)
@@ -81,7 +81,7 @@ def test_what_is_taken_back_again_and_again_is_given_up_in_the_end(begun: int) -
 
 @dataclass(kw_only=True)
 class Run:
-    """A run whose poisons kill whatever worker computes them."""
+    """A run with tiles that kill every worker that computes them."""
 
     max_attempts: int
     slots: int
@@ -91,12 +91,12 @@ class Run:
     deliveries: Counter[int] = field(default_factory=Counter)
     counts: dict[int, int] = field(default_factory=dict)
     leaves: float = 0.0
-    """How often a worker has to leave before it begins another tile."""
+    """How often a worker must leave before it starts another tile."""
     begun: Counter[int] = field(default_factory=Counter)
     lost: set[int] = field(default_factory=set)
 
     def live(self) -> None:
-        """Let a worker take some tiles, and compute until it has none or dies."""
+        """Let a worker receive some tiles, and compute until it has none or dies."""
         held = self.random.sample(self.tiles, min(len(self.tiles), self.random.randint(1, 3 * self.slots)))
         self.deliveries.update(held)
         running: list[int] = []
@@ -113,7 +113,7 @@ class Run:
                 self.tiles.remove(held.pop(0))
                 continue
             if computed and (not (held or running) or self.random.random() < 0.3):
-                self.tiles.remove(computed.pop())  # its result is on its way
+                self.tiles.remove(computed.pop())  # its result is being sent
                 continue
             alone = verdict is not None and verdict.alone
             room = 1 if alone else self.slots
@@ -131,7 +131,7 @@ class Run:
                 self.tiles.remove(computed.pop())
 
     def leave(self, running: list[int], verdicts: dict[int, Verdict], held: list[int]) -> None:
-        """Take back what a worker that has to leave holds."""
+        """Return the tiles of a worker that must leave."""
         for tile in running:
             self.begun[tile] -= 1
         for tile in (*running, *held):
@@ -177,30 +177,30 @@ def finish(*, max_attempts: int, slots: int, tiles: int, poisons: int, random: R
 
 
 @given(max_attempts=st.integers(2, 5), **RUNS)
-def test_whatever_workers_die_only_poisons_are_lost(max_attempts: int, **drawn: Any) -> None:  # noqa: ANN401 - of several kinds
+def test_only_tiles_that_kill_workers_are_lost(max_attempts: int, **drawn: Any) -> None:  # noqa: ANN401 - of several kinds
     run = finish(max_attempts=max_attempts, **drawn)
     assert run.lost == run.poisons
 
 
 LEAVES = {**RUNS, "random": st.integers(0, 1_000_000).map(Random)}
-"""Draws from hypothesis itself would have all workers leave at once, for ever."""
+"""With values drawn by hypothesis, all workers could leave immediately, without end."""
 
 
 @given(max_attempts=st.integers(1, 5), **LEAVES)
-def test_workers_that_have_to_leave_cost_no_attempts(max_attempts: int, **drawn: Any) -> None:  # noqa: ANN401 - of several kinds
+def test_leaving_workers_cost_no_attempts(max_attempts: int, **drawn: Any) -> None:  # noqa: ANN401 - of several kinds
     run = finish(max_attempts=max_attempts, leaves=0.2, **{**drawn, "poisons": 0})
     assert not run.lost
     assert set(run.begun.values()) == {1}
 
 
 @given(max_attempts=st.integers(2, 5), **LEAVES)
-def test_whatever_workers_die_or_leave_only_poisons_are_lost(max_attempts: int, **drawn: Any) -> None:  # noqa: ANN401 - of several kinds
+def test_only_tiles_that_kill_workers_are_lost_if_workers_die_or_leave(max_attempts: int, **drawn: Any) -> None:  # noqa: ANN401 - of several kinds
     run = finish(max_attempts=max_attempts, leaves=0.1, **drawn)
     assert run.lost == run.poisons
 
 
 @given(**RUNS)
-def test_with_one_attempt_nothing_begins_twice_and_what_never_began_is_not_lost(**drawn: Any) -> None:  # noqa: ANN401 - of several kinds
+def test_with_one_attempt_no_tile_starts_twice_or_is_lost_before_its_start(**drawn: Any) -> None:  # noqa: ANN401 - of several kinds
     run = finish(max_attempts=1, **drawn)
     assert set(run.begun.values()) <= {1}
     assert run.poisons <= run.lost <= set(run.begun)

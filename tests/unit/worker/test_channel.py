@@ -11,7 +11,7 @@ from asyncbatch.worker.frames import HEADER
 pytestmark = pytest.mark.anyio
 
 LARGE = 3_000_000
-"""More bytes than a socket holds."""
+"""More bytes than a socket buffers."""
 
 
 Ends = tuple[socket.socket, socket.socket]
@@ -29,7 +29,7 @@ def make_channels(ends: Ends) -> tuple[Channel, Channel]:
 
 
 @pytest.mark.parametrize("size", [0, 1, LARGE])
-async def test_heads_and_bodies_arrive_as_they_were_sent(ends: Ends, size: int) -> None:
+async def test_heads_and_bodies_are_received_unchanged(ends: Ends, size: int) -> None:
     ours, theirs = make_channels(ends)
     bodies: list[bytes | bytearray] = [os.urandom(size), bytearray(os.urandom(size))]
     for number, body in enumerate(bodies):
@@ -38,7 +38,7 @@ async def test_heads_and_bodies_arrive_as_they_were_sent(ends: Ends, size: int) 
             assert await theirs.receive() == ({"number": number}, body)
 
 
-async def test_the_body_is_the_receivers_own_to_change(ends: Ends) -> None:
+async def test_received_body_is_writable(ends: Ends) -> None:
     ours, theirs = make_channels(ends)
     await ours.send({}, b"body")
     _, body = await theirs.receive()
@@ -47,7 +47,7 @@ async def test_the_body_is_the_receivers_own_to_change(ends: Ends) -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", HEADER.pack(2, 0)[:5], HEADER.pack(2, 10) + b"{}" + b"cut"])
-async def test_an_end_in_the_middle_is_noticed(ends: Ends, sent: bytes) -> None:
+async def test_incomplete_message_is_noticed(ends: Ends, sent: bytes) -> None:
     ours, theirs = ends
     channel = Channel(ours)
     theirs.sendall(sent)
@@ -68,7 +68,7 @@ async def test_an_end_right_after_a_response_is_noticed(ends: Ends) -> None:
         await channel.receive()
 
 
-async def test_what_is_no_answer_is_rejected(ends: Ends) -> None:
+async def test_invalid_answer_is_rejected(ends: Ends) -> None:
     ours, theirs = ends
     channel = Channel(ours)
     theirs.sendall(HEADER.pack(3, 0) + b"{no")
@@ -76,14 +76,14 @@ async def test_what_is_no_answer_is_rejected(ends: Ends) -> None:
         await channel.receive()
 
 
-async def test_sending_to_a_process_that_is_gone_raises(ends: Ends) -> None:
+async def test_send_to_an_ended_process_raises(ends: Ends) -> None:
     ours, theirs = make_channels(ends)
     theirs.close()
     with pytest.raises(OSError, match="pipe"):
         await ours.send({}, bytes(LARGE))
 
 
-async def test_closing_wakes_who_receives(ends: Ends) -> None:
+async def test_close_wakes_the_receiver(ends: Ends) -> None:
     ours, _ = make_channels(ends)
     woken = []
 

@@ -27,7 +27,7 @@ from tests.unit.worker.runs import MANIFEST
 pytestmark = pytest.mark.anyio
 
 _MANY = 300
-"""Polls of an empty queue."""
+"""Number of polls of an empty queue."""
 
 
 def message(number: int | None) -> Received:
@@ -39,7 +39,7 @@ def message(number: int | None) -> Received:
 
 @dataclass
 class Queues:
-    """The task queue, and the result queue where a goodbye goes."""
+    """The task queue, and the result queue for the goodbye."""
 
     waiting: list[Received]
     failure: Exception | None = None
@@ -55,7 +55,7 @@ class Queues:
         if not self.waiting:
             await anyio.sleep(min(wait, 0.01))
             self.empty += 1
-            assert self.empty < _MANY, "nobody ends the worker"
+            assert self.empty < _MANY, "the worker does not end"
             return []
         found, self.waiting = self.waiting[:most], self.waiting[most:]
         return found
@@ -77,7 +77,7 @@ class Queues:
 
 
 class Tiles:
-    """Stands for what computes: each tile may fail in its own way."""
+    """Computes tiles; each can be scripted to fail."""
 
     def __init__(self, failures: dict[int, Exception]) -> None:
         self.failures = failures
@@ -132,14 +132,14 @@ class Alive:
 async def work(
     tiles: int, failures: dict[int, Exception], *, sentinel: bool = True, failure: Exception | None = None
 ) -> tuple[Stop, Queues]:
-    """Let a worker compute some tiles, and return why it left."""
+    """Let a worker compute some tiles, and return its reason to leave."""
     queues = Queues([message(tile) for tile in range(tiles)] + [message(None)] * sentinel, failure=failure)
     with anyio.fail_after(10):
         return await start(queues, failures).run(), queues
 
 
 def start(queues: Queues, failures: dict[int, Exception], stop: Stop | None = None) -> Consumer:
-    """Return the consumer of a worker of stand-ins."""
+    """Return the consumer of a worker that consists of fakes."""
     stub: Any = Tiles(failures)
     presence = Presence(manifest=MANIFEST, blobs=Alive())
     lifecycle = Lifecycle(presence=presence, lifeline="", stop=stop)
@@ -158,7 +158,7 @@ def start(queues: Queues, failures: dict[int, Exception], stop: Stop | None = No
 
 
 @pytest.mark.parametrize("failure", [RuntimeError("unforeseen"), ExceptionGroup("two", [ValueError(1)]), KeyError(0)])
-async def test_an_unforeseen_error_returns_its_tile_and_computes_the_others(failure: Exception) -> None:
+async def test_unexpected_error_nacks_its_tile_and_others_are_computed(failure: Exception) -> None:
     stop, queues = await work(6, {2: failure})
     assert stop is Stop.SENTINEL
     assert [handle for handle, _ in queues.nacked] == ["handle-2"]
@@ -166,19 +166,19 @@ async def test_an_unforeseen_error_returns_its_tile_and_computes_the_others(fail
     assert set(queues.removed) == {f"handle-{tile}" for tile in (0, 1, 3, 4, 5, None)}
 
 
-async def test_a_tile_that_is_nacked_waits_as_long_as_it_should() -> None:
+async def test_nacked_tile_is_delayed() -> None:
     _, queues = await work(1, {0: NackError("elsewhere", delay=1.0)})
     assert queues.nacked == [("handle-0", 1.0)]
 
 
 @pytest.mark.parametrize("failure", [HandleStale("old"), AwsError("no")])
-async def test_a_nack_that_fails_does_not_end_the_worker(failure: Exception) -> None:
+async def test_failed_nack_does_not_end_the_worker(failure: Exception) -> None:
     stop, queues = await work(4, {1: NackError("elsewhere", delay=1.0)}, failure=failure)
     assert stop is Stop.SENTINEL
     assert len(queues.removed) == 4
 
 
-async def test_a_worker_whose_disk_fails_again_and_again_leaves() -> None:
+async def test_worker_with_a_failing_disk_leaves() -> None:
     stop, queues = await work(8, dict.fromkeys(range(8), OSError("no room")), sentinel=False)
     assert stop is Stop.BROKEN
     goodbye = unseal(queues.said[-1], run="run", direction="result", key=MANIFEST.key)
@@ -186,7 +186,7 @@ async def test_a_worker_whose_disk_fails_again_and_again_leaves() -> None:
     assert goodbye.reason == "broken"
 
 
-async def test_a_worker_that_is_cancelled_leaves_although_polls_are_shielded() -> None:
+async def test_cancelled_worker_leaves_even_if_polls_are_shielded() -> None:
     queues = Queues([])
     worker = start(queues, {})
     with anyio.fail_after(10):
@@ -196,25 +196,25 @@ async def test_a_worker_that_is_cancelled_leaves_although_polls_are_shielded() -
             group.cancel_scope.cancel()
 
 
-async def test_a_worker_on_a_machine_that_is_about_to_go_takes_no_tile() -> None:
+async def test_worker_on_a_reclaimed_machine_takes_no_tile() -> None:
     queues = Queues([message(0)])
     with anyio.fail_after(10):
         assert await start(queues, {}, stop=Stop.TERMINATED).run() is Stop.TERMINATED
     assert not queues.polled.is_set()
-    assert reason_told(queues) == "terminated"
+    assert read_reason(queues) == "terminated"
 
 
 KILL = 30.0
-"""Seconds from SIGTERM to SIGKILL."""
+"""Time between SIGTERM and SIGKILL in seconds."""
 
 
 @dataclass
 class SlowQueues(Queues):
-    """A task queue on which each poll lasts for its whole time, and then brings what there is."""
+    """A task queue whose polls last for their whole time, and then return available messages."""
 
     late: list[Received] = field(default_factory=list)
     at: float = 0.0
-    """Seconds after the first poll's begin at which `late` comes."""
+    """Seconds after the start of the first poll at which `late` arrives."""
 
     async def receive(self, queue: str, *, most: int, wait: float, lease: float) -> list[Received]:
         assert (queue, lease) == ("tasks", 30.0)
@@ -225,7 +225,7 @@ class SlowQueues(Queues):
 
 
 async def terminate(queues: SlowQueues, worker: Consumer) -> float:
-    """Run a worker that gets SIGTERM in its first poll, and return the seconds from then until it has left."""
+    """Run a worker that receives SIGTERM in its first poll, and return the seconds until it has left."""
     async with anyio.create_task_group() as group:
         stops: list[Stop] = []
 
@@ -241,7 +241,7 @@ async def terminate(queues: SlowQueues, worker: Consumer) -> float:
     return anyio.current_time() - begun
 
 
-def reason_told(queues: Queues) -> str:
+def read_reason(queues: Queues) -> str:
     goodbye = unseal(queues.said[-1], run="run", direction="result", key=MANIFEST.key)
     assert isinstance(goodbye, Goodbye)
     return goodbye.reason
@@ -256,29 +256,29 @@ in_virtual_time = pytest.mark.parametrize("anyio_backend", [VIRTUAL], ids=["virt
 
 
 @in_virtual_time
-async def test_a_terminated_worker_says_goodbye_before_it_is_killed_whatever_hangs() -> None:
+async def test_terminated_worker_sends_goodbye_in_time_even_if_requests_hang() -> None:
     queues = SlowQueues([])
     worker = start(queues, {})
     stub: Any = worker.tiles
     stub.results.aclose = anyio.sleep_forever
     assert await terminate(queues, worker) < KILL
-    assert reason_told(queues) == "terminated"
+    assert read_reason(queues) == "terminated"
 
 
 @in_virtual_time
-async def test_tiles_that_come_after_the_termination_are_returned_at_no_charge() -> None:
+async def test_tiles_received_after_termination_are_returned_without_an_attempt() -> None:
     queues = SlowQueues([], late=[message(0), message(1)], at=5.0)
     worker = start(queues, {})
     assert await terminate(queues, worker) < KILL
     stub: Any = worker.tiles
     assert stub.withdrawn == [0, 1]
     assert [handle for handle, _ in queues.nacked] == ["handle-0", "handle-1"]
-    assert reason_told(queues) == "terminated"
+    assert read_reason(queues) == "terminated"
 
 
 @in_virtual_time
 @pytest.mark.parametrize("tiles", [0, 1], ids=["idle", "busy with a long tile"])
-async def test_a_worker_that_has_nothing_else_to_say_is_heard_of_several_times_in_a_run_lease(tiles: int) -> None:
+async def test_busy_worker_sends_several_heartbeats_per_run_lease(tiles: int) -> None:
     queues = SlowQueues([message(0)] * tiles)
     worker = start(queues, {})
     stub: Any = worker.tiles
@@ -295,7 +295,7 @@ async def test_a_worker_that_has_nothing_else_to_say_is_heard_of_several_times_i
 
 
 @in_virtual_time
-async def test_a_worker_whose_results_say_that_it_is_up_sends_no_heartbeats() -> None:
+async def test_worker_that_sends_results_sends_no_heartbeats() -> None:
     queues = SlowQueues([])
     worker = start(queues, {})
     async with anyio.create_task_group() as group:

@@ -14,7 +14,7 @@ LEASE = 0.4
 
 
 class Queue:
-    """Extends leases, or hangs, or fails, as often as it was set up to."""
+    """A queue that extends leases, after it has hung or failed a given number of times."""
 
     def __init__(self) -> None:
         self.extended: list[tuple[list[str], float]] = []
@@ -60,17 +60,17 @@ async def renewed(queue: Queue, handle: str) -> None:
 
 
 @pytest.mark.parametrize("fault", [None, AwsError("no"), HandleStale("old")], ids=["hangs", "refused", "stale"])
-async def test_a_renewal_that_fails_is_sent_again_within_the_lease(fault: Exception | None) -> None:
+async def test_failed_renewal_is_sent_again_within_the_lease(fault: Exception | None) -> None:
     queue = Queue()
     queue.faults = [fault]
     async with holding(queue, "a"):
         await renewed(queue, "a")
 
 
-async def test_a_renewal_that_hangs_delays_no_other() -> None:
+async def test_hanging_renewal_does_not_delay_others() -> None:
     queue = Queue()
     queue.faults = [None]
-    handles = [f"{place:02}" for place in range(20)]  # two requests
+    handles = [f"{place:02}" for place in range(20)]  # two concurrent requests
     async with holding(queue, *handles):
         await renewed(queue, handles[-1])
 
@@ -87,7 +87,7 @@ async def test_a_lost_lease_is_not_renewed_again() -> None:
 
 
 @pytest.mark.parametrize("fault", [AwsError("no"), HandleStale("old")])
-async def test_a_nack_that_fails_does_no_harm(fault: Exception) -> None:
+async def test_failed_nack_is_ignored(fault: Exception) -> None:
     queue = Queue()
     async with holding(queue) as deliveries:
         deliveries.hold("a")
@@ -97,7 +97,7 @@ async def test_a_nack_that_fails_does_no_harm(fault: Exception) -> None:
     assert queue.extended == [(["b"], 0.0)]
 
 
-async def test_closing_deletes_what_is_done_and_returns_the_rest() -> None:
+async def test_close_deletes_done_messages_and_returns_others() -> None:
     queue = Queue()
     async with holding(queue, "done", "held") as deliveries:
         deliveries.ack("done")
@@ -106,7 +106,7 @@ async def test_closing_deletes_what_is_done_and_returns_the_rest() -> None:
     assert (["held"], 0.0) in queue.extended
 
 
-async def test_a_queue_that_is_gone_is_reported() -> None:
+async def test_missing_queue_is_reported() -> None:
     queue = Queue()
     known = anyio.Event()
     deliveries = Deliveries("tasks", queue, lease=LEASE, on_gone=known.set, on_renewed=lambda _: None)

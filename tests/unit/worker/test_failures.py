@@ -26,8 +26,8 @@ def test_an_exception_is_described_by_its_line_its_traceback_and_itself() -> Non
     assert repr(revive(ValueError("unlucky"))) == "ValueError('unlucky')"
 
 
-def test_the_traceback_begins_behind_our_own_file(tmp_path: Path) -> None:
-    """Also where the user's script is called ``__main__``, as the slot's module is."""
+def test_traceback_starts_after_the_worker_s_own_file(tmp_path: Path) -> None:
+    """The user's script may be called ``__main__``, like the slot's module."""
     file = tmp_path / "script.py"
     file.write_text("def fn():\n    raise ValueError(1)\n")
     namespace: dict[str, Any] = {"__name__": "__main__"}
@@ -40,7 +40,7 @@ def test_the_traceback_begins_behind_our_own_file(tmp_path: Path) -> None:
     assert f'File "{file}", line 2, in fn\n    raise ValueError(1)' in failure.traceback
 
 
-def test_notes_are_no_reason() -> None:
+def test_reason_does_not_contain_notes() -> None:
     error = ValueError("unlucky")
     error.add_note("a note")
     failure = describe(error)
@@ -48,7 +48,7 @@ def test_notes_are_no_reason() -> None:
     assert failure.traceback.endswith("a note")
 
 
-def test_a_group_is_named_by_its_own_line() -> None:
+def test_reason_of_a_group_is_its_own_message() -> None:
     assert describe(ExceptionGroup("several", [ValueError(1)])).reason.startswith("ExceptionGroup: several")
 
 
@@ -61,20 +61,20 @@ def test_a_long_text_is_cut_in_the_middle() -> None:
     assert len(failure.traceback) < 65_000
 
 
-def test_what_was_cut_is_counted() -> None:
+def test_removed_characters_are_counted() -> None:
     assert cut("a" * 100, 100) == "a" * 100
     assert cut("a" * 101, 100) == "a" * 50 + "\n[... 1 characters cut ...]\n" + "a" * 50
 
 
 def revive(error: BaseException) -> Any:  # noqa: ANN401 - an exception of any class
-    """Return an exception as main gets it."""
+    """Return an exception as main receives it."""
     pickled = describe(error).exception
     assert pickled is not None
     return unpack_exception(pickle.loads(pickled), pickle.loads)
 
 
 class OtherArguments(ValueError):
-    """Its constructor takes something else than it hands on."""
+    """An exception whose constructor has other arguments than `args`."""
 
     def __init__(self, tile: int, *, code: int) -> None:
         super().__init__(f"tile {tile}")
@@ -92,14 +92,14 @@ class Unprintable(Exception):
 
 
 class Leaving(Exception):
-    """Unpickling it ends the process."""
+    """An exception that ends the process when it is unpickled."""
 
     def __reduce__(self) -> Any:  # noqa: ANN401 - as pickle has it
         return sys.exit, (3,)
 
 
 class Holding(OSError):
-    """It holds what does not pickle."""
+    """An exception with a value that can't be pickled."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text, LOCK)
@@ -137,7 +137,7 @@ LOCK = threading.Lock()
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_a_cause_is_of_the_nearest_class_that_can_be_had(
+def test_cause_has_the_nearest_base_class_that_can_be_unpickled(
     error: BaseException, kind: type[BaseException], attributes: dict[str, object]
 ) -> None:
     error.add_note("a note")
@@ -148,12 +148,12 @@ def test_a_cause_is_of_the_nearest_class_that_can_be_had(
     assert revived.__notes__ == ["a note"]
 
 
-def test_an_exception_that_does_not_print_is_described_all_the_same() -> None:
+def test_exception_whose_str_fails_is_described() -> None:
     assert "Unprintable" in describe(Unprintable()).reason
     assert type(revive(Unprintable())) is Unprintable
 
 
-def test_a_class_that_main_lacks_is_replaced_by_a_built_in_one() -> None:
+def test_class_that_main_does_not_have_is_replaced_by_a_builtin() -> None:
     sent = pack_exception(OtherArguments(3, code=5))
 
     def load(pickled: bytes) -> object:
@@ -165,7 +165,7 @@ def test_a_class_that_main_lacks_is_replaced_by_a_built_in_one() -> None:
     assert (type(revived), str(revived), revived.code) == (ValueError, "tile 3", 5)
 
 
-def test_where_nothing_unpickles_it_is_a_runtime_error_with_the_text() -> None:
+def test_exception_that_can_not_be_unpickled_becomes_a_runtime_error() -> None:
     def load(_: bytes) -> object:
         raise EOFError
 
@@ -176,7 +176,7 @@ def test_where_nothing_unpickles_it_is_a_runtime_error_with_the_text() -> None:
         assert (type(revived), str(revived)) == (RuntimeError, "text")
 
 
-def test_the_chain_of_an_exception_is_kept() -> None:
+def test_chain_of_an_exception_is_preserved() -> None:
     def fail() -> None:
         try:
             try:
@@ -198,18 +198,18 @@ def test_the_chain_of_an_exception_is_kept() -> None:
     assert failure.traceback.count("Traceback (most recent call last):") == 3
 
 
-def test_an_exception_may_be_its_own_context() -> None:
+def test_exception_can_be_its_own_context() -> None:
     one, other = ValueError(1), ValueError(2)
     one.__cause__, other.__cause__ = other, one
     assert revive(one).__cause__.__cause__ is None
 
 
 class Group(ExceptionGroup[Exception]):
-    """A class of the user's own."""
+    """A user's own class."""
 
 
 @pytest.mark.parametrize("kind", [ExceptionGroup, Group])
-def test_the_members_of_a_group_are_kept(kind: type[ExceptionGroup[Exception]]) -> None:
+def test_members_of_a_group_are_preserved(kind: type[ExceptionGroup[Exception]]) -> None:
     inner = kind("inner", [OtherArguments(1, code=2), ValueError("two")])
     inner.add_note("a note")
     revived = revive(ExceptionGroup("outer", [inner, Holding("three")]))
@@ -219,13 +219,13 @@ def test_the_members_of_a_group_are_kept(kind: type[ExceptionGroup[Exception]]) 
     assert type(revive(BaseExceptionGroup("ends", [SystemExit(1)]))) is BaseExceptionGroup
 
 
-def test_members_of_a_group_are_replaced_too() -> None:
+def test_members_of_a_group_are_replaced() -> None:
     revived = revive(Group("outer", [local_class()("x")]))
     assert type(revived) is Group
     assert type(revived.exceptions[0]) is KeyError
 
 
-def test_a_group_s_class_that_main_lacks_is_replaced_by_a_plain_one() -> None:
+def test_class_of_a_group_that_main_does_not_have_is_replaced() -> None:
     def load(pickled: bytes) -> object:
         if b"Group" in pickled:
             raise ModuleNotFoundError
@@ -235,7 +235,7 @@ def test_a_group_s_class_that_main_lacks_is_replaced_by_a_plain_one() -> None:
     assert type(revived) is ExceptionGroup
 
 
-def test_a_large_exception_is_sent_cut() -> None:
+def test_large_exception_is_truncated() -> None:
     failure = describe(OtherArguments("x" * 2_000_000, code=1))  # type: ignore[arg-type]  # a large one
     assert failure.exception is not None
     assert len(failure.exception) < 20_000

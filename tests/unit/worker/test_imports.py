@@ -11,7 +11,7 @@ _HEAVY: Final = (
     "asyncbatch.main",
     "asyncbatch.stack",
 )
-"""What a worker's own process has no use for: it would wait for it at each start."""
+"""Modules that a worker's own process does not need, and which would delay each start."""
 
 
 def test_a_worker_loads_only_what_it_needs() -> None:

@@ -17,14 +17,14 @@ def test_a_lease_is_renewed_after_a_third_of_its_time() -> None:
     assert held.due(110.0) == ["a"]
 
 
-def test_what_was_renewed_is_not_due_again_at_once() -> None:
+def test_renewed_lease_is_not_immediately_due() -> None:
     held = leases(a=100.0)
     assert held.due(112.0) == ["a"]
     assert held.due(121.9) == []
     assert held.due(122.0) == ["a"]
 
 
-def test_those_due_soon_come_along() -> None:
+def test_leases_that_are_due_soon_are_renewed_together() -> None:
     held = leases(a=100.0, b=104.9, c=105.1)
     assert held.due(110.0) == ["a", "b"]
     assert held.due(115.0) == []
@@ -35,21 +35,21 @@ def test_nothing_is_renewed_before_one_is_due() -> None:
     assert leases(a=100.0, b=101.0).due(109.0) == []
 
 
-def test_what_is_released_is_not_renewed() -> None:
+def test_released_lease_is_not_renewed() -> None:
     held = leases(a=100.0, b=100.0)
     held.release("a")
     assert held.due(110.0) == ["b"]
     assert held.held() == ["b"]
 
 
-def test_to_release_twice_does_no_harm() -> None:
+def test_lease_can_be_released_twice() -> None:
     held = leases(a=100.0)
     held.release("a")
     held.release("a")
     assert len(held) == 0
 
 
-def test_to_hold_again_starts_anew() -> None:
+def test_holding_again_restarts_the_lease() -> None:
     held = leases(a=100.0)
     held.hold("a", 105.0)
     assert held.due(110.0) == []
@@ -57,8 +57,8 @@ def test_to_hold_again_starts_anew() -> None:
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=20), st.floats(0.1, 2.4))
-def test_looking_four_times_a_renewal_no_lease_comes_near_its_end(starts: list[float], step: float) -> None:
-    """As the heartbeat does: every lease is renewed with at least half of its time left."""
+def test_no_lease_nearly_expires_with_four_checks_per_renewal(starts: list[float], step: float) -> None:
+    """With the heartbeat's interval, every lease is renewed with at least half of its time left."""
     held = Leases(lease=30.0)
     ends = {str(place): start + 30.0 for place, start in enumerate(starts)}
     coming = sorted((start, str(place)) for place, start in enumerate(starts))
@@ -75,7 +75,7 @@ def test_looking_four_times_a_renewal_no_lease_comes_near_its_end(starts: list[f
     assert RENEWALS >= 3
 
 
-def test_a_renewal_that_failed_is_due_again_at_once() -> None:
+def test_failed_renewal_is_due_immediately() -> None:
     held = leases(a=100.0, b=100.0)
     assert held.due(110.0) == ["a", "b"]
     held.release("b")

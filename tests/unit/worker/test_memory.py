@@ -24,7 +24,7 @@ def write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-def test_a_peak_is_of_the_time_since_it_was_reset() -> None:
+def test_peak_is_measured_since_its_reset() -> None:
     big, small = in_slot(
         f"x = b'1' * (100 * {MIB}); del x; print(read_peak()); reset_peak(); x = b'1' * {MIB}; print(read_peak())"
     )
@@ -32,7 +32,7 @@ def test_a_peak_is_of_the_time_since_it_was_reset() -> None:
     assert big - small > 50 * MIB
 
 
-def test_a_limit_counts_from_what_the_process_has() -> None:
+def test_limit_is_added_to_the_memory_of_the_process() -> None:
     assert in_slot(
         f"""
 x = b"1" * (60 * {MIB})
@@ -46,7 +46,7 @@ except MemoryError:
     ) == [1]
 
 
-def test_a_limit_that_is_there_is_not_raised() -> None:
+def test_existing_limit_is_not_raised() -> None:
     low, low_too = in_slot(
         f"""
 resource.setrlimit(resource.RLIMIT_DATA, (500 * {MIB}, 500 * {MIB}))
@@ -66,7 +66,7 @@ print(*resource.getrlimit(resource.RLIMIT_DATA))
         ("4:memory:/not/mounted/here", "memory/memory.oom_control"),
     ],
 )
-def test_kills_are_counted_in_the_own_control_group(tmp_path: Path, group: str, counter: str) -> None:
+def test_kills_are_counted_in_the_process_s_control_group(tmp_path: Path, group: str, counter: str) -> None:
     groups, process = tmp_path / "groups", tmp_path / "proc"
     write(process / "self" / "cgroup", f"9:name=systemd:/\n{group}\n")
     write(process / "vmstat", "nr_free_pages 5\noom_kill 7\n")
@@ -75,12 +75,12 @@ def test_kills_are_counted_in_the_own_control_group(tmp_path: Path, group: str, 
     assert read_oom_kills(find_oom_counter(groups, process)) == 3
 
 
-def test_kills_may_be_unknown(tmp_path: Path) -> None:
+def test_number_of_kills_can_be_unknown(tmp_path: Path) -> None:
     assert read_oom_kills(find_oom_counter(tmp_path, tmp_path)) is None
 
 
 @pytest.mark.parametrize(("kills", "cause"), [(None, "died"), (0, "died"), (1, "memory")])
-def test_a_kill_is_put_down_to_memory_where_the_kernel_reports_it(kills: int | None, cause: str) -> None:
+def test_kill_is_attributed_to_memory_if_the_kernel_reports_it(kills: int | None, cause: str) -> None:
     loss = describe_end(-signal.SIGKILL, peak=300 * MIB, oom_kills=kills)
     assert (loss.cause, loss.peak) == (cause, 300 * MIB)
     assert "SIGKILL" in loss.reason
@@ -88,5 +88,5 @@ def test_a_kill_is_put_down_to_memory_where_the_kernel_reports_it(kills: int | N
 
 
 @pytest.mark.parametrize("code", [0, 1, 255, -signal.SIGSEGV, -40])
-def test_any_other_end_is_not_put_down_to_memory(code: int) -> None:
+def test_other_ends_are_not_attributed_to_memory(code: int) -> None:
     assert describe_end(code, peak=5, oom_kills=1).cause == "died"

@@ -1,4 +1,4 @@
-"""A worker writes nothing for a run that is over."""
+"""Tests that a worker writes nothing for a run that is over."""
 
 from dataclasses import dataclass, field
 
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", [VIRTU
 
 @dataclass
 class Bucket:
-    """What main's heartbeat is in; `age` is None where it was deleted."""
+    """The bucket with main's heartbeat; `age` is None if the heartbeat is deleted."""
 
     age_told: float | AwsError | None = 0.0
     asked: int = 0
@@ -52,13 +52,13 @@ async def test_nothing_is_written_for_a_run_that_is_over(age: float | None) -> N
 
 
 @pytest.mark.parametrize("age", [0.0, AwsError("no answer")])
-async def test_what_is_there_or_not_known_to_be_over_is_written_for(age: float | AwsError) -> None:
+async def test_writes_are_allowed_unless_the_run_is_known_to_be_over(age: float | AwsError) -> None:
     bucket = Bucket(age_told=age)
     await make_blobs(bucket).put("key", b"content")
     assert await make_blobs(bucket).get("key") == b"content"
 
 
-async def test_a_run_that_has_just_answered_is_not_asked_for() -> None:
+async def test_recently_seen_run_is_not_checked() -> None:
     bucket = Bucket(age_told=None)
     blobs = make_blobs(bucket)
     blobs.presence.note(anyio.current_time())
@@ -66,7 +66,7 @@ async def test_a_run_that_has_just_answered_is_not_asked_for() -> None:
     assert bucket.asked == 0
 
 
-async def test_a_run_is_asked_for_after_a_while_and_where_it_may_be_over() -> None:
+async def test_run_is_checked_after_a_while_or_if_it_may_be_over() -> None:
     bucket = Bucket()
     blobs = make_blobs(bucket)
     for _ in range(2):
@@ -80,7 +80,7 @@ async def test_a_run_is_asked_for_after_a_while_and_where_it_may_be_over() -> No
     assert bucket.asked == 3
 
 
-async def test_what_was_asked_before_a_doubt_does_not_end_it() -> None:
+async def test_answer_requested_before_a_doubt_does_not_resolve_it() -> None:
     bucket = Bucket(age_told=None)
     blobs = make_blobs(bucket)
     asked = anyio.current_time()
@@ -91,11 +91,11 @@ async def test_what_was_asked_before_a_doubt_does_not_end_it() -> None:
         await blobs.put("key", b"content")
 
 
-async def test_an_answer_tells_of_the_time_at_which_it_was_asked_for() -> None:
+async def test_answer_is_valid_for_the_time_of_its_request() -> None:
     bucket = Bucket(age_told=None)
     blobs = make_blobs(bucket)
     asked = anyio.current_time()
-    await anyio.sleep(MANIFEST.lease)  # for which this process was stopped
+    await anyio.sleep(MANIFEST.lease)  # the process was stopped in the meantime
     blobs.presence.note(asked)
     with pytest.raises(QueueGone):
         await blobs.put("key", b"content")

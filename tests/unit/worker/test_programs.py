@@ -65,7 +65,7 @@ async def test_programs_in_use_are_never_removed(programs: Programs, tmp_path: P
     assert files(tmp_path) == KEPT
 
 
-async def test_those_used_longest_ago_are_removed_first(programs: Programs, bucket: Bucket) -> None:
+async def test_least_recently_used_programs_are_removed_first(programs: Programs, bucket: Bucket) -> None:
     digests = [f"{place:02}" for place in range(KEPT)]
     for digest in [*digests, digests[0], "new"]:
         await use(programs, digest)
@@ -77,7 +77,7 @@ async def test_those_used_longest_ago_are_removed_first(programs: Programs, buck
 
 
 @pytest.mark.parametrize("failure", [BlobMissing("gone"), BlobCorrupt("damaged")])
-async def test_a_damaged_program_is_recognized_and_fetched_again(
+async def test_damaged_program_is_detected_and_fetched_again(
     programs: Programs, bucket: Bucket, failure: Exception
 ) -> None:
     bucket.failure = failure
@@ -87,12 +87,12 @@ async def test_a_damaged_program_is_recognized_and_fetched_again(
     assert await use(programs, "a") == program_key("a")
 
 
-async def test_a_full_disk_leaves_no_half_file(
+async def test_full_disk_leaves_no_incomplete_file(
     programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def write(self: Path, content: bytes) -> int:
         self.touch()
-        raise OSError(errno.ENOSPC, f"no room for {len(content)} bytes")
+        raise OSError(errno.ENOSPC, f"no space for {len(content)} bytes")
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", write)

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 
 
 def answers(*reported: str) -> Callable[[], object]:
-    """Return what a machine tells, call by call; nothing stands for no answer."""
+    """Return the metadata service's answers in sequence; an empty one means no answer."""
     left = list(reported)
 
     async def is_reclaimed() -> bool:
@@ -33,17 +33,17 @@ async def test_a_notice_terminates_this_process() -> None:
             assert await anext(aiter(signals)) is signal.SIGTERM
 
 
-async def test_where_nobody_answers_it_gives_up() -> None:
+async def test_watch_ends_without_a_metadata_service() -> None:
     with anyio.fail_after(5):
         await watch(answers("", "no", "", "", ""), interval=0)  # type: ignore[arg-type]  # a coroutine function
 
 
 @pytest.mark.parametrize(("answer", "announced"), [("yes", True), ("no", False), ("", False)])
-async def test_a_machine_is_asked_once_before_a_worker_begins(answer: str, *, announced: bool) -> None:
+async def test_notice_is_checked_once_before_a_worker_starts(answer: str, *, announced: bool) -> None:
     assert await is_announced(answers(answer)) is announced  # type: ignore[arg-type]  # a coroutine function
 
 
-async def test_a_file_may_announce_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_notice_can_be_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reclaim, "NOTICE_FILE", tmp_path / "spot-notice")
     assert not await is_announced(reclaim.is_noticed)
     (tmp_path / "spot-notice").touch()

@@ -29,12 +29,12 @@ from tests.unit.worker.runs import MANIFEST
 pytestmark = pytest.mark.anyio
 
 LAST = 9
-"""Deliveries after which only attempts that were counted matter."""
+"""Number of deliveries after which only counted attempts matter."""
 
 
 @dataclass
 class Bucket:
-    """A bucket whose objects may each be damaged, refused or absent."""
+    """A bucket whose objects can be damaged, inaccessible or missing."""
 
     objects: dict[str, bytes] = field(default_factory=lambda: {program_key("program"): b"program", "in/0": b""})
     failures: dict[str, Exception] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class Bucket:
 
 @dataclass
 class OneSlot:
-    """Stands for a slot."""
+    """A fake slot."""
 
     content: bytes = b"value"
     failure: Exception | None = None
@@ -101,7 +101,7 @@ class Worker:
     said: list[Message]
 
     async def compute(self, *, deliveries: int = 1, body: bytes | None = b"") -> Result:
-        """Compute a tile and return its result as main gets it."""
+        """Compute a tile and return its result as main receives it."""
         described = Body.of(b"", key="") if body is not None else Body(sha256="x", size=3, key="in/0")
         task = Task(index=0, program="program", program_size=7, body=described)
         delivery = await self.tiles.judge(task, deliveries)
@@ -165,14 +165,14 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("name", FAILURES)
-async def test_whatever_fails_is_logged_and_nacked_and_lost_at_the_last_attempt(
+async def test_any_failure_is_logged_and_nacked_and_lost_at_the_last_attempt(
     worker: Worker, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     part, failure = FAILURES[name]
     worker.bucket.failures[part] = failure
     with caplog.at_level(logging.WARNING), pytest.raises(NackError) as caught:
         await worker.compute(body=None)
-    assert caught.value.delay > 0, "so that another worker has a chance"
+    assert caught.value.delay > 0, "another worker can receive it"
     said = vars(caplog.records[-1])
     assert (said["tile"], said["attempt"], str(said["why"])) == (0, 1, str(failure))
     assert said["action"] == "tile_failed"
@@ -182,12 +182,12 @@ async def test_whatever_fails_is_logged_and_nacked_and_lost_at_the_last_attempt(
     assert lost.attempt == MANIFEST.max_attempts
 
 
-async def test_a_payload_that_is_gone_is_not_asked_for_again(worker: Worker) -> None:
+async def test_missing_payload_is_not_requested_again(worker: Worker) -> None:
     del worker.bucket.objects["in/0"]
     assert "in/0" in reason(await worker.compute(body=None))
 
 
-async def test_main_hears_of_a_damaged_program(worker: Worker) -> None:
+async def test_damaged_program_is_reported_to_main(worker: Worker) -> None:
     worker.bucket.failures["programs/"] = BlobCorrupt("damaged")
     with pytest.raises(NackError):
         await worker.compute()
@@ -215,7 +215,7 @@ async def test_a_tile_whose_program_cannot_be_loaded_is_nacked_and_not_charged(
     assert worker.count == (counted or b"0")
 
 
-async def test_a_slot_that_dies_is_no_reason_to_wait(worker: Worker) -> None:
+async def test_dead_slot_causes_no_delay(worker: Worker) -> None:
     worker.slot.failure = SlotDiedError("killed")
     with pytest.raises(NackError) as caught:
         await worker.compute()
@@ -224,7 +224,7 @@ async def test_a_slot_that_dies_is_no_reason_to_wait(worker: Worker) -> None:
     assert reason(await worker.compute(deliveries=3)) == "killed"
 
 
-async def test_failures_of_the_disk_are_counted_until_a_success(
+async def test_disk_failures_are_counted_until_a_success(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -237,7 +237,7 @@ async def test_failures_of_the_disk_are_counted_until_a_success(
     assert worker.tiles.disk_failures == 0
 
 
-async def test_a_refused_result_is_nacked_and_at_the_last_attempt_reports_it(worker: Worker) -> None:
+async def test_rejected_result_is_nacked_and_reported_at_the_last_attempt(worker: Worker) -> None:
     worker.slot.content = bytes(INLINE_LIMIT + 1)
     worker.bucket.failures["out/0-"] = AwsError("too large")
     with pytest.raises(NackError) as caught:
@@ -260,20 +260,20 @@ async def test_a_suspect_is_counted_before_it_begins(worker: Worker) -> None:
     assert worker.count == b"2"
 
 
-async def test_a_tile_without_attempts_left_is_not_computed(worker: Worker) -> None:
+async def test_tile_without_remaining_attempts_is_not_computed(worker: Worker) -> None:
     worker.bucket.objects[begun_key("run", 0)] = b"3"
     lost = await worker.compute(deliveries=3)
     assert (lost.outcome, lost.attempt, worker.slot.computed) == ("lost", 3, 0)
 
 
-async def test_a_tile_that_has_begun_before_computes_alone(worker: Worker) -> None:
+async def test_tile_that_was_started_before_is_computed_alone(worker: Worker) -> None:
     worker.bucket.objects[begun_key("run", 0)] = b"2"
     assert (await worker.compute(deliveries=LAST)).outcome == "ok"
     assert isinstance(worker.tiles.slots, FakeSlots)
     assert worker.tiles.slots.alone == 1
 
 
-async def test_an_attempt_that_is_withdrawn_is_not_counted(worker: Worker) -> None:
+async def test_withdrawn_attempt_is_not_counted(worker: Worker) -> None:
     task = Task(index=0, program="program", program_size=7, body=Body.of(b"", key=""))
     delivery = await worker.tiles.judge(task, 2)
     await worker.tiles.compute(delivery)
@@ -282,14 +282,14 @@ async def test_an_attempt_that_is_withdrawn_is_not_counted(worker: Worker) -> No
     assert worker.count == b"1"
 
 
-async def test_a_first_delivery_that_is_withdrawn_is_no_attempt(worker: Worker) -> None:
+async def test_withdrawn_first_delivery_is_not_an_attempt(worker: Worker) -> None:
     task = Task(index=0, program="program", program_size=7, body=Body.of(b"", key=""))
     await worker.tiles.withdraw(await worker.tiles.judge(task, 1))
     assert (await worker.compute(deliveries=2)).attempt == 1
 
 
 @pytest.mark.parametrize(("deliveries", "attempt"), [(1, 1), (2, 2)])
-async def test_a_tile_that_comes_too_late_is_returned_at_no_charge(
+async def test_tile_that_arrives_too_late_is_returned_without_an_attempt(
     worker: Worker, deliveries: int, attempt: int
 ) -> None:
     task = Task(index=0, program="program", program_size=7, body=Body.of(b"", key=""))
@@ -297,7 +297,7 @@ async def test_a_tile_that_comes_too_late_is_returned_at_no_charge(
     assert (await worker.compute(deliveries=deliveries + 1)).attempt == attempt
 
 
-async def test_a_tile_that_no_worker_has_time_for_is_lost_in_the_end_and_reports_it(worker: Worker) -> None:
+async def test_tile_that_no_worker_has_time_for_is_lost_with_this_reason(worker: Worker) -> None:
     worker.bucket.objects[begun_key("run", 0)] = b"1"
     lost = await worker.compute(deliveries=MAX_RETURNS + 3)
     assert (lost.outcome, lost.attempt, worker.slot.computed) == ("lost", 1, 0)
@@ -305,7 +305,7 @@ async def test_a_tile_that_no_worker_has_time_for_is_lost_in_the_end_and_reports
 
 
 @pytest.mark.parametrize("how", ["denied", "damaged"])
-async def test_where_attempts_can_not_be_counted_deliveries_are(worker: Worker, how: str) -> None:
+async def test_deliveries_are_counted_if_attempts_can_not_be_counted(worker: Worker, how: str) -> None:
     if how == "denied":
         worker.bucket.failures["begun"] = AccessDenied("denied")
     else:
@@ -314,7 +314,7 @@ async def test_where_attempts_can_not_be_counted_deliveries_are(worker: Worker, 
     assert (await worker.compute(deliveries=4)).outcome == "lost"
 
 
-async def test_where_attempts_can_not_be_written_deliveries_are_limited(worker: Worker) -> None:
+async def test_deliveries_are_limited_if_attempts_can_not_be_stored(worker: Worker) -> None:
     put = worker.bucket.put
 
     async def refuse(key: str, content: Content, *, sha256: str | None = None) -> None:  # noqa: ARG001 - see above
@@ -327,13 +327,13 @@ async def test_where_attempts_can_not_be_written_deliveries_are_limited(worker: 
     assert (await worker.compute(deliveries=4)).outcome == "lost"
 
 
-async def test_arguments_larger_than_the_worker_s_memory_are_rejected_unfetched(worker: Worker) -> None:
+async def test_arguments_larger_than_memory_are_rejected_without_a_download(worker: Worker) -> None:
     worker.tiles.memory = 5
     result = await worker.compute(body=None)
     assert (result.outcome, worker.slot.computed) == ("lost", 0)
 
 
-async def test_a_result_larger_than_s3_takes_is_rejected_before_the_upload(
+async def test_result_over_the_limit_of_s3_is_rejected_before_the_upload(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("asyncbatch.worker.tiles.OBJECT_LIMIT", 4)
@@ -342,7 +342,7 @@ async def test_a_result_larger_than_s3_takes_is_rejected_before_the_upload(
     assert not [key for key in worker.bucket.objects if "/out/" in key]
 
 
-async def test_what_is_to_be_retried_waits_longer_each_time_and_is_an_error_at_the_last_attempt(worker: Worker) -> None:
+async def test_retries_are_delayed_longer_each_time_and_fail_at_the_last_attempt(worker: Worker) -> None:
     worker.slot.retry = True
     delays = []
     for deliveries in (1, 2):

@@ -1,4 +1,4 @@
-"""Digests that say whether a function or an argument is still the same."""
+"""Tests of digests that identify functions and arguments."""
 
 import dataclasses
 import enum
@@ -42,9 +42,9 @@ PLAIN = "def f(x):\n    return x in {'one', 'two words', 'three'} or x + 1"
         "def f(x):\n    # a comment\n    return x in {'three', 'two words', 'one'} or x + 1",
         "y = 2\n" + PLAIN,
     ],
-    ids=["other lines", "other order of a set", "a global that it does not use"],
+    ids=["other lines", "another order of a set", "unused global"],
 )
-def test_what_does_not_matter_to_a_function_does_not_count(same: str) -> None:
+def test_irrelevant_changes_of_a_function_do_not_change_its_digest(same: str) -> None:
     assert identify(define(same)) == identify(define(PLAIN))
 
 
@@ -60,11 +60,11 @@ def test_what_does_not_matter_to_a_function_does_not_count(same: str) -> None:
         PLAIN.replace("x + 1", "(lambda: x + 1)()"),
     ],
 )
-def test_another_function_is_another(other: str) -> None:
+def test_different_functions_have_different_digests(other: str) -> None:
     assert identify(define(other)) != identify(define(PLAIN))
 
 
-def test_what_a_function_refers_to_counts() -> None:
+def test_digest_depends_on_what_a_function_refers_to() -> None:
     text = "def g(x):\n    return x\n\ndef f(x):\n    return g(x) + table.sum()"
     digest = identify(define(text, table=np.arange(3)))
     assert identify(define(text, table=np.arange(3))) == digest
@@ -72,19 +72,19 @@ def test_what_a_function_refers_to_counts() -> None:
     assert identify(define(text.replace("return x", "return -x"), table=np.arange(3))) != digest
 
 
-def test_a_class_is_the_same_when_it_is_defined_again() -> None:
+def test_redefined_class_has_the_same_digest() -> None:
     text = "class Point:\n    size = 2\n\ndef f(x):\n    return Point()"
     assert identify(define(text)) == identify(define(text))
     assert identify(define(text)) != identify(define(text.replace("2", "3")))
 
 
-def test_the_order_of_a_set_does_not_count() -> None:
+def test_digest_does_not_depend_on_the_order_of_a_set() -> None:
     some, others = {0, 8}, {8, 0}
     assert list(some) != list(others)
     assert identify(some, frozenset(some)) == identify(others, frozenset(others))
 
 
-def test_equal_strings_are_the_same_whether_or_not_they_are_one_object() -> None:
+def test_digest_does_not_depend_on_identity_of_strings() -> None:
     text = "two words"
     copy = "".join([*text])
     assert copy is not text
@@ -105,11 +105,11 @@ def test_equal_strings_are_the_same_whether_or_not_they_are_one_object() -> None
         (["ab", "c"], ["a", "bc"]),
     ],
 )
-def test_other_arguments_are_others(some: object, others: object) -> None:
+def test_different_arguments_have_different_digests(some: object, others: object) -> None:
     assert identify(some) != identify(others)
     assert identify(some) == identify(some)
 
 
-def test_what_does_not_pickle_is_an_error() -> None:
+def test_value_that_can_not_be_pickled_raises_an_error() -> None:
     with pytest.raises(TypeError):
         identify(threading.Lock())

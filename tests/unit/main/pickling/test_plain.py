@@ -43,16 +43,16 @@ NOT_PLAIN: list[Any] = [
 
 
 @pytest.mark.parametrize("value", PLAIN, ids=lambda value: type(value).__name__)
-def test_plain(value: object) -> None:
+def test_plain_values_are_recognised(value: object) -> None:
     assert is_plain(value)
 
 
 @pytest.mark.parametrize("value", NOT_PLAIN, ids=lambda value: type(value).__name__)
-def test_not_plain(value: object) -> None:
+def test_other_values_are_not_plain(value: object) -> None:
     assert not is_plain(value)
 
 
-def test_what_contains_itself_is_not_plain() -> None:
+def test_recursive_value_is_not_plain() -> None:
     value: list[Any] = [1]
     value.append({"a": value})
     assert not is_plain(value)

@@ -1,4 +1,4 @@
-"""Failed tiles on the disk: as they were, only from files that nobody else could write, and not without bounds."""
+"""Tests of failed tiles on disk: they are limited in number, and not read if other users can write the files."""
 
 import hashlib
 import os
@@ -24,7 +24,7 @@ def make_program(content: bytes = b"a program") -> Program:
     return Program(name="f", digest=hashlib.sha256(content).hexdigest(), content=content)
 
 
-def test_a_tile_is_read_as_it_was_kept() -> None:
+def test_stored_tile_is_read() -> None:
     tiles = FailedTiles("run-1")
     assert tiles.keep(7, make_program(), b"one\ntwo", "ValueError: no") == "asyncbatch replay run-1 7"
     tiles.keep(9, make_program(), bytearray(b"other"), "KeyError: 1")
@@ -42,7 +42,7 @@ def test_a_tile_is_read_as_it_was_kept() -> None:
     assert {path.stat().st_mode & 0o777 for path in (folder.parent, folder, folder / "run-1")} == {0o700}
 
 
-def test_no_more_tiles_are_kept_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_stored_tiles_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failed, "_MOST", 2)
     monkeypatch.setattr(failed, "_MOST_BYTES", 1000)
     many, large = FailedTiles("many"), FailedTiles("large")
@@ -53,7 +53,7 @@ def test_no_more_tiles_are_kept_than_allowed(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(("run", "tile"), [("run-1", 8), ("run-2", 7), ("../failed/run-1", 7), ("", 7)])
-def test_what_is_not_kept_is_said_with_what_is(run: str, tile: int) -> None:
+def test_missing_tile_is_reported_with_the_stored_ones(run: str, tile: int) -> None:
     FailedTiles("run-1").keep(7, make_program(), b"payload", "no")
     with pytest.raises(SettingsError, match="not stored on this machine"):
         read_failed(run, tile)
@@ -61,7 +61,7 @@ def test_what_is_not_kept_is_said_with_what_is(run: str, tile: int) -> None:
 
 @pytest.mark.parametrize("ending", ["tile", "program"])
 @pytest.mark.parametrize("harm", ["damage", "mode", "link", "gone"])
-def test_files_that_may_not_be_as_they_were_are_rejected(ending: str, harm: str, tmp_path: Path) -> None:
+def test_files_that_others_could_change_are_rejected(ending: str, harm: str, tmp_path: Path) -> None:
     FailedTiles("run-1").keep(7, make_program(), b"payload", "no")
     [file] = locate_state_folder("failed").rglob(f"*.{ending}")
     match harm:
@@ -78,7 +78,7 @@ def test_files_that_may_not_be_as_they_were_are_rejected(ending: str, harm: str,
         read_failed("run-1", 7)
 
 
-def test_the_next_run_with_a_failed_tile_removes_those_of_long_ago() -> None:
+def test_next_run_with_a_failed_tile_removes_old_ones() -> None:
     FailedTiles("old").keep(7, make_program(), b"payload", "no")
     for file in (locate_state_folder("failed") / "old").iterdir():
         os.utime(file, (0.0, 0.0))
@@ -86,7 +86,7 @@ def test_the_next_run_with_a_failed_tile_removes_those_of_long_ago() -> None:
     assert [each.run for each in list_failed(0.0)] == ["new"]
 
 
-def test_without_a_home_nothing_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_tiles_are_listed_without_a_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.setattr(Path, "home", _raise)
     assert list_failed(0.0) == []
@@ -99,7 +99,7 @@ def _raise() -> Path:
     raise RuntimeError("Could not determine home directory.")
 
 
-def test_gc_removes_failed_tiles_after_their_time(capsys: pytest.CaptureFixture[str]) -> None:
+def test_gc_removes_expired_failed_tiles(capsys: pytest.CaptureFixture[str]) -> None:
     for run in ("old", "new"):
         FailedTiles(run).keep(7, make_program(), b"payload", "no")
     for file in (locate_state_folder("failed") / "old").iterdir():

@@ -1,4 +1,4 @@
-"""Results on the disk: whatever ends main, what is read again is what was stored."""
+"""Tests of results on disk: they are read as they were stored, however main ended."""
 
 import logging
 import os
@@ -30,7 +30,7 @@ def store(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def test_results_are_found_again(tmp_path: Path) -> None:
+def test_stored_results_are_found(tmp_path: Path) -> None:
     store(tmp_path / "journal")
     with open_journal(tmp_path / "journal") as journal:
         assert len(journal) == 2
@@ -40,7 +40,7 @@ def test_results_are_found_again(tmp_path: Path) -> None:
         assert find(journal, THREE) == [b"three"]
 
 
-def test_a_file_that_was_cut_at_any_byte_has_all_results_before(tmp_path: Path) -> None:
+def test_file_truncated_at_any_byte_has_all_earlier_results(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     whole = store(path)
     first = whole.index(b"one") + 3
@@ -66,8 +66,8 @@ def test_a_file_that_was_cut_at_any_byte_has_all_results_before(tmp_path: Path) 
             assert find(journal, THREE) == [b"three"], length
 
 
-def test_zeros_at_the_end_are_cut_off(tmp_path: Path) -> None:
-    """A file system may have made a file longer without writing its bytes, when the power went."""
+def test_zeros_at_the_end_are_removed(tmp_path: Path) -> None:
+    """After a power failure, a file may end with zeros that were never written."""
     path = tmp_path / "journal"
     whole = store(path)
     path.write_bytes(whole + bytes(5000))
@@ -88,7 +88,7 @@ def test_a_damaged_result_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureF
     assert [vars(record)["action"] for record in caplog.records] == ["journal_damaged"]
 
 
-def test_results_of_another_computation_are_rejected_and_kept(tmp_path: Path) -> None:
+def test_results_of_another_computation_are_rejected_and_not_changed(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     before = store(path)
     with pytest.raises(ResumeRefused, match="to another function and window;"):
@@ -98,7 +98,7 @@ def test_results_of_another_computation_are_rejected_and_kept(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("content", [b'{"format": 2}\n', b"GIF89a\n", b"[1]\n", bytes(70_000)])
-def test_another_file_is_rejected_and_kept(tmp_path: Path, content: bytes) -> None:
+def test_another_file_is_rejected_and_not_changed(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "journal"
     path.touch(mode=0o600)
     path.write_bytes(content)
@@ -107,7 +107,7 @@ def test_another_file_is_rejected_and_kept(tmp_path: Path, content: bytes) -> No
     assert path.read_bytes() == content
 
 
-def test_two_at_once_are_rejected(tmp_path: Path) -> None:
+def test_second_process_is_rejected(tmp_path: Path) -> None:
     with open_journal(tmp_path / "journal") as journal:
         with pytest.raises(ResumeRefused, match="another process"):
             open_journal(tmp_path / "journal")
@@ -117,7 +117,7 @@ def test_two_at_once_are_rejected(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o620, 0o640])
-def test_a_file_that_others_could_write_is_not_read(tmp_path: Path, mode: int) -> None:
+def test_file_that_others_could_write_is_not_read(tmp_path: Path, mode: int) -> None:
     store(tmp_path / "journal")
     (tmp_path / "journal").chmod(mode)
     with pytest.raises(ResumeRefused, match=f"{mode:o}"):
@@ -132,14 +132,14 @@ def test_a_file_of_another_user_is_not_read(tmp_path: Path, monkeypatch: pytest.
         open_journal(tmp_path / "journal")
 
 
-def test_a_link_is_not_followed(tmp_path: Path) -> None:
+def test_symbolic_link_is_not_followed(tmp_path: Path) -> None:
     store(tmp_path / "journal")
     (tmp_path / "link").symlink_to(tmp_path / "journal")
     with pytest.raises(ResumeRefused):
         open_journal(tmp_path / "link")
 
 
-def test_a_new_file_is_for_its_user_only(tmp_path: Path) -> None:
+def test_new_file_is_private(tmp_path: Path) -> None:
     mask = os.umask(0)
     try:
         store(tmp_path / "journal")
@@ -148,7 +148,7 @@ def test_a_new_file_is_for_its_user_only(tmp_path: Path) -> None:
     assert (tmp_path / "journal").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_full_disk_ends_the_storing_and_nothing_else(
+def test_full_disk_only_ends_storing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     write, room = os.pwrite, [100]
@@ -171,8 +171,8 @@ def test_a_full_disk_ends_the_storing_and_nothing_else(
         assert find(journal, ONE, TWO, THREE) == [b"one", None, None]
 
 
-def test_what_comes_after_the_end_is_not_stored(tmp_path: Path) -> None:
-    """Results come until the run is closed, and the map that they belong to may have been left before."""
+def test_results_after_the_end_are_not_stored(tmp_path: Path) -> None:
+    """Results arrive until the run is closed, even if their map has ended."""
     journal = open_journal(tmp_path / "journal")
     journal.close()
     journal.record(ONE, b"one")
@@ -184,7 +184,7 @@ def test_what_comes_after_the_end_is_not_stored(tmp_path: Path) -> None:
     assert not (tmp_path / "journal").exists()
 
 
-def test_no_descriptor_is_left(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_all_descriptors_are_closed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     before = len(list(Path("/proc/self/fd").iterdir()))
     store(tmp_path / "journal")

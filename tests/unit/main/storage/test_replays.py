@@ -1,4 +1,4 @@
-"""Which tiles are kept for a replay, on AWS in memory."""
+"""Tests of which tiles are stored for a replay, on AWS in memory."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ async def compute(aws: MemoryAws, *contents: bytes, **settings: object) -> list[
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("size", [10, 100_000], ids=["inline", "uploaded"])
-async def test_a_tile_that_raises_is_kept_with_its_payload(size: int) -> None:
+async def test_failed_tile_is_stored_with_its_payload(size: int) -> None:
     bad = b"bad" + np.random.default_rng(0).bytes(size)
     [error] = await compute(MemoryAws(), b"good", bad)
     *_, run, index = error.replay.split()
@@ -46,7 +46,7 @@ async def test_a_tile_that_raises_is_kept_with_its_payload(size: int) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_tile_that_is_lost_is_kept() -> None:
+async def test_lost_tile_is_stored() -> None:
     aws = MemoryAws(faults=[Fault(operation="slot:Compute", error="SIGKILL", times=None)])
     [error] = await compute(aws, b"good", max_attempts=1)
     assert isinstance(error, TileLost)
@@ -55,15 +55,15 @@ async def test_a_tile_that_is_lost_is_kept() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_disk_that_does_not_take_a_tile_changes_nothing_else(tmp_path: Path) -> None:
+async def test_failure_to_store_a_tile_has_no_other_effect(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("no folder")
     [error] = await compute(MemoryAws(), b"bad")
     assert error.replay == ""
     assert error.reason == "ValueError: 3"
 
 
-def test_pools_in_memory_keep_nothing() -> None:
-    """They are for users' tests, which leave no files behind."""
+def test_pools_in_memory_store_nothing() -> None:
+    """They are for users' tests, which must not leave files behind."""
     with BatchExecutor.in_memory() as pool, pytest.raises(TileError):
         pool.submit(fail, b"bad").result()
     assert not list_failed(0.0)

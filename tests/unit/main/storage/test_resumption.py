@@ -1,4 +1,4 @@
-"""`map` with stored results, on AWS in memory."""
+"""Tests of `map` with stored results, on AWS in memory."""
 
 import os
 from collections.abc import AsyncGenerator, Generator, Iterator
@@ -17,7 +17,7 @@ from asyncbatch.main.storage.statefolder import locate_state_folder
 def _counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("NOTES", str(tmp_path / "notes"))
-    monkeypatch.setenv("ASYNCBATCH_SPECULATION", "false")  # on a busy machine, tiles would be computed twice
+    monkeypatch.setenv("ASYNCBATCH_SPECULATION", "false")  # otherwise tiles could be computed twice on a busy machine
     (tmp_path / "notes").mkdir()
 
 
@@ -32,7 +32,7 @@ def fail_at_three(number: int) -> int:
     return number
 
 
-def take_computed() -> list[int]:
+def pop_computed() -> list[int]:
     """Return the tiles that have been computed since the last call."""
     notes = list(Path(os.environ["NOTES"]).iterdir())
     for note in notes:
@@ -41,7 +41,7 @@ def take_computed() -> list[int]:
 
 
 def close(results: Iterator[Any]) -> None:
-    """Leave a map before its end."""
+    """Close a map before its end."""
     assert isinstance(results, Generator)
     results.close()
 
@@ -50,20 +50,20 @@ def stored() -> list[str]:
     return sorted(each.name for each in locate_state_folder("results").glob("*"))
 
 
-def test_results_that_are_stored_are_not_computed_again() -> None:
+def test_stored_results_are_not_recomputed() -> None:
     with BatchExecutor.in_memory() as pool:
         results = pool.map(square, range(6), buffersize=2, resume="squares")
         assert [next(results) for _ in range(3)] == [0, 1, 4]
         close(results)
         assert stored() == ["squares.map"]
-        assert {0, 1, 2} <= set(take_computed())
+        assert {0, 1, 2} <= set(pop_computed())
         assert list(pool.map(square, range(6), resume="squares")) == [0, 1, 4, 9, 16, 25]
-        assert 5 in (computed := take_computed())
+        assert 5 in (computed := pop_computed())
         assert computed[0] > 2
-    assert not stored(), "all results have been read"
+    assert not stored(), "all results are read"
 
 
-def test_a_result_is_stored_before_it_is_returned() -> None:
+def test_result_is_stored_before_it_is_returned() -> None:
     with BatchExecutor.in_memory() as pool:
         results = pool.map(square, range(3), buffersize=1, resume="squares")
         next(results)
@@ -73,7 +73,7 @@ def test_a_result_is_stored_before_it_is_returned() -> None:
         close(results)
 
 
-def test_what_the_caller_does_to_a_result_is_not_stored() -> None:
+def test_changes_of_a_result_by_the_caller_are_not_stored() -> None:
     def zeros(number: int) -> np.ndarray:
         return np.zeros(3) + number
 
@@ -84,27 +84,27 @@ def test_what_the_caller_does_to_a_result_is_not_stored() -> None:
         close(results)
         again = list(pool.map(zeros, range(2), resume="arrays"))
         assert [each.tolist() for each in again] == [[0, 0, 0], [1, 1, 1]]
-        again[0] += 1  # what was stored can be written to, as what comes from a worker
+        again[0] += 1  # stored arrays are writable, like those from workers
 
 
 def test_tiles_whose_arguments_have_changed_are_computed() -> None:
     with BatchExecutor.in_memory() as pool:
         assert list(pool.map(fail_at_three, [0, 1, 3], on_error="collect", resume="some"))[:2] == [0, 1]
-        take_computed()
+        pop_computed()
         assert list(pool.map(fail_at_three, [0, 5, 2, 4], resume="some")) == [0, 5, 2, 4]
-        assert take_computed() == [2, 4, 5]
+        assert pop_computed() == [2, 4, 5]
 
 
-def test_tiles_that_failed_are_tried_again_and_no_others() -> None:
+def test_only_failed_tiles_are_recomputed() -> None:
     with BatchExecutor.in_memory() as pool:
         for computed in ([0, 1, 2, 3, 4], [3]):
             results = list(pool.map(fail_at_three, range(5), resume="some", on_error="collect"))
             assert isinstance(results.pop(3), TileError)
             assert results == [0, 1, 2, 4]
-            assert take_computed() == computed
+            assert pop_computed() == computed
         with pytest.raises(TileError):
             list(pool.map(fail_at_three, range(5), resume="some"))
-        assert take_computed() == [3]
+        assert pop_computed() == [3]
         assert stored() == ["some.map"]
 
 
@@ -113,23 +113,23 @@ def draw(_: int) -> str:
 
 
 @pytest.mark.anyio
-async def test_a_dispatcher_resumes_too() -> None:
+async def test_dispatcher_can_resume() -> None:
     async with Dispatcher.in_memory() as dispatcher:
         results = dispatcher.map(square, range(6), resume="squares")
         assert await anext(results) == 0
         assert isinstance(results, AsyncGenerator)
         await results.aclose()
-        take_computed()
+        pop_computed()
         assert stored() == ["squares.map"]
         assert [value async for value in dispatcher.map(square, range(6), resume="squares")] == [0, 1, 4, 9, 16, 25]
-        assert 0 not in take_computed()
+        assert 0 not in pop_computed()
         with pytest.raises(SettingsError):
             await anext(dispatcher.map(dispatcher.program(square), range(6), resume="squares"))
     assert not stored()
 
 
-def test_equal_arguments_are_a_tile_each() -> None:
-    """A function may draw random numbers: one result must not stand for all."""
+def test_equal_arguments_are_separate_tiles() -> None:
+    """A function may use random numbers, so one result must not be used for all."""
     with BatchExecutor.in_memory() as pool:
         results = pool.map(draw, [2, 2, 2], buffersize=1, resume="numbers")
         first = next(results)
@@ -144,9 +144,9 @@ def test_chunks_are_resumed() -> None:
         results = pool.map(square, range(6), chunksize=2, buffersize=1, resume="squares")
         assert next(results) == 0
         close(results)
-        take_computed()
+        pop_computed()
         assert list(pool.map(square, range(6), chunksize=2, resume="squares")) == [0, 1, 4, 9, 16, 25]
-        assert 0 not in take_computed()
+        assert 0 not in pop_computed()
 
 
 def test_another_function_is_rejected() -> None:
@@ -162,7 +162,7 @@ def test_another_function_is_rejected() -> None:
             pool.map(square, range(3), chunksize=2, resume="squares")
 
 
-def test_a_result_that_does_not_unpickle_any_more_is_computed_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_result_that_can_not_be_unpickled_is_recomputed(caplog: pytest.LogCaptureFixture) -> None:
     with BatchExecutor.in_memory() as pool:
         results = pool.map(square, range(3), buffersize=1, resume="squares")
         next(results)
@@ -174,11 +174,11 @@ def test_a_result_that_does_not_unpickle_any_more_is_computed_again(caplog: pyte
 
 
 def _refuse(_content: bytearray) -> object:
-    raise AttributeError("no such class any more")
+    raise AttributeError("the class does not exist")
 
 
 @pytest.mark.parametrize("key", ["", "../x", ".x", "a/b", 1, True, "x" * 101])
-def test_a_key_is_a_name(key: object) -> None:
+def test_resume_key_must_be_a_name(key: object) -> None:
     with BatchExecutor.in_memory() as pool, pytest.raises(SettingsError):
         pool.map(square, range(3), resume=key)  # type: ignore[call-overload]
 
@@ -188,7 +188,7 @@ def test_a_program_can_not_be_resumed() -> None:
         pool.map(pool.program(square), range(3), resume="squares")
 
 
-def test_a_state_folder_that_others_may_write_to_is_rejected(tmp_path: Path) -> None:
+def test_state_folder_that_others_can_write_to_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "state" / "asyncbatch").mkdir(parents=True)
     (tmp_path / "state" / "asyncbatch").chmod(0o777)
     with BatchExecutor.in_memory() as pool, pytest.raises(SettingsError, match="777"):

@@ -1,4 +1,4 @@
-"""What this machine can resume, and for how long."""
+"""Tests of the results that this machine stores, and of their expiry."""
 
 import os
 from pathlib import Path
@@ -23,7 +23,7 @@ def store(path: Path, title: str) -> Path:
     return path
 
 
-def test_results_are_listed_wherever_they_lie(tmp_path: Path) -> None:
+def test_results_are_listed_in_all_folders(tmp_path: Path) -> None:
     keyed, beside, gone = locate_journal("key"), tmp_path / ".out.tif.resume", tmp_path / ".gone.tif.resume"
     for path in (store(keyed, "map"), store(beside, "out.tif"), store(gone, "gone.tif")):
         list_as_resumable(path)
@@ -34,10 +34,10 @@ def test_results_are_listed_wherever_they_lie(tmp_path: Path) -> None:
         (keyed, "map", 1),
         (beside, "out.tif", 1),
     }
-    assert len([*keyed.parent.iterdir()]) == 4, "the link whose file is gone goes"
+    assert len([*keyed.parent.iterdir()]) == 4, "a link to a missing file is removed"
 
 
-def test_what_is_being_computed_never_expires() -> None:
+def test_results_of_a_running_computation_do_not_expire() -> None:
     path = store(locate_journal("key"), "map")
     later = path.stat().st_mtime + LIFE + 1
     with Journal.open(path, title="map", parts={}):
@@ -45,7 +45,7 @@ def test_what_is_being_computed_never_expires() -> None:
     assert [(each.in_use, each.expired) for each in list_stored(later)] == [(False, True)]
 
 
-def test_gc_removes_what_has_expired_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+def test_gc_only_removes_expired_results(capsys: pytest.CaptureFixture[str]) -> None:
     old, new = store(locate_journal("old"), "old"), store(locate_journal("new"), "new")
     os.utime(old, (0.0, 0.0))
     assert main(["gc", "--local"]) == 0
