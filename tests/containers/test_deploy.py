@@ -16,7 +16,7 @@ from asyncbatch import BatchExecutor
 from asyncbatch.local import LocalEndpoint
 from tests.containers.conftest import Command, Podman
 from tests.containers.registry import PACKAGES, registry
-from tests.integration.emulated import clients, lead_out, own_network, remove_for_moto, there
+from tests.integration.emulated import clients, connect_to_internet, own_network, remove_for_moto, there
 from tests.integration.endpoint import CREDENTIALS
 
 ROOT: Final = Path(__file__).parents[2]
@@ -69,7 +69,7 @@ def test_deploy_makes_a_usable_stack_and_undeploy_removes_it(
     """It uses the user's network, since the doctor reports that the template's emulated subnets have no route out."""
     with ExitStack() as closing:
         found = clients(str(endpoint.settings.endpoint_url), REGION, closing)
-        lead_out(found)
+        connect_to_internet(found)
         before = there(found)
         status, out, err = dev("deploy", "--maxjobs", "2", *own_network(found))
         assert status == 0, out + err

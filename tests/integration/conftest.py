@@ -1,4 +1,4 @@
-"""One embedded endpoint and one emulated account for all tests, and what tests look at it with."""
+"""Fixtures of integration tests: they share one embedded endpoint and one emulated account."""
 
 import contextlib
 import os
@@ -31,7 +31,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(autouse=True, scope="module")
 def isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Hide this machine's AWS configuration, and have the tests' credentials instead."""
+    """Hide this machine's AWS configuration, and use the tests' credentials instead."""
     nowhere = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
@@ -63,7 +63,7 @@ def account() -> Iterator[Endpoint]:
 
 @pytest.fixture
 def team() -> Iterator[Team]:
-    """Return a team of which nobody may outlive the test."""
+    """Return a team; fail if a process of it outlives the test."""
     team = Team()
     yield team
     try:
@@ -75,21 +75,21 @@ def team() -> Iterator[Team]:
 
 @pytest.fixture
 def swept(endpoint: Endpoint) -> Iterator[None]:
-    """Clean up after a run that a test kills."""
+    """Remove what a killed run leaves behind, after the test."""
     yield
     endpoint.sweep()
 
 
 @pytest.fixture(scope="module")
 def pool(endpoint: Endpoint) -> Iterator[BatchExecutor]:
-    """Return a pool of two workers for all tests of a module that do it no harm, so that no lease need run out."""
+    """Return a pool of two workers for tests that neither kill nor stop any, so its leases can be long."""
     with BatchExecutor(2, launcher="subprocess", settings=endpoint.settings(lease=300.0)) as pool:
         yield pool
 
 
 @pytest.fixture
 def script(endpoint: Endpoint, team: Team, tmp_path: Path) -> Iterator[Script]:
-    """Return a function that runs a text as a user's script, with the endpoint in its environment."""
+    """Return a function that starts a user's script from its text, with the endpoint in its environment."""
     with contextlib.ExitStack() as started:
 
         def start(text: str, **variables: str) -> "subprocess.Popen[str]":
@@ -120,7 +120,7 @@ def script(endpoint: Endpoint, team: Team, tmp_path: Path) -> Iterator[Script]:
 def gate(tmp_path: Path) -> Iterator[Gate]:
     gate = Gate(folder=tmp_path)
     yield gate
-    gate.open()  # or a test that failed would leave its pool to the next one with tiles that wait
+    gate.open()  # otherwise a failed test would leave waiting tiles in a pool that others use
 
 
 @pytest.fixture

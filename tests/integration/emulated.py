@@ -1,4 +1,4 @@
-"""All that a stack makes, on an emulated AWS."""
+"""Helpers for a stack's resources on an emulated AWS."""
 
 from contextlib import ExitStack
 from typing import Any
@@ -9,7 +9,7 @@ from tests.integration.endpoint import CREDENTIALS
 
 
 def clients(url: str, region: str, closing: ExitStack) -> dict[str, Any]:
-    """Return a client for each service that a stack has resources of."""
+    """Return a client for each service that a stack uses."""
     found = {}
     for name in ("cloudformation", "batch", "ec2", "ecr", "iam", "logs", "s3", "sqs"):
         found[name] = boto3.client(
@@ -24,14 +24,14 @@ def clients(url: str, region: str, closing: ExitStack) -> dict[str, Any]:
 
 
 def there(clients: dict[str, Any]) -> dict[str, list[str]]:
-    """Return the names of all that a stack may make."""
+    """Return the names of all resources of the kinds that a stack creates."""
     batch, ec2, iam = clients["batch"], clients["ec2"], clients["iam"]
     definitions = batch.describe_job_definitions(status="ACTIVE")["jobDefinitions"]
     return {
         "buckets": [bucket["Name"] for bucket in clients["s3"].list_buckets()["Buckets"]],
         "queues": clients["sqs"].list_queues().get("QueueUrls", []),
         "repositories": [found["repositoryName"] for found in clients["ecr"].describe_repositories()["repositories"]],
-        # Batch's own service-linked role stays in an account.
+        # Batch's service-linked role remains in an account.
         "roles": [
             name for role in iam.list_roles()["Roles"] if not (name := role["RoleName"]).startswith("AWSService")
         ],
@@ -51,7 +51,7 @@ def there(clients: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def own_network(clients: dict[str, Any]) -> list[str]:
-    """Return the arguments for the network that an account has by default: moto can't delete a modified stack's."""
+    """Return options for the account's default network, since moto can't delete the network of a modified stack."""
     subnets = clients["ec2"].describe_subnets()["Subnets"]
     groups = clients["ec2"].describe_security_groups()["SecurityGroups"]
     own = {
@@ -62,8 +62,8 @@ def own_network(clients: dict[str, Any]) -> list[str]:
     return [word for name, value in own.items() for word in ("--parameter", f"{name}={value}")]
 
 
-def lead_out(clients: dict[str, Any]) -> None:
-    """Give that network a way to the internet."""
+def connect_to_internet(clients: dict[str, Any]) -> None:
+    """Connect the default network to the internet."""
     ec2 = clients["ec2"]
     [table] = ec2.describe_route_tables()["RouteTables"]
     gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
@@ -72,7 +72,7 @@ def lead_out(clients: dict[str, Any]) -> None:
 
 
 def remove_for_moto(clients: dict[str, Any]) -> None:
-    """Remove what moto's CloudFormation makes and does not remove; AWS removes it with the stack."""
+    """Remove resources that moto's CloudFormation creates but does not delete. AWS deletes them with the stack."""
     batch, ec2 = clients["batch"], clients["ec2"]
     for queue in batch.describe_job_queues()["jobQueues"]:
         batch.update_job_queue(jobQueue=queue["jobQueueName"], state="DISABLED")

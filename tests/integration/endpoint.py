@@ -1,4 +1,4 @@
-"""The embedded endpoint and the emulated account, looked at from outside."""
+"""The embedded endpoint and the emulated account, with clients to inspect them."""
 
 import json
 import os
@@ -32,7 +32,7 @@ _BUCKET: Final = "asyncbatch-tests"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """The embedded endpoint or the emulated account, and what lies there."""
+    """The embedded endpoint or the emulated account, and its contents."""
 
     local: LocalEndpoint
     s3: Any
@@ -45,10 +45,10 @@ class Endpoint:
         return self.output("BatchBucket")
 
     def settings(self, **changes: Any) -> Settings:  # noqa: ANN401 - of several kinds
-        """Return settings that lead here.
+        """Return settings for this endpoint.
 
-        A dead worker's tiles are out again after two seconds, main makes no requests just to show that it lives, and a
-        busy machine may take its time to start workers.
+        Tiles of a dead worker are redelivered after two seconds, main sends no heartbeat during a test, and workers may
+        start slowly on a busy machine.
         """
         return replace(self.local.settings, **{"lease": 2.0, "run_lease": 3600.0, "start_timeout": 600.0, **changes})
 
@@ -63,34 +63,34 @@ class Endpoint:
         return [url for url in answer.get("QueueUrls", []) if url.endswith(end)]
 
     def keys(self, prefix: str = "runs/") -> list[str]:
-        """Return the keys of the objects whose keys start with `prefix`, a thousand at most."""
+        """Return up to 1000 keys of objects that start with `prefix`."""
         return [
             entry["Key"] for entry in self.s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix).get("Contents", [])
         ]
 
     def runs(self) -> set[str]:
-        """Return the ids of the runs that are open."""
+        """Return the ids of open runs."""
         return {key.split("/")[1] for key in self.keys()}
 
     def manifest(self, assignment: Assignment) -> Manifest:
-        """Return the manifest of a run that is open, as a worker with that assignment reads it."""
+        """Return the manifest of an open run, as a worker with this assignment reads it."""
         found = self.s3.get_object(Bucket=self.bucket, Key=manifest_key(assignment.run))["Body"].read()
         return Manifest.from_json(found, token=assignment.token.hex())
 
     def leftovers(self, run: str = "") -> list[str]:
-        """Return whatever there is of runs, or of one."""
+        """Return the queues and keys of all runs, or of one run."""
         return [name for name in self.queues() + self.keys() if run in name]
 
     def variables(self) -> dict[str, str]:
-        """Return the environment by which another process finds the endpoint and its stack."""
+        """Return the environment variables with which another process uses the endpoint and its stack."""
         return {"AWS_ENDPOINT_URL": str(self.local.settings.endpoint_url), **CREDENTIALS}
 
     def count(self, operation: str) -> int:
-        """Return how many requests there have been for ``service:Operation``."""
+        """Return the number of requests for ``service:Operation`` so far."""
         return self.local.requests().get(operation, 0)
 
     def sweep(self) -> None:
-        """Remove what a run has left that was killed."""
+        """Remove the queues and objects of killed runs."""
         for url in self.queues():
             self.sqs.delete_queue(QueueUrl=url)
         for key in self.keys():
@@ -99,10 +99,10 @@ class Endpoint:
 
 @contextmanager
 def open_endpoint(local: LocalEndpoint) -> Iterator[Endpoint]:
-    """Return an endpoint with clients for the time of the block."""
+    """Open an endpoint's clients during the block."""
     with ExitStack() as closing:
 
-        def client(service: str) -> Any:  # noqa: ANN401 - boto3 makes clients at run time
+        def client(service: str) -> Any:  # noqa: ANN401 - boto3 creates clients at run time
             made = boto3.client(
                 service,
                 endpoint_url=local.settings.endpoint_url,
@@ -118,9 +118,9 @@ def open_endpoint(local: LocalEndpoint) -> Iterator[Endpoint]:
 
 @contextmanager
 def open_account(**variables: str) -> Iterator[Endpoint]:
-    """Return an emulated account with the whole stack in it: moto's, which has far more than the embedded endpoint.
+    """Start an account with a complete stack, emulated by moto, which has more services than the embedded endpoint.
 
-    `variables` are for its process.
+    `variables` are added to the environment of its process.
     """
     with _serve(sys.executable, "moto_server.py", **variables) as account:
         wanted = {"TemplateBody": read_template(), "Capabilities": ["CAPABILITY_IAM"]}

@@ -1,4 +1,4 @@
-"""Waiting for what other processes do, on a machine that may be busy: a bound costs nothing where all is well."""
+"""Waits for the effects of other processes. Limits are generous, since the machine may be busy."""
 
 import time
 from collections.abc import Callable
@@ -8,16 +8,16 @@ import anyio
 
 
 def eventually(predicate: Callable[[], object], *, within: float = 100.0) -> Any:  # noqa: ANN401 - what the predicate returns
-    """Return what `predicate` returns as soon as that is true; fail after `within` seconds."""
+    """Call `predicate` until it returns a true value, and return that value; fail after `within` seconds."""
     deadline = time.monotonic() + within
     while not (found := predicate()):
-        assert time.monotonic() < deadline, f"not so within {within} s; last: {found!r}"
+        assert time.monotonic() < deadline, f"not true within {within} s; last value: {found!r}"
         time.sleep(0.02)
     return found
 
 
 async def soon(predicate: Callable[[], object], *, within: float = 10.0) -> None:
-    """Return as soon as something is so, while the event loop goes on; fail after `within` seconds."""
+    """Wait in the event loop until `predicate` returns a true value; fail after `within` seconds."""
     with anyio.fail_after(within):
-        while not predicate():  # noqa: ASYNC110 - what other processes do sets no event
+        while not predicate():  # noqa: ASYNC110 - other processes can't set an event
             await anyio.sleep(0.02)

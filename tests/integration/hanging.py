@@ -1,4 +1,4 @@
-"""Tests that hang, and tests after them; `test_watchdog.py` runs them in a pytest of their own."""
+"""Tests that hang, and tests after them. `test_watchdog.py` runs them in a separate pytest."""
 
 import contextlib
 import threading
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def held(endpoint: Endpoint, team: Team, gate: Gate) -> Iterator["Future[object]"]:
-    """Return a tile that computes until the test has ended."""
+    """Return the future of a tile that computes until the test has ended."""
     with BatchExecutor(1, launcher=team.launcher(), settings=endpoint.settings()) as pool:
         tile: Future[object] = pool.submit(gate, 0)
         eventually(gate.started)

@@ -1,8 +1,8 @@
-"""An emulated AWS account for tests that need more than the embedded endpoint has: moto, in a process of its own.
+"""An AWS account that moto emulates in a separate process, for tests that need more than the embedded endpoint.
 
     python moto_server.py
 
-The first line on stdout is the URL. The process ends when its stdin does.
+The first line of stdout is the URL. The process exits when stdin is closed.
 """
 
 import json
@@ -33,7 +33,7 @@ _LINKED_ROLE: Final = "AWSServiceRoleForBatch"
 
 
 class CountingApp:
-    """Counts requests, and hands each to moto's application for its service."""
+    """Counts requests, and passes each to moto's application for its service."""
 
     def __init__(self) -> None:
         self._services: dict[str, WSGIApplication] = {}
@@ -54,7 +54,7 @@ class CountingApp:
 
 
 def read_request(environ: "WSGIEnvironment") -> Request:
-    """Return a request without its body, which moto reads."""
+    """Return a request without its body, which moto reads itself."""
     headers: CIMultiDict[str] = CIMultiDict()
     for name, value in environ.items():
         if name.startswith("HTTP_"):
@@ -70,10 +70,10 @@ def read_request(environ: "WSGIEnvironment") -> Request:
 
 
 def keep_messages() -> None:
-    """Make moto delete messages under the lock under which it adds them: else it loses some.
+    """Make moto delete messages under the lock with which it adds them, since otherwise it loses some.
 
-    For each message received, moto computes all attributes of its queue from all messages in it. No message here grows
-    as old as SQS keeps them, so it need not look.
+    Also skip its check of the retention period, which is slow and not needed: for each received message, moto computes
+    all attributes of the queue from all of its messages.
     """
     setattr(SQSBackend, "is_message_valid_based_on_retention_period", lambda *_: True)  # noqa: B010 - mypy forbids plain assignment
     delete = Queue.delete_message
@@ -85,8 +85,8 @@ def keep_messages() -> None:
     setattr(Queue, "delete_message", delete_locked)  # noqa: B010 - as above
 
 
-def have_service_linked_role() -> None:
-    """Let moto's compute environments do without a service role, as AWS does: it then takes its service-linked role."""
+def use_service_linked_role() -> None:
+    """Let moto create compute environments without a service role, for which AWS uses its service-linked role."""
     create: Any = BatchBackend.create_compute_environment
 
     def create_with_role(self: Any, *args: Any, service_role: str | None = None, **named: Any) -> Any:  # noqa: ANN401 - moto's
@@ -122,15 +122,15 @@ class Quiet(WSGIRequestHandler):
 
 
 def main() -> None:
-    """Serve until stdin ends."""
+    """Serve until stdin is closed."""
     keep_messages()
-    have_service_linked_role()
+    use_service_linked_role()
     server = make_server("127.0.0.1", 0, CountingApp(), threaded=True, request_handler=Quiet)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     sys.stdout.write(f"http://127.0.0.1:{server.server_port}\n")
     sys.stdout.flush()
     sys.stdin.read()
-    os._exit(0)  # requests under way keep their threads
+    os._exit(0)  # threads of open requests would keep the process alive
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""AWS Batch whose jobs are processes of this machine, and which lists them as late as AWS does."""
+"""AWS Batch whose jobs are processes of this machine. It lists new jobs with a delay, as AWS does."""
 
 import json
 import os
@@ -36,8 +36,8 @@ class _Job:
         code = self.process.poll()
         return "RUNNING" if code is None else "FAILED" if code else "SUCCEEDED"
 
-    def described(self) -> dict[str, Any]:
-        """Return what DescribeJobs says of it."""
+    def describe(self) -> dict[str, Any]:
+        """Return the job's entry in the answer of DescribeJobs."""
         code = self.process.poll()
         ended = {} if code is None else {"exitCode": code if code >= 0 else 128 - code}
         return {"jobId": self.id, "jobName": "job", "status": self.status, "container": ended}
@@ -47,21 +47,21 @@ class _Job:
 class ProcessesAsJobs:
     """A rule that answers all requests for Batch.
 
-    An array's children are not listed by the first looks at them, and no new job is by the first look at all.
+    The first description of a new job does not find it, and the first descriptions of an array find no children.
     """
 
     mark: str
     folder: Path
-    """Where what jobs write goes."""
-    unlisted: int = 3
-    """How many looks at an array's children find none."""
+    """Folder for the jobs' output."""
+    hidden_descriptions: int = 3
+    """Number of descriptions that do not find an array's children."""
     slots: int = 1
     url: str = ""
-    """Where jobs find AWS."""
+    """URL of AWS for the jobs."""
     arrays: dict[str, list[_Job]] = field(default_factory=dict)
     _names: dict[str, str] = field(default_factory=dict)
-    """The names of jobs, by their ids."""
-    _looks: Counter[str] = field(default_factory=Counter)
+    """Names of jobs by id."""
+    _descriptions: Counter[str] = field(default_factory=Counter)
 
     async def __call__(self, call: Call, forward: Forward) -> Answer:
         """Answer a request for Batch."""
@@ -75,21 +75,21 @@ class ProcessesAsJobs:
         if call.service != "batch":
             return await forward(call)
         if call.operation not in answers:
-            raise ServiceError("ClientException", f"There is no {call.operation} here.")
+            raise ServiceError("ClientException", f"The emulator has no {call.operation}.")
         found = answers[call.operation](call.fields)
         return Answer(body=json.dumps(found).encode(), content_type="application/json")
 
-    def written(self) -> str:
-        """Return all that jobs have written so far."""
+    def output(self) -> str:
+        """Return the jobs' output so far."""
         return "".join(file.read_text() for file in sorted(self.folder.iterdir()))
 
     @property
     def started(self) -> int:
-        """How many jobs were started, each child of an array counted."""
+        """Number of jobs started so far, including the children of arrays."""
         return sum(map(len, self.arrays.values()))
 
     def close(self) -> None:
-        """Wait for the end of all jobs: they end with their runs."""
+        """Wait until all jobs have ended, as they do with their runs."""
         for job in (job for jobs in self.arrays.values() for job in jobs):
             try:
                 job.process.wait(timeout=60)
@@ -100,13 +100,13 @@ class ProcessesAsJobs:
         job, size = str(uuid4()), fields.get("arrayProperties", {}).get("size", 0)
         if size and not 2 <= size <= 10_000:
             raise ServiceError("ClientException", "Array size must be between 2 and 10000.")
-        asked = {entry["name"]: entry["value"] for entry in fields["containerOverrides"]["environment"]}
+        variables = {entry["name"]: entry["value"] for entry in fields["containerOverrides"]["environment"]}
         names = [f"{job}:{place}" for place in range(size)] if size else [job]
         self._names[job] = fields["jobName"]
-        self.arrays[job] = [_Job(id=name, process=self._start(name, asked)) for name in names]
+        self.arrays[job] = [_Job(id=name, process=self._start(name, variables)) for name in names]
         return {"jobId": job, "jobName": fields["jobName"]}
 
-    def _start(self, job: str, asked: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    def _start(self, job: str, variables: Mapping[str, str]) -> "subprocess.Popen[bytes]":
         environment = {
             **{
                 name: os.environ[name]
@@ -115,7 +115,7 @@ class ProcessesAsJobs:
             },
             **watchdog.variables(),
             **CREDENTIALS,
-            **asked,
+            **variables,
             MARK: self.mark,
             "AWS_BATCH_JOB_ID": job,
             "AWS_BATCH_JOB_ATTEMPT": "1",
@@ -128,26 +128,26 @@ class ProcessesAsJobs:
             )
 
     def _describe(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        asked: Sequence[str] = fields["jobs"]
-        for parent in {name.partition(":")[0] for name in asked}:
-            self._looks[parent] += 1
-        return {"jobs": [found for name in asked if (found := self._described(name))]}
+        names: Sequence[str] = fields["jobs"]
+        for parent in {name.partition(":")[0] for name in names}:
+            self._descriptions[parent] += 1
+        return {"jobs": [found for name in names if (found := self._describe_job(name))]}
 
-    def _described(self, name: str) -> dict[str, Any] | None:
-        """Return what is said of a job; None while it is not listed, and of one that is not known."""
+    def _describe_job(self, name: str) -> dict[str, Any] | None:
+        """Return a job's description, or None if it is unknown or not listed yet."""
         parent, is_child, _ = name.partition(":")
         jobs = self.arrays.get(parent, [])
-        if not jobs or self._looks[parent] <= (self.unlisted if is_child else 1):
+        if not jobs or self._descriptions[parent] <= (self.hidden_descriptions if is_child else 1):
             return None
         if is_child or len(jobs) == 1:
-            return next((job.described() for job in jobs if job.id == name), None)
+            return next((job.describe() for job in jobs if job.id == name), None)
         summary = Counter(job.status for job in jobs)
         status = "PENDING" if summary.keys() - _ENDED else "FAILED" if summary["FAILED"] else "SUCCEEDED"
         properties = {"size": len(jobs), "statusSummary": dict(summary)}
         return {"jobId": name, "jobName": "job", "status": status, "arrayProperties": properties}
 
     def _list(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the jobs of a name, or of names that begin with what is before a star; arrays by themselves."""
+        """Return the jobs and arrays whose names match a filter, in which ``*`` stands for any text."""
         wanted = {value for one in fields.get("filters", []) for value in one["values"]}
         summaries = [
             {"jobId": job, "jobName": name, "status": "RUNNING", "createdAt": place}
@@ -157,8 +157,8 @@ class ProcessesAsJobs:
         return {"jobSummaryList": summaries}
 
     def _define(self, _fields: Mapping[str, Any]) -> dict[str, Any]:
-        asked = [{"type": "VCPU", "value": str(self.slots)}, {"type": "MEMORY", "value": "2048"}]
-        container = {"image": "worker", "resourceRequirements": asked}
+        requirements = [{"type": "VCPU", "value": str(self.slots)}, {"type": "MEMORY", "value": "2048"}]
+        container = {"image": "worker", "resourceRequirements": requirements}
         return {"jobDefinitions": [{"revision": 1, "containerProperties": container}]}
 
     def _terminate(self, fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A TCP proxy before the endpoint."""
+"""A TCP proxy in front of the endpoint."""
 
 import contextlib
 import socket
@@ -9,21 +9,21 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Damage:
-    """What is to happen to the next piece of a connection that holds `find`."""
+    """A change to the next chunk of a connection that contains `find`."""
 
     find: bytes
     put: bytes | None
-    """What takes its place; None: nothing, and the connection ends there."""
+    """Replacement for `find`, or None to close the connection at this point."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Proxy:
-    """A proxy before the endpoint that closes and damages answers on request."""
+    """A proxy in front of the endpoint that can interrupt connections and change their contents."""
 
     target: tuple[str, int]
     damages: list[Damage] = field(default_factory=list)
     rewrites: dict[bytes, bytes] = field(default_factory=dict)
-    """What is replaced in every piece of a request, and by what."""
+    """Replacements to apply to every chunk of a request."""
     port: int = 0
     _listener: socket.socket = field(init=False)
     _sockets: list[socket.socket] = field(default_factory=list)
@@ -31,19 +31,19 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        """Where the proxy listens."""
+        """The proxy's URL."""
         return f"http://127.0.0.1:{self.port}"
 
     def open(self) -> None:
-        """Take connections, at the same port each time."""
+        """Listen for connections, on the same port each time."""
         self._listener = socket.create_server(("127.0.0.1", self.port))
         self.port = self._listener.getsockname()[1]
         self._start(self._accept)
 
     def close(self) -> None:
-        """Take no more connections, and end those there are."""
+        """Stop listening, and close all connections."""
         _end(self._listener)
-        self._threads.pop(0).join()  # so that there will be no more
+        self._threads.pop(0).join()  # no connections are added after this
         for each in self._sockets:
             _end(each)
         for thread in self._threads:
@@ -55,7 +55,7 @@ class Proxy:
 
     @contextlib.contextmanager
     def outage(self) -> Iterator[None]:
-        """End all connections, and have new ones refused for the time of the block."""
+        """Close all connections, and refuse new ones during the block."""
         self.close()
         yield
         self.open()
@@ -72,10 +72,10 @@ class Proxy:
                 self._sockets.append(client)
                 server = socket.create_connection(self.target)
                 self._sockets.append(server)
-                self._start(self._scheduler, client, server, self.rewrites)
-                self._start(self._scheduler, server, client, {})
+                self._start(self._forward, client, server, self.rewrites)
+                self._start(self._forward, server, client, {})
 
-    def _scheduler(self, source: socket.socket, sink: socket.socket, rewrites: dict[bytes, bytes]) -> None:
+    def _forward(self, source: socket.socket, sink: socket.socket, rewrites: dict[bytes, bytes]) -> None:
         with contextlib.suppress(OSError):  # ended
             while chunk := source.recv(2**16):
                 for find, put in dict(rewrites).items():
@@ -95,5 +95,5 @@ class Proxy:
 
 
 def _end(end: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # ended already
+    with contextlib.suppress(OSError):  # it has already ended
         end.shutdown(socket.SHUT_RDWR)

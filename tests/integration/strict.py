@@ -1,7 +1,7 @@
-"""AWS as it refuses: an HTTP server before the embedded endpoint, with rules that say what AWS would not do.
+"""An HTTP server in front of the embedded endpoint that adds AWS's restrictions by rules.
 
-The embedded endpoint is kinder than AWS: its queues are there at once, it knows one word for a stale receipt handle,
-it never throttles, and no token expires.
+The embedded endpoint is more lenient than AWS: its queues can be used immediately, it has one error code for stale
+receipt handles, it never throttles, and its tokens do not expire.
 """
 
 import contextlib
@@ -23,26 +23,26 @@ from asyncbatch.emulator.faults import ServiceError
 from asyncbatch.emulator.requests import Answer, Request, name_operation, read_scope
 
 _CONNECTION: Final = {hdrs.EXPECT, hdrs.TRANSFER_ENCODING, hdrs.CONTENT_LENGTH, hdrs.CONNECTION}
-"""Headers that are not passed on."""
+"""Headers that are not forwarded."""
 
 Forward = Callable[["Call"], Awaitable[Answer]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """A request, as rules see it."""
+    """A request, as rules receive it."""
 
     operation: str
-    """As ``service:Operation``; those of Batch in lower case."""
+    """``service:Operation``; operations of Batch are in lower case."""
     fields: Mapping[str, Any]
-    """Of a request in JSON: those of SQS and Batch are."""
+    """Fields of a JSON request, which SQS and Batch have; otherwise empty."""
     request: Request
     peer: int = 0
     """The port of the client's end of the connection."""
 
     @property
     def service(self) -> str:
-        """Whom the request is for."""
+        """The service that the request is for."""
         return self.operation.partition(":")[0]
 
     def with_fields(self, **changes: object) -> "Call":
@@ -52,12 +52,12 @@ class Call:
 
 
 class CutError(Exception):
-    """The connection ends, before the answer or in the middle of it.
+    """Closes the connection, before the answer or in the middle of it.
 
     Parameters
     ----------
     answer : Answer, optional
-        Half of its body is sent.
+        Answer of which half the body is sent.
     """
 
     def __init__(self, answer: Answer | None = None) -> None:
@@ -66,36 +66,36 @@ class CutError(Exception):
 
 
 class Rule(Protocol):
-    """What AWS does with some requests."""
+    """Handles some requests as AWS does."""
 
     async def __call__(self, call: Call, forward: Forward) -> Answer:
-        """Return the answer to a request, by `forward` that of the other rules and of the endpoint.
+        """Return the answer to a request; `forward` gets it from the following rules and the endpoint.
 
         Raises
         ------
         ServiceError
-            To refuse it.
+            To reject it.
         CutError
-            To end its connection.
+            To close its connection.
         """
         ...
 
 
 @dataclass(slots=True, kw_only=True)
 class Strict:
-    """The server; its rules may change while it runs."""
+    """The server. Its rules can be changed while it runs."""
 
     target: str
     """The embedded endpoint's URL."""
     rules: list[Rule] = field(default_factory=list)
-    """The first meets a request first."""
+    """Rules, in the order in which they receive requests."""
     url: str = ""
     counts: Counter[str] = field(default_factory=Counter)
-    """Requests by operation, those refused included."""
+    """Number of requests by operation, including rejected ones."""
 
     @asynccontextmanager
     async def serve(self) -> AsyncIterator[None]:
-        """Serve for the time of the block."""
+        """Serve during the block."""
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(
             connector=connector, auto_decompress=False, timeout=aiohttp.ClientTimeout()
@@ -140,9 +140,9 @@ class Strict:
         request = call.request
         url = URL(f"{self.target}{path}", encoded=True)
         async with client.request(
-            request.method, url, headers=_passed_on(request.headers), data=request.body
+            request.method, url, headers=_filter_headers(request.headers), data=request.body
         ) as response:
-            headers = _passed_on(response.headers)
+            headers = _filter_headers(response.headers)
             content_type = headers.pop(hdrs.CONTENT_TYPE, "")
             if request.method == hdrs.METH_HEAD:
                 headers[hdrs.CONTENT_LENGTH] = response.headers.get(hdrs.CONTENT_LENGTH, "0")
@@ -151,22 +151,22 @@ class Strict:
 
 
 async def _cut(request: web.Request, answer: Answer | None) -> web.StreamResponse:
-    """End a connection, after half of an answer if there is one."""
+    """Close a connection, after half of the answer if there is one."""
     assert request.transport is not None
     if answer is None:
         request.transport.abort()
         return web.Response()
     response = web.StreamResponse(status=answer.status, headers=answer.headers)
     response.content_type, response.content_length = answer.content_type, len(answer.body)
-    with contextlib.suppress(ConnectionError):  # the client has gone
+    with contextlib.suppress(ConnectionError):  # the client has closed the connection
         await response.prepare(request)
         await response.write(answer.body[: len(answer.body) // 2])
         request.transport.close()
     return response
 
 
-def _passed_on(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers that are not of one connection."""
+def _filter_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers to forward."""
     return {name: value for name, value in headers.items() if name.title() not in _CONNECTION}
 
 
@@ -199,47 +199,47 @@ async def _read_call(request: web.Request) -> Call:
 
 
 def _write_error(error: ServiceError, call: Call) -> Answer:
-    """Return an error in the words of its service."""
+    """Return an error in the format of its service."""
     return {"s3": s3.write_error, "sqs": sqs.write_error, "batch": batch.write_error}.get(
         call.service, query.write_error
     )(error)
 
 
 class NewQueues:
-    """Queues are not there in their first second, and some connections do not know them for a while longer.
+    """Hides new queues: from all requests for a second, and then from every second request for a while.
 
     Parameters
     ----------
     seconds : float
-        From a queue's creation to its use.
+        Time after a queue's creation in which all requests fail.
     lagging : int
-        Requests for each queue after that which are refused: every second one.
+        Number of further requests for each queue that fail; every second one does.
     """
 
-    def __init__(self, *, seconds: float = 1.0, lagging: int = 1) -> None:
-        self.refused: Counter[str] = Counter()
-        """Requests refused, by operation."""
+    def __init__(self, *, seconds: float = 1.0, hidden: int = 1) -> None:
+        self.rejected: Counter[str] = Counter()
+        """Number of rejected requests by operation."""
         self._seconds = seconds
-        self._lagging = lagging
+        self._hidden = hidden
         self._created: dict[str, float] = {}
         self._asked: Counter[str] = Counter()
 
     async def __call__(self, call: Call, forward: Forward) -> Answer:
-        """Refuse a request for a queue that is new."""
+        """Reject a request for a new queue."""
         name = str(call.fields.get("QueueUrl", "")).rpartition("/")[2]
-        if name in self._created and not self._knows(name):
-            self.refused[call.operation] += 1
+        if name in self._created and not self._is_visible(name):
+            self.rejected[call.operation] += 1
             raise ServiceError("QueueDoesNotExist", "The specified queue does not exist.")
         answer = await forward(call)
         if call.operation == "sqs:CreateQueue":
             self._created[call.fields["QueueName"]] = time.monotonic()
         return answer
 
-    def _knows(self, name: str) -> bool:
+    def _is_visible(self, name: str) -> bool:
         if time.monotonic() - self._created[name] < self._seconds:
             return False
         self._asked[name] += 1
-        return self._asked[name] % 2 == 0 or self._asked[name] > 2 * self._lagging
+        return self._asked[name] % 2 == 0 or self._asked[name] > 2 * self._hidden
 
 
 _INVALID: Final = "Value AQEB for parameter ReceiptHandle is invalid. Reason: "
@@ -254,46 +254,48 @@ STALE: Final = (
     ),
     ("InvalidParameterValue", f"{_INVALID}The receipt handle has expired."),
 )
-"""The codes and texts by which SQS says that a receipt handle is stale."""
+"""Codes and messages of SQS for a stale receipt handle."""
 
 
 class StaleHandles:
-    """Ends leases when they are to be renewed, one for each spelling by which SQS says so.
+    """Ends leases when they are renewed, one for each error in `STALE`.
 
-    Others get the messages, and nothing can be done with the handles any more.
+    The messages can be received again, and their old handles can't be used any more.
     """
 
     def __init__(self) -> None:
-        self.spelled: dict[str, tuple[str, str]] = {}
-        """The spelling for each handle that is stale."""
-        self.refused: Counter[tuple[str, str]] = Counter()
-        """Entries refused, by operation and code."""
+        self.errors: dict[str, tuple[str, str]] = {}
+        """The error for each stale handle."""
+        self.rejected: Counter[tuple[str, str]] = Counter()
+        """Number of rejected entries by operation and code."""
 
     async def __call__(self, call: Call, forward: Forward) -> Answer:
-        """Refuse the entries of a batch whose handles are stale."""
+        """Reject the entries of a batch whose handles are stale."""
         if call.operation not in {"sqs:ChangeMessageVisibilityBatch", "sqs:DeleteMessageBatch"}:
             return await forward(call)
-        entries = [self._ended(entry) for entry in call.fields["Entries"] if entry["ReceiptHandle"] not in self.spelled]
+        entries = [
+            self._end_lease(entry) for entry in call.fields["Entries"] if entry["ReceiptHandle"] not in self.errors
+        ]
         found: dict[str, list[dict[str, Any]]] = {"Successful": [], "Failed": []}
         if entries:
             found |= json.loads((await forward(call.with_fields(Entries=entries))).body)
         stale = {entry["Id"]: entry["ReceiptHandle"] for entry in call.fields["Entries"]}
-        stale = {place: handle for place, handle in stale.items() if handle in self.spelled}
+        stale = {place: handle for place, handle in stale.items() if handle in self.errors}
         failed = [self._failure(call.operation, place, handle) for place, handle in stale.items()]
         kept = {name: [entry for entry in found[name] if entry["Id"] not in stale] for name in found}
         body = json.dumps({**kept, "Failed": kept["Failed"] + failed}).encode()
         return Answer(body=body, content_type="application/x-amz-json-1.0")
 
-    def _ended(self, entry: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return an entry that lets its message be seen, where it is to be stale from now on; others as they are."""
-        if not entry.get("VisibilityTimeout") or len(self.spelled) == len(STALE):
+    def _end_lease(self, entry: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return an entry; if its handle becomes stale now, the entry makes its message visible."""
+        if not entry.get("VisibilityTimeout") or len(self.errors) == len(STALE):
             return entry
-        self.spelled[entry["ReceiptHandle"]] = STALE[len(self.spelled)]
+        self.errors[entry["ReceiptHandle"]] = STALE[len(self.errors)]
         return {**entry, "VisibilityTimeout": 0}
 
     def _failure(self, operation: str, place: str, handle: str) -> dict[str, Any]:
-        code, message = self.spelled[handle]
-        self.refused[operation, code] += 1
+        code, message = self.errors[handle]
+        self.rejected[operation, code] += 1
         return {"Id": place, "Code": code, "Message": message, "SenderFault": True}
 
 
@@ -318,40 +320,40 @@ THROTTLES: Final[Mapping[str, Sequence[tuple[int, str]]]] = {
         (500, "ServerException"),
     ],
 }
-"""How services say that they are asked too much: status and code."""
+"""Statuses and codes with which services throttle requests."""
 
 
 class Throttles:
-    """Refuses the first request of each operation, and SQS's third, in all spellings of the service in turn."""
+    """Throttles the first request of each operation, and SQS's third, with all errors of the service in turn."""
 
     def __init__(self) -> None:
         self.used: set[tuple[str, str]] = set()
-        """The services and codes that were used."""
-        self.refused: Counter[str] = Counter()
-        """Requests refused, by operation."""
+        """Services and codes used so far."""
+        self.rejected: Counter[str] = Counter()
+        """Number of rejected requests by operation."""
         self._asked: Counter[str] = Counter()
-        self._spellings = {service: cycle(spellings) for service, spellings in THROTTLES.items()}
+        self._errors = {service: cycle(spellings) for service, spellings in THROTTLES.items()}
 
     async def __call__(self, call: Call, forward: Forward) -> Answer:
-        """Refuse a request if its turn has come."""
+        """Throttle a request if it is its operation's first, or SQS's third."""
         self._asked[call.operation] += 1
         if self._asked[call.operation] in ({1, 3} if call.service == "sqs" else {1}):
-            # What answers a HEAD has no body, and so no code: it comes in other words than these only.
-            status, code = (503, "SlowDown") if call.request.method == "HEAD" else next(self._spellings[call.service])
+            # An answer to HEAD has no body, so the client only sees its status.
+            status, code = (503, "SlowDown") if call.request.method == "HEAD" else next(self._errors[call.service])
             self.used.add((call.service, code))
-            self.refused[call.operation] += 1
+            self.rejected[call.operation] += 1
             raise ServiceError(code, "Please reduce your request rate.", status=status)
         return await forward(call)
 
 
 class ExpiredTokens:
-    """Refuses all requests while tokens are to be expired."""
+    """Rejects all requests while `expired` is true."""
 
     def __init__(self) -> None:
         self.expired = True
 
     async def __call__(self, call: Call, forward: Forward) -> Answer:
-        """Refuse a request, as its service words it."""
+        """Reject a request with the error of its service."""
         if not self.expired:
             return await forward(call)
         code = "ExpiredTokenException" if call.service in {"sqs", "batch"} else "ExpiredToken"
@@ -359,19 +361,19 @@ class ExpiredTokens:
         raise ServiceError(code, "The security token included in the request is expired", status=status)
 
 
-class Refuses:
-    """Refuses some operations, as long as it is there."""
+class Rejects:
+    """Rejects requests for some operations."""
 
     def __init__(self, code: str, *operations: str, status: int = 403) -> None:
-        self.refused: Counter[str] = Counter()
-        """Requests refused, by operation."""
+        self.rejected: Counter[str] = Counter()
+        """Number of rejected requests by operation."""
         self._code = code
         self._operations = operations
         self._status = status
 
     async def __call__(self, call: Call, forward: Forward) -> Answer:
-        """Refuse a request for one of the operations."""
+        """Reject a request for one of the operations."""
         if call.operation in self._operations:
-            self.refused[call.operation] += 1
+            self.rejected[call.operation] += 1
             raise ServiceError(self._code, "not now", status=self._status)
         return await forward(call)

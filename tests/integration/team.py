@@ -1,4 +1,4 @@
-"""The processes that a test starts, found in the table of processes by a mark in their environment."""
+"""Finds the processes that a test has started, by a mark in their environment."""
 
 import contextlib
 import os
@@ -20,18 +20,18 @@ from tests.integration.endpoint import Endpoint
 from tests.integration.eventually import eventually
 
 MARK: Final = "ASYNCBATCH_TEST_MARK"
-"""Variable in the environment of all that a test starts, down to the slots' processes."""
+"""Environment variable of all processes that a test starts, including slots."""
 
 
 def processes(mark: str, module: str = "") -> list[int]:
-    """Return the ids of the living processes that bear a mark and run a module, the oldest first.
+    """Return the ids of running processes that have a mark and run a module, in ascending order.
 
-    A process that is forked for something else than its parent runs that, and has its name.
+    Forked processes, such as slots, are found by their name instead of a module.
     """
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
-            with contextlib.suppress(OSError):  # it has just ended
+            with contextlib.suppress(OSError):  # the process has ended
                 name = (entry / "comm").read_text().strip()
                 words = [*(entry / "cmdline").read_text(errors="replace").split("\0"), name]
                 marked = f"{MARK}={mark}".encode() in (entry / "environ").read_bytes().split(b"\0")
@@ -41,7 +41,7 @@ def processes(mark: str, module: str = "") -> list[int]:
 
 
 class KeepingLauncher(SubprocessLauncher):
-    """Starts workers, and keeps what it was given for them."""
+    """Starts workers, and stores their assignment."""
 
     assignment: Assignment
 
@@ -51,8 +51,8 @@ class KeepingLauncher(SubprocessLauncher):
         await super().start(assignment, count, group)
 
 
-class Nobody(Launcher):
-    """Starts no workers: the test does, with what this was given for them."""
+class ManualLauncher(Launcher):
+    """Only stores the assignment; the test starts the workers."""
 
     start_timeout = interval = 60.0
 
@@ -64,12 +64,12 @@ class Nobody(Launcher):
         assignment: Assignment = eventually(lambda: self.assignment)
         return assignment.environment()
 
-    async def start(self, assignment: Assignment, count: int, group: TaskGroup) -> None:  # noqa: ARG002 - as the protocol has it
-        """Keep what workers are to be given."""
+    async def start(self, assignment: Assignment, count: int, group: TaskGroup) -> None:  # noqa: ARG002 - the protocol's arguments
+        """Store the assignment."""
         self.assignment = assignment
 
     async def states(self) -> Sequence[WorkerState]:
-        """Return nothing."""
+        """Return no workers."""
         return []
 
     async def stop(self) -> None:
@@ -78,13 +78,13 @@ class Nobody(Launcher):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Team:
-    """The processes that a test's pool starts, to be found and to be killed."""
+    """The processes of a test's pool, so that the test can find and kill them."""
 
     mark: str = field(default_factory=lambda: uuid4().hex)
     output: list[WorkerOutput] = field(default_factory=list)
 
-    def launcher(self, **options: Any) -> KeepingLauncher:  # noqa: ANN401 - of several kinds
-        """Return a launcher whose processes bear the mark."""
+    def launcher(self, **options: Any) -> KeepingLauncher:  # noqa: ANN401 - several types
+        """Return a launcher whose processes have the mark."""
         variables = {MARK: self.mark, **options.pop("environment", {})}
         return KeepingLauncher(environment=variables, on_output=self.output.append, **options)
 
@@ -98,7 +98,7 @@ class Team:
 
     @contextlib.contextmanager
     def worker(self, endpoint: Endpoint, assigned: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-        """Start a worker of a run by hand, as Batch would: with what main assigned, and without a lifeline to main."""
+        """Start a worker as Batch would: with main's assignment, and without a lifeline to main."""
         variables = {
             **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
             **assigned,
@@ -114,6 +114,6 @@ class Team:
             finally:
                 process.kill()
 
-    def said(self, text: str) -> bool:
-        """Return whether a worker wrote a line that holds `text`."""
+    def wrote(self, text: str) -> bool:
+        """Return whether a worker has written a line that contains `text`."""
         return any(text in output.line for output in self.output)

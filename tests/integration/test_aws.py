@@ -1,4 +1,4 @@
-"""The edge to AWS: S3, SQS and CloudFormation as the emulator has them."""
+"""Tests of requests for S3, SQS and CloudFormation, with the embedded endpoint."""
 
 import hashlib
 from collections.abc import AsyncIterator, Iterator
@@ -52,23 +52,23 @@ async def receive(queues: Queues, queue: str, *, wait: float = 0, lease: float =
     return await queues.receive(queue, most=10, wait=wait, lease=lease)
 
 
-async def test_an_object_comes_back_as_it_was_put(objects: Objects, key: str) -> None:
+async def test_get_returns_what_was_put(objects: Objects, key: str) -> None:
     content = bytes(range(256)) * 1000
-    await objects.put(key, b"what was there before")
+    await objects.put(key, b"old content")
     await objects.put(key, content)
     assert await objects.get(key) == content
     assert await objects.get(key, sha256=hashlib.sha256(content).hexdigest()) == content
 
 
-async def test_an_absent_object_is_missing(objects: Objects, key: str, endpoint: Endpoint) -> None:
+async def test_missing_object_is_reported_without_retries(objects: Objects, key: str, endpoint: Endpoint) -> None:
     gets = endpoint.count("s3:GetObject")
     with pytest.raises(BlobMissing, match=key):
         await objects.get(key)
-    assert endpoint.count("s3:GetObject") == gets + 1  # asking again would not bring it
+    assert endpoint.count("s3:GetObject") == gets + 1  # not retried
 
 
-async def test_wrong_content_is_fetched_anew_and_then_given_up(objects: Objects, key: str, endpoint: Endpoint) -> None:
-    await objects.put(key, b"not what was sealed")
+async def test_wrong_content_is_fetched_again_and_then_reported(objects: Objects, key: str, endpoint: Endpoint) -> None:
+    await objects.put(key, b"wrong content")
     gets = endpoint.count("s3:GetObject")
     with pytest.raises(BlobCorrupt, match=f"{key} .* does not have SHA-256 {'0' * 64}"):
         await objects.get(key, sha256="0" * 64)
@@ -78,7 +78,7 @@ async def test_wrong_content_is_fetched_anew_and_then_given_up(objects: Objects,
 @pytest.mark.parametrize(
     "damage", [Damage(find=b"pristine", put=b"tampered"), Damage(find=b"pristine", put=None)], ids=["altered", "cut"]
 )
-async def test_content_damaged_on_its_way_is_fetched_anew(
+async def test_content_damaged_in_transit_is_fetched_again(
     endpoint: Endpoint, proxy: Proxy, key: str, damage: Damage
 ) -> None:
     settings = endpoint.settings()
@@ -93,7 +93,7 @@ async def test_content_damaged_on_its_way_is_fetched_anew(
     assert endpoint.count("s3:GetObject") == gets + 2
 
 
-async def test_the_age_of_an_object_comes_from_the_service(objects: Objects, key: str) -> None:
+async def test_age_of_an_object_is_determined_by_the_service(objects: Objects, key: str) -> None:
     assert await objects.age(key) is None
     await objects.put(key, b"new")
     age = await objects.age(key)
@@ -101,7 +101,7 @@ async def test_the_age_of_an_object_comes_from_the_service(objects: Objects, key
     assert 0 <= age.seconds < 60
 
 
-async def test_deleting_takes_any_number_of_keys(objects: Objects, endpoint: Endpoint, key: str) -> None:
+async def test_any_number_of_keys_can_be_deleted(objects: Objects, endpoint: Endpoint, key: str) -> None:
     await objects.put(f"{key}/there", b"")
     await objects.put(f"{key}/other", b"")
     requests = endpoint.count("s3:DeleteObjects")
@@ -124,7 +124,7 @@ async def test_a_prefix_is_deleted_page_by_page(
     assert await objects.delete_prefix(f"{key}/") == 0
 
 
-async def test_a_large_object_goes_and_comes_in_parts(
+async def test_large_object_is_transferred_in_parts(
     objects: Objects, session: AwsSession, endpoint: Endpoint, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("asyncbatch.aws.transfers.PART", PART_MINIMUM)
@@ -143,7 +143,7 @@ async def test_a_large_object_goes_and_comes_in_parts(
     assert [session.requests[f"s3:{operation}"] for operation in operations] == requests
 
 
-async def test_a_large_object_of_another_size_or_content_is_rejected(
+async def test_large_object_of_wrong_size_is_rejected(
     objects: Objects, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("asyncbatch.aws.transfers.PART", 10)
@@ -154,14 +154,14 @@ async def test_a_large_object_of_another_size_or_content_is_rejected(
             await objects.get(key, size=size)
 
 
-async def test_the_service_checks_and_keeps_the_hash_of_all_that_is_put(objects: Objects, key: str) -> None:
+async def test_service_stores_the_hash_of_every_object(objects: Objects, key: str) -> None:
     await objects.put(key, b"content")
     found = await objects.describe(key)
     assert found is not None
     assert found.sha256 == hashlib.sha256(b"content").hexdigest()
 
 
-async def test_no_proxy_and_no_other_setting_of_the_environment_comes_between(
+async def test_proxy_and_other_variables_of_the_environment_are_ignored(
     endpoint: Endpoint, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
@@ -175,13 +175,13 @@ async def test_no_proxy_and_no_other_setting_of_the_environment_comes_between(
         assert await objects.get(key) == b"content"
 
 
-async def test_an_absent_bucket_is_an_error_that_names_it(session: AwsSession) -> None:
+async def test_missing_bucket_is_named(session: AwsSession) -> None:
     objects = await Objects.open(session, "there-is-no-such-bucket")
     with pytest.raises(AwsError, match="there-is-no-such-bucket"):
         await objects.put("key", b"")
 
 
-async def test_ten_messages_go_and_come(queues: Queues, queue: str) -> None:
+async def test_ten_messages_are_sent_received_and_deleted(queues: Queues, queue: str) -> None:
     texts = [f"{n}: seal\n{{}}\nAÄ€=" for n in range(10)]
     await queues.send(queue, texts)
     found = await receive(queues, queue, wait=1)
@@ -193,7 +193,7 @@ async def test_ten_messages_go_and_come(queues: Queues, queue: str) -> None:
     assert await receive(queues, queue) == []
 
 
-async def test_a_message_given_back_comes_again_and_is_counted(queues: Queues, queue: str) -> None:
+async def test_nacked_message_is_redelivered_and_counted(queues: Queues, queue: str) -> None:
     await queues.send(queue, ["tile"])
     for delivery in (1, 2, 3):
         (found,) = await receive(queues, queue)
@@ -201,23 +201,23 @@ async def test_a_message_given_back_comes_again_and_is_counted(queues: Queues, q
         assert await queues.extend(queue, [found.handle], 0) == []
 
 
-async def test_a_lease_that_runs_out_gives_the_message_to_another(queues: Queues, queue: str) -> None:
+async def test_message_is_redelivered_when_its_lease_expires(queues: Queues, queue: str) -> None:
     await queues.send(queue, ["tile"])
     (held,) = await receive(queues, queue, lease=1)
     (found,) = await receive(queues, queue, wait=10)
     assert (found.text, found.deliveries) == ("tile", 2)
-    await queues.remove(queue, [held.handle, found.handle])  # one is stale, and that is no error
+    await queues.remove(queue, [held.handle, found.handle])  # a stale handle is not an error
 
 
-async def test_a_stale_handle_is_reported(queues: Queues, queue: str) -> None:
-    # The emulator takes old handles of a message that is there; that it is gone altogether it does tell.
+async def test_stale_handle_is_reported(queues: Queues, queue: str) -> None:
+    # The emulator accepts old handles of existing messages, but not handles of deleted ones.
     await queues.send(queue, ["tile", "other"])
     gone, kept = await receive(queues, queue)
     await queues.remove(queue, [gone.handle])
     assert await queues.extend(queue, [kept.handle, gone.handle], 5) == [gone.handle]
 
 
-async def test_a_queue_is_dropped_once_and_for_all(queues: Queues, queue: str) -> None:
+async def test_dropped_queue_is_gone(queues: Queues, queue: str) -> None:
     await queues.drop(queue)
     await queues.drop(queue)
     with pytest.raises(QueueGone):
@@ -226,16 +226,14 @@ async def test_a_queue_is_dropped_once_and_for_all(queues: Queues, queue: str) -
         await receive(queues, queue)
 
 
-async def test_a_new_queue_that_is_not_there_yet_is_asked_again(session: AwsSession, queue: str) -> None:
+async def test_missing_new_queue_is_a_temporary_error(session: AwsSession, queue: str) -> None:
     new = await Queues.open(session, new_for=60.0)
     await new.drop(queue)
     with pytest.raises(AwsBusy):
         await receive(new, queue)
 
 
-async def test_queues_are_found_through_the_endpoint_whatever_host_their_url_names(
-    queues: Queues, queue: str, endpoint: Endpoint
-) -> None:
+async def test_queue_urls_are_rewritten_to_the_endpoint(queues: Queues, queue: str, endpoint: Endpoint) -> None:
     name = queue.rpartition("/")[2]
     foreign = f"https://sqs.ap-southeast-2.amazonaws.com/123456789012/{name}"
     assert rewrite_queue_url(foreign, None) == foreign
@@ -254,7 +252,7 @@ async def test_requests_are_counted_by_operation(session: AwsSession, queues: Qu
 
 @pytest.fixture
 def unready(account: Endpoint) -> Iterator[str]:
-    """Return the name of a stack that has only been proposed."""
+    """Return the name of a stack that has a change set but no resources."""
     account.cloudformation.create_change_set(
         StackName="Proposed",
         ChangeSetName="first",
@@ -265,7 +263,7 @@ def unready(account: Endpoint) -> Iterator[str]:
     account.cloudformation.delete_stack(StackName="Proposed")
 
 
-async def test_a_stacks_outputs_are_read(session: AwsSession, endpoint: Endpoint) -> None:
+async def test_outputs_of_a_stack_are_read(session: AwsSession, endpoint: Endpoint) -> None:
     outputs = await (await Stacks.open(session)).outputs("RIOS")
     assert outputs.need("BatchBucket", "by a test") == endpoint.bucket
     assert outputs.need("BatchInQueue", "by a test").startswith("http")
@@ -273,12 +271,12 @@ async def test_a_stacks_outputs_are_read(session: AwsSession, endpoint: Endpoint
         outputs.need("Moon", "by a test")
 
 
-async def test_an_absent_stack_is_reported_with_a_fix(session: AwsSession) -> None:
+async def test_missing_stack_is_reported_with_a_fix(session: AwsSession) -> None:
     with pytest.raises(StackNotFound, match=r"stack 'Nowhere' not found in ap-southeast-2.*RIOS_AWSBATCH_STACK"):
         await (await Stacks.open(session)).outputs("Nowhere")
 
 
-async def test_a_stack_that_is_not_ready_is_reported_with_its_state(account: Endpoint, unready: str) -> None:
+async def test_unready_stack_is_reported_with_its_state(account: Endpoint, unready: str) -> None:
     settings = account.settings()
     async with open_session(region=settings.region, endpoint_url=settings.endpoint_url) as session:
         with pytest.raises(StackNotFound, match=r"'Proposed' in ap-southeast-2 .* REVIEW_IN_PROGRESS"):

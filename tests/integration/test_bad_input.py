@@ -1,4 +1,4 @@
-"""Bad input gets one clear error, soon, and leaves nothing behind."""
+"""Tests that bad input raises one clear error quickly, and leaves nothing behind."""
 
 import socket
 import sys
@@ -29,8 +29,8 @@ def double(tile: int) -> int:
     return 2 * tile
 
 
-def program(folder: Path, text: str) -> str:
-    """Return the path of a shell script that is to take the interpreter's place."""
+def write_interpreter(folder: Path, text: str) -> str:
+    """Write a shell script to use instead of the interpreter, and return its path."""
     file = folder / "python"
     file.write_text(f"#!/bin/sh\n{text}\n")
     file.chmod(0o755)
@@ -43,25 +43,25 @@ def tidy(endpoint: Endpoint) -> Iterator[None]:
     assert not endpoint.leftovers()
 
 
-def test_no_credentials(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_are_reported_with_a_fix(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     with pytest.raises(CredentialsMissing, match="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
         BatchExecutor(1, launcher="subprocess", settings=endpoint.settings())
 
 
-def test_an_unknown_profile(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_profile_is_named(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "nobody")
     with pytest.raises(CredentialsMissing, match="nobody"):
         BatchExecutor(1, launcher="subprocess", settings=endpoint.settings())
 
 
-def test_no_such_stack(endpoint: Endpoint) -> None:
+def test_missing_stack_is_named_when_a_pool_opens(endpoint: Endpoint) -> None:
     with pytest.raises(StackNotFound, match="stack 'Nowhere' not found in ap-southeast-2"):
         BatchExecutor(1, launcher="subprocess", settings=endpoint.settings(stack="Nowhere"))
 
 
-def test_a_stack_without_batch_is_not_enough_for_the_launcher_batch(account: Endpoint) -> None:
+def test_batch_launcher_rejects_a_stack_without_batch(account: Endpoint) -> None:
     account.cloudformation.create_stack(
         StackName="Bare",
         TemplateBody="{Resources: {Bucket: {Type: AWS::S3::Bucket}}, Outputs: {BatchBucket: {Value: !Ref Bucket}}}",
@@ -71,7 +71,7 @@ def test_a_stack_without_batch_is_not_enough_for_the_launcher_batch(account: End
     account.cloudformation.delete_stack(StackName="Bare")
 
 
-def test_nothing_listens_at_the_endpoint() -> None:
+def test_unreachable_endpoint_is_reported_with_a_fix() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     settings = Settings(endpoint_url=f"http://127.0.0.1:{port}")
@@ -82,8 +82,8 @@ def test_nothing_listens_at_the_endpoint() -> None:
     assert "check the network, the region and AWS_ENDPOINT_URL" in str(error)
 
 
-def test_workers_that_end_at_once(endpoint: Endpoint, team: Team, tmp_path: Path) -> None:
-    python = program(tmp_path, "echo this line is not shown; echo one; echo two; echo three >&2; exit 7")
+def test_workers_that_exit_are_reported_with_their_last_lines(endpoint: Endpoint, team: Team, tmp_path: Path) -> None:
+    python = write_interpreter(tmp_path, "echo this line is not shown; echo one; echo two; echo three >&2; exit 7")
     with BatchExecutor(2, launcher=team.launcher(python=python), settings=endpoint.settings()) as pool:
         future = pool.submit(double, 1)
         with pytest.raises(
@@ -95,8 +95,8 @@ def test_workers_that_end_at_once(endpoint: Endpoint, team: Team, tmp_path: Path
             pool.submit(double, 1).result()
 
 
-def test_an_interpreter_without_the_package(endpoint: Endpoint, team: Team, tmp_path: Path) -> None:
-    python = program(tmp_path, f'exec "{sys.executable}" -I -S "$@"')
+def test_interpreter_without_the_package_is_reported(endpoint: Endpoint, team: Team, tmp_path: Path) -> None:
+    python = write_interpreter(tmp_path, f'exec "{sys.executable}" -I -S "$@"')
     with (
         BatchExecutor(1, launcher=team.launcher(python=python), settings=endpoint.settings()) as pool,
         pytest.raises(WorkersNotStarted, match=r"exited with status 1, .*No module named '?asyncbatch"),
@@ -104,7 +104,7 @@ def test_an_interpreter_without_the_package(endpoint: Endpoint, team: Team, tmp_
         pool.submit(double, 1).result()
 
 
-def test_an_interpreter_that_is_not_there(endpoint: Endpoint, team: Team, tmp_path: Path) -> None:
+def test_missing_interpreter_is_named(endpoint: Endpoint, team: Team, tmp_path: Path) -> None:
     absent = str(tmp_path / "python")
     with (
         BatchExecutor(1, launcher=team.launcher(python=absent), settings=endpoint.settings()) as pool,
@@ -113,24 +113,24 @@ def test_an_interpreter_that_is_not_there(endpoint: Endpoint, team: Team, tmp_pa
         pool.submit(double, 1).result()
 
 
-def test_workers_that_hang(endpoint: Endpoint, team: Team, tmp_path: Path) -> None:
-    python = program(tmp_path, "echo waiting for a train; exec sleep 600")
+def test_hanging_workers_are_reported_with_their_last_lines(endpoint: Endpoint, team: Team, tmp_path: Path) -> None:
+    python = write_interpreter(tmp_path, "echo waiting; exec sleep 600")
     settings = endpoint.settings(start_timeout=1.0)
     with (
         BatchExecutor(1, launcher=team.launcher(python=python), settings=settings) as pool,
         pytest.raises(
             WorkersNotStarted,
-            match=r"within 1 s: worker 0 is running, .* waiting for a train\. Set ASYNCBATCH_LOG",
+            match=r"within 1 s: worker 0 is running, .* waiting\. Set ASYNCBATCH_LOG",
         ),
     ):
         pool.submit(double, 1).result()
 
 
-def test_a_worker_of_another_python(endpoint: Endpoint, team: Team, tmp_path: Path) -> None:
-    # The real worker, but for what it says of its Python.
+def test_worker_with_another_python_is_rejected(endpoint: Endpoint, team: Team, tmp_path: Path) -> None:
+    # The real worker, except for the version of Python that it reports.
     fake = "import platform, runpy; platform.python_version = lambda: '3.99.1'; "
     run = "runpy.run_module('asyncbatch.worker', run_name='__main__', alter_sys=True)"
-    python = program(tmp_path, f'exec "{sys.executable}" -c "{fake}{run}"')
+    python = write_interpreter(tmp_path, f'exec "{sys.executable}" -c "{fake}{run}"')
     ours = list_versions()["python"]
     with (
         BatchExecutor(1, launcher=team.launcher(python=python), settings=endpoint.settings()) as pool,
@@ -139,7 +139,7 @@ def test_a_worker_of_another_python(endpoint: Endpoint, team: Team, tmp_path: Pa
         pool.submit(double, 1).result()
 
 
-def test_what_does_not_pickle(endpoint: Endpoint, team: Team) -> None:
+def test_values_that_can_not_be_pickled_are_named(endpoint: Endpoint, team: Team) -> None:
     lock = threading.Lock()
 
     def guarded(tile: int) -> int:
@@ -152,7 +152,7 @@ def test_what_does_not_pickle(endpoint: Endpoint, team: Team) -> None:
         with pytest.raises(ProgramError, match=r"double can't be sent to workers: scale .*can't be pickled"):
             pool.program(double, scale=lock)
         with pytest.raises(ProgramError, match=r"a tile can't be sent to workers: argument 0\['lock'\]"):
-            pool.submit(double, {"lock": lock})  # type: ignore[call-overload]  # wrong on purpose
+            pool.submit(double, {"lock": lock})  # type: ignore[call-overload]  # wrong type
         with pytest.raises(ProgramError, match="a tile can't be sent"):
             next(pool.map(double, [lock]))
         assert pool.submit(double, 1).result() == 2

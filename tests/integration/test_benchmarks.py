@@ -1,4 +1,4 @@
-"""The benchmarks run, each peer that needs no environment of its own, on a few tiles."""
+"""Tests of the benchmarks with a few tiles, for peers that need no separate environment."""
 
 import sys
 from dataclasses import replace

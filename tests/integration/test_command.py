@@ -1,4 +1,4 @@
-"""The command as shells run it."""
+"""Tests of the command and its completion in shells."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 
 
 def complete_in_bash(*words: str) -> set[str]:
-    """Return what bash offers for the last of some words."""
+    """Return bash's completions for the last word."""
     script = subprocess.run(
         [sys.executable, "-m", "asyncbatch", "completion", "bash"], capture_output=True, text=True, check=True
     ).stdout

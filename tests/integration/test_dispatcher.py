@@ -1,4 +1,4 @@
-"""The dispatcher, as asyncio users see it."""
+"""Tests of the dispatcher, as asyncio users see it."""
 
 import asyncio
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ def difference(a: int, b: int) -> int:
     return a - b
 
 
-async def test_tiles_are_computed_one_by_one_and_many(endpoint: Endpoint) -> None:
+async def test_single_tiles_and_maps_are_computed(endpoint: Endpoint) -> None:
     pulled = []
 
     def tiles() -> Iterator[int]:
@@ -41,7 +41,7 @@ async def test_tiles_are_computed_one_by_one_and_many(endpoint: Endpoint) -> Non
         assert results == [10 - x for x in range(30)]
         assert len(pulled) <= 30 + dispatcher.window
         with pytest.raises(TileError, match="TypeError: unsupported operand"):
-            await dispatcher.compute(difference, "five", 2)  # type: ignore[call-overload]  # wrong on purpose
+            await dispatcher.compute(difference, "five", 2)  # type: ignore[call-overload]  # wrong type
     assert endpoint.leftovers() == before
     with pytest.raises(RunClosed):
         await dispatcher.compute(difference, 5, 2)
@@ -57,10 +57,8 @@ async def test_a_local_dispatcher_needs_no_endpoint_and_leaves_no_process(
     assert not processes(team.mark)
 
 
-def test_tiles_are_sent_and_cancelled_from_other_threads_where_sniffio_is_installed(
-    endpoint: Endpoint, gate: Gate
-) -> None:
-    """Sniffio, which many packages bring along, has anyio know tasks only by what `asyncio.run` tells it: nothing."""
+def test_other_threads_can_send_and_cancel_tiles_with_sniffio_installed(endpoint: Endpoint, gate: Gate) -> None:
+    """If sniffio is installed, anyio does not recognise asyncio in all contexts."""
     pytest.importorskip("sniffio")
 
     async def cancel_the_first_of_two() -> None:
@@ -77,7 +75,7 @@ def test_tiles_are_sent_and_cancelled_from_other_threads_where_sniffio_is_instal
     asyncio.run(asyncio.wait_for(cancel_the_first_of_two(), 30))
 
 
-async def test_a_cancelled_wait_leaves_the_run_in_order(endpoint: Endpoint, gate: Gate) -> None:
+async def test_run_continues_after_waits_are_cancelled(endpoint: Endpoint, gate: Gate) -> None:
     async with Dispatcher(workers=1, launcher="subprocess", settings=endpoint.settings(max_in_flight=1)) as dispatcher:
         async with anyio.create_task_group() as group:
             group.start_soon(dispatcher.compute, gate, "held")
@@ -90,11 +88,11 @@ async def test_a_cancelled_wait_leaves_the_run_in_order(endpoint: Endpoint, gate
     assert not gate.started("waiting")
 
 
-async def test_an_exception_in_the_block_comes_out_as_it_is_and_ends_the_run(
+async def test_exception_in_the_block_is_raised_unchanged_and_ends_the_run(
     endpoint: Endpoint, gate: Gate, team: Team
 ) -> None:
     before = endpoint.leftovers()
-    with pytest.raises(ZeroDivisionError):  # noqa: PT012 - the block is what is tested
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012 - the block is tested
         async with Dispatcher(workers=1, launcher=team.launcher(), settings=endpoint.settings()) as dispatcher:
             future = dispatcher.submit(gate, "held")
             raise ZeroDivisionError
@@ -103,9 +101,9 @@ async def test_an_exception_in_the_block_comes_out_as_it_is_and_ends_the_run(
     assert not team.workers()
 
 
-async def test_impossible_arguments_are_rejected(endpoint: Endpoint) -> None:
+async def test_invalid_arguments_are_rejected(endpoint: Endpoint) -> None:
     with pytest.raises(SettingsError, match="workers is 0"):
         Dispatcher(workers=0)
     with pytest.raises(SettingsError, match="rocket"):
-        async with Dispatcher(workers=1, launcher="rocket", settings=endpoint.settings()):  # type: ignore[arg-type] # wrong on purpose
+        async with Dispatcher(workers=1, launcher="rocket", settings=endpoint.settings()):  # type: ignore[arg-type] # wrong type
             pass

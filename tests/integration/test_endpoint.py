@@ -1,4 +1,4 @@
-"""Who may use the embedded endpoint, and when it ends."""
+"""Tests of access to the embedded endpoint, and of its end."""
 
 import json
 import os
@@ -33,10 +33,10 @@ def wire(endpoint: Endpoint) -> Iterator[Wire]:
 
 @pytest.fixture
 def stranger(endpoint: Endpoint) -> Iterator[Callable[[str], Any]]:
-    """Return a function that makes a client with another access key."""
+    """Return a function that creates clients with another access key."""
     made = []
 
-    def client(service: str) -> Any:  # noqa: ANN401 - boto3 makes clients at run time
+    def client(service: str) -> Any:  # noqa: ANN401 - boto3 creates clients at run time
         settings = endpoint.local.settings
         keys = {"aws_access_key_id": "local", "aws_secret_access_key": "local"}
         made.append(boto3.client(service, endpoint_url=settings.endpoint_url, region_name=settings.region, **keys))
@@ -74,26 +74,26 @@ def test_another_access_key_is_rejected(
 @pytest.mark.parametrize(
     "authorization", [None, "Basic dGVzdHM6dGVzdHM=", write_scope("", "r", "s3"), write_scope("test", "r", "s3")]
 )
-def test_who_names_no_access_key_is_rejected(wire: Wire, path: str, authorization: str | None) -> None:
+def test_request_without_access_key_is_rejected(wire: Wire, path: str, authorization: str | None) -> None:
     headers = {} if authorization is None else {"Authorization": authorization}
     status, _, _ = wire.ask("GET", path, headers=headers)
     assert status == 403
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "127.0.0.1x", "", "::1"])
-def test_a_request_for_another_host_is_rejected(wire: Wire, host: str) -> None:
+def test_request_for_another_host_is_rejected(wire: Wire, host: str) -> None:
     for path in ("/rios-batchbucket?list-type=2", COUNTS_PATH):
         status, _, _ = wire.ask("GET", path, headers={"Host": host, **wire.headers("s3")})
         assert status == 403
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:1", "localhost", "LOCALHOST:80", "[::1]:80"])
-def test_a_request_for_this_machine_is_answered(wire: Wire, host: str) -> None:
+def test_request_for_this_machine_is_answered(wire: Wire, host: str) -> None:
     status, _, _ = wire.ask("GET", "/rios-batchbucket?list-type=2", headers={"Host": host, **wire.headers("s3")})
     assert status == 200
 
 
-def test_no_page_of_another_origin_may_read_answers(wire: Wire) -> None:
+def test_pages_of_other_origins_can_not_read_answers(wire: Wire) -> None:
     origin = {"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"}
     preflight, headers, _ = wire.ask("OPTIONS", "/", headers=origin)
     assert preflight == 403
@@ -102,7 +102,7 @@ def test_no_page_of_another_origin_may_read_answers(wire: Wire) -> None:
     assert not [name for name in headers | more if name.startswith("access-control")]
 
 
-def test_only_loopback_is_listened_at(endpoint: Endpoint) -> None:
+def test_endpoint_only_listens_on_loopback(endpoint: Endpoint) -> None:
     port = urlsplit(str(endpoint.local.settings.endpoint_url)).port
     tables = Path("/proc/net/tcp").read_text() + Path("/proc/net/tcp6").read_text()
     rows = [line.split() for line in tables.splitlines() if ":" in line.split()[1]]
@@ -110,19 +110,19 @@ def test_only_loopback_is_listened_at(endpoint: Endpoint) -> None:
     assert listening == [f"0100007F:{port:04X}"]
 
 
-def command_of(process: int) -> str:
+def read_command_line(process: int) -> str:
     return Path(f"/proc/{process}/cmdline").read_text()
 
 
 @pytest.mark.anyio
-async def test_each_endpoint_has_a_key_that_others_can_t_see(monkeypatch: pytest.MonkeyPatch, team: Team) -> None:
+async def test_each_endpoint_has_its_own_hidden_key(monkeypatch: pytest.MonkeyPatch, team: Team) -> None:
     monkeypatch.setenv(MARK, team.mark)
     async with open_local_endpoint(Settings()) as one, open_local_endpoint(Settings()) as other:
         assert one.credentials.access_key != other.credentials.access_key
         assert len(one.credentials.access_key) == 32
         found = processes(team.mark, "asyncbatch.emulator")
         assert len(found) == 2
-        for command in map(command_of, found):
+        for command in map(read_command_line, found):
             assert one.credentials.access_key not in command
             assert other.credentials.access_key not in command
 
@@ -147,7 +147,7 @@ anyio.run(main)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
-def test_it_ends_with_main_even_if_a_fork_of_main_lives(script: Script, team: Team, number: int) -> None:
+def test_endpoint_ends_with_main_even_if_a_fork_of_main_lives(script: Script, team: Team, number: int) -> None:
     main = script(FORKING)
     assert main.stdout is not None
     child = int(main.stdout.readline())
@@ -160,7 +160,7 @@ def test_it_ends_with_main_even_if_a_fork_of_main_lives(script: Script, team: Te
         os.kill(child, signal.SIGKILL)
 
 
-def test_a_body_cut_short_is_not_stored(endpoint: Endpoint) -> None:
+def test_incomplete_body_is_not_stored(endpoint: Endpoint) -> None:
     target = urlsplit(str(endpoint.local.settings.endpoint_url))
     scope = write_scope(endpoint.local.credentials.access_key, "r", "s3")
     head = (
@@ -171,7 +171,7 @@ def test_a_body_cut_short_is_not_stored(endpoint: Endpoint) -> None:
     assert endpoint.keys("cut") == []
 
 
-def test_what_is_unknown_is_said_in_the_service_s_own_words(endpoint: Endpoint, wire: Wire) -> None:
+def test_unknown_operations_get_errors_in_the_format_of_the_service(endpoint: Endpoint, wire: Wire) -> None:
     unknown: list[tuple[str, Ask, str]] = [
         ("s3", lambda s3: s3.get_bucket_policy(Bucket=endpoint.bucket), "NotImplemented"),
         (

@@ -1,4 +1,4 @@
-"""S3 on the embedded endpoint, as boto3 sees it."""
+"""Tests of S3 on the embedded endpoint by boto3."""
 
 import base64
 import hashlib
@@ -32,7 +32,7 @@ def code_of(call: Callable[[], object]) -> str:
 
 @pytest.fixture(params=["when_required", "when_supported"])
 def s3(endpoint: Endpoint, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """Return clients without and with checksums of their own."""
+    """Return a client without or with its own checksums."""
     config = Config(request_checksum_calculation=request.param, response_checksum_validation=request.param)
     settings = endpoint.local.settings
     client = boto3.client("s3", endpoint_url=settings.endpoint_url, region_name=settings.region, config=config)
@@ -41,7 +41,7 @@ def s3(endpoint: Endpoint, request: pytest.FixtureRequest) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("body", [CONTENT, b"", io.BytesIO(CONTENT)], ids=["bytes", "nothing", "a file"])
-def test_an_object_is_what_was_put(s3: Any, endpoint: Endpoint, key: str, body: Any) -> None:  # noqa: ANN401 - of several kinds
+def test_objects_are_stored_with_their_metadata(s3: Any, endpoint: Endpoint, key: str, body: Any) -> None:  # noqa: ANN401 - of several kinds
     content = body if isinstance(body, bytes) else CONTENT
     if not isinstance(body, bytes):
         body.seek(0)
@@ -64,7 +64,7 @@ def test_an_object_is_what_was_put(s3: Any, endpoint: Endpoint, key: str, body: 
     assert code_of(lambda: s3.head_object(**named)) == "404"
 
 
-def test_a_sha256_is_verified_kept_and_returned_to_who_asks(endpoint: Endpoint, key: str) -> None:
+def test_sha256_is_verified_stored_and_returned_on_request(endpoint: Endpoint, key: str) -> None:
     named = {"Bucket": endpoint.bucket, "Key": key}
     digest = base64.b64encode(hashlib.sha256(CONTENT).digest()).decode()
     settings, once = endpoint.local.settings, Config(retries={"total_max_attempts": 1})
@@ -78,14 +78,14 @@ def test_a_sha256_is_verified_kept_and_returned_to_who_asks(endpoint: Endpoint, 
     assert got["Body"].read() == CONTENT
 
 
-def test_an_object_is_put_only_where_none_is(endpoint: Endpoint, key: str) -> None:
+def test_conditional_put_does_not_replace_an_object(endpoint: Endpoint, key: str) -> None:
     named = {"Bucket": endpoint.bucket, "Key": key}
     endpoint.s3.put_object(**named, Body=b"first", IfNoneMatch="*")
     assert code_of(lambda: endpoint.s3.put_object(**named, Body=b"second", IfNoneMatch="*")) == "PreconditionFailed"
     assert endpoint.s3.get_object(**named)["Body"].read() == b"first"
 
 
-def test_ranges_are_parts(endpoint: Endpoint, key: str) -> None:
+def test_ranges_return_parts_of_an_object(endpoint: Endpoint, key: str) -> None:
     named = {"Bucket": endpoint.bucket, "Key": key}
     endpoint.s3.put_object(**named, Body=CONTENT)
     for asked, wanted in (("bytes=10-19", CONTENT[10:20]), ("bytes=-5", CONTENT[-5:]), ("bytes=500-", CONTENT[500:])):
@@ -114,7 +114,7 @@ def test_keys_are_listed_page_by_page_and_in_folders(endpoint: Endpoint, key: st
     assert endpoint.keys(key) == []
 
 
-def test_large_objects_go_in_parts(s3: Any, endpoint: Endpoint, key: str) -> None:  # noqa: ANN401 - boto3's clients have no type
+def test_large_objects_are_uploaded_in_parts(s3: Any, endpoint: Endpoint, key: str) -> None:  # noqa: ANN401 - boto3's clients have no type
     content = CONTENT * 25
     parts = TransferConfig(multipart_threshold=5 * 2**20, multipart_chunksize=5 * 2**20)
     s3.upload_fileobj(io.BytesIO(content), endpoint.bucket, key, Config=parts)
@@ -128,7 +128,7 @@ def test_large_objects_go_in_parts(s3: Any, endpoint: Endpoint, key: str) -> Non
     assert code_of(lambda: s3.upload_part(**named, PartNumber=1, Body=b"part")) == "NoSuchUpload"
 
 
-def test_buckets_come_and_go(endpoint: Endpoint) -> None:
+def test_buckets_are_created_and_deleted(endpoint: Endpoint) -> None:
     s3, bucket = endpoint.s3, f"bucket-{uuid4().hex}"
     assert code_of(lambda: s3.put_object(Bucket=bucket, Key="key", Body=b"")) == "NoSuchBucket"
     assert code_of(lambda: s3.head_bucket(Bucket=bucket)) == "404"

@@ -1,4 +1,4 @@
-"""SQS on the embedded endpoint, as boto3 sees it."""
+"""Tests of SQS on the embedded endpoint by boto3."""
 
 import http.client
 import json
@@ -25,45 +25,45 @@ def queue(endpoint: Endpoint) -> Iterator[str]:
     endpoint.sqs.delete_queue(QueueUrl=url)
 
 
-def receive(endpoint: Endpoint, queue: str, **more: Any) -> list[Any]:  # noqa: ANN401 - of several kinds
+def receive(endpoint: Endpoint, queue: str, **more: Any) -> list[Any]:  # noqa: ANN401 - several types
     asked = {"MaxNumberOfMessages": 10, "MessageSystemAttributeNames": ALL, **more}
     found: list[Any] = endpoint.sqs.receive_message(QueueUrl=queue, **asked).get("Messages", [])
     return found
 
 
-def counts(endpoint: Endpoint, queue: str) -> tuple[int, int, int]:
-    """Return how many messages are visible, in flight and delayed."""
+def count_messages(endpoint: Endpoint, queue: str) -> tuple[int, int, int]:
+    """Return the numbers of visible, in-flight and delayed messages."""
     found = endpoint.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=ALL)["Attributes"]
     visible, hidden, delayed = (f"ApproximateNumberOfMessages{state}" for state in ("", "NotVisible", "Delayed"))
     return int(found[visible]), int(found[hidden]), int(found[delayed])
 
 
-def code_of(call: Callable[[], object]) -> str:
+def catch(call: Callable[[], object]) -> str:
     with pytest.raises(ClientError) as caught:
         call()
     return str(caught.value.response["Error"]["Code"])
 
 
-def test_a_message_s_life(endpoint: Endpoint, queue: str) -> None:
+def test_message_is_sent_received_returned_and_deleted(endpoint: Endpoint, queue: str) -> None:
     sent = endpoint.sqs.send_message(QueueUrl=queue, MessageBody="tile 1\n<&>\"' Ä€\t")
-    assert counts(endpoint, queue) == (1, 0, 0)
+    assert count_messages(endpoint, queue) == (1, 0, 0)
     [message] = receive(endpoint, queue)
     assert message["Body"] == "tile 1\n<&>\"' Ä€\t"
     assert message["MessageId"] == sent["MessageId"]
     assert message["MD5OfBody"] == sent["MD5OfMessageBody"]
     assert message["Attributes"]["ApproximateReceiveCount"] == "1"
-    assert counts(endpoint, queue) == (0, 1, 0)
+    assert count_messages(endpoint, queue) == (0, 1, 0)
     endpoint.sqs.change_message_visibility(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0)
     [again] = receive(endpoint, queue)
     assert again["Attributes"]["ApproximateReceiveCount"] == "2"
     assert again["ReceiptHandle"] != message["ReceiptHandle"]
     endpoint.sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
-    assert counts(endpoint, queue) == (0, 1, 0), "a stale handle deletes nothing"
+    assert count_messages(endpoint, queue) == (0, 1, 0), "a stale handle deletes nothing"
     endpoint.sqs.delete_message(QueueUrl=queue, ReceiptHandle=again["ReceiptHandle"])
-    assert counts(endpoint, queue) == (0, 0, 0)
+    assert count_messages(endpoint, queue) == (0, 0, 0)
 
 
-def test_batches_fail_one_by_one(endpoint: Endpoint, queue: str) -> None:
+def test_entries_of_a_batch_fail_separately(endpoint: Endpoint, queue: str) -> None:
     entries = [{"Id": "good", "MessageBody": "good"}, {"Id": "bad", "MessageBody": "\x01"}]
     answer = endpoint.sqs.send_message_batch(QueueUrl=queue, Entries=entries)
     assert [one["Id"] for one in answer["Successful"]] == ["good"]
@@ -81,34 +81,34 @@ def test_batches_fail_one_by_one(endpoint: Endpoint, queue: str) -> None:
     assert [(one["Id"], one["Code"]) for one in answer["Failed"]] == [("bad", "ReceiptHandleIsInvalid")]
 
 
-def test_errors_have_the_names_that_aws_gives_them(endpoint: Endpoint, queue: str) -> None:
+def test_errors_have_the_codes_of_aws(endpoint: Endpoint, queue: str) -> None:
     sqs, absent = endpoint.sqs, f"{queue}-absent"
     gone = "AWS.SimpleQueueService.NonExistentQueue"
-    assert code_of(lambda: sqs.send_message(QueueUrl=absent, MessageBody="x")) == gone
-    assert code_of(lambda: sqs.receive_message(QueueUrl=absent, WaitTimeSeconds=20)) == gone
-    assert code_of(lambda: sqs.delete_queue(QueueUrl=absent)) == gone
-    assert code_of(lambda: sqs.get_queue_url(QueueName="absent")) == gone
+    assert catch(lambda: sqs.send_message(QueueUrl=absent, MessageBody="x")) == gone
+    assert catch(lambda: sqs.receive_message(QueueUrl=absent, WaitTimeSeconds=20)) == gone
+    assert catch(lambda: sqs.delete_queue(QueueUrl=absent)) == gone
+    assert catch(lambda: sqs.get_queue_url(QueueName="absent")) == gone
     with pytest.raises(sqs.exceptions.QueueDoesNotExist):
         sqs.get_queue_attributes(QueueUrl=absent)
     sqs.send_message(QueueUrl=queue, MessageBody="x")
     [message] = receive(endpoint, queue, VisibilityTimeout=0)
     held = {"QueueUrl": queue, "ReceiptHandle": message["ReceiptHandle"]}
-    assert code_of(lambda: sqs.change_message_visibility(**held, VisibilityTimeout=5)) == "InvalidParameterValue"
+    assert catch(lambda: sqs.change_message_visibility(**held, VisibilityTimeout=5)) == "InvalidParameterValue"
     sqs.delete_message(**held)
-    assert code_of(lambda: sqs.change_message_visibility(**held, VisibilityTimeout=5)) == "InvalidParameterValue"
-    assert code_of(lambda: sqs.change_message_visibility(**held, VisibilityTimeout=43_201)) == "InvalidParameterValue"
+    assert catch(lambda: sqs.change_message_visibility(**held, VisibilityTimeout=5)) == "InvalidParameterValue"
+    assert catch(lambda: sqs.change_message_visibility(**held, VisibilityTimeout=43_201)) == "InvalidParameterValue"
     name = queue.rpartition("/")[2]
-    assert code_of(lambda: sqs.create_queue(QueueName=name)) == "QueueAlreadyExists"
-    assert code_of(lambda: sqs.create_queue(QueueName="no name")) == "InvalidParameterValue"
+    assert catch(lambda: sqs.create_queue(QueueName=name)) == "QueueAlreadyExists"
+    assert catch(lambda: sqs.create_queue(QueueName="no name")) == "InvalidParameterValue"
     wrong = {"VisibilityTimeout": "-1"}
-    assert code_of(lambda: sqs.set_queue_attributes(QueueUrl=queue, Attributes=wrong)) == "InvalidAttributeValue"
-    assert code_of(lambda: sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["Moon"])) == "InvalidAttributeName"
+    assert catch(lambda: sqs.set_queue_attributes(QueueUrl=queue, Attributes=wrong)) == "InvalidAttributeValue"
+    assert catch(lambda: sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["Moon"])) == "InvalidAttributeName"
     too_many = [{"Id": str(place), "MessageBody": "x"} for place in range(11)]
-    assert code_of(lambda: sqs.send_message_batch(QueueUrl=queue, Entries=too_many)) == (
+    assert catch(lambda: sqs.send_message_batch(QueueUrl=queue, Entries=too_many)) == (
         "AWS.SimpleQueueService.TooManyEntriesInBatchRequest"
     )
     attributes = {"kind": {"DataType": "String", "StringValue": "x"}}
-    assert code_of(lambda: sqs.send_message(QueueUrl=queue, MessageBody="x", MessageAttributes=attributes)) == (
+    assert catch(lambda: sqs.send_message(QueueUrl=queue, MessageBody="x", MessageAttributes=attributes)) == (
         "AWS.SimpleQueueService.UnsupportedOperation"
     )
 
@@ -127,16 +127,16 @@ def test_queues_are_listed_tagged_changed_and_purged(endpoint: Endpoint) -> None
     sqs.set_queue_attributes(QueueUrl=urls[0], Attributes={"DelaySeconds": "900"})
     sqs.send_message(QueueUrl=urls[0], MessageBody="later")
     sqs.send_message(QueueUrl=urls[0], MessageBody="now", DelaySeconds=0)
-    assert counts(endpoint, urls[0]) == (1, 0, 1)
+    assert count_messages(endpoint, urls[0]) == (1, 0, 1)
     sqs.purge_queue(QueueUrl=urls[0])
-    assert counts(endpoint, urls[0]) == (0, 0, 0)
+    assert count_messages(endpoint, urls[0]) == (0, 0, 0)
     for url in urls:
         sqs.delete_queue(QueueUrl=url)
     assert "QueueUrls" not in sqs.list_queues(QueueNamePrefix=stem)
 
 
 class Poller:
-    """A receive that waits in a thread."""
+    """A request in a thread that waits for messages."""
 
     def __init__(self, endpoint: Endpoint, queue: str, threads: ThreadPoolExecutor, **more: int) -> None:
         before = endpoint.count("sqs:ReceiveMessage")
@@ -155,7 +155,7 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield threads
 
 
-def test_who_waits_longest_is_served_first(endpoint: Endpoint, queue: str, threads: ThreadPoolExecutor) -> None:
+def test_longest_waiting_poll_is_served_first(endpoint: Endpoint, queue: str, threads: ThreadPoolExecutor) -> None:
     pollers = [Poller(endpoint, queue, threads) for _ in range(3)]
     for place in range(3):
         endpoint.sqs.send_message(QueueUrl=queue, MessageBody=str(place))
@@ -186,7 +186,7 @@ def test_a_poll_is_answered_when_its_queue_is_deleted(endpoint: Endpoint, thread
         poller.answered.result()
 
 
-def test_a_client_that_leaves_its_poll_takes_no_message_along(endpoint: Endpoint, queue: str) -> None:
+def test_closed_connection_receives_no_message(endpoint: Endpoint, queue: str) -> None:
     target = urlsplit(str(endpoint.local.settings.endpoint_url))
     before = endpoint.count("sqs:ReceiveMessage")
     with Wire(endpoint.local) as wire:
@@ -195,13 +195,17 @@ def test_a_client_that_leaves_its_poll_takes_no_message_along(endpoint: Endpoint
     leaving.request("POST", "/", body=json.dumps({"QueueUrl": queue, "WaitTimeSeconds": 20}), headers=headers)
     eventually(lambda: endpoint.count("sqs:ReceiveMessage") > before)
     leaving.close()
-    assert counts(endpoint, queue) == (0, 0, 0)  # by this answer the endpoint has seen the connection's end
+    assert count_messages(endpoint, queue) == (
+        0,
+        0,
+        0,
+    )  # the endpoint has now noticed the end
     endpoint.sqs.send_message(QueueUrl=queue, MessageBody="tile")
     [message] = receive(endpoint, queue)
     assert (message["Body"], message["Attributes"]["ApproximateReceiveCount"]) == ("tile", "1")
 
 
-def test_polls_that_wait_keep_nobody_else_waiting(endpoint: Endpoint, queue: str, threads: ThreadPoolExecutor) -> None:
+def test_waiting_polls_do_not_block_other_requests(endpoint: Endpoint, queue: str, threads: ThreadPoolExecutor) -> None:
     other = endpoint.sqs.create_queue(QueueName=f"wire-{uuid4().hex}")["QueueUrl"]
     pollers = [Poller(endpoint, queue, threads) for _ in range(3)]
     endpoint.sqs.send_message(QueueUrl=other, MessageBody="tile")

@@ -1,4 +1,4 @@
-"""The embedded endpoint under many threads: it loses no message, and no lease is broken."""
+"""Tests of the embedded endpoint with many threads: it loses no message and breaks no lease."""
 
 import threading
 from collections import Counter
@@ -16,33 +16,33 @@ from tests.integration.wire import Wire
 PRODUCERS: Final = 4
 CONSUMERS: Final = 4
 BATCHES: Final = 100
-"""Batches of ten that each producer sends."""
+"""Number of batches of ten messages that each producer sends."""
 
 LEASE: Final = 120
-"""Seconds, longer than the test: whatever comes twice before it was returned, came in its lease."""
+"""Seconds, longer than the test, so a message that is received again before it is returned breaks a lease."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Traffic:
-    """What consumers see of one queue."""
+    """The messages that consumers have received and deleted."""
 
     queue: str
     sent: threading.Event = field(default_factory=threading.Event)
     """Set when the producers have ended."""
     deleted: Counter[str] = field(default_factory=Counter)
     broken: list[str] = field(default_factory=list)
-    """Messages that came to one consumer while another held them."""
+    """Messages received by a consumer while another held them."""
     _held: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self, texts: list[str]) -> None:
-        """Note what was received."""
+        """Record received messages."""
         with self._lock:
             self.broken += [text for text in texts if text in self._held or text in self.deleted]
             self._held.update(texts)
 
     def leave(self, texts: list[str], *, deleted: bool) -> None:
-        """Note what is about to be deleted, or returned."""
+        """Record messages that will be deleted or returned."""
         with self._lock:
             self._held.difference_update(texts)
             if deleted:
@@ -64,7 +64,7 @@ def produce(wire: Wire, traffic: Traffic, name: int) -> None:
 
 
 def consume(wire: Wire, traffic: Traffic, name: int) -> None:
-    """Delete all but every seventh message, which goes back to the queue at once."""
+    """Delete all messages except every seventh, which is returned to the queue."""
     while True:
         over = traffic.sent.is_set()
         asked = {"MaxNumberOfMessages": 10, "WaitTimeSeconds": 1, "VisibilityTimeout": LEASE}
@@ -87,7 +87,7 @@ def consume(wire: Wire, traffic: Traffic, name: int) -> None:
             assert not answer.get("Failed")
 
 
-def test_no_message_is_lost_and_no_lease_broken_whatever_goes_on_at_once(endpoint: Endpoint, traffic: Traffic) -> None:
+def test_concurrent_requests_lose_no_message_and_break_no_lease(endpoint: Endpoint, traffic: Traffic) -> None:
     def work(role: Callable[[Wire, Traffic, int], None], name: int) -> None:
         with Wire(endpoint.local) as wire:
             role(wire, traffic, name)

@@ -1,4 +1,4 @@
-"""Whatever ends main, and however: nothing of its run is left."""
+"""Tests that every way in which main can end leaves nothing of its run behind."""
 
 import json
 import os
@@ -39,7 +39,7 @@ HOLD_ALL: Final = "[pool.submit(hold, tile) for tile in range(6)]"
 ENDS: Final[dict[str, tuple[str, list[str | signal.Signals], int]]] = {
     "normal": (f"with {POOL} as pool: list(pool.map(hold, range(6)))", ["open"], 0),
     "exception": (
-        # Queues keep no order: a tile that is held could come first, and the one slot would never get to the failure.
+        # Queues are not ordered: if a waiting tile came first, the only slot would never compute the failing one.
         (
             f"with {POOL} as pool:\n    future = pool.submit(fail, 1)\n    future.exception()\n"
             "    pool.map(hold, range(6))\n    future.result()"
@@ -51,24 +51,32 @@ ENDS: Final[dict[str, tuple[str, list[str | signal.Signals], int]]] = {
     "Ctrl-C twice": (f"with {POOL} as pool: list(pool.map(hold, range(6)))", [signal.SIGINT] * 2, -signal.SIGINT),
     "Ctrl-C while the pool drains": (f"with {POOL} as pool: {HOLD_ALL}", [signal.SIGINT], -signal.SIGINT),
     "Ctrl-C twice while the pool drains": (f"with {POOL} as pool: {HOLD_ALL}", [signal.SIGINT] * 2, -signal.SIGINT),
-    "Ctrl-C without a with": (f"pool = {POOL}\nlist(pool.map(hold, range(6)))", [signal.SIGINT], -signal.SIGINT),
+    "Ctrl-C without with": (
+        f"pool = {POOL}\nlist(pool.map(hold, range(6)))",
+        [signal.SIGINT],
+        -signal.SIGINT,
+    ),
     "Ctrl-C after the script's last line": (f"pool = {POOL}\n{HOLD_ALL}", [signal.SIGINT], -signal.SIGINT),
     "SIGTERM": (f"with {POOL} as pool: list(pool.map(hold, range(6)))", [signal.SIGTERM], 128 + signal.SIGTERM),
     "SIGHUP": (f"with {POOL} as pool: list(pool.map(hold, range(6)))", [signal.SIGHUP], 128 + signal.SIGHUP),
-    "SIGTERM without a with": (f"pool = {POOL}\npool.submit(hold, 0).result()", [signal.SIGTERM], 128 + signal.SIGTERM),
+    "SIGTERM without with": (
+        f"pool = {POOL}\npool.submit(hold, 0).result()",
+        [signal.SIGTERM],
+        128 + signal.SIGTERM,
+    ),
     "SIGTERM after the script's last line": (f"pool = {POOL}\n{HOLD_ALL}", [signal.SIGTERM], 128 + signal.SIGTERM),
-    "SIGTERM with a handler of the user's": (
+    "SIGTERM with the user's own handler": (
         f"signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))\nwith {POOL} as pool: list(pool.map(hold, range(6)))",
         [signal.SIGTERM],
         5,
     ),
-    "never shut down": (f"{POOL}.submit(hold, 0).result()", ["open"], 0),
+    "no shutdown": (f"{POOL}.submit(hold, 0).result()", ["open"], 0),
 }
 
 
 @pytest.mark.usefixtures("swept")
 @pytest.mark.parametrize("end", ENDS)
-def test_nothing_is_left(endpoint: Endpoint, team: Team, gate: Gate, script: Script, end: str) -> None:
+def test_main_leaves_nothing_behind(endpoint: Endpoint, team: Team, gate: Gate, script: Script, end: str) -> None:
     text, acts, status = ENDS[end]
     assert not endpoint.leftovers()
     main = script(HEAD + text)
@@ -93,9 +101,9 @@ def test_nothing_is_left(endpoint: Endpoint, team: Team, gate: Gate, script: Scr
         f"pool = {POOL}\npool.map(hold, range(6))",
         f"pool = {POOL}\n{HOLD_ALL}\ndel pool",
     ],
-    ids=["never shut down", "shut down without waiting", "map never read", "deleted"],
+    ids=["no shutdown", "shutdown without waiting", "map without reading", "deleted"],
 )
-def test_a_script_that_ends_has_its_tiles_computed(
+def test_tiles_are_computed_before_a_script_ends(
     endpoint: Endpoint, team: Team, gate: Gate, script: Script, text: str
 ) -> None:
     main = script(HEAD + text)
@@ -109,7 +117,7 @@ def test_a_script_that_ends_has_its_tiles_computed(
 
 
 @pytest.mark.usefixtures("swept")
-def test_local_mode_is_gone_when_main_is_killed(team: Team, gate: Gate, script: Script) -> None:
+def test_local_mode_ends_when_main_is_killed(team: Team, gate: Gate, script: Script) -> None:
     main = script(HEAD + "with BatchExecutor.local(1) as pool: list(pool.map(hold, range(6)))")
     eventually(gate.started)
     assert processes(team.mark, "asyncbatch.emulator")
@@ -128,7 +136,7 @@ FORKS: Final = {
 
 @pytest.mark.usefixtures("swept")
 @pytest.mark.parametrize("fork", FORKS)
-def test_workers_leave_when_main_is_killed_though_a_fork_of_it_lives(
+def test_workers_end_when_main_is_killed_even_if_a_fork_of_it_lives(
     team: Team, gate: Gate, script: Script, fork: str
 ) -> None:
     main = script(
@@ -158,14 +166,14 @@ with {POOL} as pool:
 
 @pytest.mark.usefixtures("swept")
 @pytest.mark.parametrize("killed", [("worker",), ("main",), ("worker", "main"), ("main", "worker")])
-def test_no_temporary_file_is_left_after_kills(team: Team, gate: Gate, script: Script, killed: tuple[str, ...]) -> None:
+def test_kills_leave_no_temporary_files(team: Team, gate: Gate, script: Script, killed: tuple[str, ...]) -> None:
     folder = gate.folder / "temporary"
     folder.mkdir()
     main = script(HEAD + f"with {POOL} as pool: pool.submit(hold, 0).result()", TMPDIR=str(folder))
     eventually(gate.started)
-    assert [path for path in folder.rglob("*") if path.is_file()]  # the program
+    assert [path for path in folder.rglob("*") if path.is_file()]  # the program's file
     processes_by_name = {"main": main.pid, "worker": team.workers()[0]}
-    for name in killed:  # at once: a worker that is leaving has ended its slots, which would remove its files
+    for name in killed:  # a worker that has time to leave would remove its files
         os.kill(processes_by_name[name], signal.SIGKILL)
     if "main" not in killed:
         gate.open()
@@ -174,7 +182,7 @@ def test_no_temporary_file_is_left_after_kills(team: Team, gate: Gate, script: S
 
 
 @pytest.mark.usefixtures("swept")
-def test_a_worker_without_a_lifeline_leaves_after_the_runs_lease(
+def test_worker_without_lifeline_ends_when_the_lease_of_the_run_expires(
     endpoint: Endpoint, team: Team, gate: Gate, script: Script, tmp_path: Path
 ) -> None:
     main = script(
@@ -184,7 +192,7 @@ import json
 
 from asyncbatch import Launcher
 
-class Nobody(Launcher):
+class ManualLauncher(Launcher):
     start_timeout = interval = 60.0
     async def start(self, assignment, count, group):
         (here / "part").write_text(json.dumps(assignment.environment()))
@@ -193,7 +201,7 @@ class Nobody(Launcher):
     async def stop(self): pass
 
 settings = Settings.from_environment(run_lease=3)
-with BatchExecutor(1, launcher=Nobody(), settings=settings) as pool: list(pool.map(hold, range(6)))
+with BatchExecutor(1, launcher=ManualLauncher(), settings=settings) as pool: list(pool.map(hold, range(6)))
 """
     )
     eventually((tmp_path / "assigned").exists)
@@ -201,4 +209,4 @@ with BatchExecutor(1, launcher=Nobody(), settings=settings) as pool: list(pool.m
         eventually(gate.started)
         main.kill()
         assert worker.wait() == 0
-    assert endpoint.queues()  # so the worker did not notice their deletion
+    assert endpoint.queues()  # the worker did not end because they were deleted

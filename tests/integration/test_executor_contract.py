@@ -1,11 +1,11 @@
-"""The contract of `concurrent.futures`, after CPython's own tests of its executors (test/test_concurrent_futures).
+"""Tests of the contract of `concurrent.futures`, adopted from CPython's tests (test/test_concurrent_futures).
 
 Not adopted, and why:
 
-- An exception of the function is raised as the cause of a `TileError`, which says which tile and which worker.
-- After ``shutdown(cancel_futures=True)`` no tile finishes: main can't know which ones have begun.
-- Names and numbers of threads, idle reuse, ``max_tasks_per_child``, start methods, initializers: pools of threads or
-  processes have these.
+- An exception of the function is the cause of a `TileError`, which names the tile and the worker.
+- After ``shutdown(cancel_futures=True)`` no tile finishes, since main can't know which tiles have started.
+- Thread names and counts, reuse of idle threads, ``max_tasks_per_child``, start methods and initializers only apply to
+  pools of threads or processes.
 """
 
 import signal
@@ -43,13 +43,13 @@ def make_object(_: int) -> MyObject:
 
 @pytest.fixture
 def own_pool(endpoint: Endpoint) -> Iterator[BatchExecutor]:
-    """Return a pool that a test may shut down."""
+    """Return a pool that the test can shut down."""
     pool = BatchExecutor(1, launcher="subprocess", settings=endpoint.settings(lease=300.0))
     yield pool
     pool.shutdown()
 
 
-def test_submit_takes_any_keyword(pool: BatchExecutor) -> None:
+def test_submit_accepts_any_keyword(pool: BatchExecutor) -> None:
     assert pool.submit(pow, 2, 8).result() == 256
     assert pool.submit(capture, 1, self=2, fn=3).result() == ((1,), {"self": 2, "fn": 3})
     submit: Any = pool.submit
@@ -60,11 +60,11 @@ def test_submit_takes_any_keyword(pool: BatchExecutor) -> None:
 
 
 @pytest.mark.parametrize("chunksize", [1, 3, 100])
-def test_map_is_as_the_builtin(pool: BatchExecutor, chunksize: int) -> None:
+def test_map_equals_the_builtin(pool: BatchExecutor, chunksize: int) -> None:
     assert list(pool.map(pow, range(10), range(10), chunksize=chunksize)) == list(map(pow, range(10), range(10)))
 
 
-def test_map_raises_at_the_place_of_the_failing_item(pool: BatchExecutor) -> None:
+def test_map_raises_in_place_of_the_failing_item(pool: BatchExecutor) -> None:
     results = pool.map(divmod, [1, 1, 1, 1], [2, 3, 0, 5])
     assert [next(results), next(results)] == [(0, 1), (0, 1)]
     with pytest.raises(TileError) as caught:
@@ -72,21 +72,21 @@ def test_map_raises_at_the_place_of_the_failing_item(pool: BatchExecutor) -> Non
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
-def test_map_starts_before_it_is_iterated(pool: BatchExecutor, gate: Gate) -> None:
+def test_map_starts_before_iteration(pool: BatchExecutor, gate: Gate) -> None:
     gate.open()
     results = pool.map(gate, range(3))
     eventually(lambda: gate.started() == 3)
     assert list(results) == [0, 1, 2]
 
 
-def test_map_keeps_no_reference_to_results(pool: BatchExecutor) -> None:
+def test_map_holds_no_reference_to_results(pool: BatchExecutor) -> None:
     for result in pool.map(make_object, range(10)):
         reference = weakref.ref(result)
         del result
         eventually(lambda: reference() is None)  # noqa: B023 - called at once; the run's thread may be a moment late
 
 
-def test_submit_keeps_no_reference_to_its_arguments(pool: BatchExecutor) -> None:
+def test_submit_holds_no_reference_to_its_arguments(pool: BatchExecutor) -> None:
     thing = MyObject()
     reference = weakref.ref(thing)
     pool.submit(thing.my_method)
@@ -95,12 +95,12 @@ def test_submit_keeps_no_reference_to_its_arguments(pool: BatchExecutor) -> None
 
 
 @pytest.mark.parametrize("workers", [0, -1])
-def test_a_pool_of_no_workers_is_rejected(endpoint: Endpoint, workers: int) -> None:
+def test_pool_without_workers_is_rejected(endpoint: Endpoint, workers: int) -> None:
     with pytest.raises(SettingsError, match=str(workers)):
         BatchExecutor(workers, launcher="subprocess", settings=endpoint.settings())
 
 
-def test_wait_returns_with_the_first_completed(pool: BatchExecutor, gate: Gate) -> None:
+def test_wait_returns_when_the_first_tile_is_done(pool: BatchExecutor, gate: Gate) -> None:
     first = pool.submit(pow, 21, 2)
     futures.wait([first])
     second = pool.submit(gate, "held")
@@ -110,7 +110,7 @@ def test_wait_returns_with_the_first_completed(pool: BatchExecutor, gate: Gate) 
     assert futures.wait([second, second]).done == {second}
 
 
-def test_wait_returns_with_the_first_exception(pool: BatchExecutor, gate: Gate) -> None:
+def test_wait_returns_at_the_first_exception(pool: BatchExecutor, gate: Gate) -> None:
     good, bad = pool.submit(pow, 2, 21), pool.submit(divmod, 1, 0)
     futures.wait([good, bad])  # type: ignore[arg-type]  # futures of unlike types
     held = pool.submit(gate, "held")
@@ -128,7 +128,7 @@ def test_wait_returns_after_its_timeout(pool: BatchExecutor, gate: Gate) -> None
 
 def test_as_completed_yields_each_future_once(pool: BatchExecutor, gate: Gate) -> None:
     quick = pool.submit(pow, 2, 3)
-    futures.wait([quick])  # or the worker that holds the other might have fetched it too
+    futures.wait([quick])  # otherwise the worker with the other tile might receive this one too
     held = pool.submit(gate, "held")
     completed = futures.as_completed([held, *repeat(quick, 3)])
     assert next(completed) is quick
@@ -136,7 +136,7 @@ def test_as_completed_yields_each_future_once(pool: BatchExecutor, gate: Gate) -
     assert list(completed) == [held]
 
 
-def test_a_cancelled_future_wakes_those_that_wait_for_it(pool: BatchExecutor, gate: Gate) -> None:
+def test_cancelled_future_wakes_waiters(pool: BatchExecutor, gate: Gate) -> None:
     held = pool.submit(gate, "held")
     eventually(gate.started)
     assert held.cancel()
@@ -145,22 +145,22 @@ def test_a_cancelled_future_wakes_those_that_wait_for_it(pool: BatchExecutor, ga
     gate.open()
 
 
-def test_callbacks_are_called_and_may_raise(pool: BatchExecutor, caplog: pytest.LogCaptureFixture) -> None:
+def test_callbacks_are_called_and_can_raise(pool: BatchExecutor, caplog: pytest.LogCaptureFixture) -> None:
     called: list[Future[int]] = []
 
     def fail(future: Future[int]) -> None:
         called.append(future)
-        raise ValueError("a callback of the user's")
+        raise ValueError("error of a callback")
 
     future = pool.submit(pow, 2, 3)
     future.add_done_callback(fail)
     future.add_done_callback(called.append)
     eventually(lambda: called == [future, future])
-    assert "a callback of the user's" in caplog.text
+    assert "error of a callback" in caplog.text
     assert pool.submit(pow, 2, 4).result() == 16
 
 
-def test_submit_after_shutdown_is_a_runtime_error(own_pool: BatchExecutor) -> None:
+def test_submit_after_shutdown_raises_runtime_error(own_pool: BatchExecutor) -> None:
     own_pool.shutdown()
     with pytest.raises(RuntimeError):
         own_pool.submit(pow, 2, 5)
@@ -168,9 +168,9 @@ def test_submit_after_shutdown_is_a_runtime_error(own_pool: BatchExecutor) -> No
         own_pool.map(pow, [2], [5])
 
 
-def test_shutdown_finishes_all_that_was_submitted(own_pool: BatchExecutor) -> None:
+def test_shutdown_completes_all_submitted_tiles(own_pool: BatchExecutor) -> None:
     submitted = [own_pool.submit(time.sleep, 0.001) for _ in range(50)]
-    own_pool.map(str, [2] * 3)  # nobody reads this one
+    own_pool.map(str, [2] * 3)  # its result is not read
     own_pool.shutdown()
     assert [future.result(timeout=0) for future in submitted] == [None] * 50
 
@@ -184,14 +184,14 @@ def test_shutdown_with_cancel_futures_leaves_none_pending(own_pool: BatchExecuto
         assert future.cancelled() or future.exception() is None
 
 
-def test_a_submit_cancelled_at_once_does_not_hold_up_the_shutdown(own_pool: BatchExecutor) -> None:
+def test_immediately_cancelled_tile_does_not_delay_shutdown(own_pool: BatchExecutor) -> None:
     own_pool.submit(int).result()
     own_pool.submit(int).cancel()
     own_pool.shutdown(wait=True)
 
 
 @pytest.mark.parametrize("end", ["delete", "shut down without waiting"])
-def test_a_map_is_computed_although_the_pool_ends(endpoint: Endpoint, end: str) -> None:
+def test_map_is_computed_even_if_the_pool_is_shut_down(endpoint: Endpoint, end: str) -> None:
     pool = BatchExecutor(1, launcher="subprocess", settings=endpoint.settings(lease=300.0))
     results = pool.map(abs, range(-5, 5))
     if end == "shut down without waiting":
@@ -201,7 +201,7 @@ def test_a_map_is_computed_although_the_pool_ends(endpoint: Endpoint, end: str) 
 
 
 @pytest.mark.usefixtures("swept")
-def test_submit_at_the_interpreters_end_is_a_runtime_error(script: Script) -> None:
+def test_submit_at_interpreter_exit_raises_runtime_error(script: Script) -> None:
     main = script(
         HEAD
         + f"""

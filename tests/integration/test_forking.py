@@ -1,4 +1,4 @@
-"""Processes of a fork server: what they get, how their ends are known, and that none outlives the server."""
+"""Tests of the fork server: what its processes get, how their exit is reported, and that they end with the server."""
 
 import contextlib
 import os
@@ -47,7 +47,7 @@ def start(connection: int, team: Team) -> subprocess.Popen[bytes]:
 
 @contextlib.asynccontextmanager
 async def serving(team: Team) -> AsyncIterator[tuple[subprocess.Popen[bytes], ForkClient]]:
-    """Run a fork server for the time of the block."""
+    """Run a fork server during the block."""
     ours, theirs = make_pair()
     with theirs:
         server = start(theirs.fileno(), team)
@@ -68,7 +68,7 @@ async def server(team: Team) -> AsyncIterator[tuple[subprocess.Popen[bytes], For
 
 @pytest.fixture
 def fork(server: tuple[subprocess.Popen[bytes], ForkClient], tmp_path: Path) -> Fork:
-    """Return a function that has a process forked which runs some code."""
+    """Return a function that forks a process to run some code."""
 
     async def fork(code: str, *descriptors: int, group: int = 0, **variables: str) -> ForkedProcess:
         return await server[1].fork(
@@ -92,12 +92,12 @@ def fork(server: tuple[subprocess.Popen[bytes], ForkClient], tmp_path: Path) -> 
         ("import os; os.kill(os.getpid(), 9)", -signal.SIGKILL),
     ],
 )
-async def test_how_a_process_has_ended_is_known(fork: Fork, code: str, end: int) -> None:
+async def test_exit_status_of_a_process_is_reported(fork: Fork, code: str, end: int) -> None:
     process = await fork(code)
     assert await process.wait() == process.poll() == process.code == end
 
 
-async def test_a_process_is_what_was_asked_for(fork: Fork, tmp_path: Path) -> None:
+async def test_process_has_the_requested_environment_folder_and_name(fork: Fork, tmp_path: Path) -> None:
     ours, theirs = socket.socketpair()
     code = (
         "import json, os, sys\nname = open('/proc/self/comm').read().strip()\n"
@@ -109,11 +109,11 @@ async def test_a_process_is_what_was_asked_for(fork: Fork, tmp_path: Path) -> No
             large = "x" * 200_000
             process = await fork(code, theirs.fileno(), LARGE=large)
         assert await process.wait() == 0
-        said = ours.makefile().read()
-    assert said == f'[{{"LARGE": "{large}"}}, "{tmp_path}", true, "of-a-test", 1]'
+        content = ours.makefile().read()
+    assert content == f'[{{"LARGE": "{large}"}}, "{tmp_path}", true, "of-a-test", 1]'
 
 
-async def test_the_peak_of_a_process_that_was_killed_is_known(fork: Fork) -> None:
+async def test_peak_memory_of_a_killed_process_is_reported(fork: Fork) -> None:
     small = await fork("pass")
     big = await fork("import os; x = b'1' * (100 * 2**20); os.kill(os.getpid(), 9)")
     await big.wait()
@@ -121,13 +121,13 @@ async def test_the_peak_of_a_process_that_was_killed_is_known(fork: Fork) -> Non
     assert big.peak - small.peak > 90 * 2**20
 
 
-async def test_the_group_of_a_process_is_killed_when_that_ends(fork: Fork, team: Team) -> None:
+async def test_group_of_a_process_is_killed_when_the_process_ends(fork: Fork, team: Team) -> None:
     process = await fork("import subprocess; subprocess.Popen(['sleep', '60'])", **{MARK: team.mark})
     await process.wait()
     await soon(lambda: len(processes(team.mark)) == 1)  # the server
 
 
-async def test_a_process_of_another_group_is_killed_alone(fork: Fork) -> None:
+async def test_process_in_another_group_is_killed_alone(fork: Fork) -> None:
     leader = await fork(WAIT)
     member = await fork(WAIT, group=await leader.wait_forked())
     await member.wait_forked()
@@ -138,14 +138,14 @@ async def test_a_process_of_another_group_is_killed_alone(fork: Fork) -> None:
     assert await leader.wait() == -signal.SIGTERM
 
 
-async def test_no_signal_is_sent_to_a_process_that_was_reaped(fork: Fork) -> None:
+async def test_no_signal_is_sent_to_a_reaped_process(fork: Fork) -> None:
     process = await fork("pass")
     await process.wait()
     process.send_signal(signal.SIGKILL)
     assert await (await fork("status = 3")).wait() == 3
 
 
-async def test_processes_end_with_a_server_that_is_killed(
+async def test_processes_end_when_the_server_is_killed(
     fork: Fork, server: tuple[subprocess.Popen[bytes], ForkClient], team: Team
 ) -> None:
     process = await fork(WAIT)
@@ -159,13 +159,13 @@ async def test_processes_end_with_a_server_that_is_killed(
         await fork("pass")
 
 
-async def test_a_server_ends_when_nobody_needs_it(
+async def test_server_ends_when_its_client_is_closed(
     fork: Fork, server: tuple[subprocess.Popen[bytes], ForkClient]
 ) -> None:
     process = await fork(WAIT)
     pid = await process.wait_forked()
     server[1].close()
-    assert process.code == -signal.SIGKILL  # as far as is known here
+    assert process.code == -signal.SIGKILL  # as far as the client knows
     os.kill(pid, signal.SIGTERM)
     assert server[0].wait(timeout=10) == 0
 
@@ -176,7 +176,7 @@ def draw(_tile: int) -> tuple[int, float]:
     return os.getpid(), np.random.random()  # noqa: NPY002 - the generator that processes share
 
 
-def test_slots_draw_different_random_numbers(endpoint: Endpoint, team: Team) -> None:
+def test_slots_generate_different_random_numbers(endpoint: Endpoint, team: Team) -> None:
     launcher = team.launcher(environment={"ASYNCBATCH_SLOTS": "2"})
     drawn: dict[int, float] = {}
     with BatchExecutor(1, launcher=launcher, settings=endpoint.settings()) as pool:
@@ -186,7 +186,7 @@ def test_slots_draw_different_random_numbers(endpoint: Endpoint, team: Team) -> 
     assert len(set(drawn.values())) == 2
 
 
-def test_a_worker_whose_slot_server_is_killed_computes_on(endpoint: Endpoint, team: Team, gate: Gate) -> None:
+def test_worker_continues_when_its_slot_server_is_killed(endpoint: Endpoint, team: Team, gate: Gate) -> None:
     with BatchExecutor(1, launcher=team.launcher(), settings=endpoint.settings(lease=600.0)) as pool:
         future = pool.submit(gate, "tile")
         eventually(gate.started)

@@ -1,4 +1,4 @@
-"""A tile that forks gets its own value, and so do all after it."""
+"""Tests that a tile that forks returns its own value, and so do the following tiles."""
 
 import ctypes
 import multiprocessing
@@ -20,7 +20,7 @@ Fork = Callable[[], int]
 
 
 def fork_in_c() -> int:
-    """Fork without Python's knowledge: nothing registered for that runs."""
+    """Fork in C, so that Python's handlers for forks do not run."""
     return int(ctypes.PyDLL(None).fork())
 
 
@@ -81,7 +81,7 @@ def identity(tile: int) -> int:
 
 @pytest.fixture(scope="module")
 def forking(endpoint: Endpoint) -> Iterator[tuple[BatchExecutor, Team]]:
-    """Return a pool of one slot, so that what a tile leaves behind would meet the next."""
+    """Return a pool of one slot, so that processes which a tile leaves behind could affect the next tile."""
     team = Team()
     with BatchExecutor(1, launcher=team.launcher(), settings=endpoint.settings()) as pool:
         yield pool, team
@@ -89,7 +89,7 @@ def forking(endpoint: Endpoint) -> Iterator[tuple[BatchExecutor, Team]]:
 
 @pytest.mark.parametrize("fork", [os.fork, fork_in_c], ids=["os.fork", "C"])
 @pytest.mark.parametrize("way", ENDS, ids=lambda way: way.__name__)
-def test_a_fork_ends_as_a_python_process_and_never_answers(
+def test_fork_ends_as_a_python_process_and_sends_no_result(
     forking: tuple[BatchExecutor, Team], way: Callable[[Fork], Any], fork: Fork
 ) -> None:
     pool, _ = forking
@@ -97,36 +97,36 @@ def test_a_fork_ends_as_a_python_process_and_never_answers(
     assert list(pool.map(identity, range(20), timeout=60)) == list(range(20))
 
 
-def test_a_pool_of_multiprocessing_inside_a_tile(forking: tuple[BatchExecutor, Team]) -> None:
+def test_tile_can_use_a_pool_of_multiprocessing(forking: tuple[BatchExecutor, Team]) -> None:
     pool, _ = forking
     assert pool.submit(fork_by_multiprocessing).result(timeout=60) == [1, 2, 3]
     assert list(pool.map(identity, range(20), timeout=60)) == list(range(20))
 
 
-def test_what_a_fork_prints_is_seen(forking: tuple[BatchExecutor, Team]) -> None:
+def test_output_of_a_fork_is_shown(forking: tuple[BatchExecutor, Team]) -> None:
     pool, team = forking
     pool.submit(fork_and_raise, os.fork).result(timeout=60)
     pool.submit(fork_and_exit_with_a_text, os.fork).result(timeout=60)
-    assert eventually(lambda: team.said("ValueError: the child fails"))
-    assert eventually(lambda: team.said("the child says no"))
+    assert eventually(lambda: team.wrote("ValueError: the child fails"))
+    assert eventually(lambda: team.wrote("the child says no"))
 
 
-def leave_a_helper_and_die(fork: Fork, seconds: float) -> None:
+def leave_child_and_die(fork: Fork, seconds: float) -> None:
     if fork() == 0:
-        os.setsid()  # a daemon's way, so that it outlives its family
+        os.setsid()  # as daemons do, so that it survives the slot
         time.sleep(seconds)
         os._exit(0)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("fork", [os.fork, fork_in_c], ids=["os.fork", "C"])
-def test_a_slot_that_dies_is_noticed_although_its_helper_lives(endpoint: Endpoint, team: Team, fork: Fork) -> None:
+def test_dead_slot_is_noticed_even_if_its_child_lives(endpoint: Endpoint, team: Team, fork: Fork) -> None:
     settings = endpoint.settings(max_attempts=1, lease=600.0)
     with BatchExecutor(1, launcher=team.launcher(), settings=settings) as pool:
         assert pool.submit(identity, 1).result(timeout=60) == 1
         with pytest.raises(TileLost, match="SIGKILL"):
-            pool.submit(leave_a_helper_and_die, fork, 45.0).result(timeout=20)
+            pool.submit(leave_child_and_die, fork, 45.0).result(timeout=20)
         assert pool.submit(identity, 1).result(timeout=20) == 1
-        assert team.slots()[0] < team.slots()[-1], "the helper is still there"
+        assert team.slots()[0] < team.slots()[-1], "the child is still running"
         for process in team.slots():
             os.kill(process, signal.SIGKILL)

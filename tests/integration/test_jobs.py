@@ -1,4 +1,4 @@
-"""AWS Batch as the emulator has it: one job for all workers, with ids and half of the key in its environment."""
+"""Tests of jobs on the emulated AWS Batch: one job for all workers, with ids and half of the key in its environment."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -24,7 +24,7 @@ ASSIGNMENT = Assignment(run="20260101-000000-abcd", token=bytes(32), bucket="buc
 
 
 class Silent:
-    """Logs without a word, and no reason to wait."""
+    """Empty logs, and no reasons to wait."""
 
     async def tail(self, _stream: str, _lines: int) -> list[str]:
         return []
@@ -38,7 +38,7 @@ class Silent:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """Return the URL of an emulator whose Batch succeeds without running anything."""
+    """Return the URL of an emulator whose jobs succeed without running."""
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -52,7 +52,7 @@ def server() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def batch(server: str, isolated: None) -> Iterator[Any]:  # noqa: ARG001 - its environment has the credentials
-    """Return Batch with a job queue `queue`, and a definition `worker` of which the second revision has 4 vCPUs."""
+    """Return Batch with a job queue `queue` and a definition `worker`, whose second revision has 4 vCPUs."""
     iam = boto3.client("iam", endpoint_url=server, region_name=REGION)
     role = iam.create_role(RoleName="batch", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
     iam.close()
@@ -83,11 +83,11 @@ def launcher(jobs: Jobs) -> BatchLauncher:
     )
 
 
-async def test_workers_are_one_array_job(launcher: BatchLauncher, batch: Any) -> None:  # noqa: ANN401 - see above
-    before = submitted(batch)
+async def test_workers_are_started_as_one_array_job(launcher: BatchLauncher, batch: Any) -> None:  # noqa: ANN401 - see above
+    before = list_jobs(batch)
     async with anyio.create_task_group() as group:
         await launcher.start(ASSIGNMENT, 3, group)
-    (job,) = submitted(batch) - before
+    (job,) = list_jobs(batch) - before
     described = batch.describe_jobs(jobs=[job])["jobs"][0]
     assert described["jobName"] == "asyncbatch-20260101-000000-abcd"
     assert described["arrayProperties"]["size"] == 3
@@ -96,7 +96,7 @@ async def test_workers_are_one_array_job(launcher: BatchLauncher, batch: Any) ->
         "asyncbatch:stack": "RIOS",
         "asyncbatch:user": "me",
     }
-    assert environment(described) == {
+    assert read_environment(described) == {
         "ASYNCBATCH_KEY": bytes(32).hex(),
         "ASYNCBATCH_RUN": "20260101-000000-abcd",
         "ASYNCBATCH_SLOTS": "4",
@@ -105,11 +105,11 @@ async def test_workers_are_one_array_job(launcher: BatchLauncher, batch: Any) ->
     }
 
 
-async def test_one_worker_is_a_job_of_its_own(launcher: BatchLauncher, batch: Any) -> None:  # noqa: ANN401 - see above
-    before = submitted(batch)
+async def test_single_worker_is_started_as_a_job(launcher: BatchLauncher, batch: Any) -> None:  # noqa: ANN401 - see above
+    before = list_jobs(batch)
     async with anyio.create_task_group() as group:
         await launcher.start(ASSIGNMENT, 1, group)
-    (job,) = submitted(batch) - before
+    (job,) = list_jobs(batch) - before
     assert "size" not in batch.describe_jobs(jobs=[job])["jobs"][0].get("arrayProperties", {})
     (state,) = await launcher.states()
     assert state.worker == f"{job[:8]}:0"
@@ -126,23 +126,23 @@ async def test_each_child_of_an_array_is_a_worker(launcher: BatchLauncher) -> No
     assert "in state SUCCEEDED" in states[0].detail
 
 
-async def test_an_array_of_more_than_a_request_holds_is_described(jobs: Jobs) -> None:
+async def test_children_of_a_large_array_are_described_in_several_requests(jobs: Jobs) -> None:
     job = await jobs.submit(name="many", queue="queue", definition="worker", size=120, environment={}, tags={})
     described = await jobs.describe(name_members(job, 120))
     assert {found.id for found in described} == {f"{job}:{place}" for place in range(120)}
     assert {found.status for found in described} == {"SUCCEEDED"}
 
 
-async def test_the_end_terminates_the_jobs(launcher: BatchLauncher, batch: Any) -> None:  # noqa: ANN401 - see above
-    before = submitted(batch)
+async def test_stop_terminates_the_jobs(launcher: BatchLauncher, batch: Any) -> None:  # noqa: ANN401 - see above
+    before = list_jobs(batch)
     async with anyio.create_task_group() as group:
         await launcher.start(ASSIGNMENT, 2, group)
         await launcher.start(ASSIGNMENT, 1, group)
-    started = list(submitted(batch) - before)
+    started = list(list_jobs(batch) - before)
     assert len(started) == 2
     assert not any("statusReason" in job for job in batch.describe_jobs(jobs=started)["jobs"])
     await launcher.stop()
-    await launcher.stop()  # of jobs that have ended
+    await launcher.stop()  # jobs that have ended
     assert all("statusReason" in job for job in batch.describe_jobs(jobs=started)["jobs"])
 
 
@@ -159,30 +159,30 @@ async def test_jobs_are_distinguished_by_their_tags(jobs: Jobs) -> None:
     assert all(job.ended for job in found)
 
 
-async def test_the_newest_definition_says_how_many_slots(jobs: Jobs, batch: Any) -> None:  # noqa: ANN401 - see above
+async def test_newest_definition_determines_the_number_of_slots(jobs: Jobs, batch: Any) -> None:  # noqa: ANN401 - see above
     assert (await jobs.find_definition("worker")).slots == 4
     definitions = batch.describe_job_definitions(jobDefinitionName="worker")["jobDefinitions"]
     first = next(found["jobDefinitionArn"] for found in definitions if found["revision"] == 1)
     assert (await jobs.find_definition(first)).slots == 1
 
 
-async def test_an_absent_definition_is_reported(jobs: Jobs) -> None:
+async def test_missing_definition_is_named(jobs: Jobs) -> None:
     with pytest.raises(StackNotFound, match="job definition nobody "):
         await jobs.find_definition("nobody")
 
 
-async def test_an_absent_queue_is_reported(jobs: Jobs) -> None:
+async def test_missing_queue_is_named(jobs: Jobs) -> None:
     with pytest.raises(AwsError, match=r"batch:SubmitJob name to nowhere \(size 2\)"):
         await jobs.submit(name="name", queue="nowhere", definition="worker", size=2, environment={}, tags={})
 
 
-def submitted(batch: Any) -> set[str]:  # noqa: ANN401 - see above
-    """Return the ids of all jobs but the children of arrays."""
+def list_jobs(batch: Any) -> set[str]:  # noqa: ANN401 - see above
+    """Return the ids of all jobs except children of arrays."""
     listed = batch.list_jobs(jobQueue="queue", jobStatus="SUCCEEDED")["jobSummaryList"]
     return {job["jobId"] for job in listed if ":" not in job["jobId"]}
 
 
-def environment(described: dict[str, Any]) -> dict[str, str]:
-    """Return the variables that were asked for; Batch adds some of its own."""
+def read_environment(described: dict[str, Any]) -> dict[str, str]:
+    """Return the requested environment variables, without those that Batch adds."""
     asked = described["container"]["environment"]
     return {entry["name"]: entry["value"] for entry in asked if not entry["name"].startswith("AWS_BATCH_")}

@@ -1,4 +1,4 @@
-"""A run's key: what another run's worker can read of it, and what it can do with that."""
+"""Tests of a run's key: what other runs' workers and user code can read of it, and what they can't do."""
 
 import os
 import subprocess
@@ -12,13 +12,13 @@ from tests import watchdog
 from tests.integration.endpoint import Endpoint
 from tests.integration.eventually import eventually
 from tests.integration.gate import Gate
-from tests.integration.team import Nobody, Team, processes
+from tests.integration.team import ManualLauncher, Team, processes
 
 REFUSED = 3
 
 
 def look_for(secrets: list[bytes]) -> list[str]:
-    """Return where secrets are in what a user's function finds of its process and of those above it."""
+    """Return where a user's function finds secrets in its process and parent processes."""
     found = []
     for secret in secrets:
         spellings = (secret, secret.hex().encode())
@@ -27,7 +27,7 @@ def look_for(secrets: list[bytes]) -> list[str]:
 
 
 def run_worker(endpoint: Endpoint, assigned: Mapping[str, str]) -> tuple[int, str]:
-    """Return how a worker ends, and what it says."""
+    """Return a worker's exit status and output."""
     kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
     done = subprocess.run(
         [sys.executable, "-m", "asyncbatch.worker"],
@@ -39,7 +39,7 @@ def run_worker(endpoint: Endpoint, assigned: Mapping[str, str]) -> tuple[int, st
     return done.returncode, done.stderr
 
 
-def test_what_lies_in_the_bucket_holds_no_more_than_half_of_the_key(endpoint: Endpoint, team: Team, gate: Gate) -> None:
+def test_bucket_contains_at_most_half_of_the_key(endpoint: Endpoint, team: Team, gate: Gate) -> None:
     launcher = team.launcher()
     with BatchExecutor(1, launcher=launcher, settings=endpoint.settings()) as pool:
         future = pool.submit(gate, 0)
@@ -53,7 +53,7 @@ def test_what_lies_in_the_bucket_holds_no_more_than_half_of_the_key(endpoint: En
         assert future.result() == 0
 
 
-def test_no_command_line_and_no_function_s_environment_has_half_of_the_key(
+def test_command_lines_and_functions_environments_have_no_half_of_the_key(
     endpoint: Endpoint, team: Team, gate: Gate
 ) -> None:
     launcher = team.launcher()
@@ -72,13 +72,13 @@ def test_no_command_line_and_no_function_s_environment_has_half_of_the_key(
         assert pool.submit(os.environ.get, KEY_VARIABLE).result() is None
 
 
-def test_a_worker_refuses_a_manifest_that_somebody_else_has_put_there(endpoint: Endpoint) -> None:
-    """Whoever can write to the bucket could name queues and a key of their own, and have workers run what they send."""
-    nobody = Nobody()
-    with BatchExecutor(1, launcher=nobody, settings=endpoint.settings()) as pool:
-        assigned = nobody.assigned()
-        assert nobody.assignment
-        own = endpoint.manifest(nobody.assignment)
+def test_worker_rejects_a_forged_manifest(endpoint: Endpoint) -> None:
+    """Otherwise, write access to the bucket would be enough to make workers run any code."""
+    launcher = ManualLauncher()
+    with BatchExecutor(1, launcher=launcher, settings=endpoint.settings()) as pool:
+        assigned = launcher.assigned()
+        assert launcher.assignment
+        own = endpoint.manifest(launcher.assignment)
         salt = own.salt.hex().encode()
         for text in (
             replace(own, token=bytes(32), task_queue="http://elsewhere").to_json(),
@@ -87,14 +87,14 @@ def test_a_worker_refuses_a_manifest_that_somebody_else_has_put_there(endpoint: 
         ):
             assert text != own.to_json()
             endpoint.s3.put_object(Bucket=endpoint.bucket, Key=manifest_key(pool.run), Body=text)
-            status, said = run_worker(endpoint, assigned)
-            assert (status, KEY_VARIABLE in said) == (REFUSED, True), said
-            assert own.token.hex() not in said
+            status, output = run_worker(endpoint, assigned)
+            assert (status, KEY_VARIABLE in output) == (REFUSED, True), output
+            assert own.token.hex() not in output
         pool.shutdown(cancel_futures=True)
 
 
-def test_a_worker_of_another_run_or_without_a_key_can_t_take_part(endpoint: Endpoint) -> None:
-    first, second = Nobody(), Nobody()
+def test_worker_of_another_run_or_without_a_key_is_rejected(endpoint: Endpoint) -> None:
+    first, second = ManualLauncher(), ManualLauncher()
     with (
         BatchExecutor(1, launcher=first, settings=endpoint.settings()) as one,
         BatchExecutor(1, launcher=second, settings=endpoint.settings()),
@@ -102,16 +102,16 @@ def test_a_worker_of_another_run_or_without_a_key_can_t_take_part(endpoint: Endp
         assigned, others = first.assigned(), second.assigned()
         without = {name: value for name, value in assigned.items() if name != KEY_VARIABLE}
         for variables in (assigned | {KEY_VARIABLE: others[KEY_VARIABLE]}, without):
-            status, said = run_worker(endpoint, variables)
-            assert (status, KEY_VARIABLE in said) == (REFUSED, True), said
+            status, output = run_worker(endpoint, variables)
+            assert (status, KEY_VARIABLE in output) == (REFUSED, True), output
         assert one.status().workers_up == 0
 
 
-def test_a_worker_that_meets_main_of_an_older_version_reports_it(endpoint: Endpoint) -> None:
-    nobody = Nobody()
-    with BatchExecutor(1, launcher=nobody, settings=endpoint.settings()) as pool:
+def test_worker_reports_an_older_main(endpoint: Endpoint) -> None:
+    launcher = ManualLauncher()
+    with BatchExecutor(1, launcher=launcher, settings=endpoint.settings()) as pool:
         older = b'{"run": "r", "task_queue": "t", "result_queue": "u", "key": "00", "versions": {}, "version": 2}'
-        assigned = {name: value for name, value in nobody.assigned().items() if name != KEY_VARIABLE}
+        assigned = {name: value for name, value in launcher.assigned().items() if name != KEY_VARIABLE}
         endpoint.s3.put_object(Bucket=endpoint.bucket, Key=manifest_key(pool.run), Body=older)
-        status, said = run_worker(endpoint, assigned)
-        assert (status, "version 2" in said) == (1, True), said
+        status, output = run_worker(endpoint, assigned)
+        assert (status, "version 2" in output) == (1, True), output

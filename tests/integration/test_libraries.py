@@ -1,4 +1,4 @@
-"""Other libraries that take an executor or a backend: what they compute, workers compute, as they say it."""
+"""Tests of libraries that use an executor or a backend: workers compute their calls."""
 
 import os
 import time
@@ -37,7 +37,7 @@ def add_up(count: int) -> int:
     return sum(doubled)
 
 
-def test_dask_computes_its_arrays_on_workers(pool: BatchExecutor) -> None:
+def test_dask_computes_arrays_on_workers(pool: BatchExecutor) -> None:
     array = dask.array.arange(10_000, chunks=1000)
     with dask.config.set(scheduler=pool):
         assert (array**2).sum().compute() == np.sum(np.arange(10_000) ** 2)
@@ -45,7 +45,7 @@ def test_dask_computes_its_arrays_on_workers(pool: BatchExecutor) -> None:
     assert os.getpid() not in processes
 
 
-def test_dask_passes_on_what_a_task_raises(pool: BatchExecutor) -> None:
+def test_dask_raises_errors_of_tasks(pool: BatchExecutor) -> None:
     with dask.config.set(scheduler=pool), pytest.raises(Exception, match="ZeroDivisionError"):
         delayed(invert)(0).compute()
 
@@ -56,18 +56,18 @@ def test_joblib_returns_results_in_order(pool: BatchExecutor, options: dict[str,
         assert joblib.Parallel(**options)(joblib.delayed(pow)(x, 2) for x in range(50)) == [x**2 for x in range(50)]
 
 
-def test_joblib_batches_short_calls_however_long_they_wait_for_a_worker(
+def test_joblib_batches_short_calls_regardless_of_their_wait(
     pool: BatchExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = SimpleNamespace(time=partial(next, count(step=60)), sleep=time.sleep)
-    monkeypatch.setattr(joblib.parallel, "time", clock)  # a minute passes in main whenever joblib looks
+    monkeypatch.setattr(joblib.parallel, "time", clock)  # a minute passes in main with each reading of the clock
     before = pool.status().tiles_done
     with joblib.parallel_config(backend="asyncbatch", pool=pool, n_jobs=2):
         assert joblib.Parallel()(joblib.delayed(abs)(-x) for x in range(400)) == list(range(400))
     assert pool.status().tiles_done - before < 100
 
 
-def test_joblib_counts_jobs_as_with_its_own_backends(pool: BatchExecutor) -> None:
+def test_joblib_counts_jobs_like_its_own_backends(pool: BatchExecutor) -> None:
     with joblib.parallel_config(backend="asyncbatch", pool=pool):
         assert [joblib.effective_n_jobs(jobs) for jobs in (3, -1, -2, -1000)] == [3, pool.window, pool.window - 1, 1]
         with pytest.raises(ValueError, match="n_jobs"):
@@ -79,7 +79,7 @@ def test_joblib_computes_on_workers(pool: BatchExecutor) -> None:
         assert os.getpid() not in joblib.Parallel()(joblib.delayed(find_process)() for _ in range(10))
 
 
-def test_joblib_raises_what_a_call_raises_and_the_pool_goes_on(pool: BatchExecutor) -> None:
+def test_joblib_raises_errors_of_calls_and_the_pool_continues(pool: BatchExecutor) -> None:
     with joblib.parallel_config(backend="asyncbatch", pool=pool):
         with pytest.raises(ZeroDivisionError) as caught:
             joblib.Parallel(n_jobs=2)(joblib.delayed(invert)(x - 5) for x in range(50))
@@ -97,9 +97,9 @@ def test_joblib_without_a_pool_is_rejected() -> None:
         joblib.parallel_config(backend="asyncbatch")
 
 
-@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # of affine, at its use by rasterio
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # a warning of affine when rasterio uses it
 def test_rioxarray_computes_on_workers(pool: BatchExecutor, tmp_path: Path) -> None:
-    """Not installed by default; its GDAL comes along with rasterio."""
+    """rioxarray is not installed by default, and rasterio contains its own GDAL."""
     rioxarray = pytest.importorskip("rioxarray")
     rasterio = pytest.importorskip("rasterio")
     image, path = np.arange(90_000, dtype=np.float32).reshape(300, 300), tmp_path / "image.tif"

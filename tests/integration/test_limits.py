@@ -1,4 +1,4 @@
-"""Limits of tiles, in time and memory, and slots and workers that stand still."""
+"""Tests of limits of tiles in time and memory, and of stopped slots and workers."""
 
 import os
 import signal
@@ -17,11 +17,11 @@ def dawdle(tile: int) -> int:
     if tile == 1:
         signal.pause()
     if tile == 2:
-        sum(iter(int, 1))  # in C, which holds the interpreter's lock, for ever
+        sum(iter(int, 1))  # C code that holds the interpreter's lock and never ends
     return -tile
 
 
-def test_tiles_that_take_too_long_are_lost_alone_and_say_where_they_stood(endpoint: Endpoint, team: Team) -> None:
+def test_only_tiles_over_their_time_limit_are_lost_with_their_stacks(endpoint: Endpoint, team: Team) -> None:
     launcher = team.launcher(environment={"ASYNCBATCH_SLOTS": "2"})
     with BatchExecutor(1, launcher=launcher, settings=endpoint.settings(lease=600.0, max_attempts=2)) as pool:
         program = pool.program(dawdle).with_options(tile_timeout=1.0)
@@ -36,7 +36,7 @@ def test_tiles_that_take_too_long_are_lost_alone_and_say_where_they_stood(endpoi
         assert "asyncbatch/worker/child" not in error.stack
 
 
-def test_the_time_limit_of_a_map_wins_over_the_setting(endpoint: Endpoint, team: Team) -> None:
+def test_time_limit_of_a_map_overrides_the_setting(endpoint: Endpoint, team: Team) -> None:
     settings = endpoint.settings(lease=600.0, max_attempts=1, tile_timeout=0.5)
     with BatchExecutor(1, launcher=team.launcher(), settings=settings) as pool:
         assert list(pool.map(time.sleep, [1.0], tile_timeout=60.0)) == [None]
@@ -44,7 +44,7 @@ def test_the_time_limit_of_a_map_wins_over_the_setting(endpoint: Endpoint, team:
             pool.submit(time.sleep, 60).result(timeout=60)
 
 
-def test_a_slot_that_is_stopped_is_replaced(endpoint: Endpoint, team: Team, gate: Gate) -> None:
+def test_stopped_slot_is_replaced(endpoint: Endpoint, team: Team, gate: Gate) -> None:
     with BatchExecutor(1, launcher=team.launcher(), settings=endpoint.settings(lease=600.0)) as pool:
         future = pool.submit(gate, "tile")
         eventually(gate.started)
@@ -56,7 +56,7 @@ def test_a_slot_that_is_stopped_is_replaced(endpoint: Endpoint, team: Team, gate
         assert future.result(timeout=60) == "tile"
 
 
-def test_a_slot_that_is_stopped_between_two_tiles_costs_no_attempt(endpoint: Endpoint, team: Team) -> None:
+def test_slot_stopped_between_tiles_costs_no_attempt(endpoint: Endpoint, team: Team) -> None:
     settings = endpoint.settings(lease=600.0, max_attempts=1)
     with BatchExecutor(1, launcher=team.launcher(), settings=settings) as pool:
         (stopped,) = eventually(lambda: pool.status().workers_up and team.slots())
@@ -65,16 +65,14 @@ def test_a_slot_that_is_stopped_between_two_tiles_costs_no_attempt(endpoint: End
         assert stopped not in team.slots()
 
 
-def test_a_worker_that_is_stopped_is_not_up_and_its_tile_goes_to_another(
-    endpoint: Endpoint, team: Team, gate: Gate
-) -> None:
+def test_stopped_worker_is_not_up_and_its_tile_is_redelivered(endpoint: Endpoint, team: Team, gate: Gate) -> None:
     settings = endpoint.settings(lease=2.0, run_lease=5.0)
     with BatchExecutor(1, launcher=team.launcher(), settings=settings) as pool:
         future = pool.submit(gate, "tile")
         (stopped,) = eventually(lambda: gate.started() and team.workers())
         os.kill(stopped, signal.SIGSTOP)
         eventually(lambda: pool.status().workers_up == 0)
-        eventually(lambda: gate.started() >= 2)  # by a worker that replaces it
+        eventually(lambda: gate.started() >= 2)  # in a worker that replaces it
         eventually(lambda: pool.status().workers_up == 1)
         gate.open()
         assert future.result(timeout=60) == "tile"
@@ -90,7 +88,7 @@ def take_and_die(mebibytes: int) -> None:
     del ballast
 
 
-def test_tiles_say_how_much_memory_they_took(endpoint: Endpoint, team: Team) -> None:
+def test_tiles_report_their_peak_memory(endpoint: Endpoint, team: Team) -> None:
     settings = endpoint.settings(lease=600.0, max_attempts=1, slot_memory=400)
     with BatchExecutor(1, launcher=team.launcher(), settings=settings) as pool:
         big, small = (pool.submit(take, size) for size in (200, 1))
@@ -107,7 +105,7 @@ def test_tiles_say_how_much_memory_they_took(endpoint: Endpoint, team: Team) -> 
         assert pool.submit(take, 100).result(timeout=60) == 100 * 2**20
 
 
-def test_arguments_for_which_a_slot_has_no_memory_fail_their_tile_alone(endpoint: Endpoint, team: Team) -> None:
+def test_arguments_too_large_for_memory_only_fail_their_tile(endpoint: Endpoint, team: Team) -> None:
     settings = endpoint.settings(lease=600.0, max_attempts=1, slot_memory=20)
     with BatchExecutor(1, launcher=team.launcher(), settings=settings) as pool:
         with pytest.raises(TileError) as greedy:

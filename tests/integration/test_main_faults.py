@@ -1,4 +1,4 @@
-"""What happens in main while it holds a pool: forks, cancellations, values that do not unpickle, lost messages."""
+"""Tests of faults in main: forks, cancellations, values that can't be unpickled, lost messages."""
 
 import gc
 import os
@@ -28,7 +28,7 @@ def refuse_to_unpickle(main: int, kind: type[BaseException]) -> "Refusing":
 
 
 class Refusing:
-    """A value that unpickles on workers only."""
+    """A value that can only be unpickled on workers."""
 
     def __init__(self, main: int, kind: type[BaseException]) -> None:
         self.main, self.kind = main, kind
@@ -48,7 +48,7 @@ def single(endpoint: Endpoint, team: Team) -> Iterator[BatchExecutor]:
 
 
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, ValueError, GeneratorExit])
-def test_a_value_that_does_not_unpickle_is_its_own_tiles_error(pool: BatchExecutor, kind: type[BaseException]) -> None:
+def test_value_that_can_not_be_unpickled_fails_its_tile(pool: BatchExecutor, kind: type[BaseException]) -> None:
     bad, good = pool.submit(make_refusing, os.getpid(), kind), pool.submit(square, 3)
     error = bad.exception(timeout=60)
     assert isinstance(error, TileError)
@@ -67,7 +67,7 @@ def count_waiting(endpoint: Endpoint, pool: BatchExecutor) -> int:
     return int(answer["Attributes"][name])
 
 
-def test_a_tile_that_was_sent_can_be_cancelled(single: BatchExecutor, endpoint: Endpoint, gate: Gate) -> None:
+def test_sent_tile_can_be_cancelled(single: BatchExecutor, endpoint: Endpoint, gate: Gate) -> None:
     futures = [single.submit(gate, tile) for tile in range(40)]
     eventually(gate.started)
     assert all(future.cancel() for future in futures[1:])
@@ -75,12 +75,12 @@ def test_a_tile_that_was_sent_can_be_cancelled(single: BatchExecutor, endpoint: 
     gate.open()
     assert futures[0].result(timeout=60) == 0
     assert single.submit(square, 5).result(timeout=60) == 25
-    assert gate.started() <= 4  # what the worker had received
+    assert gate.started() <= 4  # tiles that the worker had received
     with pytest.raises(CancelledError):
         futures[20].result(timeout=0)
 
 
-def test_cancelled_tiles_do_not_take_others_along(single: BatchExecutor, gate: Gate) -> None:
+def test_cancelled_tiles_do_not_affect_others(single: BatchExecutor, gate: Gate) -> None:
     futures = [single.submit(gate, tile) for tile in range(40)]
     eventually(gate.started)
     for future in futures[1::2]:
@@ -89,7 +89,7 @@ def test_cancelled_tiles_do_not_take_others_along(single: BatchExecutor, gate: G
     assert [future.result(timeout=60) for future in futures[::2]] == list(range(0, 40, 2))
 
 
-def test_a_fork_of_main_is_rejected(pool: BatchExecutor) -> None:
+def test_pool_can_not_be_used_in_a_fork_of_main(pool: BatchExecutor) -> None:
     reader, writer = os.pipe()
     if not (child := os.fork()):
         try:
@@ -105,7 +105,7 @@ def test_a_fork_of_main_is_rejected(pool: BatchExecutor) -> None:
     assert pool.submit(square, 4).result(timeout=60) == 16
 
 
-def test_a_deleted_pool_finishes_its_tiles_and_ends(endpoint: Endpoint) -> None:
+def test_deleted_pool_computes_its_tiles_and_ends(endpoint: Endpoint) -> None:
     pool = BatchExecutor(1, launcher="subprocess", settings=endpoint.settings())
     run, future, gone = pool.run, pool.submit(square, 5), weakref.ref(pool)
     del pool
@@ -120,7 +120,7 @@ def purge(endpoint: Endpoint, queue: str) -> None:
 
 
 def flip(endpoint: Endpoint, queue: str) -> None:
-    """Put a damaged copy in the place of the messages."""
+    """Replace the messages by damaged copies."""
     for message in endpoint.sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)["Messages"]:
         seal, _, rest = message["Body"].partition("\n")
         endpoint.sqs.send_message(QueueUrl=queue, MessageBody=f"{seal[::-1]}\n{rest}")
@@ -128,7 +128,7 @@ def flip(endpoint: Endpoint, queue: str) -> None:
 
 
 @pytest.mark.parametrize("lose", [purge, flip])
-def test_tiles_whose_messages_are_lost_are_announced_again(
+def test_tiles_with_lost_messages_are_sent_again(
     single: BatchExecutor,
     endpoint: Endpoint,
     gate: Gate,
@@ -143,10 +143,10 @@ def test_tiles_whose_messages_are_lost_are_announced_again(
     assert any(getattr(record, "action", "") == "tiles_lost" for record in caplog.records)
 
 
-def test_what_ends_a_run_reaches_the_user_as_the_one_error_that_it_is(
+def test_error_that_ends_a_run_is_raised_to_the_user(
     endpoint: Endpoint, team: Team, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asyncbatch.main.run.NEW", 0.0)  # the first minute's error would be one that passes
+    monkeypatch.setattr("asyncbatch.main.run.NEW", 0.0)  # in the first minute, the error would be temporary
     with BatchExecutor(1, launcher=team.launcher(), settings=endpoint.settings()) as pool:
         future = pool.submit(gate, "held")
         eventually(gate.started)

@@ -1,4 +1,4 @@
-"""What a script defines, and what of it travels: each row is code of a script, and what its ``fn`` returns."""
+"""Tests that objects defined in a script work on workers. Each row is a script and the result of its ``fn``."""
 
 import sys
 from collections.abc import Callable
@@ -65,7 +65,7 @@ TABLE: Final[dict[str, tuple[str, str]]] = {
         """,
         "({'value': 2, 'parts': [], 'name': 'a'}, ['value', 'parts', 'name'], True, Frozen(value=3))",
     ),
-    "a class that derives from a dataclass there": (
+    "a class that derives from a dataclass": (
         """
         import dataclasses
         @dataclasses.dataclass
@@ -289,7 +289,7 @@ TABLE: Final[dict[str, tuple[str, str]]] = {
 
 @pytest.fixture
 def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
-    """Return a function that runs a text as the script of this process."""
+    """Return a function that runs a text as this process's main script."""
     file = tmp_path / "script.py"
     module = ModuleType("__main__")
     module.__file__ = str(file)
@@ -303,7 +303,7 @@ def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], A
 
 
 @pytest.mark.parametrize("row", TABLE)
-def test_what_a_script_defines_travels(pool: BatchExecutor, script: Callable[[str], Any], row: str) -> None:
+def test_objects_of_a_script_work_on_workers(pool: BatchExecutor, script: Callable[[str], Any], row: str) -> None:
     text, result = TABLE[row]
     main = script(text)
     assert repr(main.fn()) == result, "in main"
@@ -315,7 +315,7 @@ def call(fn: Callable[[], object]) -> object:
     return fn()
 
 
-def test_objects_of_a_script_s_classes_come_back_as_such(pool: BatchExecutor, script: Callable[[str], Any]) -> None:
+def test_results_are_instances_of_main_s_own_classes(pool: BatchExecutor, script: Callable[[str], Any]) -> None:
     main = script(
         """
         import dataclasses, enum
@@ -345,13 +345,11 @@ def test_objects_of_a_script_s_classes_come_back_as_such(pool: BatchExecutor, sc
     assert type(error.__cause__) is main.Bad
     assert error.__cause__.item == item
     main.OFFSET = 2
-    assert back.offset() == item.offset() == 2, (
-        "the class is main's own, and what came back has not replaced its methods"
-    )
+    assert back.offset() == item.offset() == 2, "the class is main's own, and results did not replace its methods"
     assert pool.submit(lambda: (main.Item, main.offset)).result(timeout=60) == (main.Item, main.offset)
 
 
-def test_globals_are_those_of_the_submission(pool: BatchExecutor, script: Callable[[str], Any]) -> None:
+def test_functions_have_the_globals_of_their_submission(pool: BatchExecutor, script: Callable[[str], Any]) -> None:
     main = script("OFFSET = 1\ndef inner(): return OFFSET\ndef fn(): return OFFSET, inner()\n")
     futures = []
     for offset in (1, 2, 3):

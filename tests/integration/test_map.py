@@ -1,4 +1,4 @@
-"""`map`: everything that it is given is computed, in bounded memory, and results come as they are done."""
+"""Tests of `map`: it computes its whole input in bounded memory, and yields results as they are ready."""
 
 import threading
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def make_noise(seed: int) -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="module")
 def narrow(endpoint: Endpoint) -> Iterator[BatchExecutor]:
-    """Return a pool of one worker, with at most four tiles under way."""
+    """Return a pool of one worker with at most four tiles in flight."""
     with BatchExecutor(1, launcher="subprocess", settings=endpoint.settings(max_in_flight=4)) as pool:
         yield pool
 
@@ -50,20 +50,18 @@ def test_the_first_result_comes_before_the_input_ends(pool: BatchExecutor) -> No
     assert list(results) == [9]
 
 
-def test_tiles_are_computed_although_nobody_reads_the_results(pool: BatchExecutor, tmp_path: Path) -> None:
+def test_tiles_are_computed_even_if_results_are_not_read(pool: BatchExecutor, tmp_path: Path) -> None:
     pool.map(pool.program(touch, tmp_path), range(150))
     eventually(lambda: len(list(tmp_path.iterdir())) == 150, within=60)
 
 
-def test_results_are_there_after_the_pool_has_ended(endpoint: Endpoint) -> None:
+def test_results_can_be_read_after_the_pool_is_closed(endpoint: Endpoint) -> None:
     with BatchExecutor(2, launcher="subprocess", settings=endpoint.settings()) as pool:
         results = pool.map(square, range(200))
     assert list(results) == [square(x) for x in range(200)]
 
 
-def test_feeding_pauses_while_too_many_bytes_wait_to_be_read(
-    narrow: BatchExecutor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_map_pauses_while_too_many_bytes_are_unread(narrow: BatchExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mapping, "_UNREAD", 4 * 2**18)
     pulled = []
 
@@ -74,13 +72,13 @@ def test_feeding_pauses_while_too_many_bytes_wait_to_be_read(
 
     results = narrow.map(make_noise, tiles())
     eventually(lambda: len(pulled) > 4 and narrow.status().tiles_in_flight == 0, within=60)
-    assert len(pulled) <= 4 + 4 + 1  # unread, under way, and the one that waits for room
+    assert len(pulled) <= 4 + 4 + 1  # unread, in flight, and one that waits until it fits
     for seed, result in enumerate(results):
         np.testing.assert_array_equal(result, make_noise(seed))
     assert len(pulled) == 30
 
 
-def test_an_error_of_the_input_comes_after_the_results_before_it(pool: BatchExecutor) -> None:
+def test_error_of_the_input_is_raised_after_earlier_results(pool: BatchExecutor) -> None:
     def tiles() -> Iterator[int]:
         yield 2
         yield 3
@@ -103,16 +101,16 @@ def test_leaving_the_loop_frees_the_pool(narrow: BatchExecutor, gate: Gate) -> N
     assert narrow.status().tiles_done == done + 1
 
 
-def test_an_endless_input_is_read_lazily_with_a_buffersize(narrow: BatchExecutor) -> None:
+def test_endless_input_is_read_lazily_with_buffersize(narrow: BatchExecutor) -> None:
     results = narrow.map(square, count(), buffersize=3)
     assert list(islice(results, 10)) == [square(x) for x in range(10)]
 
 
-def test_map_takes_its_input_as_it_is_when_it_is_pulled(pool: BatchExecutor) -> None:
+def test_map_copies_its_input_when_it_is_pulled(pool: BatchExecutor) -> None:
     def refill() -> Iterator[NDArray[np.uint8]]:
         buffer = make_noise(0)
         for seed in range(20):
-            buffer[:] = make_noise(seed)  # as a reader with one buffer does
+            buffer[:] = make_noise(seed)  # as if the reader had only one buffer
             yield buffer
 
     for seed, result in enumerate(pool.map(np.copy, refill())):
@@ -122,6 +120,6 @@ def test_map_takes_its_input_as_it_is_when_it_is_pulled(pool: BatchExecutor) -> 
 @pytest.mark.parametrize(
     ("buffersize", "error"), [(0, ValueError), (-1, ValueError), ("3", TypeError), (1.5, TypeError)]
 )
-def test_an_invalid_buffersize_is_rejected(pool: BatchExecutor, buffersize: int, error: type[Exception]) -> None:
+def test_invalid_buffersize_is_rejected(pool: BatchExecutor, buffersize: int, error: type[Exception]) -> None:
     with pytest.raises(error, match=repr(buffersize)):
         pool.map(square, [1], buffersize=buffersize)

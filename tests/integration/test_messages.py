@@ -1,4 +1,4 @@
-"""What lies on the queues and is not this run's, or lies there twice."""
+"""Tests of foreign and duplicate messages in the queues."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -30,7 +30,7 @@ TASKS: Final[list[Message]] = [
 ]
 ANSWERS: Final[list[Message]] = [
     Result(index=0, worker="0", attempt=1, outcome="ok", seconds=0.0, body=BODY),
-    Hello(worker="0", slots=1, versions={}, refusal="I am not of this run"),
+    Hello(worker="0", slots=1, versions={}, refusal="a foreign message"),
     Goodbye(worker="0", reason="idle", tiles=0, busy_seconds=0.0, requests={}),
 ]
 
@@ -49,7 +49,7 @@ def put(endpoint: Endpoint, queue: str, texts: list[str]) -> None:
 
 
 def texts_on(endpoint: Endpoint, queue: str) -> list[str]:
-    """Return what lies on a queue, without taking it off."""
+    """Return the messages of a queue, and leave them visible."""
     answer = endpoint.sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, VisibilityTimeout=0)
     return [message["Body"] for message in answer.get("Messages", [])]
 
@@ -58,7 +58,7 @@ def count_refused(caplog: pytest.LogCaptureFixture) -> int:
     return sum(getattr(record, "action", "") == "message_refused" for record in caplog.records)
 
 
-def test_messages_that_are_not_the_runs_are_rejected(
+def test_messages_of_other_runs_are_rejected(
     endpoint: Endpoint, team: Team, gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:
     launcher = team.launcher()
@@ -80,11 +80,11 @@ def test_messages_that_are_not_the_runs_are_rejected(
         eventually(lambda: sum("message_refused" in output.line for output in team.output) == 3 + 2 * 4)
         assert pool.status().tiles_done == 51
         assert pool.status().workers_up == 1
-    assert team.said("does not carry this run's seal")
-    assert team.said(f"message of run {DEAD!r} on a queue of run")
+    assert team.wrote("does not carry this run's seal")
+    assert team.wrote(f"message of run {DEAD!r} on a queue of run")
 
 
-def test_a_tile_delivered_twice_counts_once(endpoint: Endpoint, team: Team, gate: Gate) -> None:
+def test_duplicate_tile_yields_one_result(endpoint: Endpoint, team: Team, gate: Gate) -> None:
     launcher = team.launcher()
     with BatchExecutor(1, launcher=launcher, settings=endpoint.settings(lease=300.0)) as pool:
         held = [pool.submit(gate, tile) for tile in range(12)]
@@ -101,7 +101,7 @@ def test_a_tile_delivered_twice_counts_once(endpoint: Endpoint, team: Team, gate
 
 @pytest.fixture
 def elsewhere(account: Endpoint) -> Iterator[tuple[str, str, str]]:
-    """Return a stack with no more than a bucket and two queues, whose URLs name AWS's host; and the two URLs."""
+    """Return a stack with only a bucket and two queues, whose URLs have AWS's host; and the two URLs."""
     urls = [account.sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("classic-in", "classic-out")]
     host = "https://sqs.ap-southeast-2.amazonaws.com/123456789012"
     stack = f"""
@@ -123,11 +123,11 @@ Outputs:
         account.sqs.delete_queue(QueueUrl=url)
 
 
-def test_a_run_on_the_stacks_own_queues_is_not_disturbed_by_one_that_died(
+def test_run_on_the_queues_of_the_stack_ignores_messages_of_a_dead_run(
     account: Endpoint, elsewhere: tuple[str, str, str], team: Team, caplog: pytest.LogCaptureFixture
 ) -> None:
     stack, task_queue, result_queue = elsewhere
-    # With a short lease: what a long poll takes that the first pool has left behind is soon out again.
+    # The lease is short, since a long poll of the first pool may still receive messages of the second.
     settings: Any = account.settings(stack=stack, queues="stack")
     assert rewrite_queue_url(task_queue, settings.endpoint_url).endswith("/classic-in")
     with BatchExecutor(1, launcher=team.launcher(), settings=settings) as pool:

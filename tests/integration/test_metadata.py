@@ -1,4 +1,4 @@
-"""A spot machine's notice, from a metadata service as EC2 has it."""
+"""Tests of a spot machine's interruption notice from a metadata service like EC2's."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Machine:
-    """Answers as the metadata service of a machine, which takes each token twice."""
+    """A metadata service that accepts each token twice."""
 
     def __init__(self) -> None:
         self.notice: str | None = None
@@ -48,7 +48,7 @@ async def served(machine: Machine) -> AsyncIterator[MachineMetadata]:
     await runner.cleanup()
 
 
-async def test_a_notice_is_seen_also_after_a_token_has_run_out() -> None:
+async def test_notice_is_found_after_a_token_has_expired() -> None:
     machine = Machine()
     async with served(machine) as metadata:
         assert [await metadata.is_reclaimed() for _ in range(3)] == [False] * 3
@@ -57,7 +57,7 @@ async def test_a_notice_is_seen_also_after_a_token_has_run_out() -> None:
     assert len(machine.tokens) == 2
 
 
-async def test_a_missing_service_is_reported() -> None:
+async def test_missing_metadata_service_is_reported() -> None:
     async with aiohttp.ClientSession() as http:
         with pytest.raises(EndpointUnreachable):
             await MachineMetadata.open_at(http, "http://127.0.0.1:1").is_reclaimed()

@@ -1,4 +1,4 @@
-"""The user's own modules travel with a function, wherever they lie and however it imports them."""
+"""Tests that a function is sent with the user's modules, wherever they are and however it imports them."""
 
 import sys
 from collections.abc import Callable
@@ -44,7 +44,7 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def run(script: Script, tmp_path: Path) -> Callable[..., str]:
-    """Return a function that runs a script beside the files, and returns what it prints last."""
+    """Return a function that runs a script in the folder of the files, and returns its last line of output."""
     for name, text in FILES.items():
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_text(dedent(text))
@@ -71,12 +71,12 @@ def run(script: Script, tmp_path: Path) -> Callable[..., str]:
         ("import helper; from helper import Point; helper.Point(1); return helper.Point is Point", "True"),
     ],
 )
-def test_modules_that_a_function_imports_while_it_runs_travel(run: Callable[..., str], body: str, result: str) -> None:
+def test_modules_that_a_function_imports_when_it_runs_are_sent(run: Callable[..., str], body: str, result: str) -> None:
     text = "import helper\npoint = helper.Point(1)\n" if "point" in body else ""
     assert run(f"{text}\ndef fn(value):\n    {body}\n") == result
 
 
-def test_modules_on_the_path_that_are_not_beside_the_script_travel(run: Callable[..., str], tmp_path: Path) -> None:
+def test_modules_elsewhere_on_the_path_are_sent(run: Callable[..., str], tmp_path: Path) -> None:
     inserted = f"sys.path.insert(0, {str(tmp_path / 'elsewhere')!r})\n"
     inside = "\ndef fn(value):\n    from distant import far\n    return far(value)\n"
     assert run(inserted + inside) == "1003"
@@ -84,7 +84,7 @@ def test_modules_on_the_path_that_are_not_beside_the_script_travel(run: Callable
     assert run(inside, PYTHONPATH=":".join([str(tmp_path / "elsewhere"), *sys.path[1:]])) == "1003"
 
 
-def test_a_module_that_was_changed_before_the_function_was_sent_travels_as_it_is(run: Callable[..., str]) -> None:
+def test_changed_module_is_sent_in_its_current_state(run: Callable[..., str]) -> None:
     text = """
     import package
     package.SCALE = 100
@@ -96,7 +96,7 @@ def test_a_module_that_was_changed_before_the_function_was_sent_travels_as_it_is
     assert run(text) == "308"
 
 
-def test_a_tile_s_argument_brings_the_modules_it_needs(run: Callable[..., str]) -> None:
+def test_modules_of_a_tile_s_arguments_are_sent(run: Callable[..., str]) -> None:
     text = """
     import package.steps
 
@@ -116,8 +116,8 @@ def test_a_tile_s_argument_brings_the_modules_it_needs(run: Callable[..., str]) 
     assert run(text) == "39"
 
 
-def test_a_worker_does_not_find_what_lies_in_main_s_folder(run: Callable[..., str], tmp_path: Path) -> None:
-    """Its own folder is empty, as on another machine; relative file names mean what they mean in main."""
+def test_worker_does_not_find_modules_in_main_s_folder(run: Callable[..., str], tmp_path: Path) -> None:
+    """Main's folder is not on the path of workers; relative file names refer to it."""
     text = """
     import os
     def fn(value):
@@ -133,7 +133,7 @@ def lacking(name: str) -> object:
     return __import__(name)
 
 
-def test_the_error_of_a_missing_package_says_what_to_do(pool: BatchExecutor) -> None:
+def test_error_for_a_missing_package_has_a_fix(pool: BatchExecutor) -> None:
     error: Any = pool.submit(lacking, "nowhere").exception(timeout=60)
     assert isinstance(error, TileError)
     assert "PIP_PACKAGES" in error.reason
@@ -141,7 +141,7 @@ def test_the_error_of_a_missing_package_says_what_to_do(pool: BatchExecutor) -> 
     assert error.__cause__.name == "nowhere"
 
 
-def test_the_error_of_a_missing_module_of_the_user_s_own_says_what_to_do(
+def test_error_for_a_missing_user_module_has_a_fix(
     pool: BatchExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "computed_name.py").write_text("")

@@ -1,4 +1,4 @@
-"""The endpoint goes away in the middle of a run, or refuses its credentials, and comes back."""
+"""Tests of outages during a run, and of credentials that are rejected for a while."""
 
 import time
 from pathlib import Path
@@ -15,17 +15,15 @@ from tests.integration.team import Team
 
 def slowly(tile: int) -> bytes:
     time.sleep(0.02)
-    return bytes([tile]) + b"0123456789" * (10_000 if tile % 5 == 0 else 1)  # some go by way of S3
+    return bytes([tile]) + b"0123456789" * (10_000 if tile % 5 == 0 else 1)  # large enough for S3
 
 
-def test_a_run_survives_an_outage(
-    endpoint: Endpoint, team: Team, proxy: Proxy, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_run_survives_an_outage(endpoint: Endpoint, team: Team, proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
     with BatchExecutor(2, launcher=team.launcher(), settings=endpoint.settings(endpoint_url=proxy.url)) as pool:
         results = pool.map(slowly, range(150))
         found = [next(results) for _ in range(20)]
         with proxy.outage():
-            eventually(lambda: "receive failed" in caplog.text and team.said("receive_failed"))
+            eventually(lambda: "receive failed" in caplog.text and team.wrote("receive_failed"))
         found += results
     assert found == [slowly(tile) for tile in range(150)]
     assert not endpoint.leftovers()
@@ -37,7 +35,7 @@ def write_key(file: Path, key: str) -> None:
 
 @pytest.fixture
 def credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the file that has the only credentials."""
+    """Return the only file with credentials."""
     file = tmp_path / "credentials"
     write_key(file, "tests")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
@@ -46,7 +44,7 @@ def credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-def test_a_run_pauses_while_its_credentials_are_rejected_and_goes_on_with_new_ones(
+def test_run_pauses_while_credentials_are_rejected_and_continues_with_new_ones(
     endpoint: Endpoint, team: Team, proxy: Proxy, caplog: pytest.LogCaptureFixture, credentials: Path
 ) -> None:
     def count(action: str) -> int:
@@ -65,7 +63,7 @@ def test_a_run_pauses_while_its_credentials_are_rejected_and_goes_on_with_new_on
     assert not endpoint.leftovers()
 
 
-def test_credentials_that_aws_never_took_end_a_run_at_once(
+def test_credentials_that_were_never_accepted_end_the_run(
     endpoint: Endpoint, team: Team, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")

@@ -1,4 +1,4 @@
-"""The policies that ship: whoever only runs needs no more than these, and neither does a main script's job."""
+"""Tests that the policies in infra/ allow all requests of users, main jobs and workers."""
 
 import json
 import os
@@ -32,14 +32,14 @@ DOCTOR = {
 }
 
 RIGHTS = {"s3:HeadObject": "s3:GetObject", "s3:ListObjectsV2": "s3:ListBucket", "s3:DeleteObjects": "s3:DeleteObject"}
-"""Operations that IAM knows by another name; of batches it knows the single ones."""
+"""Permissions of operations that have another name in IAM."""
 
 
 MANIFEST = '{"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json"}'
 OLD = {"asyncbatch:stack": "RIOS", "asyncbatch:run": "old"}
 
 
-def actions(policy: Any) -> set[str]:  # noqa: ANN401 - JSON
+def list_actions(policy: Any) -> set[str]:  # noqa: ANN401 - JSON
     found: set[str] = set()
     for statement in policy["Statement"]:
         listed = statement["Action"]
@@ -51,17 +51,17 @@ def read(name: str) -> Any:  # noqa: ANN401 - JSON
     return json.loads((INFRA / "policies" / name).read_text())
 
 
-def main_role() -> set[str]:
+def read_main_role() -> set[str]:
     template, _ = decode(str(INFRA / "batch.yaml"))
     [policy] = template["Resources"]["MainRole"]["Properties"]["Policies"]
-    return actions(policy["PolicyDocument"])
+    return list_actions(policy["PolicyDocument"])
 
 
-def test_a_runner_may_what_a_main_job_may_and_let_the_doctor_look() -> None:
-    assert actions(read("run.json")) == main_role() | DOCTOR
+def test_users_policy_equals_the_role_of_main_jobs_plus_checks_of_the_doctor() -> None:
+    assert list_actions(read("run.json")) == read_main_role() | DOCTOR
 
 
-def test_all_that_a_run_asks_of_s3_and_sqs_is_allowed(endpoint: Endpoint) -> None:
+def test_policy_allows_all_requests_of_a_run_for_s3_and_sqs(endpoint: Endpoint) -> None:
     before = endpoint.local.requests()
     with BatchExecutor(1, launcher="subprocess", settings=endpoint.settings()) as pool:
         assert pool.submit(bytes, 200_000).result() == bytes(200_000)
@@ -70,13 +70,13 @@ def test_all_that_a_run_asks_of_s3_and_sqs_is_allowed(endpoint: Endpoint) -> Non
     asked = {name for name, count in endpoint.local.requests().items() if count > before.get(name, 0)}
     rights = {RIGHTS.get(name, name).removesuffix("Batch") for name in asked if name.startswith(("s3:", "sqs:"))}
     assert {"s3:PutObject", "sqs:CreateQueue", "sqs:ListQueues"} <= rights
-    assert rights <= main_role()
+    assert rights <= read_main_role()
 
 
-def test_all_that_a_deployment_asks_itself_is_allowed(
+def test_policy_allows_all_requests_of_a_deployment(
     account: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What CloudFormation asks for it in turn, only AWS can tell."""
+    """The requests that CloudFormation then makes itself can only be tested on AWS."""
     engine = tmp_path / "engine"
     engine.write_text("#!/bin/sh\n[ $1 != image ] || echo amd64\n")
     engine.chmod(0o755)
@@ -96,23 +96,23 @@ def test_all_that_a_deployment_asks_itself_is_allowed(
     asked = {name for name, count in account.local.requests().items() if count > before.get(name, 0)}
     rights = {RIGHTS.get(name, name) for name in asked if name.startswith(("ecr:", "s3:", "sqs:"))}
     assert {"ecr:BatchDeleteImage", "s3:ListBucket", "sqs:DeleteQueue"} <= rights
-    allowed = actions(read("deploy.json"))
+    allowed = list_actions(read("deploy.json"))
     assert not [right for right in rights if not any(fnmatch(right, one) for one in allowed)]
 
 
-def test_a_worker_asks_for_no_more_than_its_role_allows(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each says on leaving what it has asked for."""
-    said: list[Message] = []
+def test_role_allows_all_requests_of_a_worker(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each worker reports its requests when it ends."""
+    messages: list[Message] = []
 
-    def unseal_and_keep(*arguments: Any, **named: Any) -> Message:  # noqa: ANN401 - as the original has them
-        said.append(unseal(*arguments, **named))
-        return said[-1]
+    def unseal_and_store(*arguments: Any, **named: Any) -> Message:  # noqa: ANN401 - as the original has them
+        messages.append(unseal(*arguments, **named))
+        return messages[-1]
 
-    monkeypatch.setattr(receiver, "unseal", unseal_and_keep)
+    monkeypatch.setattr(receiver, "unseal", unseal_and_store)
     with BatchExecutor(1, launcher="subprocess", settings=endpoint.settings()) as pool:
         assert len(pool.submit(os.urandom, 200_000).result()) == 200_000
         assert pool.submit(len, os.urandom(200_000)).result() == 200_000
-    [goodbye] = [message for message in said if isinstance(message, Goodbye)]
+    [goodbye] = [message for message in messages if isinstance(message, Goodbye)]
     assert {"s3:GetObject", "s3:PutObject", "sqs:ReceiveMessage"} <= goodbye.requests.keys()
     allowed = {call for call, needs in CALLS.items() if any("WorkerRole" in who for who, _, _ in needs)}
     assert goodbye.requests.keys() <= allowed

@@ -1,4 +1,4 @@
-"""What becomes of tiles that fail, as the user has said."""
+"""Tests of policies for failed tiles."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ class FlakyError(Exception):
 
 
 class Flaky:
-    """A function that raises the first times that it is called for a tile."""
+    """A function that raises an error in its first calls for a tile."""
 
     def __init__(self, folder: Path, failures: int, error: Exception) -> None:
         self.folder = folder
@@ -43,7 +43,7 @@ def halve(tile: int) -> float:
     return tile / 2
 
 
-def show(found: object) -> object:
+def describe(found: object) -> object:
     return (type(found), found.tile) if isinstance(found, TileError | TileLost) else found
 
 
@@ -51,26 +51,24 @@ EXPECTED = [0.0, (TileError, 1), 1.0, 1.5, (TileError, 4), 2.5]
 
 
 @pytest.mark.parametrize("buffersize", [None, 2])
-def test_a_map_may_collect_errors_in_the_place_of_results(pool: BatchExecutor, buffersize: int | None) -> None:
+def test_map_can_return_errors_in_place_of_results(pool: BatchExecutor, buffersize: int | None) -> None:
     first = pool.submit(halve, 1).exception(timeout=60)
     assert isinstance(first, TileError)
-    found = [show(each) for each in pool.map(halve, range(6), on_error="collect", buffersize=buffersize)]
-    before = first.tile + 1  # a pool counts over its whole life
+    found = [describe(each) for each in pool.map(halve, range(6), on_error="collect", buffersize=buffersize)]
+    before = first.tile + 1  # pools count all calls
     assert found == [(each[0], each[1] + before) if isinstance(each, tuple) else each for each in EXPECTED]
     with pytest.raises(TileError):
         list(pool.map(halve, range(6), buffersize=buffersize))
 
 
 @pytest.mark.anyio
-async def test_a_dispatchers_map_may_collect_errors_too(endpoint: Endpoint, team: Team) -> None:
+async def test_map_of_a_dispatcher_can_return_errors(endpoint: Endpoint, team: Team) -> None:
     async with Dispatcher(workers=1, launcher=team.launcher(), settings=endpoint.settings(lease=600.0)) as dispatcher:
-        found = [show(each) async for each in dispatcher.map(halve, range(6), on_error="collect")]
+        found = [describe(each) async for each in dispatcher.map(halve, range(6), on_error="collect")]
     assert found == EXPECTED
 
 
-def test_errors_that_are_named_are_retried_up_to_the_last_attempt(
-    endpoint: Endpoint, team: Team, tmp_path: Path
-) -> None:
+def test_selected_errors_are_retried_up_to_the_last_attempt(endpoint: Endpoint, team: Team, tmp_path: Path) -> None:
     settings = endpoint.settings(lease=600.0, max_attempts=2)
     with BatchExecutor(1, launcher=team.launcher(), settings=settings) as pool:
         once, never, other = (tmp_path / name for name in ("once", "never", "other"))
@@ -108,7 +106,7 @@ def moody(info, inputs, outputs):
 """
 
 
-def test_the_command_says_by_cause_what_failed_and_ends_with_1_unless_all_is_written(tmp_path: Path) -> None:
+def test_command_counts_failures_by_cause_and_returns_1(tmp_path: Path) -> None:
     array = np.arange(1, 65, dtype=np.uint8).reshape(8, 8)
     dataset = gdal.GetDriverByName("GTiff").Create(str(tmp_path / "in.tif"), 8, 8, 1, gdal.GDT_Byte)
     dataset.WriteArray(array)

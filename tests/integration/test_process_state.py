@@ -1,4 +1,4 @@
-"""A tile sees the folder and the environment that main had, and nothing of what the tile before it did."""
+"""Tests that a tile has main's folder and environment, without changes by earlier tiles."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ import pytest
 from asyncbatch import BatchExecutor
 from tests.integration.endpoint import Endpoint
 from tests.integration.eventually import eventually
-from tests.integration.team import Nobody, Team
+from tests.integration.team import ManualLauncher, Team
 
 
 def read_scene() -> tuple[str, str | None]:
@@ -25,7 +25,7 @@ def read_scene() -> tuple[str, str | None]:
 
 @pytest.fixture(scope="module")
 def one_slot(endpoint: Endpoint) -> Iterator[BatchExecutor]:
-    """Return a pool whose tiles all come to one slot."""
+    """Return a pool with a single slot."""
     with BatchExecutor(1, launcher="subprocess", settings=endpoint.settings()) as pool:
         yield pool
 
@@ -39,7 +39,7 @@ def scenes(tmp_path: Path) -> list[Path]:
     return folders
 
 
-def test_relative_names_and_variables_are_those_of_main_at_submission(
+def test_tile_has_main_s_folder_and_variables_at_submission(
     one_slot: BatchExecutor, scenes: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     futures = []
@@ -53,7 +53,7 @@ def test_relative_names_and_variables_are_those_of_main_at_submission(
     assert found == [("one", "one"), ("two", "two"), ("two", None)]
 
 
-def test_a_program_keeps_the_state_of_its_making(
+def test_program_has_the_state_at_its_creation(
     one_slot: BatchExecutor, scenes: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(scenes[0])
@@ -64,9 +64,7 @@ def test_a_program_keeps_the_state_of_its_making(
     assert one_slot.submit(program).result(timeout=60) == ("one", "one")
 
 
-def test_a_variable_that_is_removed_after_the_worker_inherited_it_is_removed_there(
-    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_variable_that_main_removes_is_removed_on_workers(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCENE", "inherited")
     with BatchExecutor(1, launcher="subprocess", settings=endpoint.settings()) as pool:
         assert pool.submit(os.getenv, "SCENE").result(timeout=60) == "inherited"
@@ -74,16 +72,16 @@ def test_a_variable_that_is_removed_after_the_worker_inherited_it_is_removed_the
         assert pool.submit(os.getenv, "SCENE").result(timeout=60) is None
 
 
-def test_a_worker_elsewhere_keeps_its_own_folders_and_machine(
+def test_worker_on_another_machine_has_its_own_folders(
     endpoint: Endpoint, team: Team, scenes: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nobody = Nobody()
+    launcher = ManualLauncher()
     monkeypatch.chdir(scenes[0])
     monkeypatch.setenv("SCENE", "one")
     monkeypatch.setenv("CONDA_PREFIX", "on main's machine")
     with (
-        BatchExecutor(1, launcher=nobody, settings=endpoint.settings()) as pool,
-        team.worker(endpoint, nobody.assigned()),
+        BatchExecutor(1, launcher=launcher, settings=endpoint.settings()) as pool,
+        team.worker(endpoint, launcher.assigned()),
     ):
         look = pool.program(lambda: (os.environ.get("SCENE"), os.environ.get("CONDA_PREFIX"), os.getcwd()))  # noqa: PTH109
         assert pool.submit(look).result(timeout=60) == ("one", None, str(scenes[0]))
@@ -130,8 +128,8 @@ def lower_hard_limits() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
 
-def see() -> dict[str, Any]:
-    """Return what a tile may have changed."""
+def read_state() -> dict[str, Any]:
+    """Return the state that a tile may have changed."""
     return {
         "folder": os.getcwd(),  # noqa: PTH109 - may be gone
         "environment": dict(os.environ),
@@ -152,10 +150,10 @@ CHANGES: Final = [change_folder, change_environment, change_umask, change_handle
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_a_tile_changes_is_restored_for_the_next(one_slot: BatchExecutor, change: Callable[[], None]) -> None:
-    before = one_slot.submit(see).result(timeout=60)
+def test_changes_of_a_tile_are_undone_before_the_next(one_slot: BatchExecutor, change: Callable[[], None]) -> None:
+    before = one_slot.submit(read_state).result(timeout=60)
     assert one_slot.submit(change).result(timeout=60) is None
-    assert one_slot.submit(see).result(timeout=60) == before
+    assert one_slot.submit(read_state).result(timeout=60) == before
 
 
 def close_stdout() -> str:
@@ -175,7 +173,7 @@ def detach_stdout() -> str:
 
 
 def close_descriptors() -> str:
-    sys.stdout.write("half a line")
+    sys.stdout.write("incomplete line")
     os.closerange(0, 3)
     return "value"
 
@@ -187,35 +185,35 @@ def redirect_descriptors() -> str:
     return "value"
 
 
-def test_a_tile_that_closes_or_replaces_its_output_returns_its_value(endpoint: Endpoint, team: Team) -> None:
+def test_tile_that_closes_or_replaces_its_output_returns_its_value(endpoint: Endpoint, team: Team) -> None:
     with BatchExecutor(1, launcher=team.launcher(), settings=endpoint.settings()) as pool:
-        before = pool.submit(see).result(timeout=60)
+        before = pool.submit(read_state).result(timeout=60)
         for disturb in (close_stdout, lose_stdout, detach_stdout, close_descriptors, redirect_descriptors):
             assert pool.submit(disturb).result(timeout=60) == "value"
-            assert pool.submit(see).result(timeout=60) == before, disturb
+            assert pool.submit(read_state).result(timeout=60) == before, disturb
             pool.submit(print, f"after {disturb.__name__}").result(timeout=60)
-            assert eventually(partial(team.said, f"after {disturb.__name__}"))
-    assert team.said("so far")
+            assert eventually(partial(team.wrote, f"after {disturb.__name__}"))
+    assert team.wrote("so far")
 
 
-def test_a_slot_whose_hard_limits_were_lowered_is_replaced(endpoint: Endpoint, team: Team) -> None:
+def test_slot_with_lowered_hard_limits_is_replaced(endpoint: Endpoint, team: Team) -> None:
     with BatchExecutor(1, launcher=team.launcher(), settings=endpoint.settings()) as pool:
-        before = pool.submit(see).result(timeout=60)
+        before = pool.submit(read_state).result(timeout=60)
         assert pool.submit(drop_rights).result(timeout=60) is None
-        after = pool.submit(see).result(timeout=60)
+        after = pool.submit(read_state).result(timeout=60)
     assert after["limits"] == before["limits"]
     assert after["process"] != before["process"]
 
 
 def drop_rights() -> None:
-    """Lower hard limits, and the right to raise them again, which root has."""
+    """Lower hard limits, and drop root's privilege to raise them again."""
     lower_hard_limits()
     if os.geteuid() == 0:
         os.setresuid(65534, 65534, 65534)
 
 
-def test_threads_of_a_tile_go_on(one_slot: BatchExecutor) -> None:
-    """Documented: nobody can end a thread."""
+def test_threads_of_a_tile_continue(one_slot: BatchExecutor) -> None:
+    """This is documented, since threads can't be ended."""
 
     def start() -> None:
         threading.Thread(target=threading.Event().wait, name="lasting", daemon=True).start()

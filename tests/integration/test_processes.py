@@ -1,4 +1,4 @@
-"""Child processes: however they end, nobody of their group lingers, and no stranger is hit."""
+"""Tests of child processes: their process groups end with them, and no other process receives a signal."""
 
 import os
 import signal
@@ -18,12 +18,12 @@ from tests.integration.team import MARK, Team, processes
 pytestmark = pytest.mark.anyio
 
 HELPER: Final = "sleep 60 & echo $!; "
-"""Shell text that starts a process which would stay for a minute, and prints its number."""
+"""Shell command that starts a process for a minute and prints its id."""
 
 
 @pytest.fixture
 async def start(team: Team) -> AsyncIterator[Callable[[str], ChildProcess]]:
-    """Return a function that runs a text of the shell as a child process."""
+    """Return a function that runs a shell command as a child process."""
     children = []
 
     def start(text: str) -> ChildProcess:
@@ -40,7 +40,7 @@ async def start(team: Team) -> AsyncIterator[Callable[[str], ChildProcess]]:
 
 @pytest.fixture
 def signals(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Return a list to which the number of each process or group is added that a signal is sent to."""
+    """Return a list of the processes and groups to which signals are sent."""
     found: list[int] = []
     for name in ("kill", "killpg"):
         send = getattr(os, name)
@@ -54,19 +54,19 @@ def signals(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def forbid_pidfds(_process: int) -> int:
-    raise PermissionError("as a sandbox does")
+    raise PermissionError("as in a sandbox")
 
 
 @pytest.fixture(params=["pidfd", "thread"])
 def watch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Have ends of processes noticed in each of the two ways."""
+    """Watch processes in each of the two ways."""
     if request.param == "thread":
         monkeypatch.setattr(os, "pidfd_open", forbid_pidfds)
     return str(request.param)
 
 
 def is_child(process: int) -> bool:
-    """Return whether a process is a child of this one, and not reaped."""
+    """Return whether a process is a child of this process and is not reaped."""
     try:
         os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT | os.WNOHANG)
     except ChildProcessError:
@@ -75,12 +75,12 @@ def is_child(process: int) -> bool:
 
 
 def reap(process: int) -> None:
-    """Wait for a child to end, as anything in this process could."""
+    """Reap a child, as other code in this process could."""
     os.waitpid(process, 0)
 
 
 async def read(child: ChildProcess) -> bytes:
-    """Return all that a child writes."""
+    """Return a child's output."""
     return b"".join([chunk async for chunk in child.pipes.output()])
 
 
@@ -88,7 +88,7 @@ async def read(child: ChildProcess) -> bytes:
 @pytest.mark.parametrize(
     ("end", "code"), [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", -signal.SIGKILL), ("exec 1>&- 2>&-; exit 3", 3)]
 )
-async def test_a_child_that_has_ended_leaves_nobody_of_its_group(
+async def test_group_of_a_child_is_killed_when_the_child_ends(
     start: Callable[[str], ChildProcess], team: Team, end: str, code: int
 ) -> None:
     child = start(HELPER + end)
@@ -97,12 +97,10 @@ async def test_a_child_that_has_ended_leaves_nobody_of_its_group(
 
 
 @pytest.mark.usefixtures("watch")
-async def test_no_signal_is_sent_to_the_number_of_a_child_that_was_reaped(
-    start: Callable[[str], ChildProcess], signals: list[int]
-) -> None:
+async def test_no_signal_is_sent_to_a_reaped_child(start: Callable[[str], ChildProcess], signals: list[int]) -> None:
     child = start("exit 0")
     await child.wait()
-    assert not is_child(child.pid)  # so its number is free for others
+    assert not is_child(child.pid)  # its id can be reused
     signals.clear()
     child.terminate()
     child.kill()
@@ -111,7 +109,7 @@ async def test_no_signal_is_sent_to_the_number_of_a_child_that_was_reaped(
     assert not signals
 
 
-async def test_no_signal_is_sent_to_a_child_that_somebody_else_has_reaped(
+async def test_no_signal_is_sent_to_a_child_that_was_reaped_elsewhere(
     start: Callable[[str], ChildProcess], signals: list[int]
 ) -> None:
     child = start("exit 5")
@@ -123,7 +121,7 @@ async def test_no_signal_is_sent_to_a_child_that_somebody_else_has_reaped(
 
 
 @pytest.mark.usefixtures("watch")
-async def test_a_child_may_be_waited_for_by_several_tasks_and_given_up_by_some(
+async def test_several_tasks_can_wait_for_a_child_and_some_be_cancelled(
     start: Callable[[str], ChildProcess],
 ) -> None:
     child = start("read line; exit 4")
@@ -151,7 +149,7 @@ async def test_kill_ends_the_whole_group(start: Callable[[str], ChildProcess], t
     eventually(lambda: not processes(team.mark))
 
 
-async def test_output_ends_when_nobody_can_write_any_more_or_when_it_is_closed(
+async def test_output_ends_when_its_last_writer_ends_or_it_is_closed(
     start: Callable[[str], ChildProcess], team: Team
 ) -> None:
     child = start("echo one; echo two >&2; setsid sh -c 'echo three; exec sleep 60' & read line")
@@ -169,7 +167,7 @@ async def test_output_ends_when_nobody_can_write_any_more_or_when_it_is_closed(
         child.terminate()
         await child.wait()
         await anyio.wait_all_tasks_blocked()
-        assert not over.is_set()  # a process that has left the group may still write
+        assert not over.is_set()  # a process outside the group may still write
         child.pipes.close()
         await over.wait()
     for process in processes(team.mark):
@@ -177,7 +175,7 @@ async def test_output_ends_when_nobody_can_write_any_more_or_when_it_is_closed(
     assert await read(start("echo all")) == b"all\n"
 
 
-async def test_a_child_that_cannot_be_watched_is_not_left_alone(
+async def test_child_that_can_not_be_watched_is_killed(
     start: Callable[[str], ChildProcess], team: Team, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_pid: int) -> int:
@@ -189,11 +187,11 @@ async def test_a_child_that_cannot_be_watched_is_not_left_alone(
     eventually(lambda: not processes(team.mark))
 
 
-async def test_a_process_that_is_gone_is_known_by_number_and_start(start: Callable[[str], ChildProcess]) -> None:
+async def test_process_is_identified_by_id_and_start_time(start: Callable[[str], ChildProcess]) -> None:
     child = start("read line")
     identity = identify(child.pid)
     with anyio.fail_after(10):
-        await wait_gone(f"{os.getpid()}:1")  # another process has the number by now
+        await wait_gone(f"{os.getpid()}:1")  # another process has the id now
         async with anyio.create_task_group() as group:
             group.start_soon(wait_gone, identity)
             await anyio.wait_all_tasks_blocked()
@@ -232,8 +230,8 @@ os.kill(fork, 9)
 """
 
 
-def test_a_fork_does_not_hold_the_pipes_of_children_and_has_no_say_over_them(script: Script) -> None:
+def test_fork_neither_holds_pipes_of_children_nor_signals_them(script: Script) -> None:
     main = script(FORK)
     assert main.stdout is not None
-    assert main.stdout.readline() == f"[0, {-signal.SIGPIPE}]\n"  # by the end of input, by an output without a reader
+    assert main.stdout.readline() == f"[0, {-signal.SIGPIPE}]\n"  # by the end of stdin, and by stdout without a reader
     assert main.wait(timeout=10) == 0

@@ -1,4 +1,4 @@
-"""Rasters through real workers: what is written is what a serial run writes, byte for byte."""
+"""Tests of rasters with real workers: outputs are identical to those of a serial run."""
 
 import gc
 import os
@@ -16,20 +16,20 @@ from asyncbatch.raster import BlockInfo, Blocks, apply
 from asyncbatch.raster.plan import EDGES, Edge
 
 
-def blurred(info: BlockInfo, inputs: Blocks, outputs: Blocks, other: int) -> None:
+def blur(info: BlockInfo, inputs: Blocks, outputs: Blocks, other: int) -> None:
     image = inputs.image
     around = sum(np.roll(image, shift, (1, 2)) for shift in [(0, 0), (0, 1), (1, 0), (0, -1), (-1, 0)])
     outputs.blurred = (around * other).astype(image.dtype)
     outputs.nodata = np.full((1, *image.shape[1:]), info.getNoDataValueFor(image), image.dtype)
 
 
-def stumbles(info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
+def raise_error(info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
     outputs.result = inputs.image
     if info.getBlockCount() == (2, 1):
         raise ValueError("a bad pixel")
 
 
-def forgets(_info: BlockInfo, _inputs: Blocks, outputs: Blocks) -> None:
+def misspell(_info: BlockInfo, _inputs: Blocks, outputs: Blocks) -> None:
     outputs.resutl = 1
 
 
@@ -49,53 +49,53 @@ def image(folder: Path, dtype: str) -> Path:
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "float32", "complex64"])
-def test_workers_write_what_a_serial_run_writes(dtype: str, pool: BatchExecutor, tmp_path: Path) -> None:
+def test_outputs_equal_those_of_a_serial_run(dtype: str, pool: BatchExecutor, tmp_path: Path) -> None:
     source = image(tmp_path, dtype)
     for way, executor in (("serial", None), ("workers", pool)):
         outputs = {name: tmp_path / f"{name}-{way}.tif" for name in ("blurred", "nodata")}
-        apply(blurred, {"image": source}, outputs, other=2, window=32, overlap=1, executor=executor)
+        apply(blur, {"image": source}, outputs, other=2, window=32, overlap=1, executor=executor)
     for name in ("blurred", "nodata"):
         assert (tmp_path / f"{name}-workers.tif").read_bytes() == (tmp_path / f"{name}-serial.tif").read_bytes()
 
 
 @pytest.mark.parametrize("edge", EDGES)
-def test_margins_beyond_the_edge_are_those_of_a_serial_run(edge: Edge, pool: BatchExecutor, tmp_path: Path) -> None:
+def test_margins_beyond_the_edge_equal_those_of_a_serial_run(edge: Edge, pool: BatchExecutor, tmp_path: Path) -> None:
     source = image(tmp_path, "uint8")
     for way, executor in (("serial", None), ("workers", pool)):
         outputs = {name: tmp_path / f"{name}-{way}.tif" for name in ("blurred", "nodata")}
-        apply(blurred, {"image": source}, outputs, other=2, window=32, overlap=1, edge=edge, executor=executor)
+        apply(blur, {"image": source}, outputs, other=2, window=32, overlap=1, edge=edge, executor=executor)
     assert (tmp_path / "blurred-workers.tif").read_bytes() == (tmp_path / "blurred-serial.tif").read_bytes()
 
 
 def test_a_failed_tile_is_numbered_within_its_own_raster(pool: BatchExecutor, tmp_path: Path) -> None:
-    """The pool has computed many tiles before, and numbers them on."""
+    """The pool has computed other tiles before, so its own numbers are higher."""
     source = image(tmp_path, "uint8")
     with pytest.raises(TileError) as caught:
-        apply(stumbles, {"image": source}, {"result": tmp_path / "out.tif"}, window=32, executor=pool)
+        apply(raise_error, {"image": source}, {"result": tmp_path / "out.tif"}, window=32, executor=pool)
     first, *more = str(caught.value).splitlines()
     assert first.startswith("tile 5 (window x=64 y=32 26×32 pixels) failed on worker ")  # noqa: RUF001 - the sign for "by"
     assert first.endswith(", attempt 1: ValueError: a bad pixel")
-    assert "in stumbles" in "".join(more)
+    assert "in raise_error" in "".join(more)
     assert [entry.name for entry in tmp_path.iterdir()] == ["in.tif"]
 
 
-def test_an_output_never_set_is_no_error_of_the_function(pool: BatchExecutor, tmp_path: Path) -> None:
+def test_missing_output_is_reported_without_a_traceback(pool: BatchExecutor, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="output 'result' was not set; the function set: 'resutl'"):
-        apply(forgets, {"image": image(tmp_path, "uint8")}, {"result": tmp_path / "out.tif"}, executor=pool)
+        apply(misspell, {"image": image(tmp_path, "uint8")}, {"result": tmp_path / "out.tif"}, executor=pool)
 
 
 def add_offset(_info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
-    """Compute from what the folder and the environment say, and leave neither as it was."""
+    """Read a value from the folder and the environment, and change both."""
     offset = np.uint8(Path("offset").read_text()) + np.uint8(os.environ["OFFSET"])
     outputs.result = inputs.image + offset
     os.chdir("/")
     os.environ["OFFSET"] = "100"
 
 
-def test_relative_names_and_the_environment_are_those_in_which_each_apply_begins(
+def test_each_apply_has_the_folder_and_environment_of_its_start(
     pool: BatchExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of inputs, outputs and what the function opens itself; the last one is back in the first folder."""
+    """This applies to inputs, outputs and files that the function opens; the last call is in the first folder."""
     for number, scene in enumerate(["one", "two", "one"]):
         folder = tmp_path / scene
         folder.mkdir(exist_ok=True)
@@ -113,17 +113,17 @@ def add_up(_info: BlockInfo, inputs: Blocks, _outputs: Blocks, other: SimpleName
     other.names["tiles"] = other.names.get("tiles", 0) + 1
 
 
-def fresh() -> SimpleNamespace:
+def make_other() -> SimpleNamespace:
     return SimpleNamespace(total=0, histogram=np.zeros(256, np.int64), names={}, weights=np.ones(100))
 
 
-def test_what_functions_add_up_in_other_comes_back_from_each_slot(pool: BatchExecutor, tmp_path: Path) -> None:
-    """Twice with the same arguments: a slot must not go on with its copy of the first."""
+def test_sums_in_other_are_returned_from_each_slot(pool: BatchExecutor, tmp_path: Path) -> None:
+    """The second call has the same arguments, and must not continue with a slot's copy of the first."""
     source = image(tmp_path, "uint8")
-    serial = fresh()
+    serial = make_other()
     assert apply(add_up, {"image": source}, {}, other=serial, window=32).others == [serial]
     for _ in range(2):
-        sent = fresh()
+        sent = make_other()
         others = apply(add_up, {"image": source}, {}, other=sent, window=32, executor=pool).others
         assert 1 <= len(others) <= 2
         assert sum(each.total for each in others) == serial.total > 0
@@ -133,7 +133,7 @@ def test_what_functions_add_up_in_other_comes_back_from_each_slot(pool: BatchExe
     assert [entry.name for entry in tmp_path.iterdir()] == ["in.tif"]
 
 
-def test_a_plain_dict_comes_back_too(pool: BatchExecutor, tmp_path: Path) -> None:
+def test_plain_dict_is_returned(pool: BatchExecutor, tmp_path: Path) -> None:
     def count(_info: BlockInfo, _inputs: Blocks, _outputs: Blocks, other: dict[str, int]) -> None:
         other["tiles"] = other.get("tiles", 0) + 1
 
@@ -142,11 +142,11 @@ def test_a_plain_dict_comes_back_too(pool: BatchExecutor, tmp_path: Path) -> Non
     assert sum(each.get("tiles", 0) for each in others) == 9
 
 
-def test_changes_that_nobody_asks_for_are_warned_of(
+def test_unreturned_changes_are_warned_of(
     pool: BatchExecutor, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = image(tmp_path, "uint8")
-    apply(add_up, {"image": source}, {}, other=fresh(), window=32, executor=pool)
+    apply(add_up, {"image": source}, {}, other=make_other(), window=32, executor=pool)
     gc.collect()
     [record] = [record for record in caplog.records if getattr(record, "action", "") == "other_not_read"]
     assert vars(record)["attributes"] == ["histogram", "names", "total"]
@@ -156,11 +156,11 @@ def keep_lock(_info: BlockInfo, _inputs: Blocks, _outputs: Blocks, other: Simple
     other.lock = threading.Lock()
 
 
-def test_what_can_t_be_sent_back_is_warned_of(
+def test_values_that_can_not_be_returned_are_warned_of(
     pool: BatchExecutor, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = image(tmp_path, "uint8")
-    applied = apply(keep_lock, {"image": source}, {}, other=fresh(), window=32, executor=pool)
+    applied = apply(keep_lock, {"image": source}, {}, other=make_other(), window=32, executor=pool)
     assert not any(hasattr(each, "lock") for each in applied.others)
     [record] = [record for record in caplog.records if getattr(record, "action", "") == "other_not_sent"]
     assert vars(record)["attributes"] == ["lock"]

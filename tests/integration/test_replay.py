@@ -1,4 +1,4 @@
-"""A tile that failed on a worker is computed again in a process of the user's."""
+"""Tests of the replay of failed tiles in a process on the user's machine."""
 
 import os
 import re
@@ -43,7 +43,7 @@ if __name__ == "__main__":
 """
 
 RASTER: Final = """
-def stumble(info, inputs, outputs):
+def raise_error(info, inputs, outputs):
     outputs.out = inputs.image
     across, down = info.getBlockCount()
     if across == 1:
@@ -70,10 +70,10 @@ def find_commands(text: str) -> list[list[str]]:
     return [["-m", *found.split()] for found in re.findall(r"asyncbatch replay \S+ \d+", text)]
 
 
-def test_a_failed_tile_is_replayed_with_its_arguments_folder_and_environment(tmp_path: Path) -> None:
+def test_failed_tile_is_replayed_with_its_arguments_folder_and_environment(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
     (tmp_path / "elsewhere").mkdir()
-    inline, uploaded = find_commands(run(tmp_path, "script.py"))  # whichever comes first
+    inline, uploaded = find_commands(run(tmp_path, "script.py"))  # in any order
     for command in (inline, uploaded):
         reported = run(tmp_path, *command, at="elsewhere", status=1)
         assert "ValueError: too much" in reported
@@ -88,7 +88,7 @@ def test_a_failed_tile_is_replayed_with_its_arguments_folder_and_environment(tmp
     assert find_commands(listed)[0] in (inline, uploaded)
 
 
-def test_the_summary_of_a_raster_says_how_to_replay(tmp_path: Path) -> None:
+def test_summary_of_a_raster_has_the_command_for_a_replay(tmp_path: Path) -> None:
     gdal.UseExceptions()
     dataset = gdal.GetDriverByName("GTiff").Create(str(tmp_path / "in.tif"), 60, 30, 1, gdal.GDT_Byte)
     dataset.WriteArray(np.ones((30, 60), np.uint8))
@@ -96,7 +96,7 @@ def test_the_summary_of_a_raster_says_how_to_replay(tmp_path: Path) -> None:
     (tmp_path / "functions.py").write_text(RASTER)
     words = [
         "apply",
-        "functions.py:stumble",
+        "functions.py:raise_error",
         "--in",
         "image=in.tif",
         "--out",
@@ -109,4 +109,4 @@ def test_the_summary_of_a_raster_says_how_to_replay(tmp_path: Path) -> None:
     [command] = find_commands(reported)
     reported = run(tmp_path, *command, status=1)
     assert "KeyError: 'tile 1, 0'" in reported
-    assert "in stumble" in reported
+    assert "in raise_error" in reported

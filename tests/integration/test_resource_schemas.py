@@ -1,4 +1,4 @@
-"""What CloudFormation's schemas of resources, as cfn-lint has them, say about the template and the policies."""
+"""Tests of the template and the policies by CloudFormation's resource schemas, which cfn-lint contains."""
 
 import json
 from fnmatch import fnmatchcase
@@ -12,14 +12,14 @@ from tests.unit.iam import read_policy
 from tests.unit.template import TEMPLATE, find_references, listed, of_type, read_template
 
 
-def test_other_tests_read_the_template_as_cfn_lint_does() -> None:
+def test_template_is_read_as_cfn_lint_reads_it() -> None:
     found, problems = decode(str(TEMPLATE))
     assert not problems
     assert read_template() == json.loads(json.dumps(found))
 
 
 UNUSED: Final = {
-    "AWS::Batch::ComputeEnvironment": {"batch:SetCapacityTags", "eks:*"},  # IAM's reference does not know the first
+    "AWS::Batch::ComputeEnvironment": {"batch:SetCapacityTags", "eks:*"},  # the first is missing in IAM's reference
     "AWS::EC2::SecurityGroup": {"ec2:*SecurityGroupIngress", "ec2:UpdateSecurityGroupRuleDescriptionsIngress"},
     "AWS::EC2::Subnet": {"ec2:*SubnetCidrBlock"},
     "AWS::EC2::VPC": {"ec2:CreateVpcEncryptionControl", "ec2:ModifyVpcTenancy"},
@@ -42,12 +42,12 @@ UNUSED: Final = {
         "s3:PutInventoryConfiguration",
     },
 }
-"""What CloudFormation asks for properties that the template does not set, or no longer."""
+"""Permissions for properties that the template does not set."""
 
 
 @pytest.mark.parametrize("kind", sorted({resource["Type"] for resource in read_template()["Resources"].values()}))
 def test_deployers_have_all_permissions_that_cloudformation_needs(kind: str) -> None:
-    """CloudFormation's schemas of resources name it."""
+    """The resource schemas list the permissions."""
     handlers = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", kind).schema["handlers"]
     asked = {
         one for verb in ("create", "read", "update", "delete") for one in handlers.get(verb, {}).get("permissions", ())
@@ -64,8 +64,8 @@ def test_deployers_have_all_permissions_that_cloudformation_needs(kind: str) -> 
 @pytest.mark.parametrize(
     "kind", ["AWS::Batch::JobQueue", "AWS::Batch::ComputeEnvironment", "AWS::EC2::Subnet", "AWS::ECR::Repository"]
 )
-def test_what_can_t_be_changed_follows_no_parameter_by_surprise(kind: str) -> None:
-    """A change of a create-only property makes CloudFormation put another resource in its place."""
+def test_parameters_that_replace_resources_are_known(kind: str) -> None:
+    """CloudFormation replaces a resource if a create-only property changes."""
     schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", kind).schema
     parameters = read_template()["Parameters"].keys()
     found = {
@@ -75,11 +75,11 @@ def test_what_can_t_be_changed_follows_no_parameter_by_surprise(kind: str) -> No
         for name in find_references(properties.get(path.removeprefix("/properties/"), {})) & parameters
     }
     assert found <= {
-        ("JobQueueName", "ServiceName"),  # another name, another queue
+        ("JobQueueName", "ServiceName"),  # a new name needs a new queue
         ("RepositoryName", "EcrName"),  # as docs/stack.md says
-        ("AvailabilityZone", "AZ1"),  # refused by `stack modify`
+        ("AvailabilityZone", "AZ1"),  # rejected by `stack modify`
         ("AvailabilityZone", "AZ2"),
         ("AvailabilityZone", "AZ3"),
         ("VpcId", "VpcId"),
-        ("Tags", "VpcId"),  # another network, other machines
+        ("Tags", "VpcId"),  # a new network needs new machines
     }

@@ -1,4 +1,4 @@
-"""Main is killed in the middle: the same command computes the rest, and writes what an uninterrupted run writes."""
+"""Tests that a run is resumed after main is killed, with the same outputs as an uninterrupted run."""
 
 import os
 import signal
@@ -71,7 +71,7 @@ APPLY: Final = (
 
 
 class Folder:
-    """A user's folder with scripts and a raster of 12 tiles, in which commands are run."""
+    """A user's folder with scripts and a raster of 12 tiles."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -80,7 +80,7 @@ class Folder:
         self.make_raster(seed=1)
 
     def make_raster(self, *, seed: int) -> None:
-        """Make the input; another seed changes the first tile only."""
+        """Create the input; another seed only changes the first tile."""
         gdal.UseExceptions()
         pixels = np.random.default_rng(0).integers(0, 50, (90, 120)).astype(np.uint8)
         pixels[:32, :32] = seed
@@ -106,7 +106,7 @@ class Folder:
         return process.returncode, output, errors
 
     def kill(self, *command: str) -> set[int]:
-        """Kill main when some results are stored and others are being computed; return the tiles of all of these."""
+        """Kill main when some results are stored and others are being computed; return these tiles."""
         with self.start(*command, seed=1) as process:
             eventually(lambda: len(self.list_computed(seed=1)) > 6 and self.count_stored() >= 4)
             process.send_signal(signal.SIGKILL)
@@ -118,11 +118,11 @@ class Folder:
         return sum(found.results for each in journals if (found := look_at(each, 0.0)))
 
     def list_computed(self, *, seed: int) -> list[int]:
-        """Return the tiles whose computation began in the run with this seed."""
+        """Return the tiles that were started in the run with this seed."""
         return sorted(int(each.name.split("-")[2]) for each in self.path.glob(f"computed-{seed}-*"))
 
     def open(self) -> None:
-        """Let all tiles be computed at once."""
+        """Let all tiles be computed."""
         (self.path / "open").touch()
 
     def outputs(self) -> list[bytes]:
@@ -134,7 +134,7 @@ def folder(tmp_path: Path) -> Folder:
     return Folder(tmp_path)
 
 
-def test_a_killed_apply_is_resumed(folder: Folder, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_killed_apply_is_resumed(folder: Folder, tmp_path_factory: pytest.TempPathFactory) -> None:
     whole = Folder(tmp_path_factory.mktemp("whole"))
     whole.open()
     assert whole.run(*APPLY)[0] == 0
@@ -158,7 +158,7 @@ def test_a_killed_apply_is_resumed(folder: Folder, tmp_path_factory: pytest.Temp
     assert folder.run("asyncbatch", "runs", "--local")[1] == ""
 
 
-def test_a_killed_map_is_resumed(folder: Folder) -> None:
+def test_killed_map_is_resumed(folder: Folder) -> None:
     seen = folder.kill(*MAP)
     stored = folder.count_stored()
     folder.open()
@@ -170,7 +170,7 @@ def test_a_killed_map_is_resumed(folder: Folder) -> None:
     assert set(range(12)) - seen <= set(computed)
 
 
-def test_a_changed_function_is_rejected_and_changed_pixels_are_computed_again(folder: Folder) -> None:
+def test_changed_function_is_rejected_and_changed_pixels_are_recomputed(folder: Folder) -> None:
     folder.kill(*APPLY)
     stored = folder.count_stored()
     folder.open()
@@ -188,7 +188,7 @@ def test_a_changed_function_is_rejected_and_changed_pixels_are_computed_again(fo
     assert gdal.Open(str(folder.path / "scaled.tif")).ReadAsArray()[:32, :32].tolist() == [[9.0] * 32] * 32
 
 
-def test_two_mains_at_once_are_rejected(folder: Folder) -> None:
+def test_second_main_is_rejected(folder: Folder) -> None:
     with folder.start(*APPLY, seed=1) as first:
         eventually(lambda: folder.count_stored() >= 4)
         status, _, errors = folder.run(*APPLY)

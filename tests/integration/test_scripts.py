@@ -1,4 +1,4 @@
-"""What a user's own script finds in a tile: its functions' lines in tracebacks, and itself as ``__main__``."""
+"""Tests that tiles have tracebacks with the lines of the user's script, and the script as ``__main__``."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ HEAD = "from asyncbatch import BatchExecutor\n"
 
 @pytest.fixture
 def run(script: Script) -> Callable[..., list[str]]:
-    """Return a function that runs a script, of which the last line is run with a pool, and returns what it prints."""
+    """Return a function that runs a script, with its last line in a pool, and returns the output."""
 
     def start(text: str, call: str, **variables: str) -> list[str]:
         end = f"""
@@ -29,7 +29,7 @@ if __name__ == "__main__":
     return start
 
 
-def test_a_traceback_shows_file_line_and_text_of_the_script(run: Callable[..., list[str]], tmp_path: Path) -> None:
+def test_traceback_has_file_line_and_text_of_the_script(run: Callable[..., list[str]], tmp_path: Path) -> None:
     text = """
     import helper
 
@@ -82,10 +82,10 @@ def tile(value, method, fn=work):
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_a_tile_may_use_multiprocessing_with_functions_of_the_script(
+def test_tile_can_use_multiprocessing_with_functions_of_the_script(
     run: Callable[..., list[str]], tmp_path: Path, method: str
 ) -> None:
-    """As on another machine: the script is not run once more, so it needs no guard."""
+    """The script is not run again in a worker, so it needs no guard."""
     (tmp_path / "helper.py").write_text(
         "class Half:\n    def __init__(self, value):\n        self.value = value / 2\n\n"
         "def half(item):\n    return item.value\n"
@@ -101,7 +101,7 @@ def test_a_tile_may_use_multiprocessing_with_functions_of_the_script(
     ]
 
 
-def test_the_script_is_the_main_module_of_a_tile(run: Callable[..., list[str]], tmp_path: Path) -> None:
+def test_script_is_the_main_module_of_a_tile(run: Callable[..., list[str]], tmp_path: Path) -> None:
     text = """
     import sys
 

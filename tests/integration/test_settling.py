@@ -1,4 +1,4 @@
-"""Processes that used obstore end with the status of their script."""
+"""Test that processes that have used obstore exit with the status of their script."""
 
 import subprocess
 import sys
@@ -16,10 +16,10 @@ async def main():
 
 asyncio.run(main())
 """
-"""Ends right after its last request. Without `asyncbatch.aws.settling`, every fifth such process aborts."""
+"""Ends immediately after a request. Without `asyncbatch.aws.settling`, every fifth such process aborts."""
 
 
-def test_a_script_that_ends_right_after_a_request_is_not_aborted() -> None:
+def test_script_that_ends_after_a_request_is_not_aborted() -> None:
     with ThreadPoolExecutor(8) as pool:
         ended = list(pool.map(lambda _: subprocess.run([sys.executable, "-c", SCRIPT], check=False), range(32)))
     assert [each.returncode for each in ended] == [0] * 32

@@ -1,4 +1,4 @@
-"""A tile that never ends on one worker ends on another."""
+"""Test that a tile that hangs on one worker is completed by another."""
 
 import time
 from functools import partial
@@ -8,7 +8,7 @@ from asyncbatch import BatchExecutor
 
 
 def hang_once(tile: int, *, folder: Path) -> int:
-    """Compute a tile; the first attempt at tile 9 lasts until the test is over."""
+    """Compute a tile; the first attempt at tile 9 hangs until the test is over."""
     if tile == 9:
         try:
             (folder / "begun").touch(exist_ok=False)
@@ -19,13 +19,13 @@ def hang_once(tile: int, *, folder: Path) -> int:
     return tile
 
 
-def test_the_copy_of_a_tile_that_hangs_ends_the_run(tmp_path: Path) -> None:
+def test_copy_of_a_hanging_tile_completes_the_run(tmp_path: Path) -> None:
     try:
         with BatchExecutor.local(2) as pool:
             assert list(pool.map(partial(hang_once, folder=tmp_path), range(12))) == list(range(12))
             status = pool.status()
         assert not (tmp_path / "over").exists()
-        # Those that the worker held beyond the one that hangs have copies too.
+        # Tiles that the worker has prefetched also have copies.
         assert 1 <= status.copies_faster <= status.tiles_copied <= 3
     finally:
         (tmp_path / "over").touch()

@@ -1,4 +1,4 @@
-"""The launcher of docs/launchers.md, as the page shows it, with an `ssh` that runs what it is given on this machine."""
+"""Tests of the launcher in docs/launchers.md, with an `ssh` that runs commands on this machine."""
 
 import os
 import shlex
@@ -23,12 +23,12 @@ echo "$*" >>{calls}
 for command; do :; done
 exec env -i {variables} sh -c "$command"
 """
-"""Runs its last argument with the environment of "another machine", after writing its command line down."""
+"""An `ssh` that records its command line, and runs its last argument with the environment of "another machine"."""
 
 
 @pytest.fixture
 def calls(endpoint: Endpoint, team: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put an `ssh` on PATH, and return the file with its command lines."""
+    """Put the `ssh` on PATH, and return the file with its command lines."""
     calls = tmp_path / "calls"
     kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
     variables = kept | watchdog.variables() | {MARK: team.mark} | endpoint.variables()
@@ -42,7 +42,7 @@ def calls(endpoint: Endpoint, team: Team, tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.fixture
 def launcher_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Launcher]]:
-    """Return the page's class, from its block of code."""
+    """Return the class from the page's code block."""
     [block] = [block for block in find_blocks(PAGE) if block.text.startswith("# sshworkers.py")]
     (tmp_path / "sshworkers.py").write_text(block.text)
     monkeypatch.syspath_prepend(tmp_path)
@@ -69,7 +69,7 @@ def test_workers_started_by_ssh_compute_tiles(
     assert sorted(line.split()[2] for line in calls.read_text().splitlines()) == ["node1", "node2"]
 
 
-def test_the_run_s_key_is_on_no_command_line(
+def test_command_lines_do_not_contain_the_key(
     endpoint: Endpoint, team: Team, launcher_class: Callable[..., Any], calls: Path
 ) -> None:
     launcher = launcher_class(["node1"], command=f"{sys.executable} -m asyncbatch.worker")
@@ -83,9 +83,7 @@ def test_the_run_s_key_is_on_no_command_line(
     assert not any(key in line for line in lines)
 
 
-def test_a_host_that_ssh_can_t_reach_is_named(
-    endpoint: Endpoint, launcher_class: Callable[..., Any], calls: Path
-) -> None:
+def test_unreachable_host_is_named(endpoint: Endpoint, launcher_class: Callable[..., Any], calls: Path) -> None:
     (calls.parent / "ssh").write_text("#!/bin/sh\nexit 255\n")
     launcher = launcher_class(["node1"])
     with (

@@ -1,4 +1,4 @@
-"""The template, linted, and on an emulated CloudFormation: created, modified, deleted."""
+"""Tests of the template with cfn-lint, and with an emulated CloudFormation."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ CAPABILITIES: Final = ["CAPABILITY_IAM"]
 @pytest.fixture
 def clients(account: Endpoint) -> Iterator[dict[str, Any]]:
     with ExitStack() as closing:
-        # not where the account's own stack is
+        # not in the region of the account's stack
         yield emulated.clients(str(account.local.settings.endpoint_url), "us-west-2", closing)
 
 
@@ -39,7 +39,7 @@ def test_cfn_lint_finds_nothing() -> None:
 
 
 @pytest.mark.parametrize("compute", ["EC2", "SPOT", "FARGATE", "FARGATE_SPOT"])
-def test_what_the_stack_makes_goes_with_it(clients: dict[str, Any], compute: str) -> None:
+def test_deleted_stack_leaves_no_resources(clients: dict[str, Any], compute: str) -> None:
     before = there(clients)
     wanted = {"StackName": "made", "TemplateBody": TEMPLATE, "Capabilities": CAPABILITIES}
     cloudformation, batch = clients["cloudformation"], clients["batch"]
@@ -56,7 +56,7 @@ def test_what_the_stack_makes_goes_with_it(clients: dict[str, Any], compute: str
     asked = {need["type"]: need["value"] for need in worker["containerProperties"]["resourceRequirements"]}
     assert asked == {"VCPU": "1", "MEMORY": "8192"}
 
-    # Moto makes no new revision of a job definition; an AWS account does.
+    # Moto does not create a new revision of the job definition, as AWS does.
     cloudformation.update_stack(**wanted, Parameters=parameters(ComputeType=compute, MaxMemory="16384", MaxJobs="7"))
     [stack] = cloudformation.describe_stacks(StackName="made")["Stacks"]
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
@@ -66,9 +66,9 @@ def test_what_the_stack_makes_goes_with_it(clients: dict[str, Any], compute: str
     assert there(clients) == before
 
 
-def test_a_network_of_one_s_own_is_used(clients: dict[str, Any]) -> None:
+def test_existing_network_is_used(clients: dict[str, Any]) -> None:
     ec2, cloudformation = clients["ec2"], clients["cloudformation"]
-    [vpc] = ec2.describe_vpcs()["Vpcs"]  # an account has one by default
+    [vpc] = ec2.describe_vpcs()["Vpcs"]  # the account's default network
     subnets = [subnet["SubnetId"] for subnet in ec2.describe_subnets()["Subnets"]][:2]
     [group] = [group["GroupId"] for group in ec2.describe_security_groups()["SecurityGroups"]][:1]
     own = {"VpcId": vpc["VpcId"], "SubnetIds": ",".join(subnets), "SecurityGroupIds": group}

@@ -1,4 +1,4 @@
-"""Log streams, page by page."""
+"""Tests of log streams with several pages."""
 
 import time
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from tests.integration.endpoint import Endpoint
 pytestmark = pytest.mark.anyio
 
 REGION = "ap-southeast-2"
-MANY = 12_000  # a page has 10,000 at most
+MANY = 12_000  # a page has at most 10,000
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def written(logs: Any, stream: str, first: int, count: int) -> None:  # noqa: AN
     logs.put_log_events(logGroupName=BATCH_GROUP, logStreamName=stream, logEvents=events)
 
 
-async def test_all_lines_are_read_and_then_those_that_are_new(account: Endpoint, logs: Any) -> None:  # noqa: ANN401 - as above
+async def test_all_lines_are_read_and_then_only_new_ones(account: Endpoint, logs: Any) -> None:  # noqa: ANN401 - as above
     logs.create_log_stream(logGroupName=BATCH_GROUP, logStreamName="worker")
     for first in range(0, MANY, 4000):
         written(logs, "worker", first, 4000)

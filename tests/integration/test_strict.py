@@ -1,4 +1,4 @@
-"""Whole pools where AWS is as strict as it is: their values are right, and nothing of them is left."""
+"""Tests of pools with AWS's restrictions: results are correct, and runs are removed completely."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ from tests.integration.strict import (
     THROTTLES,
     ExpiredTokens,
     NewQueues,
-    Refuses,
+    Rejects,
     StaleHandles,
     Strict,
     Throttles,
@@ -36,7 +36,7 @@ from tests.integration.team import Team
 pytestmark = pytest.mark.anyio
 
 LARGE = 100_000
-"""Bytes of a payload, or of a result, that goes by way of S3."""
+"""Size in bytes of a payload or result that is sent through S3."""
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def strict(endpoint: Endpoint) -> Iterator[Strict]:
 
 @pytest.fixture
 def jobs(strict: Strict, team: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ProcessesAsJobs]:
-    """Yield the Batch that pools have; they look at it often."""
+    """Yield the Batch that pools use; they poll it often."""
     monkeypatch.setattr(BatchLauncher, "interval", 0.2)
     folder = tmp_path / "jobs"
     folder.mkdir()
@@ -63,18 +63,18 @@ def double(content: bytes) -> bytes:
 
 
 @pytest.mark.usefixtures("jobs")
-def test_a_run_waits_for_queues_that_are_new(endpoint: Endpoint, strict: Strict) -> None:
+def test_run_waits_until_new_queues_are_visible(endpoint: Endpoint, strict: Strict) -> None:
     new = NewQueues()
     strict.rules.insert(0, new)
     with BatchExecutor(1, settings=endpoint.settings(endpoint_url=strict.url)) as pool:
         run = pool.run
         contents = [bytes([tile]) * (LARGE if tile % 10 == 0 else 1) for tile in range(30)]
         assert list(pool.map(double, contents)) == [double(content) for content in contents]
-    assert {"sqs:SendMessageBatch", "sqs:ReceiveMessage"} <= new.refused.keys()
+    assert {"sqs:SendMessageBatch", "sqs:ReceiveMessage"} <= new.rejected.keys()
     assert not endpoint.leftovers(run)
 
 
-def test_workers_whose_leases_are_lost_let_go_of_them_however_sqs_words_it(
+def test_workers_abandon_tiles_after_any_stale_handle_error(
     endpoint: Endpoint, strict: Strict, jobs: ProcessesAsJobs, gate: Gate
 ) -> None:
     stale = StaleHandles()
@@ -83,22 +83,22 @@ def test_workers_whose_leases_are_lost_let_go_of_them_however_sqs_words_it(
     with BatchExecutor(2, settings=endpoint.settings(endpoint_url=strict.url, max_attempts=20)) as pool:
         run = pool.run
         futures = [pool.submit(gate, tile) for tile in range(3)]
-        eventually(lambda: jobs.written().count("action=lease_lost") == len(STALE))
+        eventually(lambda: jobs.output().count("action=lease_lost") == len(STALE))
         gate.open()
         assert [future.result(timeout=60) for future in futures] == [0, 1, 2]
-    renewals = {code for operation, code in stale.refused if operation == "sqs:ChangeMessageVisibilityBatch"}
+    renewals = {code for operation, code in stale.rejected if operation == "sqs:ChangeMessageVisibilityBatch"}
     assert renewals == {code for code, _ in STALE}
-    assert any(operation == "sqs:DeleteMessageBatch" for operation, _ in stale.refused)
+    assert any(operation == "sqs:DeleteMessageBatch" for operation, _ in stale.rejected)
     assert gate.started() > 3
     for action in ("heartbeat_failed", "removal_failed", "nack_failed", "goodbye_failed"):
-        assert f"action={action}" not in jobs.written()
+        assert f"action={action}" not in jobs.output()
     assert not endpoint.leftovers(run)
 
 
-def test_a_run_survives_throttling_of_every_operation_in_every_spelling(
+def test_run_survives_every_throttling_error_of_every_operation(
     endpoint: Endpoint, strict: Strict, jobs: ProcessesAsJobs, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda *_: 0.01)  # what passes is not worth the wait
+    monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda *_: 0.01)  # do not wait for retries
     jobs.slots = 2
     throttles = Throttles()
     strict.rules.insert(0, throttles)
@@ -111,15 +111,15 @@ def test_a_run_survives_throttling_of_every_operation_in_every_spelling(
         gate.open()
         assert held.result(timeout=60) == "held"
     assert throttles.used == {(service, code) for service, codes in THROTTLES.items() for _, code in codes}
-    assert throttles.refused.keys() == strict.counts.keys()
+    assert throttles.rejected.keys() == strict.counts.keys()
     assert gate.started() == 1
     assert not endpoint.leftovers(run)
 
 
-def test_children_that_batch_lists_late_are_not_started_twice(
+def test_children_that_batch_lists_late_are_started_once(
     endpoint: Endpoint, strict: Strict, jobs: ProcessesAsJobs, team: Team, gate: Gate
 ) -> None:
-    jobs.unlisted = 4
+    jobs.hidden_descriptions = 4
     with BatchExecutor(2, settings=endpoint.settings(endpoint_url=strict.url)) as pool:
         run = pool.run
         futures = [pool.submit(gate, tile) for tile in range(6)]
@@ -128,22 +128,22 @@ def test_children_that_batch_lists_late_are_not_started_twice(
             os.kill(worker, signal.SIGKILL)
         eventually(lambda: jobs.started > 2)
         looks = strict.counts["batch:describejobs"]
-        eventually(lambda: strict.counts["batch:describejobs"] > looks + 2 * jobs.unlisted)
+        eventually(lambda: strict.counts["batch:describejobs"] > looks + 2 * jobs.hidden_descriptions)
         gate.open()
         assert [future.result(timeout=60) for future in futures] == list(range(6))
     assert jobs.started == 2 + 2
     assert not endpoint.leftovers(run)
 
 
-async def test_a_run_goes_on_where_jobs_can_not_be_described(
+async def test_run_continues_if_jobs_can_not_be_described(
     endpoint: Endpoint, strict: Strict, jobs: ProcessesAsJobs
 ) -> None:
-    refuses = Refuses("AccessDeniedException", "batch:describejobs")
+    refuses = Rejects("AccessDeniedException", "batch:describejobs")
     strict.rules.insert(0, refuses)
     async with Dispatcher(workers=2, settings=endpoint.settings(endpoint_url=strict.url)) as dispatcher:
         run = dispatcher.run
         assert [value async for value in dispatcher.map(abs, range(-20, 0))] == list(range(20, 0, -1))
-    assert refuses.refused
+    assert refuses.rejected
     assert jobs.started == 2
     assert not endpoint.leftovers(run)
 

@@ -1,4 +1,4 @@
-"""Workers that are processes of this machine: started, watched, and ended with all that is theirs."""
+"""Tests of workers that are processes of this machine: they are started, watched, and stopped without leftovers."""
 
 import contextlib
 import os
@@ -26,17 +26,17 @@ pytestmark = pytest.mark.anyio
 ASSIGNMENT: Final = Assignment(run="r1", token=bytes(32), bucket="bucket", region="region", endpoint_url=None)
 
 STAYS: Final = 'echo >"$TMPDIR/program"; echo "$TMPDIR"; sleep 60 & echo $!; while true; do sleep 0.01; done'
-"""A worker that prints its temporary folder, and the number of a process that it leaves behind."""
+"""A worker that prints its temporary folder, and the id of a process that it leaves behind."""
 
 
 def left(folder: Path) -> list[Path]:
-    """Return the temporary folders that are left in a folder."""
+    """Return the temporary folders of workers in a folder."""
     return list(folder.glob("asyncbatch-*"))
 
 
 @pytest.fixture
 def python(tmp_path: Path) -> Callable[[str], str]:
-    """Return a function that makes a text of the shell the interpreter of workers."""
+    """Return a function that creates an interpreter for workers from a shell script."""
 
     def write(text: str) -> str:
         file = tmp_path / "python"
@@ -49,7 +49,7 @@ def python(tmp_path: Path) -> Callable[[str], str]:
 
 @contextlib.asynccontextmanager
 async def started(launcher: SubprocessLauncher, count: int) -> AsyncIterator[TaskGroup]:
-    """Start workers for the time of the block."""
+    """Start workers for the duration of the block."""
     async with anyio.create_task_group() as group:
         await launcher.start(ASSIGNMENT, count, group)
         try:
@@ -59,7 +59,7 @@ async def started(launcher: SubprocessLauncher, count: int) -> AsyncIterator[Tas
             group.cancel_scope.cancel()
 
 
-async def test_a_worker_that_is_killed_leaves_no_process_and_no_file(
+async def test_killed_worker_leaves_no_process_and_no_file(
     team: Team, python: Callable[[str], str], tmp_path: Path
 ) -> None:
     launcher = team.launcher(python=python(STAYS), environment={"TMPDIR": str(tmp_path)})
@@ -81,14 +81,14 @@ async def test_a_worker_that_is_killed_leaves_no_process_and_no_file(
     assert not left(tmp_path)
 
 
-async def test_a_temporary_folder_that_cannot_be_used_is_replaced(team: Team, python: Callable[[str], str]) -> None:
+async def test_unusable_temporary_folder_is_replaced(team: Team, python: Callable[[str], str]) -> None:
     launcher = team.launcher(python=python('echo "$TMPDIR"'), environment={"TMPDIR": "/nowhere"})
     async with started(launcher, 1):
         await soon(lambda: team.output)
         assert Path(team.output[0].line).parent.parent == Path(tempfile.gettempdir())
 
 
-async def test_a_run_folder_that_the_last_worker_has_removed_is_made_again(
+async def test_run_folder_that_the_last_worker_removed_is_created_again(
     team: Team, python: Callable[[str], str]
 ) -> None:
     launcher = team.launcher(python=python('rmdir "$TMPDIR" "$ASYNCBATCH_FOLDER"; echo gone'))
@@ -98,7 +98,7 @@ async def test_a_run_folder_that_the_last_worker_has_removed_is_made_again(
         await soon(lambda: len(team.output) == 2)
 
 
-async def test_all_are_ended_when_stop_is_cancelled_midway(
+async def test_all_workers_are_ended_even_if_stop_is_cancelled(
     team: Team, python: Callable[[str], str], tmp_path: Path
 ) -> None:
     launcher = team.launcher(python=python("trap '' TERM; " + STAYS), environment={"TMPDIR": str(tmp_path)})
@@ -114,7 +114,7 @@ async def test_all_are_ended_when_stop_is_cancelled_midway(
         group.cancel_scope.cancel()
 
 
-async def test_those_are_ended_that_a_start_had_started_before_it_was_cancelled(
+async def test_cancelled_start_ends_the_workers_it_started(
     team: Team, python: Callable[[str], str]
 ) -> None:
     launcher = team.launcher(python=python(STAYS))
@@ -137,7 +137,7 @@ async def test_no_worker_is_started_after_stop(team: Team, python: Callable[[str
     assert not processes(team.mark)
 
 
-async def test_last_words_are_passed_on_though_the_listeners_are_gone(team: Team, python: Callable[[str], str]) -> None:
+async def test_output_at_exit_is_shown_after_the_listeners_have_ended(team: Team, python: Callable[[str], str]) -> None:
     launcher = team.launcher(
         python=python("trap 'echo so long; exit 0' TERM; echo up; while true; do sleep 0.01; done")
     )
@@ -159,7 +159,7 @@ async def test_last_words_are_passed_on_though_the_listeners_are_gone(team: Team
         ("kill -40 $$", "was killed by signal 40 and printed nothing", True),
     ],
 )
-async def test_how_a_worker_has_ended_is_known(
+async def test_exit_of_a_worker_is_described(
     team: Team, python: Callable[[str], str], text: str, end: str, *, killed: bool
 ) -> None:
     launcher = team.launcher(python=python(text))
@@ -169,7 +169,7 @@ async def test_how_a_worker_has_ended_is_known(
     assert (state.detail, state.killed) == (end, killed)
 
 
-async def test_an_on_output_that_fails_harms_nobody(
+async def test_failing_on_output_does_not_affect_workers(
     python: Callable[[str], str], team: Team, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(output: WorkerOutput) -> None:
@@ -183,7 +183,7 @@ async def test_an_on_output_that_fails_harms_nobody(
     assert (await launcher.states())[0].detail.endswith("a | b")
 
 
-def test_the_error_names_the_module_that_workers_can_not_import(endpoint: Endpoint, team: Team, tmp_path: Path) -> None:
+def test_error_names_a_module_that_workers_can_not_import(endpoint: Endpoint, team: Team, tmp_path: Path) -> None:
     (tmp_path / "aiobotocore.py").write_text("raise ImportError('on purpose')")
     launcher = team.launcher(environment={"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"})
     with (
@@ -194,7 +194,7 @@ def test_the_error_names_the_module_that_workers_can_not_import(endpoint: Endpoi
     assert not processes(team.mark)
 
 
-def test_workers_whose_server_is_killed_are_replaced(endpoint: Endpoint, team: Team, gate: Gate) -> None:
+def test_workers_are_replaced_after_their_server_is_killed(endpoint: Endpoint, team: Team, gate: Gate) -> None:
     with BatchExecutor(2, launcher=team.launcher(), settings=endpoint.settings()) as pool:
         futures = [pool.submit(gate, tile) for tile in "ab"]
         eventually(lambda: gate.started("a") and gate.started("b"))
@@ -206,13 +206,13 @@ def test_workers_whose_server_is_killed_are_replaced(endpoint: Endpoint, team: T
         assert [future.result(timeout=60) for future in futures] == ["a", "b"]
 
 
-def test_a_pool_that_does_not_open_leaves_no_server(team: Team) -> None:
+def test_pool_that_fails_to_open_leaves_no_server(team: Team) -> None:
     settings = Settings(endpoint_url="http://127.0.0.1:1", outage=1)
     with pytest.raises(EndpointUnreachable):
         BatchExecutor(1, launcher=team.launcher(), settings=settings)
     assert not processes(team.mark)
 
 
-def test_an_instance_has_the_credentials_of_the_embedded_endpoint_as_the_name_has(team: Team) -> None:
+def test_launcher_object_has_the_credentials_of_the_embedded_endpoint(team: Team) -> None:
     with BatchExecutor.local(1, launcher=team.launcher()) as pool:
         assert pool.submit(os.environ.get, "AWS_ACCESS_KEY_ID").result() == os.environ.get("AWS_ACCESS_KEY_ID")

@@ -1,4 +1,4 @@
-"""Workers and slots that die, are terminated, or have nothing to do."""
+"""Tests of workers and slots that die, are terminated or are idle."""
 
 import os
 import signal
@@ -29,17 +29,17 @@ def deadly(tile: int) -> int:
 
 
 def make_python(file: Path) -> None:
-    """Make a file run the interpreter."""
+    """Write a script that runs the interpreter."""
     file.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     file.chmod(0o755)
 
 
 def ends(launcher: SubprocessLauncher) -> list[str]:
-    """Return how a launcher's workers have ended so far."""
+    """Return the exit descriptions of a launcher's ended workers."""
     return [state.detail for state in anyio.run(launcher.states) if not state.alive]
 
 
-def test_four_workers_killed_in_a_run_cost_no_tile(endpoint: Endpoint, team: Team) -> None:
+def test_four_killed_workers_lose_no_tile(endpoint: Endpoint, team: Team) -> None:
     launcher = team.launcher()
     with BatchExecutor(2, launcher=launcher, settings=endpoint.settings()) as pool:
         results = pool.map(slowly, range(150))
@@ -52,14 +52,14 @@ def test_four_workers_killed_in_a_run_cost_no_tile(endpoint: Endpoint, team: Tea
     assert sum("SIGKILL" in end for end in ends(launcher)) == 4
 
 
-def test_a_tile_that_no_worker_survives_is_lost(endpoint: Endpoint, team: Team) -> None:
+def test_tile_that_kills_every_worker_is_lost(endpoint: Endpoint, team: Team) -> None:
     with BatchExecutor(1, launcher=team.launcher(), settings=endpoint.settings(max_attempts=2)) as pool:
         with pytest.raises(TileLost, match="tile 0 lost after 2 attempts"):
             pool.submit(deadly, 7).result()
         assert pool.submit(slowly, 7).result() == -7
 
 
-def test_workers_that_all_die_end_the_run(endpoint: Endpoint, team: Team, gate: Gate) -> None:
+def test_run_ends_if_all_workers_die(endpoint: Endpoint, team: Team, gate: Gate) -> None:
     mortal = gate.folder / "mortal"
     mortal.write_text(f'#!/bin/sh\n[ "$ASYNCBATCH_WORKER" = 0 ] && exec {sys.executable} "$@"\necho no luck\nexit 7\n')
     mortal.chmod(0o755)
@@ -73,7 +73,7 @@ def test_workers_that_all_die_end_the_run(endpoint: Endpoint, team: Team, gate: 
             pool.submit(slowly, 1).result()
 
 
-def test_a_launcher_that_fails_beside_a_living_worker_is_tried_again(
+def test_failed_launcher_is_retried_while_a_worker_is_up(
     endpoint: Endpoint, team: Team, gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:
     python = gate.folder / "python"
@@ -91,7 +91,7 @@ def test_a_launcher_that_fails_beside_a_living_worker_is_tried_again(
         assert [future.result(timeout=60) for future in futures] == ["a", "b"]
 
 
-def test_killed_slots_are_replaced_and_their_tiles_computed_again(endpoint: Endpoint, team: Team, gate: Gate) -> None:
+def test_killed_slots_are_replaced_and_their_tiles_recomputed(endpoint: Endpoint, team: Team, gate: Gate) -> None:
     launcher = team.launcher(environment={"ASYNCBATCH_SLOTS": "2"})
     with BatchExecutor(1, launcher=launcher, settings=endpoint.settings(lease=300.0)) as pool:
         futures = [pool.submit(gate, tile) for tile in "ab"]
@@ -102,10 +102,10 @@ def test_killed_slots_are_replaced_and_their_tiles_computed_again(endpoint: Endp
         gate.open()
         assert [future.result() for future in futures] == ["a", "b"]
         assert len(team.workers()) == 1
-    assert team.said("killed by signal 9 (SIGKILL)")
+    assert team.wrote("killed by signal 9 (SIGKILL)")
 
 
-def test_a_terminated_worker_nacks_its_tile_at_once(endpoint: Endpoint, team: Team, gate: Gate) -> None:
+def test_terminated_worker_nacks_its_tile_immediately(endpoint: Endpoint, team: Team, gate: Gate) -> None:
     launcher = team.launcher()
     with BatchExecutor(1, launcher=launcher, settings=endpoint.settings(lease=600.0)) as pool:
         future = pool.submit(gate, "tile")
@@ -113,25 +113,25 @@ def test_a_terminated_worker_nacks_its_tile_at_once(endpoint: Endpoint, team: Te
         with team.worker(endpoint, launcher.assignment.environment()):
             eventually(lambda: pool.status().workers_up == 2)
             os.kill(first, signal.SIGTERM)
-            eventually(lambda: gate.started() == 2)  # far sooner than the lease ends
+            eventually(lambda: gate.started() == 2)  # long before the lease expires
             gate.open()
             assert future.result() == "tile"
             pool.submit(slowly, 1).result()
     assert "exited with status 143" in ends(launcher)[0]
 
 
-def test_a_slow_tile_keeps_its_lease(endpoint: Endpoint, team: Team, gate: Gate) -> None:
-    # Long enough that no heartbeat of a busy machine comes too late.
+def test_lease_of_a_slow_tile_is_renewed(endpoint: Endpoint, team: Team, gate: Gate) -> None:
+    # Long enough for heartbeats on a busy machine.
     with BatchExecutor(1, launcher=team.launcher(), settings=endpoint.settings(lease=6.0)) as pool:
         future = pool.submit(gate, "slow")
         extends = endpoint.count("sqs:ChangeMessageVisibilityBatch")
-        eventually(lambda: endpoint.count("sqs:ChangeMessageVisibilityBatch") >= extends + 4)  # over more than a lease
+        eventually(lambda: endpoint.count("sqs:ChangeMessageVisibilityBatch") >= extends + 4)  # longer than a lease
         gate.open()
         assert future.result() == "slow"
     assert gate.started("slow") == 1
 
 
-def test_idle_workers_leave_and_others_come_for_new_tiles(endpoint: Endpoint, team: Team) -> None:
+def test_idle_workers_leave_and_new_tiles_start_others(endpoint: Endpoint, team: Team) -> None:
     launcher = team.launcher()
     with BatchExecutor(1, launcher=launcher, settings=endpoint.settings(idle_timeout=1.0)) as pool:
         eventually(lambda: ends(launcher))
@@ -139,6 +139,6 @@ def test_idle_workers_leave_and_others_come_for_new_tiles(endpoint: Endpoint, te
         assert pool.submit(slowly, 2).result() == -2
 
 
-def test_a_worker_without_a_run_leaves(endpoint: Endpoint, team: Team) -> None:
+def test_worker_without_a_run_leaves(endpoint: Endpoint, team: Team) -> None:
     with team.worker(endpoint, {"ASYNCBATCH_RUN": "20000101-000000-0000", "RIOSBucket": endpoint.bucket}) as worker:
         assert worker.wait() == 0

@@ -1,4 +1,4 @@
-"""A plain HTTP client of the embedded endpoint: a thread can have many requests a second with it."""
+"""A plain HTTP client of the embedded endpoint, fast enough for many requests per second."""
 
 import http.client
 import json
@@ -13,7 +13,7 @@ _TIMEOUT: Final = 60.0
 
 
 class Wire(AbstractContextManager["Wire"]):
-    """One connection; requests carry the endpoint's access key, and are not signed."""
+    """A connection whose requests have the endpoint's access key and no signature."""
 
     def __init__(self, local: LocalEndpoint) -> None:
         target = urlsplit(str(local.settings.endpoint_url))
@@ -25,20 +25,20 @@ class Wire(AbstractContextManager["Wire"]):
         self._connection.close()
 
     def headers(self, service: str) -> dict[str, str]:
-        """Return what names the service and the access key."""
+        """Return the headers with the service and the access key."""
         return {"Authorization": write_scope(self._access_key, self._region, service)}
 
     def ask(
         self, method: str, path: str, *, body: bytes = b"", headers: dict[str, str] | None = None
     ) -> tuple[int, dict[str, str], bytes]:
-        """Send a request as it is; return the status, the headers in lower case, and the body."""
+        """Send a request; return the status, the headers in lower case, and the body."""
         self._connection.request(method, path, body=body, headers=headers or {})
         answer = self._connection.getresponse()
         content = answer.read()
         return answer.status, {name.lower(): value for name, value in answer.getheaders()}, content
 
     def sqs(self, operation: str, **fields: Any) -> Any:  # noqa: ANN401 - JSON
-        """Call an operation of SQS.
+        """Call an operation of SQS and return its answer.
 
         Raises
         ------
