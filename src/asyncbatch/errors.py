@@ -104,7 +104,7 @@ class BlobMissing(AwsError):
 
 
 class BlobCorrupt(AwsError):
-    """An S3 object was damaged in transfer, also when it was requested again."""
+    """An S3 object was damaged in transfer, even when it was requested again."""
 
 
 class QueueGone(AwsError):

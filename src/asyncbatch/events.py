@@ -61,7 +61,7 @@ class WorkerLeft:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TileSent:
-    """A tile was sent to the workers. Main does not know when a worker begins to compute it."""
+    """A tile was sent to the workers. Main does not know when a worker starts to compute it."""
 
     tile: int
     """Index of the tile in its run, from 0."""
@@ -127,6 +127,6 @@ class Observer(Protocol):
     def observe(self, event: Event, /) -> None:
         """Handle an event.
 
-        The method is called in the thread of the run's event loop, and must return at once. If it raises an exception,
-        the exception is logged, and the observer is no longer called.
+        The method is called in the thread of the run's event loop, and must return immediately. If it raises an
+        exception, the exception is logged, and the observer is no longer called.
         """

@@ -84,7 +84,7 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
         return results
 
     def batch_completed(self, batch_size: int, duration: float) -> None:
-        """Ignore joblib's own measurement, which includes waiting for a worker, so that short calls seem long."""
+        """Ignore joblib's own measurement, which includes waiting for a worker, and so overestimates short calls."""
 
     def abort_everything(self, ensure_ready: bool = True) -> None:  # noqa: ARG002, FBT001, FBT002 - joblib's signature
         """Cancel the batches that are not done."""

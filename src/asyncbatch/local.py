@@ -58,7 +58,7 @@ async def open_local_endpoint(
     settings : Settings
         Settings with the names of the stack and its region.
     credentials : Credentials, optional
-        Credentials that requests must use; by default random, so that nobody else can use the endpoint.
+        Credentials that requests must use; by default random, so that no other user can use the endpoint.
 
     Raises
     ------

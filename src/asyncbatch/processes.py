@@ -2,7 +2,7 @@
 
 After a process has been reaped, the system may reuse its id. Therefore children are reaped in only one place, and only
 after the rest of their process group has been killed: until then, neither the child's id nor its group's can be reused.
-asyncio's own child processes are reaped at once, so they can't be used here.
+asyncio's own child processes are reaped immediately, so they can't be used here.
 """
 
 import contextlib
@@ -79,7 +79,7 @@ class Pipes:
                 pipe.close()
 
     def disown(self) -> None:
-        """Close the pipes where nobody waits for them, as in a fork of the process that made them."""
+        """Close the pipes in a process where no task waits for them, such as a fork of this process."""
         for pipe in (self._source, self._output):
             pipe.close()
 
@@ -183,7 +183,7 @@ class ChildProcess:
             self._kill_group()
 
     def disown(self) -> None:
-        """Forget the process, since this process is a fork of its parent."""
+        """Abandon the process, since this process is a fork of its parent."""
         if self._returncode is None:
             os.close(self._end)
             self._returncode = self._process.returncode = 0

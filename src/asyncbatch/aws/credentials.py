@@ -13,7 +13,7 @@ _FIXED: Final = frozenset({"env", "explicit"})
 """Sources that can't change while this process runs."""
 
 _PAUSE: Final = 1.0
-"""Minimum number of seconds between two reads, since many requests may be rejected at one time."""
+"""Minimum number of seconds between two reads, since many requests may be rejected at the same time."""
 
 
 Load = Callable[[], Awaitable[Any]]
@@ -61,7 +61,7 @@ class RenewableCredentials(AioCredentials):  # type: ignore[misc]  # aiobotocore
         self._accepted = False
         self._refused = False
         self.refusals = 0
-        """How often AWS has rejected the credentials."""
+        """Number of times that AWS has rejected the credentials."""
 
     @property
     def accepted(self) -> bool:

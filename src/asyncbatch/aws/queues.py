@@ -26,7 +26,7 @@ SETTLING: Final = 1.0
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_CreateQueue.html"""
 
 _RETENTION: Final = 14 * 24 * 3600
-"""Seconds that messages are kept, the maximum: SQS counts from the time of sending, also while a worker holds them."""
+"""Seconds that messages are kept, the maximum: SQS counts from the time of sending, even while a worker holds them."""
 
 
 _MESSAGE_SIZE: Final = 2**20
@@ -90,7 +90,7 @@ class Queues:
         attributes = {
             "VisibilityTimeout": str(ceil(lease)),
             "MessageRetentionPeriod": str(_RETENTION),
-            # The maximum, and today's default; set in case that accounts differ.
+            # The maximum, and the current default; set explicitly in case accounts differ.
             "MaximumMessageSize": str(_MESSAGE_SIZE),
         }
 

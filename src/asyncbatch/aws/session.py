@@ -32,7 +32,7 @@ _TRIES: Final = 3
 """Number of attempts by botocore. `retries.call_with_retries` retries after that."""
 
 _USER_AGENT: Final = f"asyncbatch Botocore/{botocore.__version__}"
-"""Otherwise the SDK builds a longer one twice for each request, which takes a tenth of its CPU time."""
+"""The user agent. The SDK's own is longer and built twice for each request, in a tenth of the SDK's CPU time."""
 
 _REFUSALS: Final = "asyncbatch_refusals"
 """Key in a request's context: the count of refusals of its credentials when it was signed."""

@@ -1,7 +1,7 @@
 """Lets obstore's threads finish their last calls into Python before Python ends.
 
-A thread of obstore that wants the interpreter while Python ends aborts the process (SIGABRT), also after all requests
-have been answered: it still has to release Python objects.
+A thread of obstore that calls the interpreter while Python ends aborts the process (SIGABRT). This can happen even
+after all requests have been answered, since the thread still has to release Python objects.
 """
 
 import atexit
@@ -12,20 +12,20 @@ from typing import Final
 _TASKS: Final = Path("/proc/self/task")
 
 _THREADS: Final = "(tokio-"
-"""How the names of obstore's threads begin in `stat`."""
+"""Start of the names of obstore's threads in `stat`."""
 
 _PAUSE: Final = 0.002
-"""Seconds in which this thread leaves the interpreter to the others."""
+"""Seconds for which this thread releases the interpreter for other threads."""
 
 _CHECKS: Final = 3
-"""Checks in a row in which all of them must sleep: one that waits for the interpreter sleeps too, until it gets it."""
+"""Number of consecutive checks in which all must sleep, since a thread that waits for the interpreter also sleeps."""
 
 _TIMEOUT: Final = 1.0
-"""Seconds after which Python ends anyway."""
+"""Maximum number of seconds to wait."""
 
 
 def wait_for_threads() -> None:
-    """Wait until obstore's threads have nothing to do."""
+    """Wait until obstore's threads are idle."""
     deadline, quiet = time.monotonic() + _TIMEOUT, 0
     while quiet < _CHECKS and time.monotonic() < deadline:
         time.sleep(_PAUSE)
@@ -33,7 +33,7 @@ def wait_for_threads() -> None:
 
 
 def _read_states() -> list[str]:
-    """Return the state of each of obstore's threads: ``S`` if it sleeps; none where the system does not tell."""
+    """Return the state of each of obstore's threads: ``S`` if it sleeps; empty if the system does not provide it."""
     states = []
     for task in _TASKS.iterdir() if _TASKS.is_dir() else ():
         try:
@@ -45,5 +45,5 @@ def _read_states() -> list[str]:
     return states
 
 
-# Called after what modules that are imported later register.
+# Called after functions that later imported modules register.
 atexit.register(wait_for_threads)

@@ -72,7 +72,7 @@ class Batcher(Generic[T]):
         self._finished = anyio.Event()
 
     def add(self, item: T) -> None:
-        """Queue an item for sending, and return at once."""
+        """Queue an item for sending, and return immediately."""
         self._put(item)
 
     async def deliver(self, item: T) -> None:

@@ -1,4 +1,4 @@
-"""Running estimates. Pure: times are passed in, in seconds."""
+"""Running estimates. Times are passed in, in seconds."""
 
 from dataclasses import dataclass
 from math import exp

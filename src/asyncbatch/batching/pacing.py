@@ -1,4 +1,4 @@
-"""Decides how many tiles main keeps in flight, and how long its batches linger. Pure."""
+"""Decides how many tiles main keeps in flight, and how long its batches linger. Does no I/O."""
 
 from dataclasses import dataclass
 from math import ceil

@@ -1,4 +1,4 @@
-"""Decides when a worker asks for tiles, for how many, and how long its results linger. Pure."""
+"""Decides when a worker requests tiles, how many, and how long its results linger. Pure."""
 
 from dataclasses import dataclass, field
 from math import ceil, inf
@@ -12,9 +12,9 @@ class Poll:
     """The next request for tiles."""
 
     size: int
-    """Number of tiles to ask for; 0 for none until something changes."""
+    """Number of tiles to request; 0 for none until something changes."""
     delay: float
-    """Seconds to wait before asking."""
+    """Seconds to wait before the request."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,7 +45,7 @@ class Prefetch:
         return max(self.slots, min(by_time, by_size, 2 * self.tuning.batch * self.slots))
 
     def next_poll(self, *, held: int, age: float) -> Poll:
-        """Return how many tiles to ask for next, and when.
+        """Return how many tiles to request next, and when.
 
         For short tiles, waiting until one request returns several saves requests. If all slots are busy with long
         tiles, the next tile is requested just in time, and no second one before a tile is done, so that idle workers

@@ -1,8 +1,8 @@
-"""Decides which slow tiles to send a second time near the end of a run. Pure: times are passed in, in seconds.
+"""Decides which slow tiles to send a second time near the end of a run. Times are passed in, in seconds.
 
-While slots are idle, a tile is slow that takes longer than tiles of its program usually do: before, it may have been in
-the queue. Where tiles wait behind a slow one on its worker, more slots are idle than main can see, and no results come
-any more: then a tile is slow when all tiles in flight could have been computed.
+A tile is slow if slots are idle and it takes longer than tiles of its program usually do, counted from when a slot
+became idle, since before that it may have been in the queue. If tiles wait behind a slow one on its worker, main can't
+see all idle slots, and no results arrive. Then a tile is slow when all tiles in flight could have been computed.
 """
 
 from collections import OrderedDict, deque
@@ -14,10 +14,10 @@ from typing import Final
 from asyncbatch.batching.tuning import TUNING, Tuning
 
 _PROGRAMS: Final = 16
-"""Programs whose times are remembered."""
+"""Maximum number of programs whose times are stored."""
 
 _REMEMBERED: Final = 64
-"""Tiles of a program whose times are remembered."""
+"""Maximum number of tiles of a program whose times are stored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ class Speculation:
         elif idle > 0:
             self._idle_since = now if self._idle_since is None else self._idle_since
             self._limit, self._since, self._rounds = idle, self._idle_since, 1
-        else:  # workers without a free slot leave copies to others, so too many copies do no harm
+        else:  # workers without a free slot leave copies to others, so too many copies are harmless
             self._idle_since = None
             self._limit, self._since, self._rounds = slots, self._last_result, ceil(in_flight / slots)
 

@@ -106,7 +106,7 @@ def describe(parser: ArgumentParser) -> None:
         "--on-error",
         choices=("raise", "collect", "nodata"),
         default="raise",
-        help="if a tile fails: exit at once, exit after computing all others, or write nodata to the outputs; "
+        help="if a tile fails: exit immediately, exit after computing all others, or write nodata to the outputs; "
         "the exit status is always 1 (default: %(default)s)",
     )
     rasters.add_argument(
@@ -207,7 +207,7 @@ def run(arguments: Namespace) -> None:
 
 @contextmanager
 def record_summary(arguments: Namespace) -> "Iterator[Record]":
-    """Print a summary at the end of the block, also after an error."""
+    """Print a summary at the end of the block, even after an error."""
     from asyncbatch.cli.summary import Record  # noqa: PLC0415 - as in `run`
 
     record, failure = Record(read.group_paths(arguments.outputs)), None

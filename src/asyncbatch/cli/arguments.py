@@ -1,4 +1,4 @@
-"""Options that several commands share, and parsers for their values. Pure."""
+"""Options that several commands share, and parsers for their values. Does no I/O."""
 
 import ast
 from argparse import ArgumentParser, ArgumentTypeError
@@ -170,7 +170,7 @@ def parse_other(pairs: Sequence[tuple[str, str]]) -> SimpleNamespace | None:
 
 
 def parse_literal(text: str) -> object:
-    """Evaluate a Python literal, or return the text if it is none."""
+    """Evaluate a Python literal, or return the text if it is not one."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):

@@ -16,7 +16,7 @@ HELP = "estimate the wall time, requests and cost of a run"
 _LIMITS: Final = {
     "workers": "the workers",
     "main": "main's CPU; use larger tiles",
-    "network": "main's network; run main in the stack's region, or use fewer bytes",
+    "network": "main's network; run main in the stack's region, or transfer less data",
 }
 
 

@@ -1,4 +1,4 @@
-"""Progress of a computation, its rate, and how both are displayed. Pure."""
+"""Progress of a computation, its rate, and how both are displayed. Does no I/O."""
 
 from collections import deque
 from collections.abc import Callable

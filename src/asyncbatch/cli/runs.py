@@ -98,7 +98,7 @@ async def collect_garbage(runs: "StackRuns", arguments: Namespace) -> None:
 
 
 async def _collect_run(runs: "StackRuns", one: "FoundRun", *, after: float, delete: bool) -> str:
-    """Remove a run that is over, unless its main may still come back, and return what was done."""
+    """Remove a run that is over, unless its main may resume it, and return what was done."""
     if one.is_abandoned(after):
         if delete:
             await runs.remove(one)
@@ -110,13 +110,13 @@ async def _collect_run(runs: "StackRuns", one: "FoundRun", *, after: float, dele
 
 
 def format_stored(stored: Stored) -> str:
-    """Return a line about a file of stored results."""
+    """Format a file of stored results on one line."""
     state = "being computed" if stored.in_use else f"can be resumed, last result {format_age(stored.age)} ago"
     return f"{stored.title}  {state}, {stored.results} results, {stored.size / 1e6:,.1f} MB in {stored.path}"
 
 
 def format_failed(failed: FailedRun) -> str:
-    """Return a line about the failed tiles of a run."""
+    """Format the failed tiles of a run on one line."""
     return (
         f"{failed.run}  {len(failed.tiles)} failed tiles, the last {format_age(failed.age)} ago, "
         f"{failed.size / 1e6:,.1f} MB; to compute the first here: asyncbatch replay {failed.run} {failed.tiles[0]}"
@@ -124,7 +124,7 @@ def format_failed(failed: FailedRun) -> str:
 
 
 def format_age(seconds: float) -> str:
-    """Return a duration in its largest unit."""
+    """Format a duration in its largest unit."""
     for unit, length in (("days", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= length:
             return f"{seconds / length:.0f} {unit}"
@@ -132,7 +132,7 @@ def format_age(seconds: float) -> str:
 
 
 def format_run(found: "FoundRun") -> str:
-    """Return a line about a run."""
+    """Format a run on one line."""
     if found.gone:
         return f"{found.run}  ended; its logs: asyncbatch logs {found.run}"
     sign = "no heartbeat" if found.silence is None else f"last heartbeat {found.silence:.0f} s ago"

@@ -25,9 +25,9 @@ def read_body(headers: Mapping[str, str], body: bytes) -> tuple[bytes, dict[str,
     Parameters
     ----------
     headers : mapping
-        The request's.
+        The request's headers.
     body : bytes
-        As it was sent.
+        The body as it was sent.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def _decode_chunks(body: bytes) -> tuple[bytes, dict[str, str]]:
             size = -1
         start = end + 2
         if end < 0 or size < 0 or start + size > len(body):
-            raise ServiceError("IncompleteBody", "The body's chunks are cut short.")
+            raise ServiceError("IncompleteBody", "The body's chunks are truncated.")
         place = start + size
         if size == 0:
             break

@@ -28,14 +28,14 @@ def read_fields(body: bytes) -> Fields:
     Raises
     ------
     ServiceError
-        If it is no JSON object.
+        If it is not a JSON object.
     """
     try:
         fields = json.loads(body or b"{}")
     except ValueError as error:
         raise ServiceError("SerializationException", f"The request is not JSON: {error}") from error
     if not isinstance(fields, dict):
-        raise ServiceError("SerializationException", "The request is no JSON object.")
+        raise ServiceError("SerializationException", "The request is not a JSON object.")
     return fields
 
 
@@ -45,7 +45,7 @@ def read_text(fields: Fields, name: str) -> str:
     Raises
     ------
     ServiceError
-        If it is not there, or not text.
+        If it is missing, or not text.
     """
     value = fields.get(name)
     if value is None:
@@ -56,12 +56,12 @@ def read_text(fields: Fields, name: str) -> str:
 
 
 def read_number(fields: Fields, name: str, least: int, most: int) -> int | None:
-    """Return a field that must be a whole number, or None if it is not there.
+    """Return a field that must be an integer, or None if it is missing.
 
     Raises
     ------
     ServiceError
-        If it is no number, or out of its range.
+        If it is not an integer, or out of range.
     """
     value = fields.get(name)
     if value is None:
@@ -75,7 +75,7 @@ def read_number(fields: Fields, name: str, least: int, most: int) -> int | None:
 
 
 def read_texts(fields: Fields, name: str) -> dict[str, str]:
-    """Return a field that must be an object of texts; an empty one if it is not there.
+    """Return a field that must be an object of texts; an empty object if it is missing.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def read_texts(fields: Fields, name: str) -> dict[str, str]:
 
 
 def read_list(fields: Fields, name: str) -> list[Any]:
-    """Return a field that must be a list; an empty one if it is not there.
+    """Return a field that must be a list; an empty list if it is missing.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def read_attributes(texts: Mapping[str, str], before: QueueAttributes) -> QueueA
     Raises
     ------
     ServiceError
-        If one is unknown, or its value is out of its range.
+        If an attribute is unknown, or its value is out of range.
     """
     changes = {}
     for name, text in texts.items():

@@ -7,10 +7,10 @@ from typing import Final
 from asyncbatch.emulator.faults import ServiceError
 
 SIZE_LIMIT: Final = 2**20
-"""Bytes of a message, and of all messages of one batch together."""
+"""Maximum size in bytes of a message, and of all messages of a batch."""
 
 BATCH_LIMIT: Final = 10
-"""Messages of one batch, and of one receive."""
+"""Maximum number of messages in a batch, and in a receive."""
 
 _CONTROLS: Final = bytes(set(range(32)) - {0x9, 0xA, 0xD})
 _ILLEGAL: Final = re.compile("[\ud800-\udfff\ufffe\uffff]")

@@ -20,7 +20,7 @@ class Messages:
     Parameters
     ----------
     shelf : Shelf
-        Where the queues are.
+        The queues.
     clock : callable
         Returns the present time, in seconds since the epoch.
     """
@@ -45,7 +45,7 @@ class Messages:
         return found
 
     def _make_single(self, call: Callable[[HeldQueue, Fields], dict[str, str]]) -> Callable[[Fields], object]:
-        """Return the operation that does `call` for one message."""
+        """Return the operation that applies `call` to one message."""
 
         def answer(fields: Fields) -> object:
             held = self._shelf.find(fields)
@@ -58,7 +58,7 @@ class Messages:
     def _make_batch(
         self, call: Callable[[HeldQueue, Fields], dict[str, str]], known: set[str]
     ) -> Callable[[Fields], object]:
-        """Return the operation that does `call` for each entry of a batch."""
+        """Return the operation that applies `call` to each entry of a batch."""
 
         def answer(fields: Fields) -> object:
             held, entries = self._shelf.find(fields), _read_entries(fields, known)
@@ -106,13 +106,13 @@ class Messages:
 
 
 def _read_entries(fields: Fields, known: set[str]) -> list[Fields]:
-    """Return the entries of a batch, checked as a whole."""
+    """Return the entries of a batch, after checking the batch."""
     entries = read_list(fields, "Entries")
     for entry in entries:
         if not isinstance(entry, dict):
             raise ServiceError("InvalidParameterValue", "An entry of a batch must be an object.")
         if unknown := entry.keys() - known:
-            reason = f"The embedded endpoint knows no {', '.join(sorted(unknown))} of an entry."
+            reason = f"The embedded endpoint does not support {', '.join(sorted(unknown))} in an entry."
             raise ServiceError("UnsupportedOperation", reason)
     bodies = [read_text(entry, "MessageBody") for entry in entries] if "MessageBody" in known else []
     check_batch([read_text(entry, "Id") for entry in entries], bodies)
@@ -120,7 +120,7 @@ def _read_entries(fields: Fields, known: set[str]) -> list[Fields]:
 
 
 def _write_delivery(delivery: Delivery, wanted: set[str]) -> dict[str, object]:
-    """Return a message as SQS's clients read it, with the attributes that are wanted."""
+    """Return a message in the format of SQS, with the requested attributes."""
     attributes = {
         "ApproximateReceiveCount": str(delivery.receives),
         "ApproximateFirstReceiveTimestamp": str(int(delivery.first_received * 1000)),

@@ -1,4 +1,4 @@
-"""A model of an S3 bucket: pure, with the time passed in."""
+"""A model of an S3 bucket. It does no I/O, and the time is passed in."""
 
 import bisect
 import re
@@ -9,10 +9,10 @@ from typing import Final
 from asyncbatch.emulator.faults import ServiceError
 
 PART_MINIMUM: Final = 5 * 2**20
-"""Bytes of each part of an upload but the last."""
+"""Minimum size in bytes of each part of an upload except the last."""
 
 KEY_LIMIT: Final = 1024
-"""Bytes of a key."""
+"""Maximum size of a key in bytes."""
 
 _RANGE: Final = re.compile(r"bytes=(\d*)-(\d*)")
 
@@ -61,7 +61,7 @@ class Bucket:
 
     def __init__(self) -> None:
         self._objects: dict[str, StoredObject] = {}
-        self._keys: list[str] = []  # in order
+        self._keys: list[str] = []  # sorted
         self._uploads: dict[str, _Upload] = {}
         self._writes = 0
 
@@ -73,7 +73,7 @@ class Bucket:
         Raises
         ------
         ServiceError
-            If the key is too long, or there is an object although `if_absent` is set.
+            If the key is too long, or an object exists and `if_absent` is set.
         """
         if len(key.encode("utf-8", "surrogatepass")) > KEY_LIMIT:
             raise ServiceError("KeyTooLongError", "Your key is too long")
@@ -109,13 +109,13 @@ class Bucket:
         Parameters
         ----------
         prefix : str
-            What keys must start with.
+            Prefix of the keys.
         delimiter : str
-            Where given, keys that have it after the prefix are returned as their common prefix.
+            If set, keys that contain it after the prefix are returned as their common prefix.
         after : str
-            Keys up to this one are left out, and a common prefix if it is this one.
+            Keys up to this one are skipped, and so is an equal common prefix.
         most : int
-            Keys and common prefixes at most.
+            Maximum number of keys and common prefixes.
         """
         keys: list[str] = []
         prefixes: list[str] = []
@@ -168,11 +168,11 @@ class Bucket:
         now : float
             The present time.
         upload, key : str
-            Which upload.
+            Id of the upload, and the object's key.
         chosen : sequence of tuple of int and str
-            The parts' numbers, in their order, and ETags.
+            Numbers and ETags of the parts, in order.
         if_absent : bool
-            Whether there may be no object yet.
+            Whether to fail if the object exists.
 
         Raises
         ------
@@ -190,7 +190,7 @@ class Bucket:
                 raise ServiceError("InvalidPart", f"Part {number} could not be found, or its ETag does not match.")
             parts.append(part.content)
         if any(len(part) < PART_MINIMUM for part in parts[:-1]):
-            raise ServiceError("EntityTooSmall", f"A part has less than {PART_MINIMUM} bytes, and is not the last.")
+            raise ServiceError("EntityTooSmall", f"A part other than the last has less than {PART_MINIMUM} bytes.")
         stored = self.put(now, key, b"".join(parts), head=found.head, if_absent=if_absent)
         del self._uploads[upload]
         return stored
@@ -211,7 +211,7 @@ class Bucket:
         return StoredObject(content=content, etag=f"{self._writes:032x}", modified=now, head=head)
 
     def _skip(self, common: str, place: int) -> int:
-        """Return the place of the first key past all those that start with a common prefix."""
+        """Return the index of the first key after those that start with a common prefix."""
         return bisect.bisect_left(self._keys, 1, lo=place, key=lambda key: int(not key.startswith(common)))
 
     def _find_upload(self, upload: str, key: str) -> _Upload:
@@ -222,7 +222,7 @@ class Bucket:
 
 
 def _find_common_prefix(key: str, prefix: str, delimiter: str) -> str:
-    """Return the common prefix that stands for a key in a listing; empty if the key stands for itself."""
+    """Return the common prefix that replaces a key in a listing; empty if the key is listed itself."""
     if not delimiter:
         return ""
     common, found, _ = key.removeprefix(prefix).partition(delimiter)
@@ -230,14 +230,14 @@ def _find_common_prefix(key: str, prefix: str, delimiter: str) -> str:
 
 
 def read_range(text: str, size: int) -> tuple[int, int] | None:
-    """Return the first and the past-the-last byte that a Range header asks for.
+    """Return the start and end of the bytes that a Range header requests.
 
     Parameters
     ----------
     text : str
         The header, for example ``bytes=0-99``.
     size : int
-        Bytes of the object.
+        Size of the object in bytes.
 
     Returns
     -------

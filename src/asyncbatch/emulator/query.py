@@ -37,7 +37,7 @@ class Query:
     Parameters
     ----------
     stack : Stack
-        What CloudFormation describes.
+        The stack that CloudFormation describes.
     """
 
     def __init__(self, stack: Stack) -> None:
@@ -53,7 +53,7 @@ class Query:
         Raises
         ------
         ServiceError
-            If it is refused.
+            If it is rejected.
         """
         if operation not in self._operations:
             raise ServiceError("InvalidAction", f"The embedded endpoint has no operation {operation}.")
@@ -81,7 +81,7 @@ class Query:
 
 
 def write_error(error: ServiceError) -> Answer:
-    """Return an error as these services' clients read it."""
+    """Format an error for clients of these services."""
     side = "Receiver" if error.status >= _SERVER_ERROR else "Sender"
     content: Element = {"Error": {"Type": side, "Code": error.code, "Message": error.message}, "RequestId": "0"}
     return Answer(status=error.status, body=write_xml("ErrorResponse", content), content_type="text/xml")

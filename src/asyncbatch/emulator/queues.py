@@ -1,4 +1,4 @@
-"""A model of an SQS standard queue: pure, with the time passed in."""
+"""A model of an SQS standard queue. It does no I/O, and the time is passed in."""
 
 import base64
 import binascii
@@ -39,18 +39,18 @@ class _Message:
     md5: str
     sent: float
     hidden_until: float
-    """When it becomes visible; in the past if it is visible."""
+    """Time when it becomes visible; in the past if it is visible."""
     delayed: bool = False
     """Whether it has not been visible yet."""
     receives: int = 0
     received: float = 0.0
-    """When it was last received."""
+    """Time when it was last received."""
     first_received: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """A message as a receive returns it."""
+    """A received message."""
 
     id: str
     body: str = field(repr=False)
@@ -74,7 +74,7 @@ class Counts:
 class Queue:
     """A standard queue. Messages are received in the order in which they became visible.
 
-    No operation scans the messages: each costs O(log n) at most.
+    No operation scans the messages; each takes at most O(log n).
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ class Queue:
         self._messages: OrderedDict[int, _Message] = OrderedDict()  # by number, so the oldest is first
         self._visible: OrderedDict[int, _Message] = OrderedDict()
         # When hidden messages become visible. An entry is outdated if its message is gone, visible, or hidden for
-        # another time: it is skipped. Entries have no bodies, so a deleted message's memory is free at once.
+        # another time; it is skipped. Entries have no bodies, so the memory of a deleted message is freed immediately.
         self._hidden: list[tuple[float, int]] = []
         self._delayed = 0
 
@@ -124,12 +124,12 @@ class Queue:
         Raises
         ------
         ServiceError
-            If there are visible messages, but as many in flight as SQS allows.
+            If there are visible messages, but the limit of messages in flight is reached.
         """
         self._advance(now)
         most = min(most, len(self._visible), IN_FLIGHT_LIMIT - self._in_flight)
         if self._visible and most <= 0:
-            raise ServiceError("OverLimit", f"{IN_FLIGHT_LIMIT} messages are in flight already", status=403)
+            raise ServiceError("OverLimit", f"{IN_FLIGHT_LIMIT} messages are already in flight", status=403)
         seconds = self.attributes.visibility if visibility is None else visibility
         found = [self._visible.popitem(last=False)[1] for _ in range(most)]
         for message in found:
@@ -178,12 +178,12 @@ class Queue:
             self._drop(message)
 
     def count(self, now: float) -> Counts:
-        """Return how many messages there are in each state."""
+        """Return the number of messages in each state."""
         self._advance(now)
         return Counts(visible=len(self._visible), in_flight=self._in_flight, delayed=self._delayed)
 
     def next_visible(self, now: float) -> float | None:
-        """Return when a hidden message becomes visible next; None if none is hidden."""
+        """Return when the next hidden message becomes visible; None if none is hidden."""
         self._advance(now)
         while self._hidden and self._is_outdated(self._hidden[0]):
             heapq.heappop(self._hidden)

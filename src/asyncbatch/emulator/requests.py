@@ -35,7 +35,7 @@ class Request:
     """Decoded."""
     query: Mapping[str, str]
     headers: Mapping[str, str]
-    """Their names are matched in any case."""
+    """Names are case-insensitive."""
     scope: Scope
     body: bytes = field(default=b"", repr=False)
 
@@ -51,13 +51,13 @@ class Answer:
 
 
 def read_scope(headers: Mapping[str, str]) -> Scope | None:
-    """Return what a request's signature names; None if it has none."""
+    """Return the scope of a request's signature; None if it has no signature."""
     found = _SCOPE.search(headers.get("Authorization", ""))
     return Scope(access_key=found[1], region=found[2], service=found[3]) if found else None
 
 
 def name_operation(request: Request) -> str:
-    """Return the service and the operation that a request asks for, as ``service:Operation``."""
+    """Return the service and the operation of a request, as ``service:Operation``."""
     service = request.scope.service
     if service == "s3":
         return f"s3:{_name_s3(request)}"

@@ -48,7 +48,7 @@ class S3:
         }
 
     def create(self, name: str) -> None:
-        """Create a bucket, if it is not there."""
+        """Create a bucket if it does not exist."""
         self._buckets.setdefault(name, (Bucket(), self._clock()))
 
     def answer(self, request: Request, operation: str) -> Answer:
@@ -57,10 +57,12 @@ class S3:
         Raises
         ------
         ServiceError
-            If it is refused.
+            If it is rejected.
         """
         if operation not in self._operations or "x-amz-copy-source" in request.headers:
-            raise ServiceError("NotImplemented", f"The embedded endpoint has no such s3:{operation}.", status=501)
+            raise ServiceError(
+                "NotImplemented", f"The embedded endpoint does not support this request for s3:{operation}.", status=501
+            )
         return self._operations[operation](request)
 
     def _create_bucket(self, request: Request) -> Answer:
@@ -125,7 +127,9 @@ class S3:
         root = read_xml(body)
         keys = [element.findtext("Key", "") for element in root.findall("Object")]
         if not 0 < len(keys) <= _PAGE:
-            raise ServiceError("MalformedXML", f"A request must have from 1 to {_PAGE} keys; this has {len(keys)}.")
+            raise ServiceError(
+                "MalformedXML", f"A request must have from 1 to {_PAGE} keys; this request has {len(keys)}."
+            )
         for key in keys:
             bucket.delete(key)
         quiet = root.findtext("Quiet", "").strip().lower() == "true"
@@ -137,7 +141,7 @@ class S3:
         encode: Callable[[str], str] = (lambda text: quote(text, safe="/")) if "encoding-type" in query else str
         most = query.get("max-keys", str(_PAGE))
         if not (most.isascii() and most.isdecimal()):
-            raise ServiceError("InvalidArgument", f"max-keys is {most!r}; it must be a whole number")
+            raise ServiceError("InvalidArgument", f"max-keys is {most!r}; it must be an integer")
         prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
         after = unquote(query.get("continuation-token", "")) or query.get("start-after", "")
         page = bucket.list_keys(prefix=prefix, delimiter=delimiter, after=after, most=min(int(most), _PAGE))
@@ -180,7 +184,7 @@ class S3:
         for part in read_xml(request.body).findall("Part"):
             number = part.findtext("PartNumber", "")
             if not (number.isascii() and number.isdecimal()):
-                raise ServiceError("MalformedXML", f"PartNumber is {number!r}.")
+                raise ServiceError("MalformedXML", f"PartNumber is {number!r}; it must be an integer.")
             chosen.append((int(number), part.findtext("ETag", "")))
         stored = self._find(name).complete_upload(
             self._clock(), request.query["uploadId"], key, chosen, if_absent=_must_be_absent(request)
@@ -200,20 +204,20 @@ class S3:
 
 
 def write_error(error: ServiceError) -> Answer:
-    """Return an error as S3's clients read it."""
+    """Format an error for S3's clients."""
     body = write_xml("Error", {"Code": error.code, "Message": error.message, "RequestId": "0"})
     return Answer(status=error.status, body=body)
 
 
 def _split(request: Request) -> tuple[str, str]:
-    """Return the bucket and the key that a path names."""
+    """Return the bucket and the key in a path."""
     name, _, key = request.path.removeprefix("/").partition("/")
     return name, key
 
 
 def _must_be_absent(request: Request) -> bool:
     if "If-Match" in request.headers:
-        raise ServiceError("NotImplemented", "The embedded endpoint has no If-Match.", status=501)
+        raise ServiceError("NotImplemented", "The embedded endpoint does not support If-Match.", status=501)
     return request.headers.get("If-None-Match") == "*"
 
 

@@ -45,7 +45,7 @@ class Shelf:
     url : str
         Prefix of the URLs of queues; it ends with the account's number.
     region : str
-        Where the queues are.
+        Region of the queues.
     clock : callable
         Returns the present time, in seconds since the epoch.
     """

@@ -48,7 +48,7 @@ class Sqs:
         Raises
         ------
         ServiceError
-            If it is refused.
+            If it is rejected.
         """
         result = await self.call(request.headers.get("X-Amz-Target", "").rpartition(".")[2], read_fields(request.body))
         return Answer(body=b"" if result is None else json.dumps(result).encode(), content_type=_TYPE)
@@ -59,13 +59,13 @@ class Sqs:
         Raises
         ------
         ServiceError
-            If it is refused.
+            If it is rejected.
         """
         if name not in self._operations:
             raise ServiceError("UnsupportedOperation", f"The embedded endpoint has no operation sqs:{name}.")
         call, known = self._operations[name]
         if unknown := fields.keys() - known:
-            reason = f"The embedded endpoint knows no {', '.join(sorted(unknown))} of sqs:{name}."
+            reason = f"The embedded endpoint does not support {', '.join(sorted(unknown))} in sqs:{name}."
             raise ServiceError("UnsupportedOperation", reason)
         result = call(fields)
         return await result if inspect.isawaitable(result) else result

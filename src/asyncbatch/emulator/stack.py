@@ -17,7 +17,7 @@ def list_outputs() -> list[str]:
 
 
 def make_outputs(stack: str, region: str, *, bucket: str, in_queue: str, out_queue: str) -> dict[str, str]:
-    """Return the stack's outputs by name; for resources that the endpoint lacks, the names they would have.
+    """Return the stack's outputs by name; for resources that the endpoint does not have, the names they would have.
 
     Parameters
     ----------

@@ -43,7 +43,7 @@ class Waiters:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[Delivery]] = loop.create_future()
         self._waiting[future] = _Wanted(most=most, visibility=visibility)
-        end = loop.call_later(wait, _settle, future, context=Context())  # the queue's, and not the caller's
+        end = loop.call_later(wait, _settle, future, context=Context())  # not in the caller's context
         try:
             self.serve()
             return await future

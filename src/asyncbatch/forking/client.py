@@ -53,7 +53,7 @@ class ForkedProcess:
         OSError
             If it can't be forked.
         ForkServerGoneError
-            If the server is gone.
+            If the server has ended.
         """
         while self.poll() is None and self.pid is None:
             await self._client.wait()
@@ -64,7 +64,7 @@ class ForkedProcess:
         return self.pid
 
     def send_signal(self, which: int) -> None:
-        """Have the server send a signal to the process, if it runs. SIGKILL is sent to its group, if it has one."""
+        """Make the server send a signal to the process if it runs. SIGKILL is sent to its group, if it has one."""
         if self.poll() is None:
             self._client.send({"do": "signal", "number": self._number, "signal": which})
 
@@ -79,7 +79,7 @@ class ForkClient:
 
     Notes
     -----
-    Processes end with the server: if it is gone, all count as killed. Processes that are forked from the client's
+    Processes end with the server: if it has ended, all count as killed. Processes that are forked from the client's
     process don't share the connection.
     """
 
@@ -119,7 +119,7 @@ class ForkClient:
         Raises
         ------
         ForkServerGoneError
-            If the server is gone.
+            If the server has ended.
         """
         request = {
             "environment": dict(environment),
@@ -152,7 +152,7 @@ class ForkClient:
             return False
         try:
             packets.send(self._connection, packet, descriptors)
-        except OSError:  # it is busy or gone; the next read will show which
+        except OSError:  # it is busy or has ended; the next read will show which
             return False
         return True
 
@@ -190,7 +190,7 @@ class ForkClient:
             os.close(connection)
 
     def close(self) -> None:
-        """Close the connection. For those who wait for processes, these are gone."""
+        """Close the connection. Its processes then count as killed for tasks that wait for them."""
         with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
         self.disown()

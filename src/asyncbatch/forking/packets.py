@@ -29,13 +29,13 @@ def send(connection: socket.socket, packet: dict[str, Any], descriptors: tuple[i
     BlockingIOError
         If the socket is non-blocking and its buffer is full.
     OSError
-        If the other end is gone.
+        If the other end is closed.
     """
     socket.send_fds(connection, [json.dumps(packet).encode()], list(descriptors), socket.MSG_NOSIGNAL)
 
 
 def receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
-    """Return a packet and its descriptors; None if the other end is gone.
+    """Return a packet and its descriptors; None if the other end is closed.
 
     Raises
     ------

@@ -126,7 +126,7 @@ class ForkServer:
             self._owner = None
 
     def _answer(self, client: socket.socket) -> None:
-        if client not in self._clients:  # forgotten in this round
+        if client not in self._clients:  # removed in this round
             return
         received = packets.receive(client)
         if received is None:
@@ -217,7 +217,7 @@ class ForkServer:
             os._exit(status)
 
     def _leave_server(self) -> None:
-        """Release the server's resources, and have the kernel end this process with the server."""
+        """Release the server's resources, and make the kernel end this process with the server."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._selector.close()

@@ -20,7 +20,7 @@ class WorkerState:
     blocked: bool = False
     """Whether it can't start until someone intervenes. If all workers are blocked, the run does not wait for them."""
     queued: bool = False
-    """Whether it waits behind the jobs of others. That time does not count against `start_timeout`."""
+    """Whether it waits behind the jobs of other runs. That time does not count against `start_timeout`."""
     killed: bool = False
     """Whether it was ended by a signal or with its machine. It is replaced even if no worker has come up yet, while
     workers that exit by themselves are then expected to fail again."""

@@ -192,8 +192,8 @@ class BatchLauncher(Launcher):
     async def states(self) -> Sequence[WorkerState]:
         """Return the state of every job ever submitted.
 
-        Jobs that have ended are not described again. Batch lists the children of a new array with a delay: until then
-        they count as alive, so that they are not replaced.
+        Jobs that have ended are not described again. Batch lists the children of a new array with a delay. Until
+        then they count as alive, so that they are not replaced.
         """
         names = [name for array, size in self._arrays.items() for name in name_members(array, size)]
         asked = [name for name in names if name not in self._over]
@@ -260,7 +260,7 @@ class BatchLauncher(Launcher):
 
 
 def spread(children: Iterable[str], states: Mapping[str, int]) -> dict[str, Job]:
-    """Assign states to an array's children according to its summary, which does not tell which child has which state.
+    """Assign states to an array's children according to its summary, which does not contain the state of each child.
 
     Waiting children come last, so that they stay the same between calls.
     """

@@ -76,8 +76,8 @@ class LineSplitter:
 class StderrWriter:
     """Writes lines to stderr in a thread.
 
-    A stopped terminal, or a pipe that nobody reads, blocks only this thread. Meanwhile lines are queued; if there are
-    too many, they are dropped and counted. If stderr is closed, writing ends.
+    A stopped terminal, or a pipe that is not read, blocks only this thread. In the meantime lines are queued; if there
+    are too many, they are dropped and counted. If stderr is closed, writing ends.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ class StderrWriter:
         self._thread: threading.Thread | None = None
 
     def write(self, line: str) -> None:
-        """Queue a line and return at once."""
+        """Queue a line and return immediately."""
         with self._changed:
             if self._closed:
                 return
@@ -139,7 +139,7 @@ class StderrWriter:
                 self._lines.clear()
 
     def _take(self) -> str:
-        """Wait for lines, and return as many as can be written at once; empty when closed."""
+        """Wait for lines, and return as many as fit in one write; empty when closed."""
         with self._changed:
             if not self._lines:
                 self._report_dropped()
@@ -155,7 +155,7 @@ class StderrWriter:
 class LastResort(logging.Handler):
     """Shows main's warnings if logging is not configured, as Python does, but through a `StderrWriter`.
 
-    Python's own last resort blocks if nobody reads stderr, and fails during the run if it is closed.
+    Python's own handler of last resort blocks if stderr is not read, and fails during the run if it is closed.
     """
 
     def __init__(self, writer: StderrWriter) -> None:
@@ -191,7 +191,7 @@ def _write(text: str) -> None:
     if terminal is None or stream is not terminal:  # replaced by a notebook or a progress bar
         stream.write(text)
         return
-    # Not through the stream: a blocked write holds its lock, which Python needs to exit.
+    # Do not use the stream: a blocked write holds its lock, which Python needs to exit.
     content = text.encode(terminal.encoding, terminal.errors or "backslashreplace")
     descriptor = terminal.fileno()
     room = select.poll()

@@ -37,7 +37,7 @@ async def open_launcher(launcher: LauncherName | Launcher, session: AwsSession, 
     Raises
     ------
     AwsError
-        If the stack lacks an output that the launcher requires.
+        If the stack does not have an output that the launcher requires.
     """
     return await OPENERS[launcher](session, outputs) if isinstance(launcher, str) else launcher
 
@@ -60,7 +60,7 @@ async def prepare_launcher(launcher: LauncherName | Launcher) -> AsyncIterator[L
     if not isinstance(chosen, SubprocessLauncher):
         yield chosen
         return
-    with suppress(OSError):  # `start` tries again, and reports the error
+    with suppress(OSError):  # `start` retries, and reports the error
         chosen.prepare()
     try:
         yield chosen

@@ -50,12 +50,12 @@ class _Worker:
     folder: Path
     listener: Listener
     server: Listener | None
-    """Listens to what it was forked from."""
+    """Listens to the server from which the worker was forked."""
 
     def state(self, worker: str) -> WorkerState:
         code = self.process.poll()
         how = "is running" if code is None else _describe_end(code)
-        # A server that fails takes its workers along.
+        # Workers end with their server.
         said = " | ".join(self.listener.lines or (self.server.lines if self.server else []))
         detail = f"{how}, last lines: {said}" if said else f"{how} and printed nothing"
         return WorkerState(worker=worker, alive=code is None, killed=_is_kill(code), detail=detail)
@@ -78,8 +78,8 @@ class SubprocessLauncher(Launcher):
     environment : mapping, optional
         Environment variables in addition to main's.
     on_output : callable, optional
-        Called with each line that a worker writes, in the event loop, so it must return at once. By default lines are
-        written to main's stderr in a thread; lines that stderr does not accept in time are dropped.
+        Called with each line that a worker writes, in the event loop, so it must return immediately. By default lines
+        are written to main's stderr in a thread; lines that stderr does not accept in time are dropped.
 
     Notes
     -----
@@ -112,12 +112,12 @@ class SubprocessLauncher(Launcher):
         return ". Set ASYNCBATCH_LOG=DEBUG to see what the workers do"
 
     def prepare(self) -> None:
-        """Start what workers are forked from, so that it imports what they need before the first is asked for.
+        """Start the server from which workers are forked, so that it imports their modules early.
 
         Raises
         ------
         OSError
-            If the system can't.
+            If it can't be started.
         """
         if self._python != sys.executable or self._server is not None:
             return
@@ -170,7 +170,7 @@ class SubprocessLauncher(Launcher):
 
     async def _launch(self, assignment: Assignment, name: str, group: TaskGroup) -> _Worker:
         own = {**assignment.credentials, **self._environment}
-        environment = read_environment()  # once, since the script may change it at any time
+        environment = read_environment()  # read once, since the script may change it at any time
         variables = {**environment, **own, **assignment.environment()}
         folder = self._make_folder(name, variables.get("TMPDIR"))
         inherited = {n: v for n, v in list_inherited_changes(environment).items() if n not in own}
@@ -193,7 +193,7 @@ class SubprocessLauncher(Launcher):
     async def _start_process(
         self, variables: Mapping[str, str], folder: Path, group: TaskGroup
     ) -> tuple[WorkerProcess, Listener | None]:
-        """Start a worker's process, and return it with what listens to its server, if it has one."""
+        """Start a worker's process, and return it with the listener of its server, if it has one."""
         if self._python != sys.executable:
             command = [self._python, "-P", "-m", "asyncbatch.worker"]
             return ChildProcess(command, environment=variables, folder=folder), None
@@ -231,7 +231,7 @@ class SubprocessLauncher(Launcher):
             await _remove(folder)
 
     async def _end_server(self) -> None:
-        """End what workers were forked from, and with it those that hang."""
+        """End the server from which workers were forked, and workers that hang."""
         ended, self._server = self._server, None
         if ended is not None:
             await ended.server.stop(_KILL_GRACE)
@@ -258,7 +258,7 @@ def _ignore(_output: WorkerOutput) -> None:
 
 
 def _list_python_variables(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return how a worker's interpreter is set up."""
+    """Return the environment variables for a worker's interpreter."""
     return {"PYTHONPATH": list_import_folders(variables.get("PYTHONPATH", "")), "PYTHONUNBUFFERED": "1"}
 
 

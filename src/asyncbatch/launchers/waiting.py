@@ -65,7 +65,7 @@ class Waiting:
     @property
     def reason(self) -> str:
         """Known reasons why jobs wait; empty if there are none."""
-        queued = f"behind {self.others} jobs of others in queue {self._queue}" if self.others else ""
+        queued = f"behind {self.others} jobs of other runs in queue {self._queue}" if self.others else ""
         return self.blocked or queued or self._reasons
 
     async def update(self, jobs: Sequence[Job], name: str) -> None:

@@ -1,4 +1,4 @@
-"""The tiles of a run that are not done. Pure: no clock, no I/O.
+"""The tiles of a run that are not done. It has no clock and does no I/O.
 
 A tile's state changes ``waiting → sending → announced → accepted``. It is then removed, so that the ledger's size
 depends on the window, not on the number of tiles.

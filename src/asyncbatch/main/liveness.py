@@ -1,4 +1,4 @@
-"""Detects silent workers. Pure: time is passed in."""
+"""Detects silent workers. Time is passed in."""
 
 from dataclasses import dataclass, field
 from math import inf

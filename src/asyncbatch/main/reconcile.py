@@ -1,4 +1,4 @@
-"""Decides when to announce tiles again whose messages are lost. Pure: `now` is passed in, in seconds on any clock.
+"""Decides when to announce tiles again whose messages are lost. `now` is passed in, in seconds on any clock.
 
 A queue may be purged, a message may be damaged or expire, or an emulator may lose one. Then no worker holds the tile,
 and no one reports it. Announcing a tile twice is harmless, since its first result counts.

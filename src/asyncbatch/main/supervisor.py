@@ -1,4 +1,4 @@
-"""Tracks the run's workers: which are up, which to replace, when to give up. Pure: `now` is passed in."""
+"""Tracks the run's workers: which are up, which to replace, when to give up. `now` is passed in."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field

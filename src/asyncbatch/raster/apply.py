@@ -107,10 +107,10 @@ def apply(
         `BatchExecutor`.
     on_error : {"raise", "collect", "nodata"}
         What to do if a tile's function raises an exception or sets invalid outputs, or all its attempts are lost.
-        ``raise``: raise the first error at once. ``collect``: compute all other tiles, then raise a `TilesFailed` with
-        all errors; no output appears, but side effects of the tiles remain. ``nodata``: fill the tile with the nodata
-        value in all outputs, which requires `nodata`; the outputs appear, and `failures` of the returned object has
-        the errors. If all tiles fail, `TilesFailed` is raised.
+        ``raise``: raise the first error immediately. ``collect``: compute all other tiles, then raise a `TilesFailed`
+        with all errors; no output appears, but side effects of the tiles remain. ``nodata``: fill the tile with the
+        nodata value in all outputs, which requires `nodata`; the outputs appear, and `failures` of the returned object
+        has the errors. If all tiles fail, `TilesFailed` is raised.
     resume : bool
         Whether to store results on main's disk, beside the first output, as they arrive. If main dies or tiles fail,
         the same call does not compute them again. They are deleted when the outputs are complete. Only with a

@@ -1,4 +1,4 @@
-"""Checks the types of the arguments of `apply`. Pure."""
+"""Checks the types of the arguments of `apply`. Does no I/O."""
 
 import os
 from collections.abc import Mapping, Sequence

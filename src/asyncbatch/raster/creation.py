@@ -1,4 +1,4 @@
-"""Checks creation options against those that a GDAL driver declares. Pure.
+"""Checks creation options against those that a GDAL driver declares. Does no I/O.
 
 GDAL itself only warns of unknown or invalid options, and writes the file without them.
 """

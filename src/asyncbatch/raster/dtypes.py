@@ -1,4 +1,4 @@
-"""Data types of numpy and GDAL, and the values that they can represent. Pure."""
+"""Data types of numpy and GDAL, and the values that they can represent. Does no I/O."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Geometry: a raster's grid, its windows, and its tiling. Pure."""
+"""Geometry: a raster's grid, its windows, and its tiling. Does no I/O."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The failure policy of raster computations. Pure."""
+"""The failure policy of raster computations. Does no I/O."""
 
 from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor

@@ -132,7 +132,7 @@ class _Manager:
             self.outObjList += self._copies.list_copies(self._workers)
 
     def _extend_read_timeouts(self) -> None:
-        """Let RIOS's readers wait for room without a time limit: a full buffer means that workers are busy or starting.
+        """Remove the time limit for RIOS's readers, since a full buffer means that workers are busy or starting.
 
         Readers that are already waiting still have the old limit, and continue once a block is removed for each.
         """
@@ -178,9 +178,9 @@ class _Manager:
             self._insert(block, computed.outputs)
 
     def _insert(self, block: Any, outputs: Any) -> None:
-        """Pass a block to RIOS's main thread when there is room.
+        """Pass a block to RIOS's main thread when there is a free place.
 
-        RIOS's own wait for room treats a timeout as an error, and can't be interrupted.
+        RIOS's own wait for a free place treats a timeout as an error, and can't be interrupted.
         """
         self._out.bufferCount.acquire()
         self._out.bufferCount.release()
@@ -205,7 +205,7 @@ class _Manager:
             self._insert(block, BlockAssociations())
 
     def _unblock(self) -> None:
-        """End all waits for room in RIOS's buffers."""
+        """End all waits for a free place in RIOS's buffers."""
         for buffer in (self._out, self._in):
             if buffer is None:
                 continue

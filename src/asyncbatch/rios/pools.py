@@ -70,7 +70,7 @@ class Pools:
         pool_options : PoolOptions
             The options with which it was borrowed.
         failed : bool
-            Whether an error ended the work: then the pool is closed at once, since there may be no other `apply`.
+            Whether an error ended the work: then the pool is closed immediately, since there may be no other `apply`.
         """
         with self._lock:
             shared = self._shared[pool_options]
@@ -86,7 +86,7 @@ class Pools:
             shared.closing.start()
 
     def close(self) -> None:
-        """Close all idle pools at once."""
+        """Close all idle pools."""
         with self._lock:
             self._close_idle()
 

@@ -96,7 +96,7 @@ class Deployment:
         Raises
         ------
         StackFailed
-            As `to_modify`, or if the new limit of vCPUs is below that of machines that are up.
+            As `to_modify`, or if the new limit of vCPUs is below that of running machines.
         """
         found = await self.to_modify()
         known = {name: value for name, value in found.parameters.items() if name in list_parameters()}
@@ -126,7 +126,7 @@ class Deployment:
         return found
 
     async def _check_room(self, found: StackState, parameters: Mapping[str, str]) -> None:
-        """Reject a limit of vCPUs below that of machines that are up: Batch would reject it after minutes."""
+        """Reject a limit of vCPUs below that of running machines, which Batch would reject after minutes."""
         for name, output, place in _ROOMS:
             queue, most = found.outputs.get(output), int(parameters.get(name) or 0)
             if queue is None or not 0 < most < int(found.parameters.get(name) or 0):  # 0 means no such machines
@@ -135,8 +135,8 @@ class Deployment:
             up = sum(one.desired_vcpus for one in environments[place : place + 1])
             if up > most:
                 raise StackFailed(
-                    f"stack {self.stack!r} in {self.region} has machines with {up} vCPUs up, but {name} would be "
-                    f"{most}. Wait until they are gone, some minutes after the last run, or choose a higher limit"
+                    f"stack {self.stack!r} in {self.region} has running machines with {up} vCPUs, but {name} would be "
+                    f"{most}. Wait until they have stopped, minutes after the last run, or choose a higher limit"
                 )
 
     async def to_delete(self) -> StackState:

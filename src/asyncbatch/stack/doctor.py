@@ -56,7 +56,7 @@ class _Examined:
 
     @property
     def state(self) -> StackState:
-        """The stack's state, which the checks after that of the stack rely on."""
+        """The stack's state, which later checks need."""
         if self.stack is None:
             raise AsyncBatchError("the stack is not checked yet")
         return self.stack
@@ -186,7 +186,7 @@ async def _check_machines(examined: _Examined) -> AsyncIterator[Check]:
 
 
 async def _check_tile(examined: _Examined) -> AsyncIterator[Check]:
-    """Compute one tile on a worker, and compare the installed packages there and here."""
+    """Compute one tile on a worker, and compare the installed packages on main and the worker."""
     if examined.try_tile is None or examined.image_missing:
         return
     subject = "a tile on a worker"
@@ -212,7 +212,7 @@ _CHECKS: Final[Sequence[tuple[Callable[[_Examined], AsyncIterator[Check]], bool]
     (_check_machines, False),
     (_check_tile, False),
 )
-"""The checks in their order, and whether the ones after it need it."""
+"""The checks in order, each with whether later checks depend on it."""
 
 
 def list_packages() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Estimates the wall time, requests and cost of a run before it is started. Pure.
+"""Estimates the wall time, requests and cost of a run before it is started. Does no I/O.
 
 The constants were measured by `./dev bench`; docs/performance.md explains the formula.
 """
@@ -15,7 +15,7 @@ from asyncbatch.wire.messages import INLINE_LIMIT
 Limit = Literal["workers", "main", "network"]
 
 PATH: Final = 0.2
-"""Seconds of the requests between main and a worker, there and back. Only the first tile waits for them."""
+"""Round-trip time between main and a worker in seconds. Only the first tile waits for it."""
 
 _MAIN: Final = (0.00065, 3.4e-9)
 _WORKER: Final = (0.002, 4.3e-9)
@@ -28,10 +28,10 @@ _QUICK: Final = {
 """Requests for a tile that is done within `Tuning.batching_gap`, by whether payload and result are in messages."""
 
 _SLOW: Final = {"sqs:SendMessageBatch": 1.1, "sqs:ReceiveMessage": 1.15, "sqs:DeleteMessageBatch": 0.2}
-"""Requests for a slower tile: its worker asks for it alone, and sends its result at once."""
+"""Requests for a slower tile, which a worker receives alone, and whose result it sends immediately."""
 
 _WORKER_SECOND: Final = {"sqs:ChangeMessageVisibilityBatch": 1 / 10, "s3:HeadObject": 1 / 30}
-"""Requests of a worker per second of a tile: it renews its lease, and sees that main is alive."""
+"""Requests of a worker per second of a tile, to renew its lease and to check main's heartbeat."""
 
 PART: Final = 16 * 2**20
 WHOLE: Final = 32 * 2**20
@@ -53,7 +53,7 @@ class Plan:
     """Bytes of a tile's pickled result."""
     workers: int
     slots: int = 1
-    """Tiles that a worker computes at one time: one for each vCPU."""
+    """Number of tiles that a worker computes concurrently: one for each vCPU."""
     bandwidth: float = 125e6
     """Bytes per second between main and AWS, in each direction."""
 

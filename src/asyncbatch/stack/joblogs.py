@@ -86,7 +86,7 @@ class JobLogs:
         return [line for stream in job.log_streams for line in (await self._streams.read_since(stream))[0]]
 
     async def find_tile(self, workers: Sequence[WorkerLog], tile: int) -> list[WorkerLog]:
-        """Return the workers that may have begun a tile, without reading their whole logs."""
+        """Return the workers that may have started a tile, without reading their complete logs."""
         streams = [stream for one in workers for stream in one.job.log_streams]
         found = await self._streams.find(streams, f"action={_BEGUN} tile={tile}")
         return [one for one in workers if found.intersection(one.job.log_streams)]

@@ -1,4 +1,4 @@
-"""Estimates the cost of workers at list prices. Pure.
+"""Estimates the cost of workers at list prices. Does no I/O.
 
 All prices are in US dollars. They may differ from the bill: AWS changes prices, and spot prices vary by the minute.
 """

@@ -47,7 +47,7 @@ class MemoryAws:
     Parameters
     ----------
     slots : int
-        Number of tiles that a worker computes at one time.
+        Number of tiles that a worker computes concurrently.
     duration : float or callable
         Seconds that each tile takes on the event loop's clock, in addition to its function's time; or a function that
         returns them for each tile.

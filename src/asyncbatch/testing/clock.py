@@ -25,8 +25,8 @@ _DEADLOCK: Final = 1.0
 
 _SPINS: Final = 100
 _TICK: Final = 1e-6
-"""Iterations of the loop without a pause, after which each takes some time. Code that polls for a moment
-that is nearer than the clock's resolution would wait for ever."""
+"""Number of iterations of the loop without a pause after which each takes some time. Otherwise code that polls for a
+time within the clock's resolution would wait forever."""
 
 
 class _JumpingSelector(selectors.DefaultSelector):
@@ -52,7 +52,7 @@ class _JumpingSelector(selectors.DefaultSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop of virtual time: sleeping takes no time, and timeouts of minutes pass at once.
+    """An event loop of virtual time: sleeping and timeouts of minutes take no time.
 
     Time does not pass while the loop computes, nor while a thread of anyio works for it once `watch_threads` was
     called.
@@ -117,7 +117,7 @@ def freeze(process: Process) -> None:
         )
     if process.ended:
         return
-    if loop.has_threads_at_work():  # perhaps for this process: time does not pass until they have ended
+    if loop.has_threads_at_work():  # they may work for this process, so wait until they have ended
         loop.call_soon(freeze, process, context=Context())
     else:
         process.freeze()

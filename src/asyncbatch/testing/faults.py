@@ -24,9 +24,9 @@ class Fault:
     about: str = ""
     """Only requests whose queue, key or prefix contains this text; for ``slot:Compute``, ``tile 3 of PROGRAM``."""
     after: int = 0
-    """Number of requests to let through first."""
+    """Number of requests to skip first."""
     times: int | None = 1
-    """Number of requests to hit then; None for all."""
+    """Number of requests to affect then; None for all."""
     delay: float = 0.0
     """Seconds until the request is handled; ``math.inf`` for never."""
     error: str | Exception | None = None
@@ -42,10 +42,10 @@ class Fault:
     damage: bool = False
     """Whether to flip a bit of the object's content, or damage one of the received messages."""
     truncated: bool = False
-    """Whether half of the object's content is missing in the response."""
+    """Whether the response contains only half of the object's content."""
     then: "Callable[[MemoryJob], object] | None" = None
-    """Action on the worker whose request was hit, such as `MemoryJob.kill`. For an attempt at a tile, it happens during
-    the attempt. It has no effect on main."""
+    """Action on the worker whose request was affected, such as `MemoryJob.kill`. For an attempt at a tile, it happens
+    during the attempt. It has no effect on main."""
 
     def refusal(self) -> Exception:
         """Return the error of the request."""
@@ -76,7 +76,7 @@ class Faults:
         self._seen.clear()
 
     def hit(self, operation: str, about: str) -> Fault | None:
-        """Count a request, and return the first fault that hits it."""
+        """Count a request, and return the first fault that affects it."""
         found = None
         for key, (fault, seen) in list(self._seen.items()):
             if not fnmatchcase(operation, fault.operation) or fault.about not in about:

@@ -25,7 +25,7 @@ class Process:
         self.frozen = True
 
     def thaw(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Run the callbacks that were due meanwhile, and continue."""
+        """Run the callbacks that became due in the meantime, and continue."""
         self.frozen = False
         parked, self._parked = self._parked, []
         for step in parked:

@@ -65,7 +65,7 @@ class MemoryJob:
             self.kill()
 
     def kill(self, reason: str = "") -> None:
-        """Kill the worker at once, as by SIGKILL."""
+        """Kill the worker, as by SIGKILL."""
         self.reason = self.reason or reason
         self.session.kill()
         self._scope.cancel()
@@ -196,7 +196,7 @@ class MemoryBatch:
         given = {entry["name"]: entry["value"] for entry in fields["containerOverrides"]["environment"]}
         self.arrays[job] = []
         for name in [f"{job}:{place}" for place in range(size)] if size > 1 else [job]:
-            # As on Fargate, where workers do not ask the metadata service whether the machine will be reclaimed.
+            # As on Fargate, where workers do not query the metadata service for reclaims.
             variables = {**given, "AWS_BATCH_JOB_ID": name, "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE"}
             environment = WorkerEnvironment.read({"AWS_BATCH_JOB_ATTEMPT": "1", **variables})
             session = MemorySession(self._services)

@@ -1,4 +1,4 @@
-"""Decides which attempts at a tile count. Pure.
+"""Decides which attempts at a tile count. Does no I/O.
 
 A worker that dies loses all tiles that it holds, but tiles that only waited must not be charged. SQS counts deliveries,
 not attempts, so its count is only a hint: a tile that is delivered again is a *suspect*. Before an attempt at a

@@ -36,7 +36,7 @@ def write_head(head: dict[str, Any], size: int) -> bytes:
 
 
 class FrameReader:
-    """Assembles frames from the bytes that a socket receives. Pure. Large bodies are received in place."""
+    """Assembles frames from the bytes that a socket receives. Large bodies are received in place."""
 
     def __init__(self) -> None:
         self._chunk = memoryview(bytearray(CHUNK))

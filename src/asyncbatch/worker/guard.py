@@ -132,7 +132,7 @@ class Guard:
 
 
 def describe_end(code: int, *, peak: int = 0, oom_kills: int | None = 0) -> Loss:
-    """Return why a slot's process has ended. Pure.
+    """Return why a slot's process has ended.
 
     Parameters
     ----------

@@ -66,7 +66,7 @@ class Sample:
 
 @dataclass(slots=True, kw_only=True)
 class Health:
-    """Decides from samples whether a process is stopped or stuck. Pure: `now` is passed in."""
+    """Decides from samples whether a process is stopped or stuck. `now` is passed in."""
 
     peak: int = 0
     """Highest observed peak memory in bytes."""

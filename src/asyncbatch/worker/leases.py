@@ -1,4 +1,4 @@
-"""The leases that a worker holds, and when to renew them. Pure: `now` is passed in, in seconds on any clock."""
+"""The leases that a worker holds, and when to renew them. `now` is passed in, in seconds on any clock."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field

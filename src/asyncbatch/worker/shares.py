@@ -1,4 +1,4 @@
-"""A slot's share of a machine that several workers use. Pure, except for reading the memory limit."""
+"""A slot's share of a machine that several workers use. It reads only the memory limit."""
 
 from collections.abc import Mapping
 from pathlib import Path

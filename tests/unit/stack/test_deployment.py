@@ -131,7 +131,7 @@ async def test_fewer_vcpus_than_running_machines_have_are_rejected(
 ) -> None:
     stacks = Standing("CREATE_COMPLETE")
     machines[queue][place] = 9
-    with pytest.raises(StackFailed, match=f"machines with 9 vCPUs up, but {name} would be 8"):
+    with pytest.raises(StackFailed, match=f"running machines with 9 vCPUs, but {name} would be 8"):
         await deploy(stacks).modify(StackOptions(others={name: "8"}))
     assert stacks.done == []
     machines[queue][place] = 8

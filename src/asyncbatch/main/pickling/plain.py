@@ -1,4 +1,4 @@
-"""Recognises values that need no search for the user's code when they are pickled: most tiles' arguments. Pure."""
+"""Recognises values that can be pickled without a search for the user's code, like most arguments. Does no I/O."""
 
 from typing import Any, Final
 

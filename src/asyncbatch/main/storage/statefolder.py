@@ -63,5 +63,5 @@ def _refuse_unsafe(folder: Path) -> None:
     if about.st_uid != os.geteuid() or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise SettingsError(
             f"the folder {folder} belongs to user {about.st_uid} and has mode {stat.S_IMODE(about.st_mode):o}; "
-            "it must belong to you, and nobody else may have write permission. Change it, or set XDG_STATE_HOME"
+            "it must belong to you, and no other user may have write permission. Change it, or set XDG_STATE_HOME"
         )
