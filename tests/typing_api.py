@@ -1,4 +1,4 @@
-"""The public API as users use it: never run, only type-checked."""
+"""Uses of the public API that are type-checked but not run."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import Executor, Future

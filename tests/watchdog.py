@@ -1,11 +1,11 @@
-"""A test that hangs fails by itself, with the stacks of all processes that it started; the tests after it go on.
+"""Makes hanging tests fail with the stacks of all their processes, so that the next tests can run.
 
 Each of a test's phases (setup, call, teardown) has a limit, by its folder or by ``@pytest.mark.limit(seconds)``, which
-can lower that of the call only. Time in which processes of this machine wait for a processor does not count, up to a
-multiple of the limit.
+can lower the limit of the call only. Time in which processes of this machine wait for a processor does not count, up to
+a multiple of the limit.
 
-The stacks of other processes come from `faulthandler`, which `tests/stacks/sitecustomize.py` registers in each: so the
-processes of tests need PYTHONPATH and `VARIABLE` in their environment, which they inherit or take from `variables()`.
+The stacks of other processes are written by `faulthandler`, which `tests/stacks/sitecustomize.py` registers. Processes
+of tests therefore need PYTHONPATH and `VARIABLE` in their environment, which they inherit or get from `variables()`.
 """
 
 import asyncio
@@ -29,33 +29,33 @@ VARIABLE: Final = "STACKS_OF_TESTS"
 """Variable with the folder to which processes write their stacks. It also marks them as processes of this run."""
 
 _LIMITS: Final = {"unit": 60.0, "containers": 900.0}
-"""Seconds that a phase may take, by folder of tests."""
+"""Time limit of a phase in seconds, by folder of tests."""
 _LIMIT: Final = 120.0
-"""The same for other folders."""
+"""Time limit for other folders."""
 _MOST: Final = 5
-"""Times its limit that a phase may take where the machine is busy."""
+"""Factor by which a phase may exceed its limit on a busy machine."""
 _AGAIN: Final = 10.0
-"""Seconds until a test is interrupted again, where it goes on regardless."""
+"""Seconds until a test is interrupted again if it continues."""
 _ANSWER: Final = 10.0
-"""Seconds in which processes write their stacks."""
+"""Maximum number of seconds for processes to write their stacks."""
 _SETTLED: Final = 0.3
-"""Seconds without anything more written, after which they have."""
+"""Seconds without further output after which stacks are considered complete."""
 
 _NAME: Final = "watchdog of tests"
 _STACKS: Final = Path(__file__).parent / "stacks"
 
 
 class HangingError(BaseException):
-    """What interrupts a test: no `Exception`, since code under test handles those."""
+    """Interrupts a test. It is not an `Exception`, since code under test handles those."""
 
 
 def variables() -> dict[str, str]:
-    """Return the environment variables that let the watchdog see the stacks of a process."""
+    """Return the environment variables with which a process writes its stacks for the watchdog."""
     return {name: os.environ[name] for name in (VARIABLE, "PYTHONPATH") if name in os.environ}
 
 
 def register_watchdog(config: pytest.Config) -> None:
-    """Have the watchdog watch the tests, once."""
+    """Register the watchdog with pytest, once."""
     if not config.pluginmanager.has_plugin(_NAME):
         config.pluginmanager.register(Watchdog(), _NAME)
 
@@ -93,7 +93,7 @@ class Watchdog:
 
     @contextlib.contextmanager
     def _limited(self, item: pytest.Item, when: str, limit: float) -> Iterator[None]:
-        """Interrupt the block, again and again, when it takes longer than the limit; fail if it ends nevertheless."""
+        """Interrupt the block repeatedly when it exceeds the limit; fail even if it then ends normally."""
         started, stalled = time.monotonic(), _read_stalled()
         expired = False
 
@@ -139,7 +139,7 @@ def collect_stacks(folder: Path) -> str:
 
 
 def _wait_until_written(folder: Path, starts: dict[int, int]) -> None:
-    """Wait until files are longer than they were and grow no more; a process that was forked writes to its parent's."""
+    """Wait until files have grown and no longer grow; a forked process writes to its parent's file."""
     deadline = time.monotonic() + _ANSWER
     writing = [process for process in starts if (folder / str(process)).exists()]
     last, since = -1, time.monotonic()
@@ -153,7 +153,7 @@ def _wait_until_written(folder: Path, starts: dict[int, int]) -> None:
 
 
 def _describe(folder: Path, process: int, start: int) -> str:
-    """Return what a process is, and the stacks that it wrote from a place in its file on."""
+    """Return a description of a process, and its stacks after a position in its file."""
     place = Path("/proc") / str(process)
     command, status, stacks = "has ended", "", "(no stacks)"
     with contextlib.suppress(OSError):
@@ -169,7 +169,7 @@ def _describe(folder: Path, process: int, start: int) -> str:
 
 
 def _describe_tasks() -> str:
-    """Return where each task of this process's event loops waits: the stack of its thread does not show that."""
+    """Return where each task of this process's event loops waits, which stacks of threads do not show."""
     found = []
     for task in gc.get_objects():
         if type(task) is asyncio.Task and not task.done():
@@ -183,7 +183,7 @@ def _describe_tasks() -> str:
 
 
 def _join_equal(text: str) -> str:
-    """Return the stacks of threads; of those that are equal, the first and their number."""
+    """Return the stacks of threads; equal ones are combined, with their number."""
     heads: dict[str, list[str]] = {}
     for stack in text.strip().split("\n\n"):
         head, _, frames = stack.partition("\n")
@@ -204,7 +204,7 @@ def _folder_limit(item: pytest.Item) -> float:
 
 
 def _read_stalled() -> float:
-    """Return for how many seconds so far any process of this machine waited for a processor; 0 if Linux can't say."""
+    """Return the seconds for which processes of this machine have waited for a processor; 0 if unknown."""
     with contextlib.suppress(OSError):
         found = re.search(r"some .*total=(\d+)", Path("/proc/pressure/cpu").read_text())
         return int(found[1]) / 1e6 if found else 0.0
@@ -218,7 +218,7 @@ def _size(folder: Path, process: int) -> int:
 
 
 def _find_marked(folder: Path) -> set[int]:
-    """Return the processes of this run by their environment, wherever they are in the tree."""
+    """Return the processes of this run by their environment, whatever their parents are."""
     mark = f"{VARIABLE}={folder}".encode()
     found = set()
     for process in _processes():
@@ -229,7 +229,7 @@ def _find_marked(folder: Path) -> set[int]:
 
 
 def _find_descendants(ancestor: int) -> set[int]:
-    """Return the children of a process and theirs, whatever their environment."""
+    """Return all descendants of a process, whatever their environment is."""
     children: dict[int, list[int]] = {}
     for process in _processes():
         with contextlib.suppress(OSError):
@@ -244,7 +244,7 @@ def _find_descendants(ancestor: int) -> set[int]:
 
 
 def _handles(process: int, number: signal.Signals) -> bool:
-    """Return whether a process has a handler for a signal; any other would be killed by it."""
+    """Return whether a process has a handler for a signal, which would otherwise kill it."""
     with contextlib.suppress(OSError):
         caught = re.findall(r"SigCgt:\s+([0-9a-f]+)", Path(f"/proc/{process}/status").read_text())
         return bool(int(caught[0], 16) >> (number - 1) & 1)

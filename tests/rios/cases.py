@@ -1,4 +1,4 @@
-"""What RIOS can do, each as a small job: made in a folder, and applied in any style."""
+"""Small cases of RIOS's features, each created in a folder and applied with any concurrency style."""
 
 import copy
 from collections.abc import Callable
@@ -22,18 +22,18 @@ class Case:
     function: Callable[..., None]
     inputs: dict[str, Any]
     outputs: list[str]
-    """Names; with a star, lists of two."""
+    """Names of inputs; a name with a star is a list of two."""
     other: dict[str, Any] = field(default_factory=dict)
     controls: Callable[[Any], None] = lambda _: None
     driver: str = "GTiff"
 
     @property
     def can_write(self) -> bool:
-        """Whether this GDAL has the driver."""
+        """Return whether this GDAL has the driver."""
         return gdal.GetDriverByName(self.driver) is not None
 
     def apply(self, folder: Path, style: Style) -> tuple[list[str], Any]:
-        """Return the outputs' paths, and what `apply` returned."""
+        """Return the paths of the outputs, and the result of `apply`."""
         folder.mkdir()
         infiles, outfiles = applier.FilenameAssociations(), applier.FilenameAssociations()
         vars(infiles).update(self.inputs)
@@ -67,7 +67,7 @@ def difference(info: Any, inputs: Any, outputs: Any) -> None:
     outputs.out = inputs.image[:1].astype(np.float32) - inputs.image[1:]
 
 
-def smoothed(info: Any, inputs: Any, outputs: Any) -> None:
+def smooth(info: Any, inputs: Any, outputs: Any) -> None:
     rolled = [np.roll(inputs.image, (down, across), (1, 2)) for down in (-1, 0, 1) for across in (-1, 0, 1)]
     outputs.out = sum(one.astype(np.int32) for one in rolled)
 
@@ -78,11 +78,11 @@ def several(info: Any, inputs: Any, outputs: Any) -> None:
     outputs.pair = [inputs.image[:1], inputs.image[1:]]
 
 
-def stacked(info: Any, inputs: Any, outputs: Any) -> None:
+def stack(info: Any, inputs: Any, outputs: Any) -> None:
     outputs.out = np.concatenate([image[:1] for image in inputs.images])
 
 
-def masked(info: Any, inputs: Any, outputs: Any) -> None:
+def mask(info: Any, inputs: Any, outputs: Any) -> None:
     outputs.out = np.where(inputs.fields > 0, inputs.image[:1] * inputs.fields, -1).astype(np.int32)
 
 
@@ -94,14 +94,14 @@ def classes(info: Any, inputs: Any, outputs: Any) -> None:
     outputs.out = (inputs.image[:1] // 100).astype(np.uint8)
 
 
-def scaled(info: Any, inputs: Any, outputs: Any, other: Any) -> None:
+def scale(info: Any, inputs: Any, outputs: Any, other: Any) -> None:
     outputs.out = (inputs.image[:1] * other.factor + other.table[inputs.image[:1] % 10]).astype(np.float32)
     other.pixels += inputs.image[0].size
     other.histogram += np.bincount(inputs.image[0].ravel() % 4, minlength=4)
 
 
 def describe_block(info: Any, inputs: Any, outputs: Any) -> None:
-    """Put into pixels all that `info` says where RIOS documents that it may be asked in parallel."""
+    """Write into pixels everything that `info` returns and that RIOS supports in parallel."""
     x, y = info.getBlockCoordArrays()
     across, down = info.getBlockCount()
     numbers = [*info.getWindowSize(), info.getOverlapSize(), *info.getTotalSize(), *info.getTotalBlocks()]
@@ -120,31 +120,31 @@ def describe_block(info: Any, inputs: Any, outputs: Any) -> None:
 
 
 def thematic(controls: Any) -> None:
-    """Ask for a thematic output with a colour table."""
+    """Request a thematic output with a colour table."""
     controls.setThematic(True)
     if hasattr(controls, "setAutoColorTableType"):
         controls.setAutoColorTableType("rainbow")
     controls.setCalcStats(True)
 
 
-def rasterised(controls: Any) -> None:
-    """Burn the fields' kinds."""
+def burn_fields(controls: Any) -> None:
+    """Burn the attribute of the fields."""
     controls.setBurnAttribute("kind")
     controls.setVectorDatatype(np.int16)
 
 
 def cases(folder: Path) -> dict[str, Case]:
-    """Return the cases, with their inputs in a folder."""
+    """Create the inputs in a folder, and return the cases."""
     image = raster(folder / "image.tif")
     others = [raster(folder / f"image{seed}.tif", seed=seed) for seed in (1, 2, 3)]
     coarse = raster(folder / "coarse.tif", seed=4, pixel=50.0, size=200)
     elsewhere = raster(folder / "elsewhere.tif", seed=5, pixel=45.0, size=200, shift=7.0)
 
-    def onto_image(controls: Any) -> None:
+    def use_reference_image(controls: Any) -> None:
         controls.setReferenceImage(image)
         controls.setResampleMethod("bilinear")
 
-    def onto_grid(controls: Any) -> None:
+    def use_reference_grid(controls: Any) -> None:
         from rios.pixelgrid import PixelGridDefn
 
         grid = PixelGridDefn(
@@ -162,29 +162,29 @@ def cases(folder: Path) -> dict[str, Case]:
     return {
         "rasters": Case(function=difference, inputs={"image": image}, outputs=["out"]),
         "overlap": Case(
-            function=smoothed,
+            function=smooth,
             inputs={"image": image},
             outputs=["out"],
             controls=lambda controls: controls.setOverlap(1),
         ),
         "several outputs": Case(function=several, inputs={"image": image}, outputs=["low", "high", "pair*"]),
-        "a list of files": Case(function=stacked, inputs={"images": others}, outputs=["out"]),
+        "a list of files": Case(function=stack, inputs={"images": others}, outputs=["out"]),
         "vectors": Case(
-            function=masked,
+            function=mask,
             inputs={"image": image, "fields": vector(folder / "fields.gpkg")},
             outputs=["out"],
-            controls=rasterised,
+            controls=burn_fields,
         ),
         "another resolution": Case(
-            function=both, inputs={"image": image, "coarse": coarse}, outputs=["out"], controls=onto_image
+            function=both, inputs={"image": image, "coarse": coarse}, outputs=["out"], controls=use_reference_image
         ),
-        "a grid of its own": Case(
-            function=both, inputs={"image": image, "coarse": elsewhere}, outputs=["out"], controls=onto_grid
+        "a custom grid": Case(
+            function=both, inputs={"image": image, "coarse": elsewhere}, outputs=["out"], controls=use_reference_grid
         ),
         "thematic": Case(function=classes, inputs={"image": image}, outputs=["out"], controls=thematic, driver="HFA"),
         "info": Case(function=describe_block, inputs={"image": image}, outputs=["out"]),
         "otherargs": Case(
-            function=scaled,
+            function=scale,
             inputs={"image": image},
             outputs=["out"],
             other={

@@ -1,7 +1,7 @@
-"""Tests against real RIOS, 1.4 or 2, on the embedded endpoint.
+"""Tests with an installed RIOS, 1.4 or 2, on the embedded endpoint.
 
-RIOS is in no package registry: https://www.rioshome.org says how to install it. `just test-rios PYTHON` runs these
-tests with a Python that has it; elsewhere they are skipped.
+RIOS is in no package registry: https://www.rioshome.org explains how to install it. `just test-rios PYTHON` runs these
+tests with a Python that has RIOS; otherwise they are skipped.
 """
 
 import os
@@ -22,12 +22,12 @@ __all__ = ["anyio_backend", "endpoint", "isolated", "on_the_endpoint", "script",
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    register_watchdog(config)  # tests/conftest.py is not there where `just test-rios` runs these
+    register_watchdog(config)  # `just test-rios` does not load tests/conftest.py
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep what runs store out of the user's own state folder, as tests/conftest.py does."""
+    """Use a temporary state folder instead of the user's, as tests/conftest.py does."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
@@ -35,7 +35,7 @@ def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def on_the_endpoint(endpoint: Endpoint, isolated: None) -> Iterator[None]:
-    """Have RIOS compute on two workers of this machine, which several tests share."""
+    """Make RIOS use two workers on this machine, which several tests share."""
     from asyncbatch.rios.pools import POOLS
 
     with pytest.MonkeyPatch.context() as patch:
@@ -58,7 +58,7 @@ def image(tmp_path: Path) -> str:
 def start(
     endpoint: Endpoint, team: Team, tmp_path: Path, image: str
 ) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
-    """Return a function that starts a script, on workers of this machine."""
+    """Return a function that starts a script with workers on this machine."""
     started: list[subprocess.Popen[str]] = []
 
     def started_one(text: str, *, head: str = "", **variables: str) -> "subprocess.Popen[str]":

@@ -1,6 +1,6 @@
-"""Scripts such as RIOS's own pages show: they know nothing of asyncbatch, and most of them nothing of concurrency.
+"""Scripts like those in RIOS's documentation, which do not use asyncbatch, and most of which use no concurrency.
 
-Each finds `a.img`, `b.img`, `coarse.img` and `fields.gpkg` in its folder.
+The files `a.img`, `b.img`, `coarse.img` and `fields.gpkg` are in the folder of each script.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from typing import Final
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A script, and how many tiles it has."""
+    """A script, and its number of tiles."""
 
     text: str
     tiles: int = 4

@@ -1,10 +1,10 @@
-"""Runs one of RIOS's own tests with our adapter as the default concurrency of every `apply` that allows it.
+"""Runs one of RIOS's own tests with asyncbatch as the default concurrency of every `apply` that allows it.
 
     PYTHON forced.py TEST
 
-A process of its own, in an empty folder, with the environment that names the endpoint. The last line of its output is
-a JSON object: whether RIOS says that its test passed, how many calls of `apply` there were, and how many of them our
-workers computed.
+It runs as a separate process, in an empty folder, with the endpoint in its environment. The last line of its output is
+a JSON object: whether RIOS reports that its test passed, the number of calls of `apply`, and how many of them
+asyncbatch's workers computed.
 """
 
 import copy
@@ -33,8 +33,8 @@ class Counts:
 def forced_on_rios_1(apply: Callable[..., Any]) -> Callable[..., Any]:
     """Return `apply` with three threads by default.
 
-    Where `otherargs` is given it is left alone: RIOS 1.4's tests look into it afterwards, and RIOS documents that job
-    managers do not pass it out.
+    Calls with `otherargs` are unchanged: RIOS 1.4's tests inspect it afterwards, and RIOS documents that job managers
+    do not return it.
     """
 
     def forced(function: Any, infiles: Any, outfiles: Any, otherArgs: Any = None, controls: Any = None) -> Any:
@@ -52,8 +52,8 @@ def forced_on_rios_1(apply: Callable[..., Any]) -> Callable[..., Any]:
 def forced_on_rios_2(apply: Callable[..., Any]) -> Callable[..., Any]:
     """Return `apply` with compute workers by default.
 
-    RIOS's tests look into the `otherArgs` that they gave, not into the copies that compute workers return. So with
-    `otherArgs` there is one worker, and its copy is put back.
+    RIOS's tests inspect the `otherArgs` that they passed, not the copies that compute workers return. With `otherArgs`,
+    there is therefore one worker, and its copy replaces the original.
     """
 
     def forced(function: Any, infiles: Any, outfiles: Any, otherArgs: Any = None, controls: Any = None) -> Any:

@@ -1,4 +1,4 @@
-"""A user's script, as text: the tests below add what it does."""
+"""The beginning of a user's script. Tests add the calls of `apply`."""
 
 from typing import Final
 
@@ -41,7 +41,7 @@ def doubled(info, inputs, outputs):
 
 
 def held(info, inputs, outputs):
-    """Say that a tile has started, and wait until it may go on."""
+    """Record that a tile has started, and wait until it may continue."""
     Path(f"started-{os.getpid()}").touch()
     while not Path("open").exists():
         time.sleep(0.01)

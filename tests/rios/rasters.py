@@ -1,4 +1,4 @@
-"""Rasters and vectors made for the tests, and looked at."""
+"""Creates and reads rasters and vectors for tests."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ TILED = ["TILED=YES", "BLOCKXSIZE=64", "BLOCKYSIZE=64"]
 
 
 def projection(epsg: int = 32755) -> Any:
-    """Return a projection: by default UTM 55 south."""
+    """Return a projection; by default UTM 55 south."""
     found = osr.SpatialReference()
     found.ImportFromEPSG(epsg)
     return found
@@ -40,7 +40,7 @@ def raster(
 
 
 def vector(path: Path) -> str:
-    """Write two polygons, with a number each."""
+    """Write two polygons, each with a number."""
     source = ogr.GetDriverByName("GPKG").CreateDataSource(str(path))
     layer = source.CreateLayer("fields", srs=projection(), geom_type=ogr.wkbPolygon)
     layer.CreateField(ogr.FieldDefn("kind", ogr.OFTInteger))
@@ -59,7 +59,7 @@ def vector(path: Path) -> str:
 
 
 def content(path: str) -> dict[str, Any]:
-    """Return all that a raster holds: for comparison."""
+    """Return the content of a raster, for comparison."""
     dataset = gdal.Open(path)
     bands = [dataset.GetRasterBand(number + 1) for number in range(dataset.RasterCount)]
     tables = [band.GetRasterColorTable() for band in bands]
@@ -75,7 +75,7 @@ def content(path: str) -> dict[str, Any]:
 
 
 def attributes(band: Any) -> list[list[float]]:
-    """Return a band's attribute table: its colours, in some formats, and its histogram."""
+    """Return a band's attribute table, which contains its histogram, and in some formats its colours."""
     table = band.GetDefaultRAT()
     columns = range(table.GetColumnCount() if table else 0)
     return [[table.GetValueAsDouble(row, column) for row in range(table.GetRowCount())] for column in columns]

@@ -1,4 +1,4 @@
-"""What scripts leave behind."""
+"""Helpers for the results of scripts."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 
 def ended(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
-    """Return the status, the output and the errors of a script that ends by itself."""
+    """Wait for a script; return its status, output and errors."""
     out, err = process.communicate(timeout=120)
     return process.returncode, out, err
 

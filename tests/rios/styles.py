@@ -1,4 +1,4 @@
-"""The ways in which a script asks RIOS for workers."""
+"""The ways in which a script requests workers from RIOS."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,11 +11,11 @@ Style = Callable[[Any], None]
 
 
 def serial(_controls: Any) -> None:
-    """Ask for none."""
+    """Request no workers."""
 
 
 def rounds_of(threads: int) -> Style:
-    """Ask as RIOS 1.4 does."""
+    """Request workers as in RIOS 1.4."""
 
     def style(controls: Any) -> None:
         controls.setNumThreads(threads)
@@ -25,7 +25,7 @@ def rounds_of(threads: int) -> Style:
 
 
 def compute_workers(kind: str, **reading: Any) -> Style:
-    """Ask as RIOS 2 does."""
+    """Request workers as in RIOS 2."""
 
     def style(controls: Any) -> None:
         from rios.structures import ConcurrencyStyle

@@ -1,4 +1,4 @@
-"""Whatever RIOS computes on our workers is what it computes serially."""
+"""Tests that results of RIOS with asyncbatch's workers equal those of serial runs."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from tests.rios.needs import only_rios_2, rios
 
-import asyncbatch.rios  # isort: skip - only where there is RIOS
+import asyncbatch.rios  # isort: skip - needs RIOS
 from tests.rios.cases import Case, cases
 from tests.rios.rasters import SIZE, content
 from tests.rios.styles import STYLES, serial
@@ -17,7 +17,7 @@ assert asyncbatch.rios
 
 pytestmark = [
     pytest.mark.usefixtures("on_the_endpoint"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),  # RIOS's and GDAL's own
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),  # warnings of RIOS and GDAL
 ]
 
 NAMES = [
@@ -27,7 +27,7 @@ NAMES = [
     "a list of files",
     "vectors",
     "another resolution",
-    "a grid of its own",
+    "a custom grid",
     "thematic",
     "info",
     "otherargs",
@@ -49,7 +49,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory, inputs: dict[str, Case]) 
     }
 
 
-def test_no_case_is_left_out(inputs: dict[str, Case]) -> None:
+def test_all_cases_are_tested(inputs: dict[str, Case]) -> None:
     assert list(inputs) == NAMES
 
 
@@ -68,11 +68,11 @@ def test_equal_to_the_serial_run(
 
 @only_rios_2
 @pytest.mark.parametrize("style", STYLES)
-def test_otherargs_and_timings_come_back(inputs: dict[str, Case], tmp_path: Path, style: str) -> None:
+def test_otherargs_and_timings_are_returned(inputs: dict[str, Case], tmp_path: Path, style: str) -> None:
     _, returned = inputs["otherargs"].apply(tmp_path / "out", STYLES[style])
     assert sum(other.pixels for other in returned.otherArgsList) == SIZE * SIZE
     assert sum(other.histogram for other in returned.otherArgsList).sum() == SIZE * SIZE
-    assert [other.factor for other in returned.otherArgsList] == [3, 3], "one for each worker"
+    assert [other.factor for other in returned.otherArgsList] == [3, 3], "one per worker"
     durations = {name: len(pairs) for name, pairs in returned.timings.pairs.items()}
     blocks = 5 * 5
     assert durations["userfunction"] == durations["insert_computebuffer"] == blocks
@@ -81,7 +81,7 @@ def test_otherargs_and_timings_come_back(inputs: dict[str, Case], tmp_path: Path
 
 
 @only_rios_2
-def test_each_apply_begins_anew(inputs: dict[str, Case], tmp_path: Path) -> None:
+def test_each_apply_starts_with_new_copies(inputs: dict[str, Case], tmp_path: Path) -> None:
     style = next(iter(STYLES.values()))
     sums = []
     for call in range(2):

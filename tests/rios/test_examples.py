@@ -1,4 +1,4 @@
-"""`asyncbatch run` has workers compute RIOS's documented examples, and they do what they do without."""
+"""Tests that RIOS's documented examples have the same results with `asyncbatch run` as without."""
 
 import os
 import re
@@ -12,14 +12,14 @@ import pytest
 
 from tests.rios.needs import RIOS_1, rios
 
-from osgeo import gdal  # isort: skip - only where there is RIOS
+from osgeo import gdal  # isort: skip - needs RIOS
 from tests.rios.examples import EXAMPLES, RIOS_1_EXAMPLES, RIOS_2_EXAMPLES  # isort: skip
 from tests.rios.rasters import raster, vector  # isort: skip
 
 assert rios
 
 pytestmark = pytest.mark.skipif(
-    gdal.GetDriverByName("HFA") is None, reason="this GDAL has no HFA driver, which RIOS's examples write with"
+    gdal.GetDriverByName("HFA") is None, reason="this GDAL has no HFA driver, which RIOS's examples use"
 )
 
 HERE = EXAMPLES | (RIOS_1_EXAMPLES if RIOS_1 else RIOS_2_EXAMPLES)
@@ -28,7 +28,7 @@ RUN = [str(Path(sys.executable).with_name("asyncbatch")), "run", "--local", "--w
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with what the examples read."""
+    """Return a folder with the inputs of the examples."""
     folder = tmp_path_factory.mktemp("inputs")
     for seed, name in enumerate(("a", "b")):
         source = raster(folder / f"{name}.tif", seed=seed)
@@ -41,7 +41,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def described(path: Path) -> Any:
-    """Return all that GDAL says of a raster: metadata, statistics, overviews and tables, and its pixels."""
+    """Return a raster's metadata, statistics, overviews and tables, and its pixels."""
     dataset = gdal.Open(str(path))
     found = gdal.Info(dataset, format="json", showRAT=True, computeChecksum=True)
     for name in ("description", "files"):
@@ -50,7 +50,7 @@ def described(path: Path) -> Any:
 
 
 def outcome(command: list[str], folder: Path, inputs: Path, name: str) -> tuple[tuple[int, str], dict[str, Any], str]:
-    """Run an example; return how it ended, what it has written, and its error output."""
+    """Run an example; return its status and output, its rasters, and its error output."""
     shutil.copytree(inputs, folder)
     (folder / "script.py").write_text(HERE[name].text)
     before = set(folder.iterdir())
@@ -77,13 +77,13 @@ def outcome(command: list[str], folder: Path, inputs: Path, name: str) -> tuple[
 
 
 def counted(err: str) -> tuple[int, int]:
-    """Return how many tiles workers and main have computed, as the closing line has it."""
+    """Return the numbers of tiles that workers and main have computed, from the last line."""
     [found] = re.findall(r"^asyncbatch: (\d+) tiles .* (\d+) by main$", err, re.MULTILINE)
     return int(found[0]), int(found[1])
 
 
 @pytest.mark.parametrize("name", HERE)
-def test_workers_compute_it_all_and_it_is_as_without_them(tmp_path: Path, inputs: Path, name: str) -> None:
+def test_workers_compute_all_tiles_with_the_same_results(tmp_path: Path, inputs: Path, name: str) -> None:
     ended, written, err = outcome([sys.executable], tmp_path / "plain", inputs, name)
     assert ended[0] == 0, err
     ended_with_workers, written_with_workers, err = outcome(RUN, tmp_path / "run", inputs, name)
@@ -93,7 +93,7 @@ def test_workers_compute_it_all_and_it_is_as_without_them(tmp_path: Path, inputs
 
 
 @pytest.mark.parametrize("name", ["two images", "a mean, and no output"])
-def test_a_script_that_is_respected_computes_as_it_says(tmp_path: Path, inputs: Path, name: str) -> None:
+def test_respected_script_uses_its_own_concurrency(tmp_path: Path, inputs: Path, name: str) -> None:
     ended, written, _ = outcome([sys.executable], tmp_path / "plain", inputs, name)
     respected, written_respected, err = outcome([*RUN, "--respect-script"], tmp_path / "run", inputs, name)
     assert (respected, written_respected) == (ended, written)

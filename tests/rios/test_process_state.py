@@ -1,4 +1,4 @@
-"""A tile sees the folder and the environment that main has when its `apply` begins, as with RIOS's own workers."""
+"""Tests that a tile has main's folder and environment at the start of `apply`, as with RIOS's own workers."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ import pytest
 from tests.integration.endpoint import Endpoint
 from tests.rios.needs import RIOS_1, rios
 
-from tests.rios.rasters import raster  # isort: skip - only where there is RIOS
+from tests.rios.rasters import raster  # isort: skip - needs RIOS
 from tests.rios.scripts import Start, ended, pixels  # isort: skip
 
 assert rios
@@ -30,21 +30,21 @@ def apply_by_both(function, number, **names):
 
 @pytest.fixture
 def path() -> str:
-    """Return a PATH by which RIOS finds the programs of its own workers."""
+    """Return a PATH with the programs of RIOS's own workers."""
     return os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 
 def assert_alike(folder: Path, number: object) -> np.ndarray:
-    """Compare what came of both kinds of workers, and return it."""
+    """Check that both kinds of workers have the same results, and return them."""
     ours, theirs = (pixels(folder / f"{kind}{number}.tif") for kind in ("AWSBatch", OWN))
     assert np.array_equal(ours, theirs)
     return ours
 
 
-def test_relative_names_are_of_the_folder_in_which_each_apply_begins(
+def test_relative_names_refer_to_the_folder_at_the_start_of_each_apply(
     endpoint: Endpoint, start: Start, path: str, tmp_path: Path
 ) -> None:
-    """Of inputs, outputs and what the function opens itself; the last `apply` is back in the first folder."""
+    """This applies to inputs, outputs and opened files. The last `apply` is in the first folder again."""
     images = {}
     for number, scene in enumerate(SCENES):
         (tmp_path / scene).mkdir()
@@ -62,14 +62,14 @@ for number, scene in enumerate(["first", "second", "first"]):
 """
     status, _, err = ended(start(BY_BOTH + text, PATH=path))
     assert status == 0, err
-    assert endpoint.count("sqs:CreateQueue") - queues == 2, "one run: workers are kept from one apply to the next"
+    assert endpoint.count("sqs:CreateQueue") - queues == 2, "one run, since workers are reused by the next apply"
     for number, scene in enumerate([*SCENES, SCENES[0]]):
         wanted = pixels(images[scene])[0] + 1000 * (SCENES.index(scene) + 1)
         assert np.array_equal(assert_alike(tmp_path / scene, number), wanted)
 
 
-def test_the_environment_is_that_in_which_each_apply_begins(start: Start, path: str, tmp_path: Path) -> None:
-    """Variables that are new, changed, removed, and changed since before the workers were started."""
+def test_environment_is_that_at_the_start_of_each_apply(start: Start, path: str, tmp_path: Path) -> None:
+    """Variables are new, changed, removed, or changed before the workers were started."""
     text = """
 def written(info, inputs, outputs):
     kept, level = int(os.environ.get("KEPT", -1)), int(os.environ.get("LEVEL", -1))
@@ -88,7 +88,7 @@ for number, (kept, level) in enumerate([(None, None), (5, 1), (5, 2), (6, None),
     assert found == [[-101], [501], [502], [599], [-97]]
 
 
-def test_a_tile_that_changes_its_process_does_not_change_what_other_tiles_see(start: Start, tmp_path: Path) -> None:
+def test_changes_of_the_process_by_a_tile_do_not_affect_other_tiles(start: Start, tmp_path: Path) -> None:
     """In RIOS 1.4 main computes the first of each five tiles, in its own process."""
     (tmp_path / "scene").mkdir()
     text = """

@@ -1,4 +1,4 @@
-"""What `asyncbatch run` puts in the place of RIOS's `apply`, call by call."""
+"""Tests of the replacement of RIOS's `apply` by `asyncbatch run`."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ import pytest
 
 from tests.rios.needs import only_rios_1, only_rios_2, rios
 
-from rios import applier  # isort: skip - only where there is RIOS
+from rios import applier  # isort: skip - needs RIOS
 from osgeo import gdal, osr  # isort: skip
 from asyncbatch.rios.calls import Tally  # isort: skip
 from asyncbatch.rios.redirect import redirect_apply  # isort: skip
@@ -23,7 +23,7 @@ assert rios
 
 pytestmark = [
     pytest.mark.usefixtures("on_the_endpoint"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),  # RIOS's and GDAL's own
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),  # warnings of RIOS and GDAL
 ]
 
 TILES = 5 * 5
@@ -63,7 +63,7 @@ def other_with(**attributes: Any) -> Any:
 
 
 def actions(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return what the project has warned of."""
+    """Return the actions of the project's warnings."""
     return [vars(record)["action"] for record in caplog.records if record.levelno >= logging.WARNING]
 
 
@@ -71,7 +71,7 @@ def counts(tally: Tally) -> tuple[int, int]:
     return tally.workers, tally.main
 
 
-def test_what_tiles_add_is_on_the_scripts_own_object(
+def test_sums_of_tiles_are_in_the_object_of_the_script(
     apply: Apply, tally: Tally, image: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     def added(info: Any, inputs: Any, outputs: Any, other: Any) -> None:
@@ -100,7 +100,7 @@ def latest(info: Any, inputs: Any, outputs: Any, other: Any) -> None:
 
 
 def numbered(info: Any, inputs: Any, outputs: Any, other: Any) -> None:
-    """Put into the pixels how many tiles there have been."""
+    """Write the number of earlier tiles into the pixels."""
     outputs.out = np.full(inputs.image[:1].shape, other.found, dtype=np.int16)
     other.found += 1
 
@@ -110,7 +110,7 @@ def in_a_dictionary(info: Any, inputs: Any, outputs: Any, other: Any) -> None:
 
 
 @pytest.mark.parametrize("function", [largest, latest, numbered, in_a_dictionary])
-def test_tiles_that_depend_on_those_before_them_are_computed_in_main(
+def test_tiles_that_depend_on_earlier_ones_are_computed_in_main(
     apply: Apply, tally: Tally, tmp_path: Path, caplog: pytest.LogCaptureFixture, function: Callable[..., None]
 ) -> None:
     outputs = {"out": "out.tif"} if function is numbered else {}
@@ -132,7 +132,7 @@ def test_tiles_that_depend_on_those_before_them_are_computed_in_main(
     assert actions(caplog) == [NOT_REDIRECTED]
 
 
-def test_what_is_no_object_with_attributes_is_noticed_too(apply: Apply, tally: Tally) -> None:
+def test_other_args_without_attributes_are_noticed(apply: Apply, tally: Tally) -> None:
     def counted(info: Any, inputs: Any, outputs: Any, other: Any) -> None:
         other["tiles"] = other.get("tiles", 0) + 1
 
@@ -142,7 +142,9 @@ def test_what_is_no_object_with_attributes_is_noticed_too(apply: Apply, tally: T
     assert counts(tally) == (0, TILES)
 
 
-def test_what_does_not_pickle_is_computed_in_main(apply: Apply, tally: Tally, caplog: pytest.LogCaptureFixture) -> None:
+def test_calls_that_can_not_be_pickled_are_computed_in_main(
+    apply: Apply, tally: Tally, caplog: pytest.LogCaptureFixture
+) -> None:
     def locked(info: Any, inputs: Any, outputs: Any, other: Any) -> None:
         with other.lock:
             other.tiles += 1
@@ -155,7 +157,7 @@ def test_what_does_not_pickle_is_computed_in_main(apply: Apply, tally: Tally, ca
 
 
 @pytest.mark.parametrize("with_other", [False, True])
-def test_an_error_of_the_users_is_raised_as_a_serial_run_raises_it(
+def test_error_of_the_user_is_raised_as_in_a_serial_run(
     apply: Apply, capfd: pytest.CaptureFixture[str], *, with_other: bool
 ) -> None:
     def failing(info: Any, inputs: Any, outputs: Any, *other: Any) -> None:
@@ -164,11 +166,11 @@ def test_an_error_of_the_users_is_raised_as_a_serial_run_raises_it(
 
     with pytest.raises(LookupError, match="no luck"):
         apply(failing, other_with(scale=1) if with_other else None)
-    assert "in failing" not in capfd.readouterr().err, "only what the script lets out is shown"
+    assert "in failing" not in capfd.readouterr().err, "only exceptions of the script are shown"
 
 
 @only_rios_1
-def test_gdals_own_objects_are_mains_alone(
+def test_functions_that_need_gdal_objects_are_computed_in_main(
     apply: Apply, tally: Tally, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     def sized(info: Any, inputs: Any, outputs: Any) -> None:
@@ -182,7 +184,7 @@ def test_gdals_own_objects_are_mains_alone(
 
 
 @only_rios_2
-def test_a_call_in_another_thread_runs_as_the_script_has_it(
+def test_call_in_another_thread_uses_the_concurrency_of_the_script(
     apply: Apply, tally: Tally, caplog: pytest.LogCaptureFixture
 ) -> None:
     other = other_with(found=0)
@@ -194,7 +196,7 @@ def test_a_call_in_another_thread_runs_as_the_script_has_it(
     assert actions(caplog) == [NOT_REDIRECTED]
 
 
-def test_a_forked_child_of_the_script_has_no_workers(apply: Apply) -> None:
+def test_fork_of_the_script_has_no_workers(apply: Apply) -> None:
     child = os.fork()
     if not child:
         other = other_with(found=0)
@@ -203,7 +205,7 @@ def test_a_forked_child_of_the_script_has_no_workers(apply: Apply) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def test_gdals_options_that_the_script_has_set_count_for_its_tiles(apply: Apply, tally: Tally, tmp_path: Path) -> None:
+def test_gdal_options_of_the_script_apply_to_its_tiles(apply: Apply, tally: Tally, tmp_path: Path) -> None:
     def seen(info: Any, inputs: Any, outputs: Any) -> None:
         found = int(gdal.GetConfigOption("RIOS_SCENE") or -1)
         secret = int(gdal.GetConfigOption("AWS_SECRET_ACCESS_KEY") == "mine")
@@ -223,7 +225,7 @@ def test_gdals_options_that_the_script_has_set_count_for_its_tiles(apply: Apply,
     assert counts(tally) == (3 * TILES, 0)
 
 
-def test_a_spatial_reference_may_be_among_the_other_arguments(apply: Apply, tally: Tally, tmp_path: Path) -> None:
+def test_other_arguments_can_contain_a_spatial_reference(apply: Apply, tally: Tally, tmp_path: Path) -> None:
     def coded(info: Any, inputs: Any, outputs: Any, other: Any) -> None:
         assert isinstance(other.reference, osr.SpatialReference)
         code = int(other.reference.GetAuthorityCode(None))

@@ -1,4 +1,4 @@
-"""`asyncbatch run`: scripts that know nothing of asyncbatch."""
+"""Tests of `asyncbatch run` with scripts that do not use asyncbatch."""
 
 import os
 import signal
@@ -32,14 +32,14 @@ def environment(team: Team, tmp_path: Path) -> dict[str, str]:
     return {name: os.environ[name] for name in ("PATH", "HOME", "XDG_STATE_HOME")} | {MARK: team.mark, "IMAGE": image}
 
 
-def ran(command: list[str], environment: dict[str, str], folder: Path) -> tuple[int, str, str]:
+def run_command(command: list[str], environment: dict[str, str], folder: Path) -> tuple[int, str, str]:
     done = subprocess.run(
         command, env=environment, cwd=folder, capture_output=True, text=True, timeout=120, check=False
     )
     return done.returncode, done.stdout, done.stderr
 
 
-def test_an_unchanged_script_runs_on_the_embedded_endpoint(environment: dict[str, str], tmp_path: Path) -> None:
+def test_unchanged_script_runs_on_the_embedded_endpoint(environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(
         UNCHANGED
         + """
@@ -49,7 +49,7 @@ from asyncbatch.rios.pools import POOLS
 print(choice.workers, choice.local, shared.pool.status().workers_wanted)
 """
     )
-    status, out, err = ran([*COMMAND, "--local", "--workers", "2", "script.py"], environment, tmp_path)
+    status, out, err = run_command([*COMMAND, "--local", "--workers", "2", "script.py"], environment, tmp_path)
     assert status == 0, err
     assert out.splitlines()[-1] == "2 True 2"
 
@@ -63,23 +63,24 @@ print(choice.workers, choice.local, shared.pool.status().workers_wanted)
         "sys.exit(7)",
         "sys.exit('a word')",
         "sys.exit()",
-        "this is no Python",
+        "this is not Python",
         "import atexit; left = 5; atexit.register(lambda: print('left', left))",
         "os.kill(os.getpid(), signal.SIGINT)",
         "os.kill(os.getpid(), signal.SIGTERM)",
     ],
 )
-def test_it_is_as_python_runs_it(environment: dict[str, str], tmp_path: Path, code: str) -> None:
-    folder = tmp_path / "of the user"
+def test_script_runs_as_with_python(environment: dict[str, str], tmp_path: Path, code: str) -> None:
+    folder = tmp_path / "from the user"
     folder.mkdir()
     (folder / "beside.py").write_text("HERE = __file__\n")
     text = "import os, signal, sys, beside\nprint(__name__, __file__, sys.argv, sys.path[0], beside.HERE, flush=True)\n"
     (folder / "script.py").write_text(text + code + "\n")
-    words = [str(Path("of the user") / "script.py"), "--workers", "x y"]
-    assert ran([*COMMAND, *words], environment, tmp_path) == ran([sys.executable, *words], environment, tmp_path)
+    words = [str(Path("from the user") / "script.py"), "--workers", "x y"]
+    expected = run_command([sys.executable, *words], environment, tmp_path)
+    assert run_command([*COMMAND, *words], environment, tmp_path) == expected
 
 
-def test_ctrl_c_leaves_nothing_behind(environment: dict[str, str], team: Team, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_nothing_of_a_script_behind(environment: dict[str, str], team: Team, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(UNCHANGED + "apply(held)\n")
     with subprocess.Popen(
         [*COMMAND, "--local", "script.py"], env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True

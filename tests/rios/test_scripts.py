@@ -1,4 +1,4 @@
-"""Whole scripts, as users run them: their ends, their errors, and each other's company."""
+"""Tests of complete scripts: how they end, their errors, and several scripts on one stack."""
 
 import json
 import signal
@@ -12,7 +12,7 @@ from tests.integration.eventually import eventually
 from tests.integration.team import Team, processes
 from tests.rios.needs import only_rios_1, only_rios_2, rios
 
-from tests.rios.scripts import Start, ended, pixels  # isort: skip - only where there is RIOS
+from tests.rios.scripts import Start, ended, pixels  # isort: skip - needs RIOS
 
 assert rios
 
@@ -21,7 +21,7 @@ def assert_doubled(out: Path, image: str) -> None:
     assert np.array_equal(pixels(out), pixels(image)[0] * 2)
 
 
-def test_several_applies_share_workers_and_send_the_function_once(
+def test_several_apply_calls_share_workers_and_send_the_function_once(
     endpoint: Endpoint, start: Start, tmp_path: Path, image: str
 ) -> None:
     queues, programs = endpoint.count("sqs:CreateQueue"), set(endpoint.keys("programs/"))
@@ -34,10 +34,10 @@ def test_several_applies_share_workers_and_send_the_function_once(
 
 
 @pytest.mark.parametrize("at", ["1,0", pytest.param("0,1", marks=only_rios_1)])
-def test_an_error_of_the_users_is_reported_and_ends_the_run_at_once(
+def test_error_of_the_user_is_reported_and_ends_the_run(
     endpoint: Endpoint, team: Team, start: Start, tmp_path: Path, at: str
 ) -> None:
-    """In RIOS 1.4, the first tile of a round is main's own."""
+    """In RIOS 1.4, main computes the first tile of a round."""
     process = start(
         """
 try:
@@ -76,7 +76,7 @@ def test_a_signal_leaves_nothing_behind(
     assert endpoint.leftovers() == []
 
 
-def test_two_scripts_on_one_stack_do_not_meet(start: Start, tmp_path: Path, image: str) -> None:
+def test_two_scripts_on_one_stack_are_separate(start: Start, tmp_path: Path, image: str) -> None:
     both = [start("apply(doubled, n=4)", OUT=f"{name}.tif") for name in ("first", "second")]
     for process, name in zip(both, ("first", "second"), strict=True):
         status, _, err = ended(process)
@@ -85,7 +85,7 @@ def test_two_scripts_on_one_stack_do_not_meet(start: Start, tmp_path: Path, imag
 
 
 @pytest.mark.usefixtures("swept")
-def test_a_script_that_dies_does_not_disturb_the_next_and_its_workers_leave(
+def test_killed_script_does_not_affect_the_next_and_its_workers_leave(
     team: Team, start: Start, tmp_path: Path, image: str
 ) -> None:
     dying = start("apply(held)", OUT="never.tif")
@@ -98,7 +98,7 @@ def test_a_script_that_dies_does_not_disturb_the_next_and_its_workers_leave(
 
 
 @only_rios_1
-def test_what_mains_tile_does_to_otherargs_reaches_the_next_round(start: Start, tmp_path: Path) -> None:
+def test_changes_of_otherargs_by_the_tile_of_main_are_in_the_next_round(start: Start, tmp_path: Path) -> None:
     status, _, err = ended(
         start(
             """
@@ -121,7 +121,7 @@ apply(numbered, other, n=5)
 
 @only_rios_1
 @pytest.mark.parametrize("head", ["from rios.parallel.aws import batch\n", ""])
-def test_ours_takes_the_place_of_rioss_own(start: Start, tmp_path: Path, image: str, head: str) -> None:
+def test_asyncbatch_replaces_the_manager_of_rios(start: Start, tmp_path: Path, image: str, head: str) -> None:
     text = """
 from rios.parallel.aws import batch
 assert applier.jobmanager.getJobManagerClassByType("AWSBatch").__module__ == "asyncbatch.rios.jobmanager"
@@ -137,7 +137,7 @@ applier.apply(doubled, infiles, outfiles, controls=made)
 
 
 @only_rios_2
-def test_readers_of_main_that_fail_do_not_hang_it(start: Start, tmp_path: Path, image: str) -> None:
+def test_failing_readers_do_not_block_main(start: Start, tmp_path: Path, image: str) -> None:
     content = Path(image).read_bytes()
     broken = tmp_path / "broken.tif"
     broken.write_bytes(content[: len(content) // 2])
@@ -149,10 +149,8 @@ def test_readers_of_main_that_fail_do_not_hang_it(start: Start, tmp_path: Path, 
 
 @only_rios_2
 @pytest.mark.parametrize("reading", ["", "computeWorkersRead=False, numReadWorkers=1, readBufferInsertTimeout=1, "])
-def test_the_time_that_batch_takes_is_no_reason_to_give_up(
-    start: Start, tmp_path: Path, image: str, reading: str
-) -> None:
-    """The first block takes as long as a cold start; little is read ahead, so that readers wait too."""
+def test_slow_start_on_batch_causes_no_timeout(start: Start, tmp_path: Path, image: str, reading: str) -> None:
+    """The first block takes as long as a cold start. Few blocks are read ahead, so readers also wait."""
     text = f"""
 def slow(info, inputs, outputs):
     doubled(info, inputs, outputs)
@@ -179,7 +177,7 @@ apply(doubled, n=2, computeWorkersRead=False, numReadWorkers=1, readBufferInsert
 
 
 @only_rios_2
-def test_readers_wait_for_a_pool_that_is_slow_to_open(start: Start, tmp_path: Path, image: str) -> None:
+def test_readers_wait_for_a_slowly_opening_pool(start: Start, tmp_path: Path, image: str) -> None:
     status, _, err = ended(start(SLOW_TO_OPEN.format(then="return borrow(choice)")))
     assert status == 0, err
     assert_doubled(tmp_path / "out.tif", image)
@@ -192,7 +190,7 @@ def test_readers_do_not_wait_for_a_pool_that_fails_to_open(start: Start) -> None
     assert "OSError: no network" in err
 
 
-def test_an_argument_that_does_not_pickle_is_named(endpoint: Endpoint, start: Start) -> None:
+def test_argument_that_can_not_be_pickled_is_named_in_scripts(endpoint: Endpoint, start: Start) -> None:
     text = """
 import threading
 other = applier.OtherInputs()
@@ -205,14 +203,14 @@ apply(lambda info, inputs, outputs, other: None, other)
     assert endpoint.leftovers() == []
 
 
-def test_an_output_that_is_not_set_is_reported(endpoint: Endpoint, start: Start) -> None:
+def test_output_that_is_not_set_is_reported(endpoint: Endpoint, start: Start) -> None:
     status, _, err = ended(start("def nothing(info, inputs, outputs): pass\napply(nothing)"))
     assert status != 0
     assert "out" in err.splitlines()[-1] or "WorkerExceptionError" in err
     assert endpoint.leftovers() == []
 
 
-def test_workers_of_another_rios_are_rejected_before_the_first_tile(start: Start, tmp_path: Path) -> None:
+def test_workers_with_another_rios_are_rejected_before_the_first_tile(start: Start, tmp_path: Path) -> None:
     text = """
 from asyncbatch.wire import versions
 installed = versions._version
@@ -225,7 +223,7 @@ apply(doubled)
     assert not (tmp_path / "out.tif").exists()
 
 
-def test_the_stacks_outputs_are_reported(endpoint: Endpoint, start: Start) -> None:
+def test_outputs_of_the_stack_are_returned(endpoint: Endpoint, start: Start) -> None:
     text = "import json; print(json.dumps(asyncbatch.rios.getStackOutputs()))"
     status, out, err = ended(start(text))
     assert status == 0, err

@@ -1,4 +1,4 @@
-"""A thousand workers as a few tasks of main's event loop: they compute nothing, so that main's own work is measured."""
+"""A thousand workers as a few tasks of main's event loop. They compute nothing, so that main's own work is measured."""
 
 from collections.abc import Sequence
 
@@ -22,14 +22,15 @@ _BATCH = 10
 
 
 class Fleet(Launcher):
-    """Workers that answer each task after the time that a tile takes, ten of them at a time.
+    """A launcher whose workers answer each task after the duration of a tile. Each task of the loop represents ten
+    workers.
 
     Parameters
     ----------
     aws : MemoryAws
         The account.
     seconds : float
-        What each tile takes.
+        Duration of a tile.
     """
 
     def __init__(self, aws: MemoryAws, *, seconds: float) -> None:
@@ -39,18 +40,18 @@ class Fleet(Launcher):
         self.workers = 0
 
     async def start(self, assignment: Assignment, count: int, group: TaskGroup) -> None:
-        """Start tasks for workers: each stands for ten."""
+        """Start tasks, each of which represents ten workers."""
         for first in range(self.workers, self.workers + count, _BATCH):
             names = [str(name) for name in range(first, min(first + _BATCH, self.workers + count))]
             group.start_soon(self._run, assignment, names)
         self.workers += count
 
     async def states(self) -> Sequence[WorkerState]:
-        """Return that all are alive."""
+        """Return that all workers are alive."""
         return [WorkerState(worker=str(name), alive=True) for name in range(self.workers)]
 
     async def stop(self) -> None:
-        """Nothing needs to be stopped: the run's task group is cancelled."""
+        """Do nothing, since the run's task group is cancelled."""
 
     async def _run(self, assignment: Assignment, names: list[str]) -> None:
         async with self._aws.open_session(region=assignment.region, endpoint_url=assignment.endpoint_url) as session:
@@ -59,7 +60,7 @@ class Fleet(Launcher):
 
 
 class _Crew:
-    """Ten workers that share one loop: each request stands for the ones of ten busy workers."""
+    """Ten workers that share one loop. Each request represents requests of ten busy workers."""
 
     def __init__(self, queues: Queues, manifest: Manifest, names: list[str], *, seconds: float, content: bytes) -> None:
         self._queues = queues
@@ -79,7 +80,7 @@ class _Crew:
         return cls(queues, manifest, names, seconds=seconds, content=content)
 
     async def work(self) -> None:
-        """Say hello, compute until a sentinel comes for each worker or the queue is gone."""
+        """Send hellos, and compute until each worker has received a sentinel or the queue is deleted."""
         await self._send([Hello(worker=name, slots=1, versions=list_versions()) for name in self._names])
         left = list(self._names)
         try:
@@ -90,7 +91,7 @@ class _Crew:
             return
 
     async def _handle(self, received: Sequence[Received], names: list[str]) -> list[str]:
-        """Compute what was received, and return the workers that stay."""
+        """Compute received tiles, and return the remaining workers."""
         if not received:
             return names
         tasks = [self._unseal(each.text) for each in received]

@@ -1,7 +1,7 @@
-"""A spot market, AWS Batch on it and a run's workers, in time that passes in steps: what a supervisor's decisions cost.
+"""A simulation of a spot market, AWS Batch and a run's workers, in time steps, to measure a supervisor's decisions.
 
-The supervisor is main's own (`Supervisor`), and so is what charges attempts (`judge`). Machines, jobs, workers and
-queues are a model of what AWS documents; its seconds are those that users report.
+The supervisor (`Supervisor`) and the accounting of attempts (`judge`) are those of the product. Machines, jobs, workers
+and queues are modelled as AWS documents them, with durations that users report.
 """
 
 from collections import Counter, deque
@@ -16,11 +16,11 @@ from asyncbatch.wire.messages import TERMINATED, Goodbye, Hello
 from asyncbatch.worker.attempts import Verdict, judge
 
 STEP: Final = 5.0
-"""Seconds between two looks at the workers, and two questions for a machine's notice."""
+"""Seconds between two polls of the workers, and between two polls for a machine's notice."""
 BOOT: Final = 180.0
 """Seconds from a job's submission to its start on a new machine."""
 PULL: Final = 10.0
-"""Seconds that a container takes to start on a machine that is up."""
+"""Seconds for a container to start on a running machine."""
 IDLE: Final = 300.0
 
 
@@ -31,7 +31,7 @@ class Machine:
     ready: float
     places: int
     notice: float | None = None
-    """When its reclaim is announced."""
+    """Time when its reclaim is announced."""
     jobs: set[str] = field(default_factory=set)
 
     def is_noticed(self, now: float) -> bool:
@@ -53,7 +53,7 @@ class Job:
     tile: int | None = None
     verdict: Verdict | None = None
     due: float = 0.0
-    """When its tile is done; without one: when it has been idle for too long."""
+    """Time when its tile is done, or without a tile, when its idle timeout ends."""
 
     @property
     def worker(self) -> str:
@@ -62,24 +62,24 @@ class Job:
 
 @dataclass(kw_only=True)
 class Market:
-    """A run of tiles on machines that may be taken back."""
+    """A run of tiles on machines that may be reclaimed."""
 
     wanted: int
     tiles: deque[tuple[int, float]]
-    """Those that wait: their indices, and the seconds that they compute."""
+    """Waiting tiles: their indices and durations in seconds."""
     places: int = 4
-    """Workers of a machine."""
+    """Number of workers on a machine."""
     most: int = 100
-    """Workers that the compute environment takes."""
+    """Maximum number of workers in the compute environment."""
     draining: bool = True
-    """Whether ECS places nothing on machines that are to be taken back."""
+    """Whether ECS places no jobs on machines that will be reclaimed."""
     restarts: bool = False
-    """Whether Batch starts the job of a worker that was terminated again."""
+    """Whether Batch restarts the job of a terminated worker."""
     max_attempts: int = 5
     vacating: float = MACHINE_END
-    """Seconds before workers that were terminated are replaced."""
+    """Seconds before terminated workers are replaced."""
     reclaim: Callable[[Machine, float], float | None] = lambda _machine, _now: None
-    """When a new machine's reclaim is announced."""
+    """Returns when a new machine's reclaim is announced."""
     now: float = 0.0
     machines: list[Machine] = field(default_factory=list)
     jobs: dict[str, Job] = field(default_factory=dict)
@@ -87,14 +87,14 @@ class Market:
     submissions: int = 0
     worker_seconds: float = 0.0
     begun: Counter[int] = field(default_factory=Counter)
-    """Times that a tile was computed."""
+    """Number of times that a tile was computed."""
     charged: dict[int, int] = field(default_factory=dict)
     """The highest number of an attempt at a tile."""
     lost: list[int] = field(default_factory=list)
     live: list[Job] = field(default_factory=list)
     """Jobs that have not ended."""
     _news: list[WorkerState] = field(default_factory=list)
-    """Workers that have ended since the last look."""
+    """Workers that have ended since the last poll."""
     _seconds: dict[int, float] = field(default_factory=dict)
     _deliveries: Counter[int] = field(default_factory=Counter)
     _counts: dict[int, int] = field(default_factory=dict)
@@ -123,18 +123,18 @@ class Market:
         self.tiles.extend(added.items())
 
     def finish(self, limit: float = 7 * 86_400.0) -> None:
-        """Let time pass until all tiles are done or lost."""
+        """Advance time until all tiles are done or lost."""
         while self.backlog and self.now < limit:
             self.step()
 
     def wait(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance time."""
         until = self.now + seconds
         while self.now < until:
             self.step()
 
     def step(self) -> None:
-        """Let one step's time pass."""
+        """Advance time by one step."""
         self.now += STEP
         self._place()
         for job in list(self.live):
@@ -160,7 +160,7 @@ class Market:
         return self.supervisor.count_missing(states, self.now, backlog=self.backlog)
 
     def _place(self) -> None:
-        """Start waiting jobs: where machines have room, first, since a new one takes its time."""
+        """Start waiting jobs, first on machines with free places, since starting new machines takes longer."""
         used = sum(job.machine is not None for job in self.live)
         for job in self.live:
             if job.machine is None and used < self.most:
@@ -200,7 +200,7 @@ class Market:
             self._begin(job, machine)
 
     def _begin(self, job: Job, machine: Machine) -> None:
-        """Let a worker that has come up ask for its machine's notice, then for a tile."""
+        """Let a worker that is up poll for its machine's notice, and then for a tile."""
         if machine.is_noticed(self.now):
             self._leave(job, TERMINATED)
         else:

@@ -1,4 +1,4 @@
-"""One main with many workers, in virtual time: its work and memory for a tile grow with neither tiles nor workers.
+"""Tests of one main with many workers, in virtual time: work and memory per tile do not grow with tiles or workers.
 
 `python tests/simulation/test_thousand_workers.py TILES WORKERS` prints the CPU time and memory of a long run, in ten
 parts. The CPU time is that of main, of the simulated workers and of AWS in memory together.
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class Counter:
-    """Counts calls of Python functions: like CPU time, but the same in each run."""
+    """Counts calls of Python functions, which approximate CPU time but are the same in each run."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -36,7 +36,7 @@ class Counter:
 
 
 def play(*, tiles: int, workers: int, parts: int, measure: Callable[[], T]) -> list[T]:
-    """Run tiles of a second, and return what is measured at the beginning and after each part of them."""
+    """Run tiles of a second, and return measurements at the start and after each part of them."""
     measured = [measure()]
 
     async def run() -> None:
@@ -62,7 +62,7 @@ def play(*, tiles: int, workers: int, parts: int, measure: Callable[[], T]) -> l
 
 
 def count_calls(*, tiles: int, workers: int) -> list[float]:
-    """Return the calls for a tile in parts of a run in which the window is full: not the first and not the last."""
+    """Return the calls per tile in parts of a run with a full window, which are neither the first nor the last."""
     counter = Counter()
     sys.setprofile(counter.note)
     try:
@@ -78,12 +78,12 @@ def count_objects() -> int:
 
 
 @pytest.mark.limit(180)
-def test_the_work_for_a_tile_grows_with_neither_tiles_nor_workers() -> None:
+def test_work_per_tile_does_not_grow_with_tiles_or_workers() -> None:
     works = count_calls(tiles=1000, workers=20) + count_calls(tiles=4000, workers=200)
     assert max(works) < 1.1 * min(works)
 
 
-def test_nothing_is_kept_of_tiles_that_are_done() -> None:
+def test_memory_of_done_tiles_is_released() -> None:
     few, many = (play(tiles=tiles, workers=20, parts=1, measure=count_objects)[-1] for tiles in (500, 2500))
     assert many - few < 500
 
@@ -95,10 +95,10 @@ def measure_process() -> tuple[float, float]:
 
 
 def main(tiles: int, workers: int) -> None:
-    """Print how the CPU time and the memory develop."""
+    """Print CPU time and memory during the run."""
     measured = play(tiles=tiles, workers=workers, parts=10, measure=measure_process)
     for (before, _), (after, memory) in pairwise(measured):
-        sys.stdout.write(f"{10_000 * (after - before) / tiles:.3f} ms of CPU time for a tile, {memory:.0f} MB\n")
+        sys.stdout.write(f"{10_000 * (after - before) / tiles:.3f} ms of CPU time per tile, {memory:.0f} MB\n")
 
 
 if __name__ == "__main__":

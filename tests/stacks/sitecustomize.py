@@ -7,10 +7,10 @@ import signal
 
 
 def _register() -> None:
-    """Have the stacks of this process written to a file of its own."""
+    """Write the stacks of this process to its own file on request."""
     with contextlib.suppress(KeyError, OSError):  # not started by a test, or it has outlived the tests
         path = os.path.join(os.environ["STACKS_OF_TESTS"], str(os.getpid()))  # noqa: PTH118 - pathlib takes time to import
-        # Only the descriptor: a file object might be closed.
+        # A descriptor, since a file object might be closed.
         faulthandler.register(signal.SIGUSR1, file=os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
 
 
