@@ -1,4 +1,4 @@
-"""Decides when a worker requests tiles, how many, and how long its results linger. Pure."""
+"""Decides when a worker requests tiles, how many, and how long its results linger. Does no I/O."""
 
 from dataclasses import dataclass, field
 from math import ceil, inf
