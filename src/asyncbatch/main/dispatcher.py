@@ -341,7 +341,7 @@ class Dispatcher:
             tiles = stack.enter_context(TileWindow[Tile](lambda: self.window))
             for args in zip(*iterables, strict=False):
                 tiles.add(self._submit(program, args, {}))
-                await anyio.lowlevel.checkpoint()  # the input may be slow, and results arrive meanwhile
+                await anyio.lowlevel.checkpoint()  # the input may be slow while results arrive
                 while tiles.is_due:
                     yield await wait_for(tiles.pop().future, collect=collect)
             while tiles:

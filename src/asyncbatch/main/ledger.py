@@ -27,7 +27,7 @@ class Ledger:
         return len(self._tiles)
 
     def __iter__(self) -> Iterator[Tile]:
-        """Iterate over all tiles that are not done; the ledger may change meanwhile."""
+        """Iterate over all tiles that are not done; the ledger may change during the iteration."""
         return iter(list(self._tiles.values()))
 
     def get(self, index: int) -> Tile | None:
@@ -106,7 +106,7 @@ class Ledger:
 
     @property
     def backlog(self) -> int:
-        """Tiles that workers have yet to compute, as far as main knows."""
+        """Number of tiles that workers still have to compute, as far as main knows."""
         return self.in_flight + self.waiting
 
     def _move(self, tile: Tile, state: State) -> None:

@@ -6,18 +6,18 @@ from math import inf
 
 @dataclass(slots=True, kw_only=True)
 class Liveness:
-    """Tracks when main last heard from each worker, on a clock that runs only while main listens.
+    """Tracks the time of each worker's last message, on a clock that runs only while main receives.
 
     If main was asleep, disconnected, or expected nothing for an hour, no worker is considered silent.
     """
 
     limit: float = inf
-    """Seconds of listening after which a worker is considered silent."""
+    """Seconds of receiving after which a worker is considered silent."""
     _clock: float = 0.0
     _heard: dict[str, float] = field(default_factory=dict)
 
     def note(self, worker: str) -> None:
-        """Note that main heard from a worker."""
+        """Note that a message of a worker has arrived."""
         self._heard[worker] = self._clock
 
     def forget(self, worker: str) -> None:
@@ -25,7 +25,7 @@ class Liveness:
         self._heard.pop(worker, None)
 
     def listen(self, seconds: float) -> list[str]:
-        """Note that main has listened for some time; return and forget the workers that are silent now.
+        """Note that main has received for some time; return and remove the workers that are now silent.
 
         Parameters
         ----------

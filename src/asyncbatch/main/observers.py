@@ -95,7 +95,7 @@ class EventLog:
                 )
             case WorkerLost():
                 log.warning(
-                    "worker %s has not been heard from for too long",
+                    "worker %s has sent no message for too long",
                     event.worker,
                     extra={"action": "worker_silent", "worker": event.worker},
                 )

@@ -1,7 +1,7 @@
 """Decides when to announce tiles again whose messages are lost. `now` is passed in, in seconds on any clock.
 
-A queue may be purged, a message may be damaged or expire, or an emulator may lose one. Then no worker holds the tile,
-and no one reports it. Announcing a tile twice is harmless, since its first result counts.
+A queue may be purged, a message may be damaged or expire, or an emulator may lose one. Then no worker holds the tile
+or reports it. Announcing a tile twice is harmless, since its first result counts.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ LOOKS_IN_QUIET = 3
 
 @dataclass(slots=True, kw_only=True)
 class Reconciler:
-    """Decides when outstanding tiles are lost: nothing arrives, and the queues stay empty."""
+    """Decides when outstanding tiles are lost: nothing arrives, and the queues remain empty."""
 
     quiet: float
     """Seconds without news after which messages are counted."""
@@ -25,7 +25,7 @@ class Reconciler:
         return self.quiet / LOOKS_IN_QUIET
 
     def note_news(self, now: float) -> None:
-        """Note that a tile was announced, or that main heard from a worker."""
+        """Note that a tile was announced, or that a message of a worker has arrived."""
         self.last_news = now
         self._empty = 0
 

@@ -53,7 +53,7 @@ class Recovery:
             if not lost or not self._reconciler.is_quiet(anyio.current_time()):
                 continue
             try:
-                # Not the result queue, whose messages, such as heartbeats, main receives at once.
+                # Not the result queue, whose messages, such as heartbeats, main receives immediately.
                 count = await sender.count(manifest.task_queue)
             except QueueGone:  # workers can't report it
                 raise

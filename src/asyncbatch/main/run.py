@@ -49,7 +49,7 @@ RESULT_POLL: Final = 10.0
 _CLEANUP_TIMEOUT: Final = 30.0
 
 _HASTY_TIMEOUT: Final = 1.0
-"""The same after the user has requested the end twice."""
+"""Time limit after the user has requested the end twice."""
 
 
 _CLASSIC_LEASE: Final = 900.0
@@ -175,7 +175,7 @@ async def open_run(
     outputs : StackOutputs
         The stack's outputs.
     runs_stack_jobs : bool
-        Whether its workers have the rights of the stack's jobs, and no others.
+        Whether its workers have exactly the permissions of the stack's jobs.
     cleanup : Cleanup
         Limits the time for removal.
 

@@ -294,7 +294,7 @@ _RUNS: Final[weakref.WeakSet[RunThread]] = weakref.WeakSet()
 
 
 def _finish_runs() -> None:
-    """Finish all runs; if a signal arrives meanwhile, end the process with its status."""
+    """Finish all runs; if a signal arrives during this, end the process with its status."""
     try:
         for run in list(_RUNS):
             run.finish()

@@ -108,7 +108,7 @@ class Scheduler:
 
     @property
     def unfinished(self) -> bool:
-        """Whether tiles are not done, or workers may be computing tiles that nobody waits for."""
+        """Whether tiles are not done, or workers may be computing tiles whose results are no longer needed."""
         return bool(len(self.ledger)) or self.failure is not None or self._speculator.racing
 
     def measure_gain(self) -> float:
@@ -178,7 +178,7 @@ class Scheduler:
             )
 
     def _pump(self) -> None:
-        """Send as many tiles as the window has room for."""
+        """Send as many tiles as fit in the window."""
         self._receiver.wake()
         self.window = self._pacer.pace(anyio.current_time()).window
         while (tile := self.ledger.take(self.window)) is not None:

@@ -45,7 +45,7 @@ class Speculator:
         self.gains = Gains()
         self._awake = anyio.Event()
         self._alert = True
-        """Whether any event may matter: no time is set for the next check, or slots are idle."""
+        """Whether any event is relevant: no time is set for the next check, or slots are idle."""
         self._racing: set[int] = set()
         """Tiles with one more copy in flight than the ledger counts."""
 
@@ -72,7 +72,7 @@ class Speculator:
         if tile is None or not tile.copied or tile.state is State.ACCEPTED:
             return False
         self._racing.discard(result.index)
-        # The second time may be the same one again: it was announced again, because the other's message is gone.
+        # The same copy may be reported lost twice, if it was announced again because the other's message is lost.
         first, tile.half_lost = not tile.half_lost, True
         return first
 
@@ -106,7 +106,7 @@ class Speculator:
         for index in due:
             await self._send_copy(index)
         time = self._policy.find_next_time([each for each in outstanding if each.tile not in due])
-        return None if time is None or time <= now else time  # more may be due than there are slots for
+        return None if time is None or time <= now else time  # there may be more due tiles than slots
 
     def _count_idle(self) -> int:
         """Return the number of slots without work, as far as main knows."""

@@ -1,4 +1,4 @@
-"""Tracks the run's workers: which are up, which to replace, when to give up. `now` is passed in."""
+"""Tracks the run's workers: which are up, which to replace, and when to end the run. `now` is passed in."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ _SPARE_PER_WORKER: Final = 3
 """Number of workers, for each wanted one, that may be lost without a tile done in between before the run fails."""
 
 _HEARING: Final = 2.0
-"""Seconds from the last worker's end to giving up, since its last messages may still arrive."""
+"""Seconds from the last worker's end to the end of the run, since its last messages may still arrive."""
 
 _WORTH: Final = 2
 """Number of tiles per slot for which to start a worker."""
@@ -29,7 +29,7 @@ _FAILURES: Final = 3
 
 _PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 60.0
-"""Maximum number of seconds before a failed launcher is tried again; the pause doubles with each failure."""
+"""Maximum number of seconds before a failed launch is retried; the pause doubles with each failure."""
 
 
 def compute_workers(backlog: int, *, slots: int, most: int) -> int:
@@ -123,7 +123,7 @@ class Supervisor:
 
     @property
     def awaits_workers(self) -> bool:
-        """Whether main has not yet heard from some of the requested workers."""
+        """Whether some of the requested workers have not sent a message yet."""
         known = self._up.keys() | self._silent.keys() | self._dismissed | self._ended
         return not self._came_up or len(known) < self.wanted
 

@@ -14,7 +14,7 @@ class State(Enum):
     """The state of a tile."""
 
     WAITING = "waiting"
-    """Waiting for room in the window."""
+    """Waiting for a free place in the window."""
     SENDING = "sending"
     ANNOUNCED = "announced"
     ACCEPTED = "accepted"
@@ -56,7 +56,7 @@ def make_tile(program: Program, args: tuple[object, ...], kwargs: Mapping[str, o
     Raises
     ------
     ProgramError
-        If an argument does not pickle.
+        If an argument can't be pickled.
     """
     tile = Tile(program=program)
     if program.resumption is None or not program.resumption.settle(tile, args, kwargs):

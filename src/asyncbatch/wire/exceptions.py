@@ -101,7 +101,7 @@ class _Packer:
     def _replace(
         self, error: BaseException, kind: type[BaseException], text: str, attributes: Mapping[str, object]
     ) -> bytes | None:
-        """Pickle an exception of a class, created without its constructor, if its text is right; else return None."""
+        """Pickle an exception of a class, created without its constructor; None if its text is wrong."""
         short = _shorten(text)
         for arguments, wanted in ((error.args, text), ((short,), short), ((_Verbatim(short),), short)):
             for more in (attributes, {}):
@@ -194,7 +194,7 @@ def _shorten(text: str) -> str:
 
 
 class _Verbatim(str):
-    """A text whose `repr`, which `KeyError` uses, is not quoted."""
+    """A text whose `repr` has no quotes, since `KeyError` shows the `repr`."""
 
     __slots__ = ()
 

@@ -7,7 +7,8 @@ A message is three lines of text: the seal, the head and the body.
 - The *seal* is an HMAC-SHA256 over direction and head, with the run's key. The head contains the body's SHA-256, so the
   seal covers the body wherever it is stored, and the body is hashed only once.
 
-SQS accepts only characters that are legal in XML, hence base64. A message, and a batch of ten, may have 1 MiB.
+Bodies are in base64, since SQS accepts only characters that are legal in XML. The limit of a message, and of a batch of
+ten, is 1 MiB.
 """
 
 import base64
@@ -93,7 +94,7 @@ class Task:
     retry_on: list[str] = field(default_factory=list)
     """Names of exceptions after which the tile is retried while attempts are left."""
     copy: Count = 0
-    """1 if a slow tile is sent a second time, else 0."""
+    """1 if a slow tile is sent a second time, otherwise 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,7 +75,7 @@ def end(status: int) -> NoReturn:
 
 
 async def _work(environment: WorkerEnvironment, processes: SlotProcesses) -> int:
-    # Imported after the slots' server has started, which imports numpy meanwhile.
+    # Imported after the slots' server has started, which imports numpy at the same time.
     from asyncbatch.aws.session import open_session  # noqa: PLC0415
     from asyncbatch.worker.slot import Slot  # noqa: PLC0415
     from asyncbatch.worker.work import work  # noqa: PLC0415

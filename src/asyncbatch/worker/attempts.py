@@ -1,9 +1,9 @@
 """Decides which attempts at a tile count. Does no I/O.
 
-A worker that dies loses all tiles that it holds, but tiles that only waited must not be charged. SQS counts deliveries,
-not attempts, so its count is only a hint: a tile that is delivered again is a *suspect*. Before an attempt at a
-suspect, the worker writes a count to the bucket. The first delivery of a tile needs no request: its attempt counts as
-begun, unless a worker that had to exit has written that the attempt was withdrawn.
+A worker that dies loses all tiles that it holds, but tiles that only waited must not lose an attempt. SQS counts
+deliveries, not attempts, so its count is only a hint: a tile that is delivered again is a *suspect*. Before an attempt
+at a suspect, the worker writes a count to the bucket. The first delivery of a tile needs no request: its attempt counts
+as begun, unless a worker that had to exit has written that the attempt was withdrawn.
 """
 
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ def judge(
     readable : bool
         Whether the bucket can be read; if not, deliveries count.
     copy : bool
-        Whether this is the copy of a slow tile, at which an attempt has begun already.
+        Whether this is the copy of a slow tile, at which an attempt has already started.
     """
     if not needs_count(deliveries=deliveries, max_attempts=max_attempts, copy=copy):
         return Verdict(number=1, before=0)

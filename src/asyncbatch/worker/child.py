@@ -2,7 +2,7 @@
 
 It communicates with its worker over a separate socket, so that stdout and stderr belong to the user, including what C
 libraries write to file descriptor 1. A thread waits for the end of the socket: when the worker dies for any reason, the
-process exits at once, even during a tile.
+process exits immediately, even during a tile.
 
 The user's function may fork. A forked process never uses the socket, and ends like any Python process.
 """

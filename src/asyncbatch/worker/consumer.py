@@ -29,7 +29,7 @@ _MAX_UNANNOUNCED: Final = 2 * RESULTS_TOGETHER  # results waiting to be sent, ab
 _LEAVE_TIMEOUT: Final = 10.0
 _GOODBYE_TIMEOUT: Final = 5.0
 _DISK_FAILURES: Final = 3  # consecutive failures after which a worker exits
-_FOR_IDLE_WORKERS: Final = 1.0  # seconds until a refused copy is delivered again
+_FOR_IDLE_WORKERS: Final = 1.0  # seconds until a copy that was nacked is delivered again
 _UNEXPECTED: Final = 5.0  # seconds for which a tile is left to other workers after an internal error
 
 

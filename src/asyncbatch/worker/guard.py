@@ -141,7 +141,7 @@ def describe_end(code: int, *, peak: int = 0, oom_kills: int | None = 0) -> Loss
     peak : int
         Its peak memory in bytes, as far as observed; 0 if it is not known.
     oom_kills : int or None
-        Number of processes that the kernel has killed for lack of memory meanwhile; None if it is not known.
+        Number of processes that the kernel has killed for lack of memory in the meantime; None if it is not known.
     """
     had = f"; its peak memory was {peak / 2**20:.0f} MiB" if peak else ""
     if code >= 0:

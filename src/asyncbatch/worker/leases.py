@@ -40,7 +40,7 @@ class Leases:
         return handles
 
     def retry(self, handles: Iterable[str], now: float) -> None:
-        """Note that a renewal failed, so that held handles are due again at once."""
+        """Note that a renewal failed, so that held handles are due again immediately."""
         self._renew_at.update(dict.fromkeys(self._renew_at.keys() & set(handles), now))
 
     def held(self) -> list[str]:

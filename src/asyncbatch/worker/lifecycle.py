@@ -54,7 +54,7 @@ class Lifecycle:
     lifeline: str
     """Main's process, from `identify`, if the worker stops when it ends; otherwise empty."""
     watch_termination: Callable[[Callable[[], None]], Awaitable[None]] = watch_signals
-    """Runs concurrently, and calls its argument when the worker must stop at once."""
+    """Runs concurrently, and calls its argument when the worker must stop immediately."""
     stop: Stop | None = None
     """Why the worker stops; None while it runs."""
     tiles: anyio.CancelScope = field(default_factory=anyio.CancelScope)
@@ -65,7 +65,7 @@ class Lifecycle:
     """Set when there is a reason to stop."""
 
     def end(self, why: Stop) -> None:
-        """Stop receiving; abandon held tiles unless they are to be finished first."""
+        """Stop receiving; abandon held tiles, unless the worker should finish them first."""
         if self.stop is not None and why is Stop.SENTINEL:
             return
         level = logging.WARNING if why is Stop.BROKEN else logging.INFO

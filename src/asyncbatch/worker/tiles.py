@@ -112,7 +112,7 @@ class Tiles:
     def reserve(self, delivery: Delivery) -> AbstractAsyncContextManager[None]:
         """Make a suspect compute alone until its result is announced, during the block.
 
-        Otherwise tiles whose results were not announced when the worker died would be charged.
+        Otherwise tiles whose results were not announced when the worker died would lose an attempt.
         """
         return self.slots.reserve() if delivery.verdict.alone else nullcontext()
 
@@ -204,7 +204,7 @@ class Tiles:
             await self.counts.write(delivery.task.index, delivery.verdict.before)
 
     async def withdraw_unbegun(self, task: Task, deliveries: int) -> None:
-        """Withdraw the count of a delivery that did not begin; only a first delivery counts as an attempt."""
+        """Withdraw the count of a delivery that was not started; only a first delivery counts as an attempt."""
         if deliveries == 1 and not task.copy:
             await self.counts.write(task.index, 0)
 

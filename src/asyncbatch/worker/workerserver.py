@@ -1,6 +1,6 @@
 """The server from which workers on main's machine are forked, with their modules already imported.
 
-It starts another server for their slots, which need other modules and import them meanwhile.
+It starts another server for their slots, which need other modules and import them at the same time.
 """
 
 import contextlib

@@ -1,8 +1,8 @@
 """Digests of functions and arguments that are the same in every process, unlike pickles.
 
 Pickles of equal objects differ from process to process: sets have another order, classes of a script get a random id,
-and equal strings are one object or two. Here, what a program or a tile would be pickled from is reduced to what decides
-about its result.
+and equal strings are one object or two. Here, the objects from which a program or a tile would be pickled are reduced
+to what determines its result.
 """
 
 import hashlib
@@ -47,7 +47,7 @@ def identify(*objects: object) -> bytes:
     Returns
     -------
     bytes
-        32 of them.
+        The digest, of 32 bytes.
 
     Raises
     ------

@@ -36,7 +36,7 @@ _registry: Final = threading.RLock()
 """Protects cloudpickle's registry of modules, since tiles may be submitted from any thread."""
 
 _PLACES: Final = ("__doc__", "__file__", "__package__", "__path__")
-"""Attributes of a module about itself, besides its name."""
+"""Attributes of a module about itself, except its name."""
 
 _OF_THE_IMPORT: Final = frozenset({"__builtins__", "__cached__", "__loader__", "__spec__"})
 """Attributes of a module that the import system sets, which are valid only in this process."""
