@@ -25,7 +25,7 @@ KEY: Final = Credentials(access_key="tests", secret_key="tests")
 CREDENTIALS: Final = KEY.environment()
 
 MINISTACK: Final = Path(__file__).parents[2] / ".venv-ministack" / "bin" / "python"
-"""The Python that has ministack, where `./dev ministack` has installed it."""
+"""The Python environment into which `./dev ministack` installs ministack."""
 
 _BUCKET: Final = "asyncbatch-tests"
 
@@ -130,9 +130,10 @@ def open_account(**variables: str) -> Iterator[Endpoint]:
 
 @contextmanager
 def open_ministack() -> Iterator[Endpoint]:
-    """Return another emulated account, with a bucket and queues: ministack's, which is stricter than moto's.
+    """Start an account with a bucket and queues, emulated by ministack, which is stricter than moto.
 
-    It rejects stale receipt handles and wrong checksums. It refuses the template, whose Batch it does not know.
+    It rejects stale receipt handles and wrong checksums. It does not support the project's template, since it has no
+    Batch.
     """
     with _serve(str(MINISTACK), "ministack_server.py", LOG_LEVEL="ERROR") as account:
         account.s3.create_bucket(
@@ -149,14 +150,14 @@ def open_ministack() -> Iterator[Endpoint]:
 
 
 def _make_template(outputs: Mapping[str, str]) -> str:
-    """Return a template of a stack that has the outputs, and nothing else of ours."""
+    """Return a template of a stack that has only the outputs."""
     topic = {"Type": "AWS::SNS::Topic"}  # a template needs a resource
     return json.dumps({"Resources": {"Topic": topic}, "Outputs": {name: {"Value": outputs[name]} for name in outputs}})
 
 
 @contextmanager
 def _serve(python: str, script: str, **variables: str) -> Iterator[Endpoint]:
-    """Run an emulator beside this file, which writes its URL first and ends with its stdin."""
+    """Run an emulator in this folder, which prints its URL and exits when its stdin is closed."""
     with subprocess.Popen(
         [python, str(Path(__file__).with_name(script))],
         env=os.environ | CREDENTIALS | variables,

@@ -1,8 +1,8 @@
-"""A second emulated AWS account: ministack, in a process of its own and with a Python of its own.
+"""An AWS account that ministack emulates, in a separate process with its own Python environment.
 
     .venv-ministack/bin/python ministack_server.py
 
-The first line on stdout is the URL. The process ends when its stdin does.
+The first line of stdout is the URL. The process exits when stdin is closed.
 """
 
 import asyncio
@@ -17,17 +17,17 @@ from hypercorn.config import Config
 from ministack.app import app
 
 _KEEP_ALIVE: Final = 75.0
-"""Seconds for which idle connections stay open: longer than those of the clients."""
+"""Seconds for which idle connections remain open, longer than those of the clients."""
 
 
 def end_with_stdin() -> None:
-    """End this process when its stdin does."""
+    """Exit when stdin is closed."""
     sys.stdin.read()
-    os._exit(0)  # requests under way keep their threads
+    os._exit(0)  # threads of open requests would keep the process alive
 
 
 def main() -> None:
-    """Serve until stdin ends."""
+    """Serve until stdin is closed."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = Config()
     config.bind = [f"fd://{listener.fileno()}"]

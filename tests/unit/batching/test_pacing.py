@@ -40,7 +40,7 @@ def test_batches_linger_while_workers_have_a_backlog(
     ("announced", "results", "linger"),
     [
         (20, 0, 0.0),  # each slot computes one and has one prefetched
-        (30, 0, 0.25),  # ten more than that, of which the slots compute ten a second
+        (30, 0, 0.25),  # ten more than that, and the slots compute ten per second
         (30, 63, 0.25),
         (30, 64, 3.25),  # from now on the rate counts: two are busy, and the other 26 take 13 s
     ],
@@ -57,7 +57,7 @@ def test_until_enough_results_are_known_the_backlog_lasts_as_long_as_the_slots_n
     [
         (NOTHING, None, 64),
         (replace(NOTHING, slots=100), None, 600),
-        (replace(NOTHING, slots=4, rate=500.0), None, 1_000),  # what comes back within two seconds
+        (replace(NOTHING, slots=4, rate=500.0), None, 1_000),  # tiles that return within two seconds
         (replace(NOTHING, slots=1_000, rate=500.0), None, 6_000),
         (replace(NOTHING, slots=10, seconds=0.045), None, 400),  # what the slots can compute within two seconds
         (replace(NOTHING, slots=10, rate=300.0, seconds=0.045), None, 600),
