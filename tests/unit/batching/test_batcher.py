@@ -289,7 +289,7 @@ async def test_cancelled_request_is_not_a_delivery(sent: Recorder) -> None:
     reported = anyio.Event()
 
     async def deliver() -> None:
-        with pytest.raises(RunClosed, match="ended while this item was sent"):
+        with pytest.raises(RunClosed, match="ended while this item was being sent"):
             await box.deliver("a")
         reported.set()
 
