@@ -176,9 +176,7 @@ def test_slope_has_no_rim_without_nodata(make: Make, read: Read, tmp_path: Path)
     assert degrees.max() <= 45
 
 
-def test_margins_have_the_nodata_value_or_nearest_pixel_of_each_band(
-    scene: Array, make: Make, tmp_path: Path
-) -> None:
+def test_margins_have_the_nodata_value_or_nearest_pixel_of_each_band(scene: Array, make: Make, tmp_path: Path) -> None:
     seen = []
 
     def fn(_info: BlockInfo, inputs: Blocks, outputs: Blocks) -> None:
@@ -296,9 +294,7 @@ def count(info: BlockInfo, inputs: Blocks, outputs: Blocks, other: SimpleNamespa
     other.rows[info.getBlockCount()[1]] += 1
 
 
-def test_changes_of_other_are_returned(
-    scene: Array, executor: Executor | None, make: Make, tmp_path: Path
-) -> None:
+def test_changes_of_other_are_returned(scene: Array, executor: Executor | None, make: Make, tmp_path: Path) -> None:
     """Threads share main's object; processes return their copies."""
     other = SimpleNamespace(tiles=0, rows=np.zeros(3, np.int64))
     others = apply(count, {"image": make("in.tif", scene)}, {}, other=other, window=16, executor=executor).others
@@ -348,9 +344,7 @@ class Repeating(Serial):
         return super().submit(fn, *args, **kwargs)
 
 
-def test_progress_counts_written_tiles(
-    scene: Array, executor: Executor | None, make: Make, tmp_path: Path
-) -> None:
+def test_progress_counts_written_tiles(scene: Array, executor: Executor | None, make: Make, tmp_path: Path) -> None:
     reported: list[Progress] = []
     apply(
         double, {"image": make("in.tif", scene)}, {"result": tmp_path / "out.tif"},
@@ -359,9 +353,7 @@ def test_progress_counts_written_tiles(
     assert reported == [Progress(done=done, total=12) for done in range(13)]
 
 
-def test_outputs_are_reproducible(
-    scene: Array, executor: Executor | None, make: Make, tmp_path: Path
-) -> None:
+def test_outputs_are_reproducible(scene: Array, executor: Executor | None, make: Make, tmp_path: Path) -> None:
     image, one, two = make("in.tif", scene), tmp_path / "one.tif", tmp_path / "two.tif"
     apply(double, {"image": image}, {"result": one}, window=16)
     apply(double, {"image": image}, {"result": two}, window=16, executor=executor)
