@@ -12,8 +12,8 @@ OTHERS = sorted(
 )
 
 AVOIDED = re.compile(
-    r"\b(told|mend\w*|wish\w*|crew|appetite|outbox|sign of life|tickets?|patience|mishap"
-    r"|whoever|g[ia]ven? back|says? so|in good order)\b",
+    r"\b(told|mend\w*|wish\w*|crew|appetite|outbox|sign of life|tickets?|patience|mishaps?"
+    r"|for ever|nobody|somebody|whoever|g[ia]ven? back|says? so|in good order)\b",
     re.IGNORECASE,
 )
 

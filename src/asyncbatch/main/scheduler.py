@@ -345,7 +345,7 @@ class Scheduler:
 
     def _forget(self, tile: Tile) -> None:
         self.ledger.remove(tile)
-        if not len(self.ledger):  # nobody listens to originals any more
+        if not len(self.ledger):  # no tile is left to speculate on
             self._speculator.gains.note_end(anyio.current_time())
         self._changed.set()
 

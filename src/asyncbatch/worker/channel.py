@@ -108,4 +108,4 @@ class Channel:
         self._error = error
         if not self._arrived.done():
             self._arrived.set_exception(error)
-            self._arrived.exception()  # or asyncio warns if nobody receives
+            self._arrived.exception()  # or asyncio warns if it is not received

