@@ -114,9 +114,7 @@ async def test_all_workers_are_ended_even_if_stop_is_cancelled(
         group.cancel_scope.cancel()
 
 
-async def test_cancelled_start_ends_the_workers_it_started(
-    team: Team, python: Callable[[str], str]
-) -> None:
+async def test_cancelled_start_ends_the_workers_it_started(team: Team, python: Callable[[str], str]) -> None:
     launcher = team.launcher(python=python(STAYS))
     async with anyio.create_task_group() as group:
         with anyio.CancelScope() as scope:

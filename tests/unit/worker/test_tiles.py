@@ -224,9 +224,7 @@ async def test_dead_slot_causes_no_delay(worker: Worker) -> None:
     assert reason(await worker.compute(deliveries=3)) == "killed"
 
 
-async def test_disk_failures_are_counted_until_a_success(
-    worker: Worker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_disk_failures_are_counted_until_a_success(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         fill_disk(patch)
         for failures in (1, 2):
