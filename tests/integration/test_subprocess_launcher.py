@@ -93,7 +93,7 @@ async def test_run_folder_that_the_last_worker_removed_is_created_again(
 ) -> None:
     launcher = team.launcher(python=python('rmdir "$TMPDIR" "$ASYNCBATCH_FOLDER"; echo gone'))
     async with started(launcher, 1) as group:
-        await soon(lambda: team.said("gone"))
+        await soon(lambda: team.wrote("gone"))
         await launcher.start(ASSIGNMENT, 1, group)
         await soon(lambda: len(team.output) == 2)
 
@@ -141,10 +141,10 @@ async def test_output_at_exit_is_shown_after_the_listeners_have_ended(team: Team
     )
     async with anyio.create_task_group() as group:
         await launcher.start(ASSIGNMENT, 1, group)
-        await soon(lambda: team.said("up"))
+        await soon(lambda: team.wrote("up"))
         group.cancel_scope.cancel()
     await launcher.stop()
-    assert team.said("so long")
+    assert team.wrote("so long")
 
 
 @pytest.mark.parametrize(
