@@ -1,4 +1,4 @@
-"""Disks that are full: of workers, which store programs, and of main, which stores results and failed tiles."""
+"""Simulates full disks of workers, which store programs, and of main, which stores results and failed tiles."""
 
 import errno
 from collections.abc import Iterator
@@ -15,34 +15,34 @@ _FULL: Final = OSError(errno.ENOSPC, "No space left on device")
 
 
 class _Disk:
-    """A disk, or all disks of a kind, on which some writing finds no room.
+    """A disk, or all disks of a kind, that is sometimes full.
 
     Parameters
     ----------
     schedule : Schedule
-        What goes wrong.
+        The schedule.
     kind : Kind
-        The kind of mishap that fills it.
+        The kind of incident that fills it.
     """
 
     def __init__(self, schedule: Schedule, kind: Kind) -> None:
-        self._mishaps = [mishap for mishap in schedule.mishaps if mishap.kind == kind]
+        self._incidents = [incident for incident in schedule.incidents if incident.kind == kind]
         self._writes = 0
 
     @property
     def is_full(self) -> bool:
-        """Whether the next writing finds no room."""
-        return any(mishap.after <= self._writes < mishap.after + mishap.times for mishap in self._mishaps)
+        """Return whether the next write fails."""
+        return any(incident.after <= self._writes < incident.after + incident.times for incident in self._incidents)
 
     def has_room(self) -> bool:
-        """Count a writing, and return whether there is room for it."""
+        """Count a write, and return whether it succeeds."""
         full, self._writes = self.is_full, self._writes + 1
         return not full
 
 
 @contextmanager
 def limited(schedule: Schedule, report: Report) -> Iterator[None]:
-    """Let disks be full when a schedule says so, and count the results that main writes, in the block."""
+    """Fill disks according to a schedule, and count the results that main writes, during the block."""
     workers, main = _Disk(schedule, "fill worker's disk"), _Disk(schedule, "fill main's disk")
     write_bytes, write_record, write_failed = Path.write_bytes, records.write, failed._write  # noqa: SLF001 - replaced
 

@@ -1,4 +1,4 @@
-"""Mishaps of requests over HTTP: what stands before the endpoint does what a schedule says."""
+"""Incidents of requests over HTTP: a rule for the proxy in front of the endpoint that follows a schedule."""
 
 import asyncio
 import json
@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from asyncbatch.emulator.faults import ServiceError
 from asyncbatch.emulator.requests import Answer
-from tests.chaos.schedule import Mishap, Step
+from tests.chaos.schedule import Incident, Step
 from tests.chaos.victims import Victims
 from tests.integration.strict import Call, CutError, Forward
 
 SCALE: Final = 1 / 15
-"""Of a schedule's seconds, those that pass here: a lease of 30 s is one of 2 s."""
+"""Ratio of seconds here to seconds of a schedule: a lease of 30 s takes 2 s."""
 
 HANG: Final = 4.0
 """Seconds for which a request hangs before its connection ends."""
@@ -26,7 +26,7 @@ STEPS: Final[dict[Step, tuple[str, str]]] = {
     "announced": ("sqs:SendMessageBatch", "-result"),
     "acking": ("sqs:DeleteMessageBatch", "-task"),
 }
-"""The requests that steps are seen by. In `computing` there is none."""
+"""The requests by which steps are recognised. `computing` has none."""
 
 _STATUS: Final = {
     "SlowDown": 503,
@@ -42,82 +42,82 @@ _JSON: Final = "application/x-amz-json-1.0"
 
 @dataclass(slots=True, kw_only=True)
 class Faulty:
-    """A rule that lets requests go wrong."""
+    """A rule that makes requests fail."""
 
-    mishaps: Sequence[Mishap]
+    incidents: Sequence[Incident]
     victims: Victims
     outage: bool = False
     expired: bool = False
     _seen: dict[int, int] = field(default_factory=dict)
 
     async def __call__(self, call: Call, forward: Forward) -> Answer:
-        """Answer a request, or do not."""
+        """Answer a request, or make it fail."""
         if self.outage:
             raise CutError
         if self.expired:
             code = "ExpiredToken" if call.service == "s3" else "ExpiredTokenException"
             raise ServiceError(code, "The security token included in the request is expired")
-        mishap = self._find(call)
-        if mishap is None:
+        incident = self._find(call)
+        if incident is None:
             return await forward(call)
-        if mishap.kind in {"kill", "terminate", "freeze"}:
-            return await self._strike(call, forward, mishap)
-        return await _DO[mishap.kind](call, forward, mishap)
+        if incident.kind in {"kill", "terminate", "freeze"}:
+            return await self._apply_to_worker(call, forward, incident)
+        return await _DO[incident.kind](call, forward, incident)
 
-    def _find(self, call: Call) -> Mishap | None:
-        """Count a request, and return what is to happen to it."""
+    def _find(self, call: Call) -> Incident | None:
+        """Count a request, and return its incident, if any."""
         found = None
         about = str(call.fields.get("QueueUrl", "")) or call.request.path
-        for place, mishap in enumerate(self.mishaps):
-            operation, part = mishap.operation, mishap.about
+        for place, incident in enumerate(self.incidents):
+            operation, part = incident.operation, incident.about
             if not operation:
-                operation, part = STEPS.get(mishap.step, ("", "")) if mishap.kind in _BEFALL else ("", "")
+                operation, part = STEPS.get(incident.step, ("", "")) if incident.kind in _OF_WORKERS else ("", "")
             if call.operation != operation or part not in about:
                 continue
             seen = self._seen[place] = self._seen.get(place, 0) + 1
-            if found is None and mishap.after < seen <= mishap.after + mishap.times:
-                found = mishap
+            if found is None and incident.after < seen <= incident.after + incident.times:
+                found = incident
         return found
 
-    async def _strike(self, call: Call, forward: Forward, mishap: Mishap) -> Answer:
-        """Let happen to the worker that asks what a mishap says, when its request is done."""
-        answer = None if mishap.step == "acking" else await forward(call)
+    async def _apply_to_worker(self, call: Call, forward: Forward, incident: Incident) -> Answer:
+        """Apply an incident to the worker that made the request, after the request."""
+        answer = None if incident.step == "acking" else await forward(call)
         worker = await asyncio.to_thread(self.victims.find_by_port, call.peer)
-        self.victims.strike(worker, mishap.kind, mishap.seconds * SCALE)
+        self.victims.apply_incident(worker, incident.kind, incident.seconds * SCALE)
         if answer is None:
             raise CutError
         return answer
 
 
-_BEFALL: Final = frozenset({"kill", "terminate", "freeze"})
+_OF_WORKERS: Final = frozenset({"kill", "terminate", "freeze"})
 
 
-async def _refuse(call: Call, _: Forward, mishap: Mishap) -> Answer:
-    if mishap.code.isdigit():  # by something on the way, in words of its own
-        return Answer(status=int(mishap.code), body=b"<html>not now</html>", content_type="text/html")
-    raise ServiceError(mishap.code, f"{call.operation}: not now", status=_STATUS.get(mishap.code, 400))
+async def _refuse(call: Call, _: Forward, incident: Incident) -> Answer:
+    if incident.code.isdigit():  # by a proxy, with its own text
+        return Answer(status=int(incident.code), body=b"<html>not now</html>", content_type="text/html")
+    raise ServiceError(incident.code, f"{call.operation}: not now", status=_STATUS.get(incident.code, 400))
 
 
-async def _reset(_call: Call, _: Forward, _mishap: Mishap) -> Answer:
+async def _reset(_call: Call, _: Forward, _incident: Incident) -> Answer:
     raise CutError
 
 
-async def _lose_answer(call: Call, forward: Forward, _: Mishap) -> Answer:
+async def _lose_answer(call: Call, forward: Forward, _: Incident) -> Answer:
     await forward(call)
     raise CutError
 
 
-async def _hang(_call: Call, _: Forward, _mishap: Mishap) -> Answer:
+async def _hang(_call: Call, _: Forward, _incident: Incident) -> Answer:
     await asyncio.sleep(HANG)
     raise CutError
 
 
-async def _slow(call: Call, forward: Forward, mishap: Mishap) -> Answer:
-    await asyncio.sleep(mishap.seconds * SCALE)
+async def _slow(call: Call, forward: Forward, incident: Incident) -> Answer:
+    await asyncio.sleep(incident.seconds * SCALE)
     return await forward(call)
 
 
-async def _corrupt(call: Call, forward: Forward, _: Mishap) -> Answer:
+async def _corrupt(call: Call, forward: Forward, _: Incident) -> Answer:
     answer = await forward(call)
     if call.service == "s3":
         return replace(answer, body=bytes([answer.body[0] ^ 1]) + answer.body[1:]) if answer.body else answer
@@ -128,36 +128,36 @@ async def _corrupt(call: Call, forward: Forward, _: Mishap) -> Answer:
     return replace(answer, body=json.dumps(found).encode())
 
 
-async def _truncate(call: Call, forward: Forward, _: Mishap) -> Answer:
+async def _truncate(call: Call, forward: Forward, _: Incident) -> Answer:
     raise CutError(await forward(call))
 
 
-async def _double(call: Call, forward: Forward, _: Mishap) -> Answer:
+async def _double(call: Call, forward: Forward, _: Incident) -> Answer:
     await forward(call)
     return await forward(call)
 
 
-async def _hide(call: Call, forward: Forward, mishap: Mishap) -> Answer:
-    delay = ceil(mishap.seconds * SCALE)
+async def _hide(call: Call, forward: Forward, incident: Incident) -> Answer:
+    delay = ceil(incident.seconds * SCALE)
     return await forward(call.with_fields(Entries=[{**one, "DelaySeconds": delay} for one in call.fields["Entries"]]))
 
 
-async def _drop(call: Call, _: Forward, _mishap: Mishap) -> Answer:
+async def _drop(call: Call, _: Forward, _incident: Incident) -> Answer:
     done = [{"Id": entry["Id"], "MessageId": "0", "MD5OfMessageBody": ""} for entry in call.fields["Entries"]]
     return Answer(body=json.dumps({"Successful": done, "Failed": []}).encode(), content_type=_JSON)
 
 
-async def _refuse_entries(call: Call, forward: Forward, mishap: Mishap) -> Answer:
+async def _refuse_entries(call: Call, forward: Forward, incident: Incident) -> Answer:
     entries: list[dict[str, Any]] = call.fields["Entries"]
     refused = [entry for place, entry in enumerate(entries) if place in {0, 2}]
     done = [entry for entry in entries if entry not in refused]
     found = json.loads((await forward(call.with_fields(Entries=done))).body) if done else {}
-    failed = [{"Id": one["Id"], "Code": mishap.code, "Message": "not now", "SenderFault": False} for one in refused]
+    failed = [{"Id": one["Id"], "Code": incident.code, "Message": "not now", "SenderFault": False} for one in refused]
     body = json.dumps({"Successful": found.get("Successful", []), "Failed": found.get("Failed", []) + failed}).encode()
     return Answer(body=body, content_type=_JSON)
 
 
-_DO: Final[dict[str, Callable[[Call, Forward, Mishap], Awaitable[Answer]]]] = {
+_DO: Final[dict[str, Callable[[Call, Forward, Incident], Awaitable[Answer]]]] = {
     "refuse": _refuse,
     "reset": _reset,
     "lose answer": _lose_answer,

@@ -1,4 +1,4 @@
-"""Mains in memory: what they do until they end or are killed, and what is left of those that were killed."""
+"""Runs main processes in memory until they end or are killed, and removes what killed ones leave behind."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,14 +20,14 @@ from tests.chaos.schedule import Schedule
 from tests.chaos.tile import make_payload, reverse
 
 _KEY: Final = "chaos"
-"""By which results are stored."""
+"""Key for stored results."""
 
 RENEWED: Final = 10.0
-"""Seconds after which a main is started again whose credentials had expired at its start."""
+"""Seconds after which main is restarted if its credentials had expired at its start."""
 
 
 async def live(schedule: Schedule, report: Report, aws: MemoryAws, *, on_opened: Callable[[str], None]) -> bool:
-    """Be main, and return whether it came to an end; it has not if it was killed, or could not begin again."""
+    """Run main; return False if it was killed or could not start."""
     stored, done, again = count_stored(), False, bool(report.lives)
     try:
         try:
@@ -39,7 +39,7 @@ async def live(schedule: Schedule, report: Report, aws: MemoryAws, *, on_opened:
         else:
             done = True
     except* ProcessKilled:
-        done = len(report.outcomes) == schedule.tiles  # and killed while it cleaned up
+        done = len(report.outcomes) == schedule.tiles  # killed while it cleaned up
     if schedule.resumes:
         report.end_life(stored)
     return done
@@ -59,17 +59,17 @@ async def _compute(schedule: Schedule, report: Report, aws: MemoryAws, *, on_ope
 
 
 def count_stored() -> int:
-    """Return how many results are on main's disk."""
+    """Return the number of results on main's disk."""
     found = look_at(locate_journal(_KEY), 0.0)
     return found.results if found else 0
 
 
 async def sweep(aws: MemoryAws, settings: Settings) -> None:
-    """Remove what mains have left that were killed, as `asyncbatch gc --delete` does after a day."""
+    """Remove what killed mains have left behind, as `asyncbatch gc --delete` does after a day."""
     await anyio.sleep(2 * DAY)
     with patch.object(runs, "open_session", aws.open_session):
         async with StackRuns.open(settings) as stack:
             for found in await stack.list_runs():
-                # A run's id contains the time of this machine, which does not pass.
+                # A run's id contains this machine's time, which does not advance.
                 if replace(found, age=2 * DAY).is_abandoned():
                     await stack.remove(found)

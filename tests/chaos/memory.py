@@ -1,4 +1,4 @@
-"""Plays a schedule in memory, in virtual time."""
+"""Runs a schedule in memory, in virtual time."""
 
 import asyncio
 import itertools
@@ -26,12 +26,12 @@ from tests.chaos.disks import limited
 from tests.chaos.lives import RENEWED, live, sweep
 from tests.chaos.oracle import Report, limit_seconds
 from tests.chaos.recording import recorded
-from tests.chaos.schedule import Mishap, Schedule, Step
+from tests.chaos.schedule import Incident, Schedule, Step
 
 T = TypeVar("T")
 
 SETTLED: Final = 60.0
-"""Seconds after a run's end in which workers that were terminated are gone."""
+"""Seconds after a run's end in which terminated workers end."""
 
 STEPS: Final[dict[Step, dict[str, Any]]] = {
     "received": {"operation": "sqs:ReceiveMessage", "about": "-task"},
@@ -45,8 +45,8 @@ STEPS: Final[dict[Step, dict[str, Any]]] = {
 _EVERYWHERE: Final = ("s3:*", "sqs:*", "batch:*")
 
 
-def play(schedule: Schedule) -> Report:
-    """Return what a run came to."""
+def run_schedule(schedule: Schedule) -> Report:
+    """Run a schedule, and return the report."""
     random.seed(schedule.seed)  # pauses between retries
     report = Report()
     with (
@@ -66,7 +66,7 @@ async def _play(schedule: Schedule, report: Report) -> None:
         slots=schedule.slots,
         duration=lambda: next(durations),
         latency=schedule.latency,
-        faults=[*make_poison(schedule), *(fault for mishap in schedule.mishaps for fault in make_faults(mishap))],
+        faults=[*make_poison(schedule), *(fault for incident in schedule.incidents for fault in make_faults(incident))],
     )
     before = asyncio.all_tasks()
     began = anyio.current_time()
@@ -75,10 +75,10 @@ async def _play(schedule: Schedule, report: Report) -> None:
             scope.deadline = began + limit_seconds(schedule)
             await _run(schedule, report, aws)
         if scope.cancelled_caught:
-            report.error = TimeoutError(f"{limit_seconds(schedule):.0f} s are over")
+            report.error = TimeoutError(f"{limit_seconds(schedule):.0f} s have passed")
         report.seconds = anyio.current_time() - began
         aws.recover()
-        await anyio.sleep(SETTLED + sum(mishap.seconds for mishap in schedule.mishaps))
+        await anyio.sleep(SETTLED + sum(incident.seconds for incident in schedule.incidents))
         if schedule.count("kill main"):
             await sweep(aws, settings)
         report.left = [
@@ -90,10 +90,10 @@ async def _play(schedule: Schedule, report: Report) -> None:
 
 
 async def _run(schedule: Schedule, report: Report, aws: MemoryAws) -> None:
-    """Compute the tiles of a schedule; a main that is killed is started again."""
+    """Compute the tiles of a schedule; restart main when it is killed."""
 
     async def be_main(*, task_status: TaskStatus[str]) -> None:
-        pauses = iter([mishap.seconds for mishap in schedule.mishaps if mishap.kind == "kill main"])
+        pauses = iter([incident.seconds for incident in schedule.incidents if incident.kind == "kill main"])
         while not await live(schedule, report, aws, on_opened=task_status.started):
             report.begin_life()
             await anyio.sleep(next(pauses, RENEWED))
@@ -101,89 +101,89 @@ async def _run(schedule: Schedule, report: Report, aws: MemoryAws) -> None:
             task_status.started("")
         group.cancel_scope.cancel()
 
-    # A task of its own, so that it can be stopped without what happens to it.
+    # A separate task, so that it can be stopped while incidents continue.
     async with anyio.create_task_group() as group:
         run = await group.start(be_main)
-        for mishap in schedule.mishaps:
-            if mishap.kind in _HAPPEN:
-                group.start_soon(_happen, mishap, aws, run)
+        for incident in schedule.incidents:
+            if incident.kind in _HAPPEN:
+                group.start_soon(_happen, incident, aws, run)
 
 
 def make_poison(schedule: Schedule) -> list[Fault]:
-    """Return what lets a tile kill each worker that computes it."""
+    """Return a fault with which a tile kills each worker that computes it."""
     if schedule.poison is None:
         return []
     about = f"tile {schedule.poison} of"
     return [Fault(operation="slot:Compute", about=about, times=None, then=MemoryJob.kill)]
 
 
-def make_faults(mishap: Mishap) -> list[Fault]:
-    """Return how a mishap of requests or workers is scripted."""
-    if mishap.kind in _HAPPEN or mishap.kind.startswith("fill"):
+def make_faults(incident: Incident) -> list[Fault]:
+    """Return the faults for an incident of requests or workers."""
+    if incident.kind in _HAPPEN or incident.kind.startswith("fill"):
         return []
-    if mishap.kind == "kill slot":
-        return [Fault(operation="slot:Compute", after=mishap.after, error="SIGKILL")]
-    if mishap.kind in _BEFALL:
-        befall = partial(_BEFALL[mishap.kind], mishap)
-        return [Fault(**STEPS[mishap.step], after=mishap.after, times=mishap.times, then=befall)]
+    if incident.kind == "kill slot":
+        return [Fault(operation="slot:Compute", after=incident.after, error="SIGKILL")]
+    if incident.kind in _WORKER_ACTIONS:
+        action = partial(_WORKER_ACTIONS[incident.kind], incident)
+        return [Fault(**STEPS[incident.step], after=incident.after, times=incident.times, then=action)]
     chosen: dict[str, dict[str, Any]] = {
-        "refuse": {"error": mishap.code},
+        "refuse": {"error": incident.code},
         "reset": {"error": ConnectionError("reset")},
         "lose answer": {"lost": True},
         "hang": {"delay": math.inf},
-        "slow": {"delay": mishap.seconds},
+        "slow": {"delay": incident.seconds},
         "corrupt": {"damage": True},
         "truncate": {"truncated": True},
         "double": {"copies": 2},
-        "hide": {"hidden": mishap.seconds},
+        "hide": {"hidden": incident.seconds},
         "drop": {"copies": 0},
-        "refuse entries": {"entries": (0, 2), "error": mishap.code},
+        "refuse entries": {"entries": (0, 2), "error": incident.code},
     }
     return [
         Fault(
-            operation=mishap.operation,
-            about=mishap.about,
-            after=mishap.after,
-            times=mishap.times,
-            **chosen[mishap.kind],
+            operation=incident.operation,
+            about=incident.about,
+            after=incident.after,
+            times=incident.times,
+            **chosen[incident.kind],
         )
     ]
 
 
-def _freeze(mishap: Mishap, job: MemoryJob) -> None:
+def _freeze(incident: Incident, job: MemoryJob) -> None:
     job.freeze()
-    asyncio.get_running_loop().call_later(mishap.seconds, job.thaw, context=Context())
+    asyncio.get_running_loop().call_later(incident.seconds, job.thaw, context=Context())
 
 
-_BEFALL: Final[dict[str, Callable[[Mishap, MemoryJob], None]]] = {
+_WORKER_ACTIONS: Final[dict[str, Callable[[Incident, MemoryJob], None]]] = {
     "kill": lambda _, job: job.kill(),
     "terminate": lambda _, job: job.terminate(),
     "freeze": _freeze,
 }
-"""What befalls a worker."""
+"""Actions on workers."""
 
 
-async def _happen(mishap: Mishap, aws: MemoryAws, run: str) -> None:
-    """Let happen to the account what a mishap says, when it is time."""
-    await anyio.sleep(mishap.at)
-    if mishap.kind in _OUTAGES:
-        faults = [Fault(operation=name, error=_OUTAGES[mishap.kind], times=None) for name in _EVERYWHERE]
+async def _happen(incident: Incident, aws: MemoryAws, run: str) -> None:
+    """Apply an incident to the account at its time."""
+    await anyio.sleep(incident.at)
+    if incident.kind in _OUTAGES:
+        faults = [Fault(operation=name, error=_OUTAGES[incident.kind], times=None) for name in _EVERYWHERE]
         aws.fail(*faults)
         try:
-            await anyio.sleep(mishap.seconds)
+            await anyio.sleep(incident.seconds)
         finally:
             aws.recover(*faults)
         return
-    for queue in [name for name in aws.queues if name.endswith(mishap.about)]:
-        if mishap.kind == "delete queue":
+    for queue in [name for name in aws.queues if name.endswith(incident.about)]:
+        if incident.kind == "delete queue":
             aws.delete_queue(queue)
-        elif mishap.kind == "forge":
-            aws.send(queue, make_forgery(mishap.about, run))
-    if mishap.kind == "delete objects":
-        aws.delete_objects(mishap.about)
-    elif mishap.kind == "freeze main":
-        aws.freeze_main(mishap.seconds)
-    elif mishap.kind == "kill main":
+        elif incident.kind == "forge":
+            aws.send(queue, make_forgery(incident.about, run))
+    if incident.kind == "delete objects":
+        aws.delete_objects(incident.about)
+    elif incident.kind == "freeze main":
+        aws.freeze_main(incident.seconds)
+    elif incident.kind == "kill main":
         aws.kill_main()
 
 
@@ -192,11 +192,11 @@ _OUTAGES: Final[dict[str, str | Exception]] = {
     "expire credentials": "ExpiredToken",
 }
 _HAPPEN: Final = frozenset({*_OUTAGES, "forge", "delete queue", "delete objects", "freeze main", "kill main"})
-"""Mishaps of the account."""
+"""Incidents of the account."""
 
 
 def make_forgery(queue: str, run: str) -> str:
-    """Return a message without the run's seal: a sentinel, or a wrong result."""
+    """Return a message with a wrong seal: a sentinel, or a wrong result."""
     if queue == "-task":
         return seal(Sentinel(), run=run, direction="task", key=b"wrong")
     content = codec.join(codec.encode("forged"))
@@ -207,7 +207,7 @@ def make_forgery(queue: str, run: str) -> str:
 
 @contextmanager
 def _without_threads() -> Iterator[None]:
-    """Let what is for threads run where it is called: when threads end is not the same each time."""
+    """Run functions for threads in the event loop, since the order in which threads end is not reproducible."""
 
     async def run(work: Callable[..., T], *arguments: object, **_: object) -> T:
         await anyio.lowlevel.checkpoint()

@@ -1,4 +1,4 @@
-"""What must be so after a run, whatever went wrong in it: pure."""
+"""The conditions that must hold after a run with any incidents. Does no I/O."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -7,61 +7,61 @@ from typing import Final
 
 from asyncbatch import TileError, TileLost
 from asyncbatch.errors import BlobMissing, QueueGone, WorkersLost
-from tests.chaos.schedule import CHARGED, Mishap, Schedule
+from tests.chaos.schedule import CHARGED, Incident, Schedule
 from tests.chaos.tile import make_value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Life:
-    """What a main did from its start until it was killed or ended."""
+    """The record of a main from its start until it was killed or ended."""
 
     stored: int
-    """Results that were on its disk at its start."""
+    """Number of results on its disk at its start."""
     written: int
-    """Results that it wrote there."""
+    """Number of results that it wrote to its disk."""
     returned: int
-    """Results that it returned to its caller, with those that were stored."""
+    """Number of results that it returned to its caller, including stored ones."""
     ended: int
-    """Tiles that it had computed, or that failed."""
+    """Number of tiles that were computed or failed."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Report:
-    """What a run came to; after mains that were killed, the last one's."""
+    """The outcome of a run; if mains were killed, that of the last one."""
 
     outcomes: list[object] = field(default_factory=list, repr=False)
     """The values of its tiles in order, or their errors."""
     error: BaseException | None = None
-    """What ended it early."""
+    """The error that ended it early."""
     lives: list[Life] = field(default_factory=list)
-    """All mains, if they store results."""
+    """The records of all mains, if they store results."""
     written: int = 0
-    """Results that main wrote to its disk."""
+    """Number of results that main wrote to its disk."""
     ended: Counter[int] = field(default_factory=Counter)
-    """How often main reported each tile's end."""
+    """Number of events about the end of each tile."""
     begun: Counter[int] = field(default_factory=Counter)
-    """How often workers began each tile."""
+    """Number of times that workers started each tile."""
     copied: Counter[int] = field(default_factory=Counter)
-    """How often main sent a second copy of each tile, since it was slow."""
+    """Number of copies of each slow tile."""
     actions: Counter[str] = field(default_factory=Counter)
-    """What was logged."""
+    """Number of log records by action."""
     left: list[str] = field(default_factory=list)
-    """What is still there: queues, objects, workers, tasks, processes, files."""
+    """Remaining queues, objects, workers, tasks, processes and files."""
     seconds: float = 0.0
 
     def end_life(self, stored: int) -> None:
-        """Note that a main has been killed or has ended, which had found so many results on its disk."""
+        """Note the end of a main that found `stored` results on its disk."""
         returned = sum(not isinstance(outcome, Exception) for outcome in self.outcomes)
         life = Life(stored=stored, written=self.written, returned=returned, ended=self.ended.total())
         self.lives.append(life)
 
     def begin_life(self) -> None:
-        """Forget what main has done before it was killed."""
+        """Reset the counts of main after it was killed."""
         self.outcomes, self.written, self.ended, self.copied = [], 0, Counter(), Counter()
 
 
-_MISHAP_SECONDS: Final = 150.0
-"""Seconds that a mishap may cost each time: a lease, a worker's start, and the time in which silence is noticed."""
+_INCIDENT_SECONDS: Final = 150.0
+"""Delay in seconds that an incident may cause each time: a lease, a worker's start, and the detection of silence."""
 
 _AGAIN: Final = frozenset(
     {
@@ -79,81 +79,80 @@ _AGAIN: Final = frozenset(
         "delete objects",
     }
 )
-"""Kinds of mishaps after which tiles may be computed again."""
+"""Kinds of incidents after which tiles may be recomputed."""
 
 _AGAIN_IN_SQS: Final = frozenset({"lose answer", "hang", "corrupt", "refuse entries", "refuse", "reset", "slow"})
-"""The same where messages, leases or counts are concerned."""
+"""Kinds of incidents of messages, leases or counts after which tiles may be recomputed."""
 
 
-def find_faults(schedule: Schedule, report: Report, *, limit: float | None = None, exact: bool = True) -> list[str]:
-    """Return all that is not as it must be; nothing if all is.
+def find_problems(schedule: Schedule, report: Report, *, limit: float | None = None, exact: bool = True) -> list[str]:
+    """Return all violated conditions; empty if there are none.
 
     Parameters
     ----------
     schedule : Schedule
-        What went wrong in the run.
+        The schedule of the run.
     report : Report
-        What it came to.
+        The outcome of the run.
     limit : float, optional
-        Seconds that it may take; by default by the schedule.
+        Time limit in seconds; by default according to the schedule.
     exact : bool
-        Whether nothing went wrong but what the schedule says: a busy machine may lose leases.
+        Whether only scheduled incidents can occur; on a busy machine, leases may also be lost.
     """
     allowed = limit_seconds(schedule) if limit is None else limit
-    faults = [
+    problems = [
         *_judge_end(schedule, report),
         *_judge_lives(schedule, report),
         *(f"left: {what}" for what in report.left if not _may_be_left(what, schedule, report)),
         *(f"tile {tile} ended {times} times" for tile, times in report.ended.items() if times > 1),
         *(f"logged: {action}" for action in ("unexpected_error",) if report.actions[action]),
     ]
-    faults += [f"tile {tile} was copied {times} times" for tile, times in report.copied.items() if times > 1]
+    problems += [f"tile {tile} was copied {times} times" for tile, times in report.copied.items() if times > 1]
     if report.seconds > allowed:
-        faults.append(f"took {report.seconds:.0f} s, more than {allowed:.0f}")
-    if exact and not any(_computes_again(mishap) for mishap in schedule.mishaps):
-        faults += [
-            f"tile {tile} was begun {times} times for no reason"
+        problems.append(f"took {report.seconds:.0f} s, more than {allowed:.0f}")
+    if exact and not any(_computes_again(incident) for incident in schedule.incidents):
+        problems += [
+            f"tile {tile} was started {times} times without a reason"
             for tile, times in report.begun.items()
             if times > 1 + report.copied[tile] and tile != schedule.poison and schedule.poison is None
         ]
-    if report.actions["tiles_lost"] and not any(_loses_messages(mishap) for mishap in schedule.mishaps):
-        faults.append("messages of tiles were lost")
-    most = _limit_attempts(schedule) + report.copied[schedule.poison or 0]  # whose count may be read at the same time
-    if schedule.poison is not None and report.begun[schedule.poison] > most:
-        faults.append(f"poison was begun {report.begun[schedule.poison]} times, more than {most}")
-    return faults
+    if report.actions["tiles_lost"] and not any(_loses_messages(incident) for incident in schedule.incidents):
+        problems.append("messages of tiles were lost")
+    if schedule.poison is not None and report.begun[schedule.poison] > (most := _limit_attempts(schedule)):
+        problems.append(f"poison was started {report.begun[schedule.poison]} times, more than {most}")
+    return problems
 
 
 def _limit_attempts(schedule: Schedule) -> int:
-    """Return how often a tile may be begun: a count that arrives damaged is not known, and one may be taken back."""
+    """Return how often a tile may be started: a damaged count is ignored, and a count may be withdrawn."""
     damages = sum(
-        mishap.times
-        for mishap in schedule.mishaps
-        if mishap.kind in {"corrupt", "delete objects"} and mishap.about == "/out/"
+        incident.times
+        for incident in schedule.incidents
+        if incident.kind in {"corrupt", "delete objects"} and incident.about == "/out/"
     )
     withdrawn = schedule.count("freeze") + schedule.count("terminate")
     copies = sum(
-        mishap.times
-        for mishap in schedule.mishaps
-        if mishap.kind == "double"
-        or _loses_messages(mishap)  # which are announced again, as if they were new
-        or (mishap.kind == "lose answer" and mishap.operation == "sqs:SendMessageBatch")
+        incident.times
+        for incident in schedule.incidents
+        if incident.kind == "double"
+        or _loses_messages(incident)  # they are announced again as new tiles
+        or (incident.kind == "lose answer" and incident.operation == "sqs:SendMessageBatch")
     )
     return schedule.max_attempts + damages + withdrawn + copies
 
 
 def limit_seconds(schedule: Schedule) -> float:
-    """Return the seconds that a run may take."""
+    """Return the time limit of a run in seconds."""
     work = (schedule.tiles + 10) * (max(schedule.durations) + 1.0)
-    poison = (schedule.max_attempts + 1) * _MISHAP_SECONDS if schedule.poison is not None else 0.0
-    mishaps = sum(mishap.times * _MISHAP_SECONDS + 2 * mishap.seconds for mishap in schedule.mishaps)
-    return 60.0 + 2 * work * (1 + schedule.count("kill main")) + poison + mishaps
+    poison = (schedule.max_attempts + 1) * _INCIDENT_SECONDS if schedule.poison is not None else 0.0
+    incidents = sum(incident.times * _INCIDENT_SECONDS + 2 * incident.seconds for incident in schedule.incidents)
+    return 60.0 + 2 * work * (1 + schedule.count("kill main")) + poison + incidents
 
 
 def _judge_end(schedule: Schedule, report: Report) -> list[str]:
-    """Return what is wrong with what the user gets."""
+    """Return problems with the user's results."""
     if report.error is not None:
-        allowed = tuple(error for mishap in schedule.mishaps for error in _ends_with(mishap))
+        allowed = tuple(error for incident in schedule.incidents for error in _ends_with(incident))
         if schedule.poison is not None and _count_deaths(schedule) > 5 + 3 * schedule.workers:
             allowed += (WorkersLost,)  # before the attempts at the poison are used up
         fine = isinstance(report.error, allowed)
@@ -168,44 +167,48 @@ def _judge_end(schedule: Schedule, report: Report) -> list[str]:
 
 
 def _judge_lives(schedule: Schedule, report: Report) -> list[str]:
-    """Return what is wrong with how mains take up what those before them have stored."""
-    faults = [
+    """Return problems with how mains resume from results that earlier ones stored."""
+    problems = [
         f"{before.stored} and {before.written} results were stored, and {after.stored} were found"
         for before, after in pairwise(report.lives)
         if after.stored != before.stored + before.written
     ]
-    faults += [
+    problems += [
         f"{life.returned} results were returned, and {life.stored + life.written} were stored"
         for life in report.lives
         if life.returned > life.stored + life.written and not schedule.count("fill main's disk")
     ]
     if report.lives and report.error is None and (last := report.lives[-1]).stored + last.ended != schedule.tiles:
-        faults.append(f"{last.ended} tiles were computed, though {last.stored} of {schedule.tiles} were stored")
-    return faults
+        problems.append(f"{last.ended} tiles were computed, though {last.stored} of {schedule.tiles} were stored")
+    return problems
 
 
 def _count_deaths(schedule: Schedule) -> int:
-    """Return how many workers may die one after the other, with no tile done in between."""
-    return _limit_attempts(schedule) + sum(mishap.times for mishap in schedule.mishaps if mishap.kind in CHARGED)
+    """Return how many workers in succession may die before any tile is done."""
+    return _limit_attempts(schedule) + sum(
+        incident.times for incident in schedule.incidents if incident.kind in CHARGED
+    )
 
 
 def _may_be_left(what: str, schedule: Schedule, report: Report) -> bool:
-    """Return whether a run may leave something.
+    """Return whether a run may leave resources behind.
 
-    It has half a minute for its removal, and says what it leaves. A worker that is stopped in the middle of an upload
-    may go on with it when all is over.
+    It has half a minute to remove them, and logs what it leaves. A worker that is stopped during an upload may continue
+    with it after the end.
     """
-    freezes = [mishap for mishap in schedule.mishaps if mishap.kind == "freeze"]
+    freezes = [incident for incident in schedule.incidents if incident.kind == "freeze"]
     if "/out/" in what and (
         freezes if not what.endswith("-begun") else [one for one in freezes if one.step == "stored"]
     ):
         return True
     if report.actions["left_behind"] and any(
-        mishap.kind in {"outage", "expire credentials", "freeze main"} for mishap in schedule.mishaps
+        incident.kind in {"outage", "expire credentials"} for incident in schedule.incidents
     ):
-        return True  # it lasted for longer
-    hanging = [mishap for mishap in schedule.mishaps if mishap.kind == "hang" and mishap.operation in _REMOVALS]
-    return sum(mishap.times for mishap in hanging) > 1 and report.actions["left_behind"] > 0
+        return True  # it lasted longer
+    hanging = [
+        incident for incident in schedule.incidents if incident.kind == "hang" and incident.operation in _REMOVALS
+    ]
+    return sum(incident.times for incident in hanging) > 1 and report.actions["left_behind"] > 0
 
 
 _REMOVALS: Final = frozenset({"sqs:DeleteQueue", "s3:ListObjectsV2", "s3:DeleteObjects", "batch:TerminateJob"})
@@ -221,34 +224,36 @@ def _is_right(schedule: Schedule, index: int, outcome: object) -> bool:
 
 
 def describe(outcome: object) -> str:
-    """Return what a tile came to, in one line."""
+    """Describe the outcome of a tile on one line."""
     return f"{type(outcome).__name__}: {str(outcome)[:200]}"
 
 
 def _deletes_bodies(schedule: Schedule) -> bool:
-    """Return whether bodies get lost: deleted, or damaged each time that they are fetched."""
-    damaged = [mishap.times for mishap in schedule.mishaps if mishap.kind in {"corrupt", "truncate"}]
-    deleted = any(mishap.kind == "delete objects" and mishap.about in {"/in/", "/out/"} for mishap in schedule.mishaps)
+    """Return whether bodies are lost: deleted, or damaged in each fetch."""
+    damaged = [incident.times for incident in schedule.incidents if incident.kind in {"corrupt", "truncate"}]
+    deleted = any(
+        incident.kind == "delete objects" and incident.about in {"/in/", "/out/"} for incident in schedule.incidents
+    )
     return deleted or sum(damaged) >= _FETCHES
 
 
 _FETCHES: Final = 4
-"""How often a body is fetched that keeps arriving damaged."""
+"""Number of times that a damaged body is fetched."""
 
 
-def _ends_with(mishap: Mishap) -> tuple[type[Exception], ...]:
-    """Return the errors with which a mishap may end a run."""
-    if mishap.kind == "delete queue":
+def _ends_with(incident: Incident) -> tuple[type[Exception], ...]:
+    """Return the errors with which an incident can end a run."""
+    if incident.kind == "delete queue":
         return (QueueGone,)
-    if mishap.kind == "delete objects" and mishap.about in {"/manifest", "/alive"}:
+    if incident.kind == "delete objects" and incident.about in {"/manifest", "/alive"}:
         return (BlobMissing,)
     return ()
 
 
-def _computes_again(mishap: Mishap) -> bool:
-    return mishap.kind in _AGAIN or (mishap.kind in _AGAIN_IN_SQS and mishap.operation.startswith("sqs:"))
+def _computes_again(incident: Incident) -> bool:
+    return incident.kind in _AGAIN or (incident.kind in _AGAIN_IN_SQS and incident.operation.startswith("sqs:"))
 
 
-def _loses_messages(mishap: Mishap) -> bool:
-    damaged = mishap.kind == "corrupt" and mishap.operation == "sqs:ReceiveMessage"
-    return damaged or mishap.kind in {"drop", "delete queue"}
+def _loses_messages(incident: Incident) -> bool:
+    damaged = incident.kind == "corrupt" and incident.operation == "sqs:ReceiveMessage"
+    return damaged or incident.kind in {"drop", "delete queue"}

@@ -1,4 +1,4 @@
-"""Plays a schedule with real processes: workers on an endpoint with a faulty proxy before it."""
+"""Runs a schedule with real processes: workers use an endpoint behind a faulty proxy."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ from tests.chaos.faulty import SCALE, Faulty
 from tests.chaos.memory import make_forgery
 from tests.chaos.oracle import Report
 from tests.chaos.recording import Ends, recorded
-from tests.chaos.schedule import Mishap, Schedule
+from tests.chaos.schedule import Incident, Schedule
 from tests.chaos.tile import Computation, make_payload
 from tests.chaos.victims import Register, Victims
 from tests.integration.endpoint import CREDENTIALS, KEY, Endpoint, open_endpoint
@@ -28,38 +28,38 @@ from tests.integration.strict import Strict
 from tests.integration.team import Team, processes
 
 Account = Callable[[], AbstractContextManager[Endpoint]]
-"""Opens an emulated account, in place of the embedded endpoint."""
+"""Opens an emulated account instead of the embedded endpoint."""
 
 LEASE: Final = 30.0 * SCALE
 
 LIMIT: Final = 90.0
-"""Seconds that a run may take, on a machine that others share."""
+"""Time limit of a run in seconds, on a shared machine."""
 
 _GONE: Final = 10.0
-"""Seconds after a run's end in which its processes are gone, on such a machine."""
+"""Seconds after a run's end in which its processes end, on a shared machine."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Stage:
-    """Where a schedule is played."""
+    """The endpoint and processes of a run."""
 
     schedule: Schedule
     folder: Path
     endpoint: Endpoint
     faulty: Faulty
     url: str
-    """The proxy's."""
+    """URL of the proxy."""
     register: Register
     victims: Victims
     portal: BlockingPortal
 
     @property
     def seconds(self) -> tuple[float, ...]:
-        """The seconds that tiles take, in turn."""
+        """Durations of tiles in seconds, used in turn."""
         return tuple(duration / 60 for duration in self.schedule.durations)
 
     def settings(self) -> Settings:
-        """Return the settings of the run: its times are a fifteenth of what is usual."""
+        """Return the settings of the run, whose times are a fifteenth of the defaults."""
         changes: dict[str, Any] = {"lease": LEASE, "run_lease": 4 * LEASE, "start_timeout": LIMIT}
         return self.endpoint.settings(endpoint_url=self.url, max_attempts=self.schedule.max_attempts, **changes)
 
@@ -68,16 +68,16 @@ _LEFT_OUT: Final = frozenset({"delete queue", "kill main", "fill main's disk", "
 
 
 def fit(schedule: Schedule) -> Schedule:
-    """Return the schedule as processes play it: a busy machine loses leases, and what takes a minute is left out.
+    """Return the schedule for processes: leases are longer for busy machines, and slow incidents are removed.
 
-    So is what can be played in memory only; `resuming` kills mains.
+    Incidents that only work in memory are also removed; `resuming` kills mains.
     """
-    kept = tuple(mishap for mishap in schedule.mishaps if mishap.kind not in _LEFT_OUT)
-    return replace(schedule, max_attempts=schedule.max_attempts + 5, poison=None, mishaps=kept)
+    kept = tuple(incident for incident in schedule.incidents if incident.kind not in _LEFT_OUT)
+    return replace(schedule, max_attempts=schedule.max_attempts + 5, poison=None, incidents=kept)
 
 
-def play(schedule: Schedule, folder: Path, *, account: Account | None = None) -> Report:
-    """Return what a run came to: on the embedded endpoint, or in an account. `folder` is for all that it writes."""
+def run_schedule(schedule: Schedule, folder: Path, *, account: Account | None = None) -> Report:
+    """Run a schedule on the embedded endpoint or an account, and return the report; files are written to `folder`."""
     report = Report()
     with open_stage(schedule, folder, account=account) as stage:
         started = time.monotonic()
@@ -92,7 +92,7 @@ def play(schedule: Schedule, folder: Path, *, account: Account | None = None) ->
 
 @contextmanager
 def open_stage(schedule: Schedule, folder: Path, *, account: Account | None = None) -> Iterator[Stage]:
-    """Have an endpoint with its proxy, and nobody who works on it at the end."""
+    """Open an endpoint with its proxy; at the end, kill the processes that use it."""
     team = Team()
     victims = Victims(team=team)
     (folder / "temporary").mkdir()
@@ -107,10 +107,10 @@ def open_stage(schedule: Schedule, folder: Path, *, account: Account | None = No
             endpoint = stack.enter_context(
                 open_endpoint(stack.enter_context(portal.wrap_async_context_manager(opening)))
             )
-        faulty = Faulty(mishaps=schedule.mishaps, victims=victims)
+        faulty = Faulty(incidents=schedule.incidents, victims=victims)
         proxy = Strict(target=str(endpoint.local.settings.endpoint_url), rules=[faulty])
         stack.enter_context(portal.wrap_async_context_manager(proxy.serve()))
-        tiles = Register(path=folder / "register", on_begun=_Befall(schedule=schedule, victims=victims))
+        tiles = Register(path=folder / "register", on_begun=_CauseIncidents(schedule=schedule, victims=victims))
         stack.enter_context(tiles.serve())
         stack.callback(_kill_all, team)
         yield Stage(
@@ -126,25 +126,25 @@ def open_stage(schedule: Schedule, folder: Path, *, account: Account | None = No
 
 
 @dataclass(slots=True, kw_only=True)
-class _Befall:
-    """What befalls workers and slots while they compute."""
+class _CauseIncidents:
+    """Incidents of workers and slots while they compute."""
 
     schedule: Schedule
     victims: Victims
     _seen: int = 0
 
     def __call__(self, index: int, slot: int) -> None:
-        """Strike, if it is time."""
+        """Apply an incident if it is due."""
         self._seen += 1
-        for mishap in self.schedule.mishaps:
-            if not mishap.after < self._seen <= mishap.after + mishap.times:
+        for incident in self.schedule.incidents:
+            if not incident.after < self._seen <= incident.after + incident.times:
                 continue
-            if mishap.kind == "kill slot":
+            if incident.kind == "kill slot":
                 os.kill(slot, signal.SIGKILL)
-            elif mishap.kind in {"kill", "terminate", "freeze"} and mishap.step == "computing":
-                self.victims.strike(self.victims.find_by_slot(slot), mishap.kind, mishap.seconds * SCALE)
+            elif incident.kind in {"kill", "terminate", "freeze"} and incident.step == "computing":
+                self.victims.apply_incident(self.victims.find_by_slot(slot), incident.kind, incident.seconds * SCALE)
         if index == self.schedule.poison:
-            self.victims.strike(self.victims.find_by_slot(slot), "kill", 0.0)
+            self.victims.apply_incident(self.victims.find_by_slot(slot), "kill", 0.0)
 
 
 def _run(stage: Stage, report: Report) -> None:
@@ -159,50 +159,50 @@ def _run(stage: Stage, report: Report) -> None:
         with BatchExecutor(
             schedule.workers, launcher=launcher, settings=stage.settings(), observers=[Ends(report)]
         ) as pool:
-            for mishap in schedule.mishaps:
-                stage.portal.start_task_soon(_happen, mishap, stage, pool.run)
-            # The method is a function of a class of its own, so that it travels by value.
+            for incident in schedule.incidents:
+                stage.portal.start_task_soon(_happen, incident, stage, pool.run)
+            # The function belongs to the script's class, so it is sent by value.
             for outcome in pool.map(compute, numbers, payloads, fails, on_error="collect", timeout=LIMIT):
                 report.outcomes.append(outcome)
     except Exception as error:  # noqa: BLE001 - the oracle judges it
         report.error = error
 
 
-async def _happen(mishap: Mishap, stage: Stage, run: str) -> None:
-    """Let happen to the account what a mishap says, when it is time."""
-    if mishap.kind not in {"outage", "expire credentials", "forge", "delete queue", "delete objects"}:
+async def _happen(incident: Incident, stage: Stage, run: str) -> None:
+    """Apply an incident to the account at its time."""
+    if incident.kind not in {"outage", "expire credentials", "forge", "delete queue", "delete objects"}:
         return
-    await anyio.sleep(mishap.at * SCALE)
-    if mishap.kind in {"outage", "expire credentials"}:
-        flag = "outage" if mishap.kind == "outage" else "expired"
+    await anyio.sleep(incident.at * SCALE)
+    if incident.kind in {"outage", "expire credentials"}:
+        flag = "outage" if incident.kind == "outage" else "expired"
         setattr(stage.faulty, flag, True)
-        await anyio.sleep(mishap.seconds * SCALE)
+        await anyio.sleep(incident.seconds * SCALE)
         setattr(stage.faulty, flag, False)
         return
-    await anyio.to_thread.run_sync(_spoil, mishap, stage.endpoint, run)
+    await anyio.to_thread.run_sync(_spoil, incident, stage.endpoint, run)
 
 
-def _spoil(mishap: Mishap, endpoint: Endpoint, run: str) -> None:
-    """Delete or forge something under a run."""
-    if mishap.kind == "delete objects":
-        prefix = mishap.about if mishap.about == "programs/" else f"runs/{run}{mishap.about}"
+def _spoil(incident: Incident, endpoint: Endpoint, run: str) -> None:
+    """Delete or forge a resource of a running run."""
+    if incident.kind == "delete objects":
+        prefix = incident.about if incident.about == "programs/" else f"runs/{run}{incident.about}"
         for key in endpoint.keys(prefix):
             endpoint.s3.delete_object(Bucket=endpoint.bucket, Key=key)
-    for queue in endpoint.queues(mishap.about):
-        if mishap.kind == "delete queue":
+    for queue in endpoint.queues(incident.about):
+        if incident.kind == "delete queue":
             endpoint.sqs.delete_queue(QueueUrl=queue)
-        elif mishap.kind == "forge":
-            endpoint.sqs.send_message(QueueUrl=queue, MessageBody=make_forgery(mishap.about, run))
+        elif incident.kind == "forge":
+            endpoint.sqs.send_message(QueueUrl=queue, MessageBody=make_forgery(incident.about, run))
 
 
 def _read_actions(team: Team) -> list[str]:
-    """Return what workers have logged."""
+    """Return the actions in the workers' logs."""
     words = (word for output in team.output for word in output.line.split())
     return [word.removeprefix("action=") for word in words if word.startswith("action=")]
 
 
 def find_left(stage: Stage) -> list[str]:
-    """Return what is still there of a run, its processes after some time."""
+    """Return the remaining resources of a run, and processes that remain after some time."""
     team, deadline = stage.victims.team, time.monotonic() + _GONE
     temporary = stage.folder / "temporary"
     while (processes(team.mark) or any(temporary.iterdir())) and time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""Notes what a run reports and logs."""
+"""Records the events and log records of a run."""
 
 import logging
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from tests.chaos.oracle import Report
 
 
 class Ends:
-    """Counts how often main reports each tile's end."""
+    """Counts main's events about the end of each tile."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
@@ -23,7 +23,7 @@ class Ends:
 
 
 class _Recorder(logging.Handler):
-    """Counts what is logged."""
+    """Counts log records by action."""
 
     def __init__(self, report: Report) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class _Recorder(logging.Handler):
 
 @contextmanager
 def recorded(report: Report) -> Iterator[None]:
-    """Count what the package logs in the block, in place of writing it anywhere."""
+    """Count the package's log records in the block, instead of writing them."""
     logger = logging.getLogger("asyncbatch")
     handler, level, propagate = _Recorder(report), logger.level, logger.propagate
     logger.addHandler(handler)

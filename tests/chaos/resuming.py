@@ -1,4 +1,4 @@
-"""A main that is killed again and again, and started again: `play` plays it, and this module is its script."""
+"""A main that is killed and restarted repeatedly. `run_schedule` runs it, and this module is its script."""
 
 import os
 import signal
@@ -19,28 +19,28 @@ from tests.integration.eventually import eventually
 from tests.integration.team import MARK
 
 _KEY: Final = "chaos"
-"""By which the results are stored."""
+"""Key for stored results."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Life:
-    """What a main has done, from its start to its end."""
+    """The record of a main from its start to its end."""
 
     stored: int
-    """Results that were stored before."""
+    """Number of results stored before its start."""
     begun: int
-    """Tiles that workers have begun for it."""
+    """Tiles that workers have started for it."""
     status: int
-    """With which it ended."""
+    """Its exit status."""
 
 
-def play(schedule: Schedule, folder: Path, *, kills: int) -> tuple[list[Life], list[str]]:
-    """Play a schedule, kill main so often in the middle of it, and start it again.
+def run_schedule(schedule: Schedule, folder: Path, *, kills: int) -> tuple[list[Life], list[str]]:
+    """Run a schedule; kill main several times and restart it.
 
     Returns
     -------
     list of Life, list of str
-        All that main has lived, and what is still there of it.
+        The records of all mains, and the remaining resources.
     """
     random, lives = Random(schedule.seed), list[Life]()  # noqa: S311 - the same each time
     with open_stage(schedule, folder) as stage:
@@ -50,15 +50,15 @@ def play(schedule: Schedule, folder: Path, *, kills: int) -> tuple[list[Life], l
             if len(lives) < kills:
                 _kill(main, stage, before + random.randrange(2, max(3, schedule.tiles // kills)))
             status = main.wait(timeout=LIMIT)
-            # Workers end with their main, whatever became of it.
+            # workers end with their main
             eventually(lambda: not stage.victims.team.workers(), within=LIMIT)
             lives.append(Life(stored=stored, begun=stage.register.begun.total() - before, status=status))
-        stage.endpoint.sweep()  # queues and objects of a main that was killed stay until then
+        stage.endpoint.sweep()  # removes queues and objects of killed mains
         return lives, find_left(stage)
 
 
 def _count_stored(folder: Path) -> int:
-    """Return how many results lie on main's disk."""
+    """Return the number of results on main's disk."""
     journal = folder / "state" / "asyncbatch" / "results" / f"{_KEY}.map"
     found = look_at(journal, 0.0)
     return found.results if found else 0
@@ -87,13 +87,13 @@ def _start(stage: Stage, folder: Path) -> "subprocess.Popen[bytes]":
 
 
 def _kill(main: "subprocess.Popen[bytes]", stage: Stage, begun: int) -> None:
-    """Kill main when so many tiles have begun."""
+    """Kill main when a number of tiles have started."""
     eventually(lambda: main.poll() is not None or stage.register.begun.total() >= begun, within=LIMIT)
     main.send_signal(signal.SIGKILL)
 
 
 def run() -> None:
-    """Be main: compute tiles, and exit with status 1 unless all are right."""
+    """Run main: compute tiles, and exit with status 1 unless all results are correct."""
     tiles, large, workers = map(int, sys.argv[1:4])
     path, seconds = sys.argv[4], tuple(map(float, sys.argv[5:]))
     numbers = range(tiles)

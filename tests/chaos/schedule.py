@@ -1,4 +1,4 @@
-"""What goes wrong in a run, drawn from a seed: pure. A seed and a number of tiles say all there is to replay."""
+"""The incidents of a run, drawn from a seed. A seed and a number of tiles determine a schedule. Does no I/O."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -36,70 +36,70 @@ Kind = Literal[
 ]
 
 Step = Literal["received", "fetched", "computing", "stored", "announced", "acking"]
-"""Where a worker stands with a tile, in their order."""
+"""The steps of a worker with a tile, in order."""
 
 STEPS: Final[tuple[Step, ...]] = ("received", "fetched", "computing", "stored", "announced", "acking")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mishap:
-    """Something that goes wrong. What does not matter to its kind is left as it is."""
+class Incident:
+    """A scheduled problem. Fields that its kind does not use have their defaults."""
 
     kind: Kind
     operation: str = ""
-    """Which requests: ``service:Operation``."""
+    """The affected requests: ``service:Operation``."""
     about: str = ""
-    """What the queue's name or the object's key contains; of an account's mishaps, what is deleted or forged."""
+    """Text in the queue's name or the object's key; for incidents of the account, what is deleted or forged."""
     step: Step = "computing"
-    """Of a worker."""
+    """The step of a worker."""
     after: int = 0
-    """Requests, steps, or files and results written to a disk, that go well before."""
+    """Number of requests, steps, or writes to a disk that succeed first."""
     times: int = 1
     code: str = ""
-    """The error code of a refusal."""
+    """Error code of a rejection."""
     at: float = 0.0
-    """Seconds from the opening of the run, of an account's mishaps."""
+    """For incidents of the account: seconds after the run was opened."""
     seconds: float = 0.0
-    """For how long it lasts; of a main that is killed, until it is started again."""
+    """Its duration; for a killed main, the time until it is restarted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """A run and all that goes wrong in it."""
+    """A run and its incidents."""
 
     seed: int
     tiles: int
     workers: int = 2
     slots: int = 1
     latency: float = 0.01
-    """Seconds that a request takes."""
+    """Duration of a request in seconds."""
     durations: tuple[float, ...] = (1.0,)
-    """Seconds that tiles take, in turn."""
+    """Durations of tiles in seconds, used in turn."""
     large: int = 3
-    """Each so many tiles, one is too large for a message."""
+    """One of this many tiles is too large for a message."""
     failing: int | None = None
-    """The tile whose function raises."""
+    """The tile whose function raises an error."""
     poison: int | None = None
     """The tile that kills each worker that computes it."""
     max_attempts: int = 2
-    mishaps: tuple[Mishap, ...] = ()
+    incidents: tuple[Incident, ...] = ()
 
     @property
     def resumes(self) -> bool:
-        """Whether main stores its results, to take them up again after it was killed."""
-        return any(mishap.kind in RESUMED for mishap in self.mishaps)
+        """Whether main stores its results, to resume after it was killed."""
+        return any(incident.kind in RESUMED for incident in self.incidents)
 
     def count(self, kind: Kind) -> int:
-        """Return how many mishaps of a kind there are."""
-        return sum(mishap.kind == kind for mishap in self.mishaps)
+        """Return the number of incidents of a kind."""
+        return sum(incident.kind == kind for incident in self.incidents)
 
     def without(self, place: int) -> "Schedule":
-        """Return the schedule without one of its mishaps."""
-        return replace(self, mishaps=self.mishaps[:place] + self.mishaps[place + 1 :])
+        """Return the schedule without one of its incidents."""
+        return replace(self, incidents=self.incidents[:place] + self.incidents[place + 1 :])
 
 
 RESUMED: Final[frozenset[Kind]] = frozenset({"kill main", "fill main's disk"})
-"""Kinds of mishaps of a main that stores its results."""
+"""Kinds of incidents of a main that stores its results."""
 
 _SQS: Final = (
     ("sqs:SendMessageBatch", "-task"),
@@ -135,7 +135,7 @@ _BATCH: Final = (
     ("batch:TerminateJob", ""),
 )
 REQUESTS: Final = (*_SQS, *_S3, *_BATCH)
-"""Requests that a run bears the failure of."""
+"""Requests whose failure a run survives."""
 
 CODES: Final = {
     "sqs": (
@@ -163,14 +163,14 @@ CODES: Final = {
     ),
     "batch": ("TooManyRequestsException", "ThrottlingException", "Throttling", "RequestLimitExceeded", "500", "504"),
 }
-"""How services say that they have too much to do, or have failed."""
+"""Error codes with which services throttle requests or fail."""
 
 
 def draw(seed: int, tiles: int | None = None) -> Schedule:
-    """Return the schedule of a seed, for a number of tiles that the seed names too unless it is given."""
+    """Return the schedule of a seed, which also determines the number of tiles unless it is given."""
     random = Random(seed)  # noqa: S311 - to be the same each time
     count = random.choice((1, 4, 8, 12, 20)) if tiles is None else tiles
-    drawn = tuple(_draw_mishap(random) for _ in range(random.choice((0, 1, 1, 2, 2, 3, 4, 6))))
+    drawn = tuple(_draw_incident(random) for _ in range(random.choice((0, 1, 1, 2, 2, 3, 4, 6))))
     odd = random.random()
     schedule = Schedule(
         seed=seed,
@@ -183,12 +183,12 @@ def draw(seed: int, tiles: int | None = None) -> Schedule:
         failing=random.randrange(count) if odd < 0.1 else None,
         poison=random.randrange(count) if odd > 0.9 else None,
         max_attempts=2 + sum(map(_count_attempts, drawn)),
-        mishaps=drawn,
+        incidents=drawn,
     )
-    # Drawn last, so that all else in a seed stays as it was before there were these.
+    # Drawn last, so that existing seeds keep their other incidents.
     late = tuple(_LATE[random.choice(list(_LATE))](random) for _ in range(random.choice((0, 0, 0, 1, 1, 2))))
-    whole = replace(schedule, mishaps=drawn + late)
-    # In a run that is resumed, tiles have other numbers.
+    whole = replace(schedule, incidents=drawn + late)
+    # In a resumed run, tiles have other numbers.
     return replace(whole, poison=None) if whole.resumes else whole
 
 
@@ -207,28 +207,29 @@ CHARGED: Final[frozenset[Kind]] = frozenset(
         "refuse",
     }
 )
-"""Kinds of mishaps that may cost a tile an attempt each time."""
+"""Kinds of incidents that may cost a tile an attempt each time."""
 
 
-def _count_attempts(mishap: Mishap) -> int:
-    """Return how many attempts a mishap may cost a tile, beyond the one that deliveries cost with which none began.
+def _count_attempts(incident: Incident) -> int:
+    """Return how many attempts an incident may cost a tile, in addition to the one for deliveries without a started
+    attempt.
 
     A result that is lost costs the attempt that brought it; a count that arrives damaged may be one higher.
     """
-    loses_result = mishap.kind in {"drop", "corrupt"} and mishap.about in {"-result", "/out/"}
-    charged = mishap.kind in CHARGED or loses_result
-    return mishap.times if charged and (mishap.kind, mishap.step) != ("kill", "received") else 0
+    loses_result = incident.kind in {"drop", "corrupt"} and incident.about in {"-result", "/out/"}
+    charged = incident.kind in CHARGED or loses_result
+    return incident.times if charged and (incident.kind, incident.step) != ("kill", "received") else 0
 
 
-def _draw_mishap(random: Random) -> Mishap:
+def _draw_incident(random: Random) -> Incident:
     kinds = (*_DRAWS, *_OFTEN)
     return _DRAWS[random.choice(kinds)](random)
 
 
-def _draw_request(kind: Kind) -> Callable[[Random], Mishap]:
-    def make(random: Random) -> Mishap:
+def _draw_request(kind: Kind) -> Callable[[Random], Incident]:
+    def make(random: Random) -> Incident:
         operation, about = random.choice(REQUESTS)
-        return Mishap(
+        return Incident(
             kind=kind,
             operation=operation,
             about=about,
@@ -241,26 +242,26 @@ def _draw_request(kind: Kind) -> Callable[[Random], Mishap]:
     return make
 
 
-def _draw_body(kind: Kind) -> Callable[[Random], Mishap]:
-    def make(random: Random) -> Mishap:
+def _draw_body(kind: Kind) -> Callable[[Random], Incident]:
+    def make(random: Random) -> Incident:
         about = random.choice(("/in/", "/out/", "programs/"))
-        return Mishap(
+        return Incident(
             kind=kind, operation="s3:GetObject", about=about, after=_draw_after(random), times=random.choice((1, 2, 3))
         )
 
     return make
 
 
-def _draw_corruption(random: Random) -> Mishap:
+def _draw_corruption(random: Random) -> Incident:
     if random.random() < 0.5:
         return _draw_body("corrupt")(random)
     about = random.choice(("-task", "-result"))
-    return Mishap(kind="corrupt", operation="sqs:ReceiveMessage", about=about, after=_draw_after(random))
+    return Incident(kind="corrupt", operation="sqs:ReceiveMessage", about=about, after=_draw_after(random))
 
 
-def _draw_sending(kind: Kind) -> Callable[[Random], Mishap]:
-    def make(random: Random) -> Mishap:
-        return Mishap(
+def _draw_sending(kind: Kind) -> Callable[[Random], Incident]:
+    def make(random: Random) -> Incident:
+        return Incident(
             kind=kind,
             operation="sqs:SendMessageBatch",
             about=random.choice(("-task", "-result")),
@@ -272,9 +273,9 @@ def _draw_sending(kind: Kind) -> Callable[[Random], Mishap]:
     return make
 
 
-def _draw_entries(random: Random) -> Mishap:
+def _draw_entries(random: Random) -> Incident:
     operation, about = random.choice([found for found in _SQS if found[0].endswith("Batch")])
-    return Mishap(
+    return Incident(
         kind="refuse entries",
         operation=operation,
         about=about,
@@ -284,34 +285,34 @@ def _draw_entries(random: Random) -> Mishap:
     )
 
 
-def _draw_worker(kind: Kind) -> Callable[[Random], Mishap]:
-    def make(random: Random) -> Mishap:
+def _draw_worker(kind: Kind) -> Callable[[Random], Incident]:
+    def make(random: Random) -> Incident:
         seconds = random.choice((5.0, 45.0, 100.0, 200.0)) if kind == "freeze" else 0.0
         step = random.choice(("received", *STEPS))
-        if (kind, step) == ("kill", "received"):  # again and again, before anything begins
-            return Mishap(kind=kind, step=step, after=random.randrange(3), times=random.choice((1, 4, 4)))
-        return Mishap(kind=kind, step=step, after=random.randrange(6), seconds=seconds)
+        if (kind, step) == ("kill", "received"):  # repeatedly, before any tile starts
+            return Incident(kind=kind, step=step, after=random.randrange(3), times=random.choice((1, 4, 4)))
+        return Incident(kind=kind, step=step, after=random.randrange(6), seconds=seconds)
 
     return make
 
 
-def _draw_time(kind: Kind, *lasting: float, about: tuple[str, ...] = ("",)) -> Callable[[Random], Mishap]:
-    def make(random: Random) -> Mishap:
+def _draw_time(kind: Kind, *lasting: float, about: tuple[str, ...] = ("",)) -> Callable[[Random], Incident]:
+    def make(random: Random) -> Incident:
         at = random.choice((0.5, 3.0, 10.0, 25.0))
-        return Mishap(kind=kind, at=at, seconds=random.choice(lasting or (0.0,)), about=random.choice(about))
+        return Incident(kind=kind, at=at, seconds=random.choice(lasting or (0.0,)), about=random.choice(about))
 
     return make
 
 
-def _draw_disk(kind: Kind, *times: int) -> Callable[[Random], Mishap]:
-    return lambda random: Mishap(kind=kind, after=random.choice((0, 1, 2, 5)), times=random.choice(times))
+def _draw_disk(kind: Kind, *times: int) -> Callable[[Random], Incident]:
+    return lambda random: Incident(kind=kind, after=random.choice((0, 1, 2, 5)), times=random.choice(times))
 
 
 def _draw_after(random: Random) -> int:
     return random.choice((0, 0, 1, 2, 4, 8))
 
 
-_DRAWS: Final[dict[Kind, Callable[[Random], Mishap]]] = {
+_DRAWS: Final[dict[Kind, Callable[[Random], Incident]]] = {
     "refuse": _draw_request("refuse"),
     "reset": _draw_request("reset"),
     "lose answer": _draw_request("lose answer"),
@@ -326,7 +327,7 @@ _DRAWS: Final[dict[Kind, Callable[[Random], Mishap]]] = {
     "kill": _draw_worker("kill"),
     "terminate": _draw_worker("terminate"),
     "freeze": _draw_worker("freeze"),
-    "kill slot": lambda random: Mishap(kind="kill slot", after=random.randrange(10)),
+    "kill slot": lambda random: Incident(kind="kill slot", after=random.randrange(10)),
     "freeze main": _draw_time("freeze main", 5.0, 45.0, 200.0),
     "outage": _draw_time("outage", 5.0, 30.0, 90.0),
     "expire credentials": _draw_time("expire credentials", 5.0, 60.0, 200.0),
@@ -334,7 +335,7 @@ _DRAWS: Final[dict[Kind, Callable[[Random], Mishap]]] = {
     "delete queue": _draw_time("delete queue", about=("-task", "-result")),
     "delete objects": _draw_time("delete objects", about=("/in/", "/out/", "/alive", "/manifest", "programs/")),
 }
-_LATE: Final[dict[Kind, Callable[[Random], Mishap]]] = {
+_LATE: Final[dict[Kind, Callable[[Random], Incident]]] = {
     "kill main": _draw_time("kill main", 0.0, 10.0, 200.0),
     "fill main's disk": _draw_disk("fill main's disk", 1, 100),
     "fill worker's disk": _draw_disk("fill worker's disk", 1, 2, 4),

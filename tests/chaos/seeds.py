@@ -1,4 +1,4 @@
-"""The seeds that are always played."""
+"""The seeds that CI runs."""
 
 from typing import Final
 
@@ -7,8 +7,8 @@ SEEDS: Final = range(200)
 SEEDS_OF_PROCESSES: Final = (805, 11189)
 SEEDS_OF_MOTO: Final = (13692,)
 SEEDS_OF_MINISTACK: Final = (7060,)
-"""Those that are played with processes: on the embedded endpoint, on moto, and on ministack. They have most kinds of
-mishaps."""
+"""Seeds for runs with processes, on the embedded endpoint, on moto, and on ministack. They contain most kinds of
+incidents."""
 
 SEEDS_OF_MAINS: Final = (711,)
-"""Those in which main is killed too."""
+"""Seeds for runs in which main is killed."""

@@ -1,4 +1,4 @@
-"""Negative controls: with one of the product's safeguards broken, the same seeds find that."""
+"""Negative controls: if one of the product's safeguards is broken, the same seeds fail."""
 
 import hmac
 from collections.abc import Callable
@@ -22,8 +22,8 @@ from asyncbatch.worker.counts import Counts
 from asyncbatch.worker.deliveries import Deliveries
 from asyncbatch.worker.presence import Presence
 from asyncbatch.worker.tiles import Tiles
-from tests.chaos.memory import play
-from tests.chaos.oracle import find_faults
+from tests.chaos.memory import run_schedule
+from tests.chaos.oracle import find_problems
 from tests.chaos.schedule import Kind, Schedule, draw
 from tests.chaos.seeds import SEEDS
 
@@ -32,8 +32,8 @@ Patch = pytest.MonkeyPatch
 LEASE = Settings().lease
 
 
-def take_copies(patch: Patch) -> None:
-    """Let main take each result, the first or not."""
+def accept_duplicates(patch: Patch) -> None:
+    """Make main accept every result, not only the first."""
     accept, accepted = Ledger.accept, dict[tuple[int, int], Tile]()
 
     def accept_all(ledger: Ledger, index: int) -> Tile | None:
@@ -44,13 +44,13 @@ def take_copies(patch: Patch) -> None:
     patch.setattr(Ledger, "accept", accept_all)
 
 
-def keep_no_leases(patch: Patch) -> None:
-    """Let workers renew no leases."""
+def renew_no_leases(patch: Patch) -> None:
+    """Make workers renew no leases."""
     patch.setattr(Deliveries, "_renew_due", lambda *_: None)
 
 
 def give_no_heartbeat(patch: Patch) -> None:
-    """Let main write no heartbeat but its first."""
+    """Make main write only its first heartbeat."""
 
     async def rest(*_: object, **_named: object) -> None:
         await anyio.lowlevel.checkpoint()
@@ -59,7 +59,7 @@ def give_no_heartbeat(patch: Patch) -> None:
 
 
 def ack_first(patch: Patch) -> None:
-    """Let workers delete tiles before their results are on their way."""
+    """Make workers delete tiles before their results are sent."""
     announce = Consumer._announce  # noqa: SLF001 - what is broken here
 
     async def announce_late(consumer: Any, delivery: Any, received: Any, computed: Any) -> None:  # noqa: ANN401
@@ -69,13 +69,13 @@ def ack_first(patch: Patch) -> None:
     patch.setattr(Consumer, "_announce", announce_late)
 
 
-def believe_all(patch: Patch) -> None:
-    """Let both ends take messages that bear another seal."""
+def accept_wrong_seals(patch: Patch) -> None:
+    """Make both ends accept messages with a wrong seal."""
     patch.setattr(messages, "hmac", SimpleNamespace(new=hmac.new, compare_digest=lambda *_: True))
 
 
 def charge_deliveries(patch: Patch) -> None:
-    """Charge a tile for each delivery, whether it was computing or not."""
+    """Count each delivery as an attempt, whether the tile was computing or not."""
 
     def judge_deliveries(*, deliveries: int, **known: Any) -> Verdict:  # noqa: ANN401 - as `judge` has them
         return judge(deliveries=deliveries, **{**known, "counted": deliveries - 1})
@@ -84,7 +84,7 @@ def charge_deliveries(patch: Patch) -> None:
 
 
 def count_nothing(patch: Patch) -> None:
-    """Charge a tile for nothing."""
+    """Count no attempts."""
 
     async def forget(*_: object) -> bool:
         await anyio.lowlevel.checkpoint()
@@ -94,7 +94,7 @@ def count_nothing(patch: Patch) -> None:
 
 
 def announce_once(patch: Patch) -> None:
-    """Let main announce no tile again."""
+    """Make main announce no tile again."""
 
     async def rest(_: object) -> None:
         await anyio.lowlevel.checkpoint()
@@ -103,7 +103,7 @@ def announce_once(patch: Patch) -> None:
 
 
 def write_late(patch: Patch) -> None:
-    """Let workers write for a run that is over."""
+    """Make workers write for a run that is over."""
 
     async def always(_: object) -> bool:
         await anyio.lowlevel.checkpoint()
@@ -113,7 +113,7 @@ def write_late(patch: Patch) -> None:
 
 
 def charge_for_programs(patch: Patch) -> None:
-    """Charge a tile for an attempt that did not begin, since its program could not be loaded."""
+    """Count an attempt even if the tile's program could not be loaded."""
 
     async def keep(*_: object) -> None:
         await anyio.lowlevel.checkpoint()
@@ -122,23 +122,23 @@ def charge_for_programs(patch: Patch) -> None:
 
 
 def store_nothing(patch: Patch) -> None:
-    """Let main store no results."""
+    """Make main store no results."""
     patch.setattr(Journal, "record", lambda *_: None)
 
 
 def has(kind: Kind) -> Callable[[Schedule], bool]:
-    """Return whether a schedule has a mishap of a kind."""
-    return lambda schedule: any(mishap.kind == kind for mishap in schedule.mishaps)
+    """Return whether a schedule has an incident of a kind."""
+    return lambda schedule: any(incident.kind == kind for incident in schedule.incidents)
 
 
 @pytest.mark.parametrize(
     ("break_it", "matters"),
     [
-        (take_copies, has("double")),
-        (keep_no_leases, lambda schedule: max(schedule.durations) > LEASE),
+        (accept_duplicates, has("double")),
+        (renew_no_leases, lambda schedule: max(schedule.durations) > LEASE),
         (give_no_heartbeat, lambda schedule: max(schedule.durations) > LEASE),
         (ack_first, has("kill")),
-        (believe_all, has("forge")),
+        (accept_wrong_seals, has("forge")),
         (charge_deliveries, has("kill")),
         (count_nothing, lambda schedule: schedule.poison is not None),
         (announce_once, has("drop")),
@@ -148,9 +148,9 @@ def has(kind: Kind) -> Callable[[Schedule], bool]:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_a_safeguard_that_is_broken_is_noticed(
+def test_broken_safeguard_is_noticed(
     break_it: Callable[[Patch], None], matters: Callable[[Schedule], bool], monkeypatch: Patch
 ) -> None:
     break_it(monkeypatch)
-    schedules = filter(matters, map(draw, SEEDS))  # the others only take time
-    assert any(find_faults(schedule, play(schedule)) for schedule in schedules)
+    schedules = filter(matters, map(draw, SEEDS))  # other seeds only take time
+    assert any(find_problems(schedule, run_schedule(schedule)) for schedule in schedules)

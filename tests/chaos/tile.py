@@ -1,4 +1,4 @@
-"""What a tile of the chaos suite is: its payload, its function, and the value that is right."""
+"""The tiles of the chaos suite: their payloads, functions and correct values."""
 
 import socket
 import time
@@ -11,11 +11,11 @@ LARGE = INLINE_LIMIT + 1000
 SMALL = 40
 
 GREETING = 4
-"""Bytes of what a tile in a process says: its index."""
+"""Size in bytes of a tile's message, which is its index."""
 
 
 def make_payload(index: int, large: int) -> bytes:
-    """Return the payload of a tile, one in so many of which is too large for a message."""
+    """Return the payload of a tile; one of `large` tiles is too large for a message."""
     size = LARGE if index % large == 0 else SMALL
     return Random(index).randbytes(size)  # noqa: S311 - the same each time, and not to be compressed
 
@@ -28,12 +28,12 @@ def reverse(index: int, payload: bytes, fails: bool) -> tuple[int, bytes]:  # no
 
 
 def make_value(index: int, large: int) -> tuple[int, bytes]:
-    """Return what a tile must come to."""
+    """Return the correct value of a tile."""
     return index, make_payload(index, large)[::-1]
 
 
 def register(path: str, index: int) -> None:
-    """Say that a tile is being computed, in its slot's process, and wait until it may go on."""
+    """Report from a slot's process that a tile is being computed, and wait until it may continue."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(path)
         connection.sendall(index.to_bytes(GREETING, "big"))
@@ -42,7 +42,7 @@ def register(path: str, index: int) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Computation:
-    """What a tile does: it says that it has begun, takes its time, and returns what is right."""
+    """The function of tiles: it reports its start, takes some time, and returns the correct value."""
 
     path: str
     seconds: tuple[float, ...]

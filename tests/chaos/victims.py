@@ -1,4 +1,4 @@
-"""Workers and slots as processes: who they are, and what befalls them."""
+"""Finds workers and slots as processes, and applies incidents to them."""
 
 import contextlib
 import os
@@ -23,19 +23,19 @@ class Victims:
     team: Team
 
     def find_by_port(self, port: int) -> int | None:
-        """Return the worker whose end of a connection has that port."""
+        """Return the worker whose end of a connection has a port."""
         inode = _find_inode(port)
         return next((worker for worker in self.team.workers() if inode and _has_socket(worker, inode)), None)
 
     def find_by_slot(self, slot: int) -> int | None:
-        """Return the worker that a slot's process belongs to."""
+        """Return the worker of a slot's process."""
         workers, process = set(self.team.workers()), slot
         while process > 1 and process not in workers:
             process = _find_parent(process)
         return process if process in workers else None
 
-    def strike(self, worker: int | None, kind: str, seconds: float) -> None:
-        """Let happen to a worker what a mishap says."""
+    def apply_incident(self, worker: int | None, kind: str, seconds: float) -> None:
+        """Apply an incident to a worker."""
         if worker is None:
             return
         number = {"kill": signal.SIGKILL, "terminate": signal.SIGTERM, "freeze": signal.SIGSTOP}[kind]
@@ -47,24 +47,24 @@ class Victims:
             timer.start()
 
     def _thaw(self, worker: int) -> None:
-        if worker in self.team.workers():  # and not another's process, which has its number now
+        if worker in self.team.workers():  # another process may have the id now
             with contextlib.suppress(ProcessLookupError):
                 os.kill(worker, signal.SIGCONT)
 
 
 @dataclass(slots=True, kw_only=True)
 class Register:
-    """Where tiles say that they are being computed, and wait until they may go on."""
+    """A socket at which tiles report that they are being computed, and wait until they may continue."""
 
     path: Path
     on_begun: Callable[[int, int], None]
-    """Takes a tile's index and its slot's process."""
+    """Called with a tile's index and its slot's process."""
     begun: Counter[int] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextlib.contextmanager
     def serve(self) -> Iterator[None]:
-        """Listen for the time of the block."""
+        """Listen during the block."""
         take = self.take
 
         class Handler(socketserver.BaseRequestHandler):
@@ -82,10 +82,10 @@ class Register:
                 thread.join()
 
     def take(self, tile: socket.socket) -> None:
-        """Note a tile, and let it go on."""
+        """Note a tile, and let it continue."""
         index = int.from_bytes(tile.recv(GREETING, socket.MSG_WAITALL), "big")
         process, _, _ = struct.unpack("3i", tile.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        with self._lock:  # one after the other, so that the count is the order
+        with self._lock:  # one at a time, so that the count is the order
             self.begun[index] += 1
             self.on_begun(index, process)
         with contextlib.suppress(OSError):  # killed
