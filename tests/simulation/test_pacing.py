@@ -31,7 +31,7 @@ class Measured:
 
 
 def vary_latency(monkeypatch: pytest.MonkeyPatch, latency: Mapping[str, float] = LATENCY) -> None:
-    """Let each request take another time, as requests to AWS do."""
+    """Let each request take a different time, as with AWS."""
     chance = np.random.default_rng(0)
 
     def find_latency(_: object, operation: str) -> float:
@@ -93,7 +93,7 @@ def test_tiles_with_work_keep_all_slots_busy(
     assert measured.requests < requests
 
 
-def test_a_worker_with_several_slots_is_kept_as_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worker_with_several_slots_is_as_busy_as_several_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     vary_latency(monkeypatch)
     measured = measure(tiles=64, seconds=0.2, size=LARGE, workers=2, slots=4)
     assert measured.seconds < 1.15 * 64 * 0.2 / 8

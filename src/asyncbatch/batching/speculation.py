@@ -126,11 +126,11 @@ class Gains:
         self._awaited[tile] = now
 
     def note_original(self, tile: int, now: float) -> None:
-        """Note that a tile's original has answered, whose copy may have been faster."""
+        """Note that a tile's original, whose copy may have been faster, has answered."""
         self._known += now - self._awaited.pop(tile, now)
 
     def note_end(self, now: float) -> None:
-        """Note that all tiles are done: main waits for no answers."""
+        """Note that all tiles are done and that main waits for no more answers."""
         for tile in list(self._awaited):
             self.note_original(tile, now)
 

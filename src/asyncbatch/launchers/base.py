@@ -22,8 +22,8 @@ class WorkerState:
     queued: bool = False
     """Whether it waits behind the jobs of other runs. That time does not count against `start_timeout`."""
     killed: bool = False
-    """Whether it was ended by a signal or with its machine. It is replaced even if no worker has come up yet, while
-    workers that exit by themselves are then expected to fail again."""
+    """Whether it was ended by a signal or because its machine was. It is replaced even if no worker has come up yet,
+    while workers that exit by themselves are then expected to fail again."""
     detail: str = ""
     """Status, exit code or last lines of output, such as ``exited with status 1``. Errors show it after the id."""
 

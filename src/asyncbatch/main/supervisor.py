@@ -174,7 +174,7 @@ class Supervisor:
         return silent
 
     def note_goodbye(self, goodbye: Goodbye) -> None:
-        """Note the last message of a worker, whose first may be lost."""
+        """Note the last message of a worker, whose first message may be lost."""
         self._came_up = True
         if goodbye.worker in self._ended - self._pardoned and goodbye.worker not in self._dismissed:
             self._losses -= 1  # its end was seen before its last message
@@ -295,7 +295,7 @@ class Supervisor:
         return self._losses > _SPARE + _SPARE_PER_WORKER * self.wanted
 
     def _note_end(self, state: WorkerState, now: float) -> None:
-        """Note that a worker has ended. Before any came up, those that were killed are replaced, but not for ever."""
+        """Note that a worker has ended. Killed ones are replaced even before any came up, up to a limit."""
         self._ended.add(state.worker)
         self._losses += state.worker not in self._dismissed and state.worker not in self._silent
         self._forget_worker(state.worker)

@@ -30,7 +30,7 @@ class Frame:
 
 
 def write_head(head: dict[str, Any], size: int) -> bytes:
-    """Return the start of a frame, which a body of `size` bytes follows."""
+    """Return the start of a frame with a body of `size` bytes."""
     text = json.dumps(head).encode()
     return HEADER.pack(len(text), size) + text
 
@@ -81,7 +81,7 @@ class FrameReader:
         self._spare = None if isinstance(frame.body, MemoryError) else frame.body
 
     def _start(self) -> Frame | None:
-        """Return the frame when its head is complete, with what has arrived of its body."""
+        """Return the frame once its head is complete, with the part of its body that has arrived."""
         if self._got < HEADER.size:
             return None
         head_size, self._size = HEADER.unpack_from(self._chunk)

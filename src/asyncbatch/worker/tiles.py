@@ -162,7 +162,7 @@ class Tiles:
         return computed if len(computed.content) <= OBJECT_LIMIT else _refuse_result(len(computed.content))
 
     async def _return_unbegun(self, delivery: Delivery, error: AsyncBatchError) -> NackError:
-        """Withdraw the attempt at a tile that did not begin, which is not its fault, and return how to nack it."""
+        """Withdraw an attempt that did not begin, so that it does not count, and return how to nack the tile."""
         await self.withdraw(delivery)
         return NackError(str(error), delay=_ELSEWHERE)
 

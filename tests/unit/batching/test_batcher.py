@@ -145,9 +145,7 @@ async def test_items_that_arrive_during_a_request_are_sent_together_afterwards(s
     assert sent.batches == [["a"], ["b", "c", "d"]]
 
 
-async def test_what_must_not_linger_does_not_wait_for_an_answer(
-    sent: Recorder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_urgent_items_do_not_wait_for_a_response(sent: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("asyncbatch.batching.batcher.TUNING", Tuning(answer_timeout=math.inf))
     sent.gate = anyio.Event()
     box = prompt(sent)

@@ -45,9 +45,7 @@ def test_batches_linger_while_workers_have_a_backlog(
         (30, 64, 3.25),  # from now on the rate counts: two are busy, and the other 26 take 13 s
     ],
 )
-def test_until_enough_results_are_known_the_backlog_lasts_as_long_as_the_slots_need_for_it(
-    announced: int, results: int, linger: float
-) -> None:
+def test_linger_time_is_based_on_the_slots_until_the_rate_is_known(announced: int, results: int, linger: float) -> None:
     load = replace(NOTHING, slots=10, announced=announced, rate=2.0, results=results, seconds=0.995)
     assert pace(load, tuning=LONG).linger == pytest.approx(linger, rel=0.01)
 

@@ -48,13 +48,13 @@ def test_prefetch_depends_on_time_and_size_of_tiles(slots: int, seconds: float, 
         (10.0, 10),  # no more than a second
     ],
 )
-def test_tiles_held_ahead_cover_the_time_of_a_fetch(fetch: float, ahead: int) -> None:
+def test_prefetched_tiles_cover_the_duration_of_a_fetch(fetch: float, ahead: int) -> None:
     prefetch = fed(2, 0.2, MIB)
     prefetch.note_fetched(seconds=fetch)
     assert prefetch.target() == ahead
 
 
-def test_a_long_tile_that_takes_long_to_fetch_is_asked_for_earlier() -> None:
+def test_long_tiles_with_slow_fetches_are_requested_earlier() -> None:
     prefetch = fed(2, 10.0, MIB)
     prefetch.note_fetched(seconds=0.4)
     assert prefetch.next_poll(held=2, age=0.0).delay == pytest.approx(9.4)
@@ -103,12 +103,12 @@ def test_frequent_results_linger(slots: int, seconds: float, linger: float) -> N
     ("seconds", "storing", "linger"),
     [
         (60.0, 0, 0.0),
-        (0.001, 0, 0.002),  # so that it waits for the response to the previous ones too
+        (0.001, 0, 0.002),  # it also waits for the response to the previous ones
         (0.001, 1, 0.1),
         (60.0, 1, 0.1),
     ],
 )
-def test_with_nothing_left_to_compute_a_result_waits_only_for_those_under_way(
+def test_idle_worker_waits_only_for_results_under_way(
     seconds: float, storing: int, linger: float
 ) -> None:
     assert fed(4, seconds, MIB).linger(held=0, storing=storing) == linger

@@ -108,7 +108,7 @@ def test_no_tile_is_slow_while_tiles_wait_or_no_worker_is_up(load: dict[str, int
     assert policy.find_due([outstanding(7)], now=1e6) == []
 
 
-def test_the_gain_of_a_copy_is_the_time_until_its_original_answers() -> None:
+def test_gain_of_a_copy_is_the_time_until_its_original_answers() -> None:
     gains = Gains()
     gains.note_copy(7, now=100.0)
     gains.note_copy(8, now=110.0)
@@ -119,7 +119,7 @@ def test_the_gain_of_a_copy_is_the_time_until_its_original_answers() -> None:
     assert gains.measure(now=500.0) == 35.0
 
 
-def test_the_gain_of_a_copy_whose_original_does_not_answer_counts_until_the_end() -> None:
+def test_gain_of_a_copy_counts_until_the_end_if_its_original_does_not_answer() -> None:
     gains = Gains()
     gains.note_copy(7, now=100.0)
     assert gains.measure(now=160.0) == 60.0

@@ -183,7 +183,7 @@ async def test_image_for_another_architecture_is_reported_with_a_fix() -> None:
     ],
     ids=lambda value: f"{value.status} {value.exit_code} {value.reason}" if isinstance(value, Job) else "",
 )
-async def test_a_job_that_a_signal_or_its_machine_ended_was_killed(job: Job, *, killed: bool) -> None:
+async def test_job_ended_by_a_signal_or_with_its_machine_was_killed(job: Job, *, killed: bool) -> None:
     batch = Batch()
     launcher = await started(batch, long_wait=60.0)
     batch.jobs = [job]

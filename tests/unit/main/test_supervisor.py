@@ -159,17 +159,17 @@ def test_loss_counts_once() -> None:
         assert found.count_missing(states(alive="1", dead="0"), 1001.0, backlog=1000) == 0
 
 
-def test_workers_that_exit_are_not_replaced_before_one_came_up() -> None:
+def test_workers_that_exit_are_not_replaced_before_any_came_up() -> None:
     assert supervisor(wanted=3).count_missing(states(alive="a", dead="bc"), 1001.0, backlog=1000) == 0
 
 
-def test_workers_that_are_killed_are_replaced_before_one_came_up() -> None:
+def test_killed_workers_are_replaced_before_any_came_up() -> None:
     found = supervisor(wanted=3)
     assert found.count_missing(states(alive="a", dead="b", killed="c"), 1001.0, backlog=1000) == 1
     assert found.count_missing(states(alive="ad", dead="b", killed="c"), 1002.0, backlog=1000) == 0
 
 
-def test_a_worker_that_replaces_a_killed_one_has_the_start_timeout() -> None:
+def test_replacement_of_a_killed_worker_has_the_start_timeout() -> None:
     found = supervisor(wanted=1)
     assert found.count_missing(states(killed="a"), 1050.0, backlog=1000) == 1
     assert found.count_missing(states(alive="b", killed="a"), 1110.0, backlog=1000) == 0
@@ -177,7 +177,7 @@ def test_a_worker_that_replaces_a_killed_one_has_the_start_timeout() -> None:
         found.count_missing(states(alive="b", killed="a"), 1110.5, backlog=1000)
 
 
-def test_workers_that_are_killed_before_one_came_up_are_not_replaced_for_ever() -> None:
+def test_replacements_are_limited_before_any_worker_came_up() -> None:
     found = supervisor(wanted=1)
     for count in range(1, 9):
         assert found.count_missing(states(killed=map(str, range(count))), 1001.0, backlog=1000) == 1
@@ -187,7 +187,7 @@ def test_workers_that_are_killed_before_one_came_up_are_not_replaced_for_ever() 
 
 
 @pytest.mark.parametrize("last", ["result", "goodbye"])
-def test_whatever_a_worker_sends_counts_as_its_greeting(last: str) -> None:
+def test_any_message_of_a_worker_counts_as_its_first(last: str) -> None:
     found = supervisor(wanted=1)
     assert found.count_missing(states(dead="a"), 1010.0, backlog=1000) == 0
     if last == "result":

@@ -273,7 +273,7 @@ async def test_run_continues_after_main_slept_longer_than_the_run_lease() -> Non
 
 
 @pytest.mark.parametrize("kill_first", [True, False])
-async def test_a_main_that_is_stopped_can_be_killed(*, kill_first: bool) -> None:
+async def test_stopped_main_can_be_killed(*, kill_first: bool) -> None:
     aws = MemoryAws()
 
     async def be_main() -> None:

@@ -95,7 +95,7 @@ async def test_short_tiles_are_received_several_at_a_time() -> None:
     assert sum(aws.requests.values()) < 300
 
 
-async def test_a_slot_begins_its_next_tile_before_the_result_of_the_last_is_hashed_and_stored(
+async def test_slot_begins_its_next_tile_before_the_last_result_is_stored(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO, "asyncbatch")

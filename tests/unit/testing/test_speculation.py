@@ -133,7 +133,7 @@ async def test_gain_of_a_copy_is_the_time_until_its_original_or_the_run_is_done(
         assert [value async for value in dispatcher.map(square, range(25))] == [square(each) for each in range(25)]
         await anyio.sleep(100.0)  # does not count
         status = dispatcher.status()
-    # A busy worker may receive the copy first, and leave it to others for a second.
+    # A busy worker may receive the copy first, which delays it by a second.
     assert status.seconds_gained == pytest.approx(gained, abs=1.2)
 
 

@@ -56,7 +56,7 @@ async def test_incomplete_message_is_noticed(ends: Ends, sent: bytes) -> None:
         await channel.receive()
 
 
-async def test_an_end_right_after_a_response_is_noticed(ends: Ends) -> None:
+async def test_end_right_after_a_response_is_noticed(ends: Ends) -> None:
     ours, theirs = ends
     channel = Channel(ours)
     theirs.sendall(HEADER.pack(2, 4) + b"{}body")

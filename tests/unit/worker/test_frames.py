@@ -41,7 +41,7 @@ def test_heads_may_be_larger_than_a_chunk() -> None:
     assert frame == Frame(head=head, body=bytearray(b"abc"))
 
 
-def test_a_body_without_memory_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_body_is_skipped_if_there_is_no_memory_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     reader, size = FrameReader(), 3 * CHUNK + 1
 
     def refuse(_: int) -> bytearray:
@@ -64,14 +64,14 @@ def receive(reader: FrameReader, content: bytes) -> bytearray:
     return frame.body
 
 
-def test_memory_is_used_again_for_a_body_of_the_same_size() -> None:
+def test_memory_is_reused_for_a_body_of_the_same_size() -> None:
     reader = FrameReader()
     first = receive(reader, b"first")
     assert receive(reader, b"other") is first
     assert receive(reader, b"larger") is not first
 
 
-def test_memory_is_not_used_again_while_something_refers_to_it() -> None:
+def test_memory_is_not_reused_while_something_refers_to_it() -> None:
     reader = FrameReader()
     kept = memoryview(receive(reader, b"first"))
     assert receive(reader, b"other") is not kept.obj
@@ -83,6 +83,6 @@ def test_bodies_may_be_empty_again_and_again() -> None:
     assert [receive(reader, b"") for _ in range(3)] == [b"", b"", b""]
 
 
-def test_more_than_a_frame_is_rejected() -> None:
+def test_bytes_after_a_frame_are_rejected() -> None:
     with pytest.raises(ValueError, match="1 bytes after"):
         feed(FrameReader(), write_head({}, 0) + b"x", most=2**20)

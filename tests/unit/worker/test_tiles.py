@@ -200,7 +200,7 @@ async def test_damaged_program_is_reported_to_main(worker: Worker) -> None:
 
 @pytest.mark.parametrize("counted", [None, b"1", b"2"])
 @pytest.mark.parametrize("failure", [BlobCorrupt("damaged"), BlobMissing("gone"), "full disk"])
-async def test_a_tile_whose_program_cannot_be_loaded_is_nacked_and_not_charged(
+async def test_tile_is_nacked_but_not_charged_if_its_program_cannot_be_loaded(
     worker: Worker, failure: Exception | str, counted: bytes | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if isinstance(failure, Exception):

@@ -26,7 +26,7 @@ class Colour(enum.Enum):
 def define(source: str, **known: object) -> Callable[..., Any]:
     """Return the function `f` of a script."""
     inside: dict[str, Any] = {"__name__": "__main__", **known}
-    exec(compile(source, "script.py", "exec"), inside)  # noqa: S102 - the test's own text
+    exec(compile(source, "script.py", "exec"), inside)  # noqa: S102 - the test's own code
     found = inside["f"]
     assert isinstance(found, FunctionType)
     return found

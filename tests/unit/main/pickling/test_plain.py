@@ -59,7 +59,7 @@ def test_recursive_value_is_not_plain() -> None:
     assert codec.decode(bytearray(encode_arguments((value,), {})))
 
 
-def test_plain_arguments_are_pickled_without_a_search_for_code(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_arguments_are_pickled_without_searching_for_code(monkeypatch: pytest.MonkeyPatch) -> None:
     searched: list[object] = []
 
     def note(*objects: object, tile: bool) -> list[codec.Buffer]:

@@ -79,7 +79,7 @@ def test_zeros_at_the_end_are_removed(tmp_path: Path) -> None:
         assert find(journal, THREE) == [b"three"]
 
 
-def test_a_damaged_result_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_result_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "journal"
     path.write_bytes(store(path).replace(b"one", b"own"))
     with open_journal(path) as journal:
@@ -124,7 +124,7 @@ def test_file_that_others_could_write_is_not_read(tmp_path: Path, mode: int) -> 
         open_journal(tmp_path / "journal")
 
 
-def test_a_file_of_another_user_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_of_another_user_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store(tmp_path / "journal")
     owner = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: owner + 1)

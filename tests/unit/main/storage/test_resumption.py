@@ -183,7 +183,7 @@ def test_resume_key_must_be_a_name(key: object) -> None:
         pool.map(square, range(3), resume=key)  # type: ignore[call-overload]
 
 
-def test_a_program_can_not_be_resumed() -> None:
+def test_program_cannot_be_resumed() -> None:
     with BatchExecutor.in_memory() as pool, pytest.raises(SettingsError):
         pool.map(pool.program(square), range(3), resume="squares")
 
