@@ -108,9 +108,7 @@ def test_frequent_results_linger(slots: int, seconds: float, linger: float) -> N
         (60.0, 1, 0.1),
     ],
 )
-def test_idle_worker_waits_only_for_results_under_way(
-    seconds: float, storing: int, linger: float
-) -> None:
+def test_idle_worker_waits_only_for_results_under_way(seconds: float, storing: int, linger: float) -> None:
     assert fed(4, seconds, MIB).linger(held=0, storing=storing) == linger
 
 
