@@ -97,7 +97,7 @@ async def _run(schedule: Schedule, report: Report, aws: MemoryAws) -> None:
         while not await live(schedule, report, aws, on_opened=task_status.started):
             report.begin_life()
             await anyio.sleep(next(pauses, RENEWED))
-        with suppress(RuntimeError):  # it had been opened
+        with suppress(RuntimeError):  # it has been opened
             task_status.started("")
         group.cancel_scope.cancel()
 

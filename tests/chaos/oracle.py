@@ -118,7 +118,8 @@ def find_problems(schedule: Schedule, report: Report, *, limit: float | None = N
         ]
     if report.actions["tiles_lost"] and not any(_loses_messages(incident) for incident in schedule.incidents):
         problems.append("messages of tiles were lost")
-    if schedule.poison is not None and report.begun[schedule.poison] > (most := _limit_attempts(schedule)):
+    most = _limit_attempts(schedule) + report.copied[schedule.poison or 0]  # whose count may be read at the same time
+    if schedule.poison is not None and report.begun[schedule.poison] > most:
         problems.append(f"poison was started {report.begun[schedule.poison]} times, more than {most}")
     return problems
 
@@ -202,7 +203,7 @@ def _may_be_left(what: str, schedule: Schedule, report: Report) -> bool:
     ):
         return True
     if report.actions["left_behind"] and any(
-        incident.kind in {"outage", "expire credentials"} for incident in schedule.incidents
+        incident.kind in {"outage", "expire credentials", "freeze main"} for incident in schedule.incidents
     ):
         return True  # it lasted longer
     hanging = [
