@@ -96,7 +96,7 @@ async def test_full_disk_leaves_no_incomplete_file(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", write)
-        with pytest.raises(ProgramNotStoredError, match="no room"):
+        with pytest.raises(ProgramNotStoredError, match="no space"):
             await use(programs, "a")
     assert files(tmp_path) == 0
     assert await use(programs, "a") == program_key("a")
