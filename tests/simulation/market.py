@@ -160,7 +160,7 @@ class Market:
         return self.supervisor.count_missing(states, self.now, backlog=self.backlog)
 
     def _place(self) -> None:
-        """Start waiting jobs, first on machines with free places, since starting new machines takes longer."""
+        """Start waiting jobs, first on machines with free vCPUs, since starting new machines takes longer."""
         used = sum(job.machine is not None for job in self.live)
         for job in self.live:
             if job.machine is None and used < self.most:

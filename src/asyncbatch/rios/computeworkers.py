@@ -73,8 +73,8 @@ class _Manager:
         """
         if singleBlockComputeWorkers or not numWorkers:
             raise SettingsError(
-                "singleBlockComputeWorkers is not supported with AWSBatch, whose workers always take one block after "
-                "another; set numComputeWorkers instead"
+                "singleBlockComputeWorkers is not supported with AWSBatch, whose workers always compute one block "
+                "after another; set numComputeWorkers instead"
             )
         state, options = ProcessState.capture(), capture_options()
         pool_options = PoolOptions.read(workers=numWorkers)

@@ -87,5 +87,5 @@ class Health:
         if sample.state == "T" and age >= STOPPED:
             return f"the slot's process was stopped by a signal for {age:.0f} s"
         if sample.state == "D" and age >= STUCK:
-            return f"the slot's process was stuck in the kernel for {age:.0f} s: a dead disk or network file system"
+            return f"the slot's process was stuck in the kernel for {age:.0f} s: a failed disk or network file system"
         return ""

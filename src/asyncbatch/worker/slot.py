@@ -188,7 +188,7 @@ class Slot:
         """Kill the process."""
         with anyio.CancelScope(shield=True):
             self._process.send_signal(signal.SIGKILL)
-            with anyio.move_on_after(_END_GRACE):  # a process that waits for a dead disk ends when the disk responds
+            with anyio.move_on_after(_END_GRACE):  # a process that waits for a failed disk ends when the disk responds
                 await self._process.wait()
             self._channel.close()
             if self._stacks >= 0:
