@@ -1,7 +1,7 @@
 """S3 objects."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -38,9 +38,34 @@ class Objects:
         transfers = Transfers.of if session.transfers is None else session.transfers
         return cls(bucket=bucket, _session=session, _transfers=transfers(session, bucket))
 
-    async def put(self, key: str, content: Content, *, sha256: str | None = None) -> None:
-        """Store `content` under `key`, replacing an existing object; S3 verifies and stores `sha256` if passed."""
-        await call_with_retries(partial(self._transfers.put, key, content, sha256=sha256), self._session.retry_policy)
+    async def put(
+        self,
+        key: str,
+        content: Content,
+        *,
+        sha256: str | None = None,
+        check: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Store `content` under `key`, replacing an existing object.
+
+        Parameters
+        ----------
+        key : str
+            The object's key.
+        content : bytes-like
+            The content.
+        sha256 : str, optional
+            Hash of the content, which S3 verifies and stores.
+        check : callable, optional
+            Awaited before each attempt, which may be long after the first one. It raises an exception to prevent it.
+        """
+
+        async def attempt() -> None:
+            if check is not None:
+                await check()
+            await self._transfers.put(key, content, sha256=sha256)
+
+        await call_with_retries(attempt, self._session.retry_policy)
 
     async def get(self, key: str, *, sha256: str | None = None, size: int | None = None) -> bytearray:
         """Return the object under `key`.

@@ -1,12 +1,13 @@
 """Detects whether the run has ended, since a worker that was stopped or must exit must not write for an ended run."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from math import inf
 from typing import Final, Protocol
 
 import anyio
 
-from asyncbatch.aws.protocols import AgeOfBlob, Content, GetBlob, PutBlob
+from asyncbatch.aws.protocols import AgeOfBlob, Content, GetBlob
 from asyncbatch.errors import AwsError, QueueGone
 from asyncbatch.wire.manifest import Manifest, alive_key
 
@@ -14,8 +15,13 @@ _FRESH: Final = 1 / 3
 """Maximum age of information about the run, as a fraction of a lease; renewals of leases provide it as often."""
 
 
-class Bucket(AgeOfBlob, GetBlob, PutBlob, Protocol):
+class Bucket(AgeOfBlob, GetBlob, Protocol):
     """The operations on the bucket that a worker needs."""
+
+    async def put(
+        self, key: str, content: Content, *, sha256: str | None = None, check: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Store an object; `check` is awaited before each attempt."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,6 +86,9 @@ class RunBlobs:
         QueueGone
             If the run is over.
         """
-        if not await self.presence.may_write():
-            raise QueueGone(f"run {self.presence.manifest.run} has ended, so {key} is not written")
-        await self.blobs.put(key, content, sha256=sha256)
+
+        async def check() -> None:
+            if not await self.presence.may_write():
+                raise QueueGone(f"run {self.presence.manifest.run} has ended, so {key} is not written")
+
+        await self.blobs.put(key, content, sha256=sha256, check=check)

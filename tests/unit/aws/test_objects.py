@@ -1,4 +1,4 @@
-"""Tests of deleting many objects while S3 throttles."""
+"""Tests of storing an object, and of deleting many, while S3 throttles."""
 
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from asyncbatch.aws.objects import Objects
 from asyncbatch.aws.retries import RetryPolicy
-from asyncbatch.errors import AccessDenied
+from asyncbatch.errors import AccessDenied, AwsBusy, QueueGone
 from tests.unit.virtual import VIRTUAL
 
 pytestmark = pytest.mark.anyio
@@ -42,6 +42,27 @@ def objects_of(client: Client) -> Objects:
     nothing: Any = None
     session: Any = SimpleNamespace(retry_policy=RetryPolicy())
     return Objects(bucket="bucket", _session=session, _transfers=nothing, _client=client)
+
+
+async def test_object_is_checked_before_each_attempt_to_store_it() -> None:
+    attempts: list[str] = []
+
+    async def check() -> None:
+        attempts.append("check")
+        if len(attempts) == 5:
+            raise QueueGone("the run has ended")
+
+    async def put(key: str, _content: object, *, sha256: str | None) -> None:
+        assert sha256 is None
+        attempts.append(key)
+        raise AwsBusy("SlowDown")
+
+    transfers: Any = SimpleNamespace(put=put)
+    session: Any = SimpleNamespace(retry_policy=RetryPolicy())
+    objects = Objects(bucket="bucket", _session=session, _transfers=transfers)
+    with pytest.raises(QueueGone):
+        await objects.put("key", b"content", check=check)
+    assert attempts == ["check", "key", "check", "key", "check"]
 
 
 async def test_prefix_is_deleted_although_listing_it_fails_at_first() -> None:

@@ -1,5 +1,6 @@
 """Tests that a worker writes nothing for a run that is over."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import anyio
@@ -17,10 +18,14 @@ pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", [VIRTU
 
 @dataclass
 class Bucket:
-    """The bucket with main's heartbeat; `age` is None if the heartbeat is deleted."""
+    """The bucket with main's heartbeat, whose age is None if it is deleted.
+
+    An attempt to store an object fails for each later age, which is that at the next attempt.
+    """
 
     age_told: float | AwsError | None = 0.0
     asked: int = 0
+    later_ages: list[float | None] = field(default_factory=list)
     stored: dict[str, bytes] = field(default_factory=dict)
 
     async def age(self, key: str) -> BlobAge | None:
@@ -30,8 +35,15 @@ class Bucket:
             raise self.age_told
         return None if self.age_told is None else BlobAge(seconds=self.age_told)
 
-    async def put(self, key: str, content: Content, *, sha256: str | None = None) -> None:
+    async def put(
+        self, key: str, content: Content, *, sha256: str | None = None, check: Callable[[], Awaitable[None]]
+    ) -> None:
         assert sha256 is None
+        await check()
+        for age in self.later_ages:
+            await anyio.sleep(MANIFEST.lease)
+            self.age_told = age
+            await check()
         self.stored[key] = bytes(content)
 
     async def get(self, key: str, *, sha256: str | None = None, size: int | None = None) -> bytes:
@@ -46,6 +58,13 @@ def make_blobs(bucket: Bucket) -> RunBlobs:
 @pytest.mark.parametrize("age", [None, MANIFEST.run_lease + 1])
 async def test_nothing_is_written_for_a_run_that_is_over(age: float | None) -> None:
     bucket = Bucket(age_told=age)
+    with pytest.raises(QueueGone):
+        await make_blobs(bucket).put("key", b"content")
+    assert bucket.stored == {}
+
+
+async def test_nothing_is_written_if_the_run_ends_before_another_attempt() -> None:
+    bucket = Bucket(later_ages=[0.0, None])
     with pytest.raises(QueueGone):
         await make_blobs(bucket).put("key", b"content")
     assert bucket.stored == {}
