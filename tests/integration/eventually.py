@@ -16,7 +16,7 @@ def eventually(predicate: Callable[[], object], *, within: float = 100.0) -> Any
     return found
 
 
-async def soon(predicate: Callable[[], object], *, within: float = 10.0) -> None:
+async def soon(predicate: Callable[[], object], *, within: float = 100.0) -> None:
     """Wait in the event loop until `predicate` returns a true value; fail after `within` seconds."""
     with anyio.fail_after(within):
         while not predicate():  # noqa: ASYNC110 - other processes can't set an event
