@@ -173,6 +173,9 @@ async def _happen(incident: Incident, stage: Stage, run: str) -> None:
     if incident.kind not in {"outage", "expire credentials", "forge", "delete queue", "delete objects"}:
         return
     await anyio.sleep(incident.at * SCALE)
+    if incident.kind == "expire credentials":
+        while not stage.register.begun:  # noqa: ASYNC110 - what has never been accepted can't have expired
+            await anyio.sleep(0.02)
     if incident.kind in {"outage", "expire credentials"}:
         flag = "outage" if incident.kind == "outage" else "expired"
         setattr(stage.faulty, flag, True)
