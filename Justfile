@@ -13,7 +13,7 @@ default:
 test *ARGS:
     pytest --numprocesses 3 --dist loadfile "$@"
 
-newest_tests := "tests/unit tests/integration/test_executor.py tests/integration/test_modules.py tests/integration/test_scripts.py tests/integration/test_endpoint.py tests/integration/test_aws.py"
+newest_tests := "tests/unit tests/simulation/test_faults_of_runs.py tests/integration/test_executor.py tests/integration/test_modules.py tests/integration/test_scripts.py tests/integration/test_endpoint.py tests/integration/test_aws.py"
 
 # Run tests with the newest versions that pip installs, in a separate environment; GDAL is copied from .venv.
 test-newest *ARGS:
@@ -23,7 +23,7 @@ test-newest *ARGS:
     cp -r .venv/lib/python3*/site-packages/osgeo .venv/lib/python3*/site-packages/*gdal* .venv-newest/lib/python3*/site-packages/
     .venv-newest/bin/python -m pytest --numprocesses 3 --dist loadfile {{ newest_tests }} "$@"
 
-lowest_tests := "tests/unit tests/integration/test_executor.py"
+lowest_tests := "tests/unit tests/simulation/test_faults_of_runs.py tests/integration/test_executor.py"
 
 # Run tests with the lowest versions that pyproject.toml allows, in a separate environment; uv selects them.
 test-lowest *ARGS:
