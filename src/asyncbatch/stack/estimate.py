@@ -17,13 +17,13 @@ Limit = Literal["workers", "main", "network"]
 PATH: Final = 0.2
 """Round-trip time between main and a worker in seconds. Only the first tile waits for it."""
 
-_MAIN: Final = (0.00065, 3.4e-9)
-_WORKER: Final = (0.002, 4.3e-9)
+_MAIN: Final = (0.0007, 3.5e-9)
+_WORKER: Final = (0.00145, 3.7e-9)
 """CPU seconds for a tile, and for each byte of its payload and result."""
 
 _QUICK: Final = {
-    True: {"sqs:SendMessageBatch": 0.2, "sqs:ReceiveMessage": 0.15, "sqs:DeleteMessageBatch": 0.1},
-    False: {"sqs:SendMessageBatch": 0.4, "sqs:ReceiveMessage": 0.25, "sqs:DeleteMessageBatch": 0.15},
+    True: {"sqs:SendMessageBatch": 0.15, "sqs:ReceiveMessage": 0.12, "sqs:DeleteMessageBatch": 0.1},
+    False: {"sqs:SendMessageBatch": 0.25, "sqs:ReceiveMessage": 0.2, "sqs:DeleteMessageBatch": 0.12},
 }
 """Requests for a tile that is done within `Tuning.batching_gap`, by whether payload and result are in messages."""
 
