@@ -177,10 +177,12 @@ def _refuse(_content: bytearray) -> object:
     raise AttributeError("the class does not exist")
 
 
-@pytest.mark.parametrize("key", ["", "../x", ".x", "a/b", 1, True, "x" * 101])
-def test_resume_key_must_be_a_name(key: object) -> None:
-    with BatchExecutor.in_memory() as pool, pytest.raises(SettingsError):
-        pool.map(square, range(3), resume=key)  # type: ignore[call-overload]
+def test_resume_key_must_be_a_name() -> None:
+    keys: list[Any] = ["", "../x", ".x", "a/b", 1, True, "x" * 101]
+    with BatchExecutor.in_memory() as pool:
+        for key in keys:
+            with pytest.raises(SettingsError):
+                pool.map(square, range(3), resume=key)
 
 
 def test_program_cannot_be_resumed() -> None:
