@@ -68,9 +68,7 @@ class Channel:
             raise self._error
         frame = await self._arrived
         self._arrived = self._loop.create_future()
-        if isinstance(frame.body, MemoryError):
-            raise frame.body
-        return frame.head, frame.body
+        return frame.head, frame.read_body()
 
     def close(self) -> None:
         """Close the socket."""

@@ -110,7 +110,8 @@ class _Slot:
             state, program, code = self._program(head["program"], head["path"])
             self.baseline.enter(state)
             self.presenter.present(code)
-            args, kwargs, more = _decode_arguments(command)
+            arguments: Any = codec.decode(command.read_body())
+            args, kwargs, more = arguments
             if more is not None:
                 self.presenter.present_more(more)
             started = time.perf_counter()
@@ -199,9 +200,3 @@ def _end_fork(error: BaseException | None) -> NoReturn:
         except (OSError, ValueError, AttributeError):  # closed, or None
             continue
     os._exit(status & 0xFF)
-
-
-def _decode_arguments(command: Frame) -> Any:  # noqa: ANN401 - any object
-    if isinstance(command.body, MemoryError):
-        raise command.body
-    return codec.decode(command.body)

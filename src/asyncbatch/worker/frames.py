@@ -28,6 +28,18 @@ class Frame:
     body: bytearray | MemoryError = field(repr=False)
     """The body, or the error if there is no memory for it."""
 
+    def read_body(self) -> bytearray:
+        """Return the body.
+
+        Raises
+        ------
+        MemoryError
+            If there is no memory for it.
+        """
+        if isinstance(self.body, MemoryError):
+            raise self.body
+        return self.body
+
 
 def write_head(head: dict[str, Any], size: int) -> bytes:
     """Return the start of a frame with a body of `size` bytes."""
