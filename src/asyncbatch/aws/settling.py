@@ -4,7 +4,6 @@ A thread of obstore that calls the interpreter while Python ends aborts the proc
 after all requests have been answered, since the thread still has to release Python objects.
 """
 
-import atexit
 import time
 from pathlib import Path
 from typing import Final
@@ -43,7 +42,3 @@ def _read_states() -> list[str]:
         if _THREADS in name:
             states.append(rest[0])
     return states
-
-
-# Called after functions that later imported modules register.
-atexit.register(wait_for_threads)

@@ -3,6 +3,7 @@
 A put and a get of 320 kB take a quarter of the SDK's CPU time, and do not block the event loop.
 """
 
+import atexit
 import os
 import re
 from collections.abc import Iterator
@@ -18,9 +19,9 @@ from botocore.regions import EndpointResolver
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
-from asyncbatch.aws import settling  # noqa: F401 - it has something to do when Python ends
 from asyncbatch.aws.errors import make_error
 from asyncbatch.aws.session import CONNECT_TIMEOUT, AwsSession, is_on_this_machine
+from asyncbatch.aws.settling import wait_for_threads
 from asyncbatch.errors import AwsError, BlobCorrupt, EndpointUnreachable
 
 if TYPE_CHECKING:  # not available at run time
@@ -46,6 +47,9 @@ _LONGEST_REASON: Final = 300
 _UNREACHABLE: Final = "{action}: no response ({reason}); check the network, the region and AWS_ENDPOINT_URL"
 _FOREIGN_ANSWER: Final = "{action}: the response is not from AWS ({reason}); check proxies and AWS_ENDPOINT_URL"
 
+
+# Runs after the functions that modules register which are imported later.
+atexit.register(wait_for_threads)
 
 STORE_ERRORS: Final = (BaseError, FileNotFoundError)
 """The exceptions that obstore raises for responses; the latter means status 404."""
