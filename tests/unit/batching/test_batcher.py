@@ -145,16 +145,19 @@ async def test_items_that_arrive_during_a_request_are_sent_together_afterwards(s
     assert sent.batches == [["a"], ["b", "c", "d"]]
 
 
-async def test_urgent_items_do_not_wait_for_a_response(sent: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asyncbatch.batching.batcher.TUNING", Tuning(answer_timeout=math.inf))
+async def check_second_is_sent_during_first(sent: Recorder, box: Batcher[str]) -> None:
     sent.gate = anyio.Event()
-    box = prompt(sent)
     async with running(box):
         box.add("a")
         await eventually(lambda: sent.batches == [["a"]])
         box.add("b")
         await eventually(lambda: sent.batches == [["a"], ["b"]])
         sent.gate.set()
+
+
+async def test_urgent_items_do_not_wait_for_a_response(sent: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asyncbatch.batching.batcher.TUNING", Tuning(answer_timeout=math.inf))
+    await check_second_is_sent_during_first(sent, prompt(sent))
 
 
 async def test_full_batch_does_not_wait_for_a_request(sent: Recorder) -> None:
@@ -169,14 +172,7 @@ async def test_full_batch_does_not_wait_for_a_request(sent: Recorder) -> None:
 
 
 async def test_batch_does_not_wait_for_a_hanging_request(sent: Recorder) -> None:
-    sent.gate = anyio.Event()
-    box = prompt(sent, linger=lambda: 0.001)
-    async with running(box):
-        box.add("a")
-        await eventually(lambda: sent.batches == [["a"]])
-        box.add("b")
-        await eventually(lambda: sent.batches == [["a"], ["b"]])
-        sent.gate.set()
+    await check_second_is_sent_during_first(sent, prompt(sent, linger=lambda: 0.001))
 
 
 async def test_linger_is_read_again_after_a_change(sent: Recorder) -> None:

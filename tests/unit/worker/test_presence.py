@@ -23,7 +23,7 @@ class Bucket:
     An attempt to store an object fails for each later age, which is that at the next attempt.
     """
 
-    age_told: float | AwsError | None = 0.0
+    heartbeat_age: float | AwsError | None = 0.0
     asked: int = 0
     later_ages: list[float | None] = field(default_factory=list)
     stored: dict[str, bytes] = field(default_factory=dict)
@@ -31,9 +31,9 @@ class Bucket:
     async def age(self, key: str) -> BlobAge | None:
         assert key == alive_key("run")
         self.asked += 1
-        if isinstance(self.age_told, AwsError):
-            raise self.age_told
-        return None if self.age_told is None else BlobAge(seconds=self.age_told)
+        if isinstance(self.heartbeat_age, AwsError):
+            raise self.heartbeat_age
+        return None if self.heartbeat_age is None else BlobAge(seconds=self.heartbeat_age)
 
     async def put(
         self, key: str, content: Content, *, sha256: str | None = None, check: Callable[[], Awaitable[None]]
@@ -42,7 +42,7 @@ class Bucket:
         await check()
         for age in self.later_ages:
             await anyio.sleep(MANIFEST.lease)
-            self.age_told = age
+            self.heartbeat_age = age
             await check()
         self.stored[key] = bytes(content)
 
@@ -57,7 +57,7 @@ def make_blobs(bucket: Bucket) -> RunBlobs:
 
 @pytest.mark.parametrize("age", [None, MANIFEST.run_lease + 1])
 async def test_nothing_is_written_for_a_run_that_is_over(age: float | None) -> None:
-    bucket = Bucket(age_told=age)
+    bucket = Bucket(heartbeat_age=age)
     with pytest.raises(QueueGone):
         await make_blobs(bucket).put("key", b"content")
     assert bucket.stored == {}
@@ -72,13 +72,13 @@ async def test_nothing_is_written_if_the_run_ends_before_another_attempt() -> No
 
 @pytest.mark.parametrize("age", [0.0, AwsError("no answer")])
 async def test_writes_are_allowed_unless_the_run_is_known_to_be_over(age: float | AwsError) -> None:
-    bucket = Bucket(age_told=age)
+    bucket = Bucket(heartbeat_age=age)
     await make_blobs(bucket).put("key", b"content")
     assert await make_blobs(bucket).get("key") == b"content"
 
 
 async def test_recently_seen_run_is_not_checked() -> None:
-    bucket = Bucket(age_told=None)
+    bucket = Bucket(heartbeat_age=None)
     blobs = make_blobs(bucket)
     blobs.presence.note(anyio.current_time())
     await blobs.put("key", b"content")
@@ -100,7 +100,7 @@ async def test_run_is_checked_after_a_while_or_if_it_may_be_over() -> None:
 
 
 async def test_answer_requested_before_a_doubt_does_not_resolve_it() -> None:
-    bucket = Bucket(age_told=None)
+    bucket = Bucket(heartbeat_age=None)
     blobs = make_blobs(bucket)
     asked = anyio.current_time()
     await anyio.sleep(1.0)
@@ -111,7 +111,7 @@ async def test_answer_requested_before_a_doubt_does_not_resolve_it() -> None:
 
 
 async def test_answer_is_valid_for_the_time_of_its_request() -> None:
-    bucket = Bucket(age_told=None)
+    bucket = Bucket(heartbeat_age=None)
     blobs = make_blobs(bucket)
     asked = anyio.current_time()
     await anyio.sleep(MANIFEST.lease)  # the process was stopped in the meantime
