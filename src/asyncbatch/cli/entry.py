@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from asyncbatch.cli import apply, completion, doctor, estimate, jobs, replay, run, runs, stack
 from asyncbatch.cli.parsers import Parser
 from asyncbatch.errors import AsyncBatchError
-from asyncbatch.main.signals import BY_SIGNAL, leave_by_exception
+from asyncbatch.main.signals import leave_by_exception
+from asyncbatch.wire.exitstatus import BY_SIGNAL
 
 FAILED = 1
 

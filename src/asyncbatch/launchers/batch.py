@@ -17,6 +17,7 @@ from asyncbatch.launchers.base import Launcher, WorkerState
 from asyncbatch.launchers.waiting import Waiting
 from asyncbatch.stack.capacity import LONG_WAIT, Capacity
 from asyncbatch.wire.environment import Assignment
+from asyncbatch.wire.exitstatus import BY_SIGNAL
 from asyncbatch.wire.manifest import batch_worker, job_name
 from asyncbatch.wire.tags import RUN_TAG, STACK_TAG, USER_TAG, get_user_tag
 
@@ -35,9 +36,6 @@ _HINTS: Final = {
     "push it to the stack's repository with `asyncbatch stack push IMAGE`",
 }
 """Fixes for failures, by AWS's own messages."""
-
-_SIGNALS: Final = 128
-"""An exit code above this one is this number plus that of a signal."""
 
 _RECLAIMED: Final = ("Host EC2", "Your Spot Task was interrupted")
 """How status reasons of jobs begin whose machine is gone."""
@@ -275,7 +273,7 @@ def _get_array(job: str) -> str:
 
 def _is_kill(job: Job) -> bool:
     """Return whether a job was ended by a signal, which its exit code contains, or with its machine."""
-    return (job.exit_code or 0) > _SIGNALS or job.reason.startswith(_RECLAIMED)
+    return (job.exit_code or 0) > BY_SIGNAL or job.reason.startswith(_RECLAIMED)
 
 
 def _list_earlier(jobs: Iterable[Job]) -> list[WorkerState]:

@@ -25,6 +25,7 @@ from asyncbatch.launchers.output import FLUSH, StderrWriter
 from asyncbatch.launchers.workerprocess import WorkerProcess, WorkerServer
 from asyncbatch.processes import ChildProcess, identify
 from asyncbatch.wire.environment import Assignment
+from asyncbatch.wire.exitstatus import TERMINATED
 from asyncbatch.wire.processstate import list_inherited_changes, read_environment
 
 log: Final = logging.getLogger(__name__)
@@ -264,7 +265,7 @@ def _list_python_variables(variables: Mapping[str, str]) -> dict[str, str]:
 
 def _is_kill(code: int | None) -> bool:
     """Return whether an exit status means that a signal ended the process, or that it exited because of SIGTERM."""
-    return code is not None and (code < 0 or code == 128 + signal.SIGTERM)
+    return code is not None and (code < 0 or code == TERMINATED)
 
 
 def _describe_end(code: int) -> str:

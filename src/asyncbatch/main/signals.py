@@ -5,8 +5,7 @@ import threading
 from types import FrameType
 from typing import Final, NoReturn
 
-BY_SIGNAL: Final = 128
-"""Added to a signal's number, this is the exit status of a process that the signal ended, as in shells."""
+from asyncbatch.wire.exitstatus import BY_SIGNAL
 
 _ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
 

@@ -20,11 +20,12 @@ from asyncbatch.testing.freezing import Process
 from asyncbatch.testing.services import Answer, Fields, Operations
 from asyncbatch.testing.slots import Processor
 from asyncbatch.wire.environment import WorkerEnvironment
+from asyncbatch.wire.exitstatus import BY_SIGNAL
 from asyncbatch.worker.work import exit_status, work
 
 log: Final = logging.getLogger(__name__)
 
-_KILLED: Final = 128 + signal.SIGKILL
+_KILLED: Final = BY_SIGNAL + signal.SIGKILL
 
 _GRACE: Final = 30.0
 """Seconds from the termination of a job to its end, as in Batch."""

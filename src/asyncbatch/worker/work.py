@@ -2,7 +2,6 @@
 
 import logging
 import os
-import signal
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -20,6 +19,7 @@ from asyncbatch.batching.batcher import Batcher
 from asyncbatch.batching.prefetch import Prefetch
 from asyncbatch.errors import BlobMissing
 from asyncbatch.wire.environment import WorkerEnvironment
+from asyncbatch.wire.exitstatus import TERMINATED
 from asyncbatch.wire.manifest import Manifest, manifest_key
 from asyncbatch.wire.messages import MESSAGE_LIMIT, Hello, SealError, pack, seal
 from asyncbatch.wire.versions import explain_mismatch, list_versions
@@ -41,7 +41,6 @@ log: Final = logging.getLogger(__name__)
 _BROKEN: Final = 1
 _REFUSED: Final = 3
 _KEEPING: Final = 20  # connections: enough that hanging deletions do not block renewals
-_TERMINATED: Final = 128 + signal.SIGTERM  # non-zero, so that Batch does not count a reclaimed worker as succeeded
 
 
 def exit_status(error: BaseException) -> int:
@@ -105,7 +104,7 @@ async def work(
                 # Batch may start a worker on a machine that will be reclaimed, where it must not receive tiles.
                 consumer.lifecycle.stop = Stop.TERMINATED if leaving else None
                 stop = await consumer.run()
-    return {Stop.TERMINATED: _TERMINATED, Stop.BROKEN: _BROKEN}.get(stop, 0)
+    return {Stop.TERMINATED: TERMINATED, Stop.BROKEN: _BROKEN}.get(stop, 0)
 
 
 @asynccontextmanager
