@@ -6,6 +6,7 @@ from typing import Final, Generic, TypeVar
 
 import anyio
 
+from asyncbatch.batching.pause import Pause
 from asyncbatch.batching.tuning import TUNING
 from asyncbatch.errors import RunClosed
 
@@ -64,9 +65,7 @@ class Batcher(Generic[T]):
         """Time when the last batch was sent."""
         self._batch: _Batch[T] = _Batch()
         self._ready: list[_Batch[T]] = []
-        self._changed = anyio.Event()
-        self._resumes_at = inf
-        """Time when `run` checks again at the latest; infinity for never."""
+        self._pause = Pause()
         self._flights = anyio.CapacityLimiter(_FLIGHTS)
         self._closing = False
         self._finished = anyio.Event()
@@ -90,20 +89,21 @@ class Batcher(Generic[T]):
 
     def reconsider(self) -> None:
         """Check again how long the open batch may linger."""
-        if self._ready or (self._batch.items and self._compute_due() < self._resumes_at):
-            self._changed.set()  # only then, since waking a task takes longer than the check
+        if self._ready:
+            self._pause.end()
+        elif self._batch.items:
+            self._pause.end_before(self._compute_due())
 
     async def aclose(self) -> None:
         """Wait until all items have been sent; `run` then returns."""
         self._closing = True
-        self._changed.set()
+        self._pause.end()
         await self._finished.wait()
 
     async def run(self) -> None:
         """Send batches until closed."""
         async with anyio.create_task_group() as group:
             while True:
-                self._changed = anyio.Event()
                 if self._batch.items and (self._closing or anyio.current_time() >= self._compute_due()):
                     self._seal()
                 for batch in self._ready:
@@ -111,9 +111,7 @@ class Batcher(Generic[T]):
                 self._ready.clear()
                 if self._closing and not self._batch.items:
                     break
-                self._resumes_at = self._compute_due() if self._batch.items else inf
-                with anyio.CancelScope(deadline=self._resumes_at):
-                    await self._changed.wait()
+                await self._pause.wait(self._compute_due() if self._batch.items else inf)
         self._finished.set()
 
     def _put(self, item: T) -> _Batch[T]:
@@ -154,4 +152,4 @@ class Batcher(Generic[T]):
         finally:
             self._flying -= 1
             batch.ended.set()
-            self._changed.set()
+            self._pause.end()

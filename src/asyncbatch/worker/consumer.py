@@ -11,6 +11,7 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from asyncbatch.aws.protocols import Received, ReceiveMessages
+from asyncbatch.batching.pause import Pause
 from asyncbatch.errors import AwsBusy, AwsError, CredentialsMissing, EndpointUnreachable, MessageError, QueueGone
 from asyncbatch.wire.manifest import Manifest
 from asyncbatch.wire.messages import Message, Sentinel, Task, unseal
@@ -70,9 +71,7 @@ class Consumer:
     """Seconds without a tile after which the worker exits."""
 
     def __post_init__(self) -> None:
-        self._freed = anyio.Event()
-        self._resumes_at = inf
-        """Time when the loop decides again at the latest; infinity for never."""
+        self._pause = Pause()
         self._last_used = anyio.current_time()
 
     async def run(self) -> Stop:
@@ -100,17 +99,15 @@ class Consumer:
 
     async def _wake_when_stopped(self) -> None:
         await self.lifecycle.stopped.wait()
-        self._freed.set()
+        self._pause.end()
 
     async def _receive(self, group: TaskGroup) -> None:
         while self.lifecycle.stop is None:
             await anyio.lowlevel.checkpoint()  # polls are shielded, so cancellation is detected here
             now = anyio.current_time()
-            size, self._resumes_at = self._plan(now)
-            if self._resumes_at > now:
-                self._freed = anyio.Event()
-                with anyio.CancelScope(deadline=self._resumes_at):
-                    await self._freed.wait()
+            size, due = self._plan(now)
+            if due > now:
+                await self._pause.wait(due)
                 continue
             for received in await self._poll_once(size):
                 await self._take(received, group)
@@ -249,8 +246,7 @@ class Consumer:
 
     def _note_free(self) -> None:
         self._last_used = anyio.current_time()
-        if self._plan(self._last_used)[1] < self._resumes_at:
-            self._freed.set()  # only then, since waking a task takes longer than the check
+        self._pause.end_before(self._plan(self._last_used)[1])
         self.tiles.results.reconsider()
 
     async def _leave(self) -> None:
