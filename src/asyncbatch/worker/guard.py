@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Final
 
@@ -68,42 +69,44 @@ class Guard:
     """Count shortly before the tile began; None if it is not known."""
     _reason: str = ""
     _cause: Cause = "died"
-    _loop: asyncio.AbstractEventLoop = field(init=False, repr=False)
-    _timer: asyncio.TimerHandle = field(init=False, repr=False)
-    _ends: float = field(init=False, repr=False)
-    """Time of the time limit; infinity if there is none."""
 
     @contextlib.contextmanager
     def watch(self, end: Callable[[], None]) -> Iterator[None]:
         """Watch during the block; call `end` once when the process must be killed."""
-        self._loop = asyncio.get_running_loop()
-        self._ends = self._loop.time() + self.timeout if self.timeout else float("inf")
-        self._plan(end)
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + self.timeout if self.timeout else inf
+        timer: asyncio.TimerHandle
+
+        def plan_check() -> asyncio.TimerHandle:
+            # A timer, since a task would take longer than all else that a worker does for a small tile.
+            return loop.call_at(min(loop.time() + _INTERVAL, ends), check)
+
+        def check() -> None:
+            nonlocal timer
+            self._judge(loop.time(), ends)
+            if self.doomed:
+                end()
+            else:
+                timer = plan_check()
+
+        timer = plan_check()
         try:
             yield
         finally:
-            self._timer.cancel()
+            timer.cancel()
 
     @property
     def doomed(self) -> bool:
         """Whether the process must be killed."""
         return bool(self._reason)
 
-    def _plan(self, end: Callable[[], None]) -> None:
-        # A timer, since a task would take longer than all else that a worker does for a small tile.
-        self._timer = self._loop.call_at(min(self._loop.time() + _INTERVAL, self._ends), self._check, end)
-
-    def _check(self, end: Callable[[], None]) -> None:
-        now = self._loop.time()
-        if now >= self._ends:
+    def _judge(self, now: float, ends: float) -> None:
+        """Note whether the process must be killed, since the tile's time is over or since the process is stuck."""
+        if now >= ends:
             self._reason = f"it took longer than its tile_timeout of {self.timeout:g} s"
             self._cause = "timeout"
         else:
             self._reason = self.health.note(Sample.take(self.pid), now)
-        if self._reason:
-            end()
-        else:
-            self._plan(end)
 
     async def conclude(self) -> Loss:
         """Return why the process must be killed, with its stacks if available.
