@@ -1,9 +1,10 @@
 """Detects stopped and stuck processes, from the kernel's statistics. A process that computes is always healthy."""
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
+
+from asyncbatch.processes import read_stat
 
 STOPPED: Final = 5.0
 """Seconds that a process may be stopped, for example by SIGSTOP. A debugger's stop is a different state."""
@@ -12,10 +13,7 @@ STUCK: Final = 60.0
 """Seconds that a process may wait for a device or its own memory without running at all."""
 
 _STATE, _USER_TICKS, _SYSTEM_TICKS = 0, 11, 12
-"""Indices in ``/proc/PID/stat``, counted after the command's name."""
-
-_LONGEST: Final = 4096
-"""Maximum size in bytes of ``/proc/PID/stat``."""
+"""Indices in the fields of `read_stat`."""
 
 
 def read_state(pid: int) -> str:
@@ -23,14 +21,8 @@ def read_state(pid: int) -> str:
 
     Much faster than a `Sample`, since it is called before each tile.
     """
-    try:
-        file = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            return os.read(file, _LONGEST).rpartition(b") ")[2][:1].decode()
-        finally:
-            os.close(file)
-    except OSError:
-        return ""
+    fields = read_stat(pid)
+    return fields[_STATE] if fields else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +41,9 @@ class Sample:
     @classmethod
     def take(cls, pid: int) -> Self | None:
         """Return the current state of a process; None if it is not known, for example because it has ended."""
-        folder = Path(f"/proc/{pid}")
+        stat = read_stat(pid)
         try:
-            stat = (folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-            status = (folder / "status").read_text(encoding="utf-8", errors="replace")
+            status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
             lines = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
             return cls(
                 state=stat[_STATE],
