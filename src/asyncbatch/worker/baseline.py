@@ -96,8 +96,7 @@ def _replace(environment: dict[bytes, bytes], changes: Mapping[str, str | None])
 
 
 def _set_environment(wanted: dict[bytes, bytes]) -> None:
-    # The public interface converts each name and value, which takes longer than all else between two small tiles.
-    now: dict[bytes, bytes] = dict(os.environb._data)  # type: ignore[attr-defined]  # noqa: SLF001
+    now = dict(os.environb)
     if now == wanted:
         return
     for name in now.keys() - wanted.keys():
