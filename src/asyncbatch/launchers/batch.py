@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Self
 
+import anyio
 from anyio.abc import TaskGroup
 
 from asyncbatch.aws.jobs import ARRAY_LIMIT, DESCRIBE_LIMIT, ENDED, Jobs, name_members
@@ -107,6 +108,8 @@ class BatchLauncher(Launcher):
         self._ended: dict[str, WorkerState] = {}
         """Final states of workers that have ended, by id. A job that Batch restarts has several workers."""
         self._name = ""
+        self._starting = anyio.Lock()
+        """Held while jobs are being submitted."""
         self._unanswered = False
         """Whether Batch may have a job whose id was not returned."""
         self._last_lines: dict[str, str] = {}
@@ -157,10 +160,11 @@ class BatchLauncher(Launcher):
                 extra={"action": "workers_exceed_stack"},
             )
         self._name = job_name(assignment.run)
-        if self._unanswered:
-            count -= await self._adopt()
-        for place in range(0, count, ARRAY_LIMIT):
-            await self._submit(assignment, min(ARRAY_LIMIT, count - place))
+        async with self._starting:
+            if self._unanswered:
+                count -= await self._adopt()
+            for place in range(0, count, ARRAY_LIMIT):
+                await self._submit(assignment, min(ARRAY_LIMIT, count - place))
 
     async def _submit(self, assignment: Assignment, count: int) -> None:
         """Submit one job for up to the maximum number of workers."""
@@ -233,14 +237,15 @@ class BatchLauncher(Launcher):
         )
 
     async def stop(self) -> None:
-        """Terminate all jobs."""
-        if self._unanswered:
-            try:
-                await self._adopt()
-            except AwsError as error:
-                log.warning("can't list jobs: %s", error, extra={"action": "jobs_not_listed"})
-        for array in self._arrays:
-            await self._jobs.terminate(array, "the run is over")
+        """Terminate all jobs, including those that are being submitted."""
+        async with self._starting:
+            if self._unanswered:
+                try:
+                    await self._adopt()
+                except AwsError as error:
+                    log.warning("can't list jobs: %s", error, extra={"action": "jobs_not_listed"})
+            for array in self._arrays:
+                await self._jobs.terminate(array, "the run is over")
 
     async def _describe_job(self, job: Job) -> str:
         """Describe a job for messages; for the first failed jobs, add their last log lines."""

@@ -373,3 +373,21 @@ async def test_unknown_reasons_of_waiting_workers_are_not_an_error(
         for _ in range(2):
             assert all(state.alive for state in await launcher.states())
     assert [record.action for record in caplog.records] == ["waiting_unexplained"]  # type: ignore[attr-defined]
+
+
+async def test_job_that_is_being_submitted_when_the_run_ends_is_terminated(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch, submitted = Batch(), anyio.Event()
+
+    async def submit(**_: object) -> str:
+        await submitted.wait()
+        return "late"
+
+    launcher = await started(batch, long_wait=0.0)
+    monkeypatch.setattr(batch, "submit", submit)
+    async with anyio.create_task_group() as group:
+        group.start_soon(launcher.start, ASSIGNMENT, 2, group)
+        await anyio.wait_all_tasks_blocked()
+        group.start_soon(launcher.stop)
+        await anyio.wait_all_tasks_blocked()
+        submitted.set()
+    assert set(batch.terminated) == {"array", "late"}
