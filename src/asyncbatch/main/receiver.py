@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 from asyncbatch.aws.objects import DELETE_LIMIT
@@ -27,6 +28,9 @@ _DELETION_LINGER: Final = 10.0
 _BACKLOG: Final = 2  # consecutive full receives that indicate more messages in the queue
 _AFTER_FULL: Final = 4  # fraction of the linger time
 _DOWNLOADS: Final = 16
+
+_TURNS: Final = 3
+"""Turns of the event loop in which the results of a receive are accepted, so that they no longer count as backlog."""
 
 _POLLS: Final = 2
 """Maximum number of concurrent polls: the second starts if the first does not respond for a while."""
@@ -158,6 +162,8 @@ class Receiver:
 
     async def _pause(self) -> None:
         """Wait while results may linger; less after a full receive, since more messages may be left."""
+        for _ in range(_TURNS):
+            await anyio.lowlevel.checkpoint()
         linger = self._pacer.pace(anyio.current_time()).linger
         with anyio.move_on_after(linger / (_AFTER_FULL if self._full else 1)):
             await self._continuous.wait()
