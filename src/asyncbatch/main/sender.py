@@ -15,13 +15,11 @@ from asyncbatch.main.pacer import Pacer
 from asyncbatch.main.program import Program
 from asyncbatch.main.run import RENEWAL, Run
 from asyncbatch.main.tile import Tile
+from asyncbatch.main.uploads import Uploads
 from asyncbatch.wire.manifest import OBJECT_LIMIT, PROGRAM_LIFE, in_key, program_key
 from asyncbatch.wire.messages import BATCH_LIMIT, LONGEST_TILE, MESSAGE_LIMIT, Body, Sentinel, Task, seal, unseal
 
 log: Final = logging.getLogger(__name__)
-
-_UPLOADS: Final = 8
-"""Number of concurrent uploads. With more, all finish no earlier, but the first ones finish later."""
 
 _SENTINEL_BATCHES: Final = 32
 """Number of concurrent batches of sentinels: workers that do not receive one in time are terminated."""
@@ -62,23 +60,24 @@ class Sender:
             size=len,
             linger=lambda: pacer.pace(anyio.current_time()).linger,
         )
-        self._uploads = anyio.CapacityLimiter(_UPLOADS)
+        self._uploads = Uploads()
         self._programs: dict[str, _Upload] = {}
         self.run = self._announcements.run
 
     async def send(self, tile: Tile) -> None:
         """Upload a large payload and the program, and announce the tile."""
         await self._upload_program(tile.program)
-        async with self._uploads:
-            if len(tile.content) > OBJECT_LIMIT:
-                raise ProgramError(
-                    f"the arguments of a tile have {len(tile.content)} bytes; S3 allows {OBJECT_LIMIT} per request. "
-                    "Pass a path, and read the data in the function"
-                )
+        if len(tile.content) > OBJECT_LIMIT:
+            raise ProgramError(
+                f"the arguments of a tile have {len(tile.content)} bytes; S3 allows {OBJECT_LIMIT} per request. "
+                "Pass a path, and read the data in the function"
+            )
+        async with self._uploads.limiter:
             body = Body.of(tile.content, key=in_key(self._run.manifest.run, tile.index))
             if body.key is not None:
                 tile.in_key = body.key
-                await self._run.objects.put(body.key, tile.content)
+                with self._uploads.measure():
+                    await self._run.objects.put(body.key, tile.content)
             tile.content = b""
         task = Task(
             index=tile.index,

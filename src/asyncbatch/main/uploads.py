@@ -1,0 +1,32 @@
+"""Limits the number of concurrent uploads by the time that they take."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import anyio
+
+LEAST: Final = 8
+"""Number of concurrent uploads at first, and at least. If they share a slow connection, more of them finish no earlier,
+and the first ones finish later."""
+
+MOST: Final = 32
+
+QUICK: Final = 0.5
+"""Seconds. Uploads that take less are limited by latency rather than bandwidth, so one more is allowed after each."""
+
+
+class Uploads:
+    """The concurrent uploads of a run."""
+
+    def __init__(self) -> None:
+        self.limiter = anyio.CapacityLimiter(LEAST)
+        """Held during an upload."""
+
+    @contextmanager
+    def measure(self) -> Iterator[None]:
+        """Measure an upload in the block, and adapt the limit to its time."""
+        began = anyio.current_time()
+        yield
+        step = 1 if anyio.current_time() - began < QUICK else -1
+        self.limiter.total_tokens = max(LEAST, min(MOST, self.limiter.total_tokens + step))
