@@ -314,21 +314,22 @@ class Scheduler:
             self._finish(tile, error=error)
         else:
             self._pacer.note_result_size(tile.result_size)
-            self._observers.observe(
-                TileDone(
-                    tile=result.index,
-                    worker=result.worker,
-                    seconds=result.seconds,
-                    peak_memory=result.peak,
-                    size=tile.result_size,
-                    copy=bool(result.copy),
+            if self.ledger.get(tile.index) is tile:  # otherwise, it failed with the run in the meantime
+                self._observers.observe(
+                    TileDone(
+                        tile=result.index,
+                        worker=result.worker,
+                        seconds=result.seconds,
+                        peak_memory=result.peak,
+                        size=tile.result_size,
+                        copy=bool(result.copy),
+                    )
                 )
-            )
             self._finish(tile, value=value)
         self._receiver.discard(tile.in_key, key)
 
     def _finish(self, tile: Tile, *, value: object = None, error: BaseException | None = None) -> None:
-        if error is not None and not tile.future.cancelled():
+        if error is not None and not tile.future.done():
             self._observers.observe(TileFailed(tile=tile.index, error=error))
         try:
             if error is not None:

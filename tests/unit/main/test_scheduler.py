@@ -4,7 +4,7 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import anyio
@@ -12,7 +12,11 @@ import anyio.lowlevel
 import numpy as np
 import pytest
 
+from asyncbatch import Settings
+from asyncbatch.aws.protocols import Received
+from asyncbatch.batching.pacing import Pacing
 from asyncbatch.errors import ProgramError, QueueGone, RunError
+from asyncbatch.events import Event, Observer, TileDone, TileFailed
 from asyncbatch.main.dispatcher import wait_for
 from asyncbatch.main.liveness import Liveness
 from asyncbatch.main.observers import Observers
@@ -77,12 +81,24 @@ class Stage:
         await self.run.queues.send(RESULTS, [self.run.sealed(message)])
 
 
+@dataclass
+class Seen:
+    """An observer that keeps events."""
+
+    events: list[Event] = field(default_factory=list)
+
+    def observe(self, event: Event, /) -> None:
+        self.events.append(event)
+
+
 @asynccontextmanager
-async def staged(run: FakeRun | None = None, *, workers: int = 1) -> AsyncIterator[Stage]:
+async def staged(
+    run: FakeRun | None = None, *, workers: int = 1, observers: Sequence[Observer] = ()
+) -> AsyncIterator[Stage]:
     run = run or FakeRun()
     supervisor = Supervisor(wanted=workers, start_timeout=60.0, hearing=Liveness(limit=120.0))
     async with anyio.create_task_group() as group:
-        scheduler = Scheduler(run.open(), supervisor=supervisor, observers=Observers([]), group=group)
+        scheduler = Scheduler(run.open(), supervisor=supervisor, observers=Observers(list(observers)), group=group)
         stage = Stage(
             run=run,
             supervisor=supervisor,
@@ -105,6 +121,20 @@ async def test_duplicate_result_does_not_delete_a_body_that_is_being_fetched() -
         await stage.say(result)  # the worker sent it again, since the first answer was lost
         assert await wait_for(tile.future) == LARGE
         await anyio.sleep(60)
+        assert result.body.key not in run.objects.stored
+
+
+async def test_tile_that_failed_while_its_result_was_being_fetched_ends_once() -> None:
+    run, seen = FakeRun(), Seen()
+    run.objects.before_get = [lambda: anyio.sleep(60)]
+    async with staged(run, observers=[seen]) as stage:
+        stage.submit(1)
+        (task,) = await stage.take(1)
+        result = await stage.answer(task, LARGE)
+        await anyio.sleep(1)
+        stage.scheduler.abandon(RunError("over"))
+        await anyio.sleep(120)
+        assert [type(event) for event in seen.events if isinstance(event, TileDone | TileFailed)] == [TileFailed]
         assert result.body.key not in run.objects.stored
 
 
