@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import Context
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeVar
 from unittest.mock import patch
@@ -19,6 +20,7 @@ import anyio.to_thread
 from anyio.abc import TaskStatus
 
 from asyncbatch import Settings
+from asyncbatch.batching.pacing import Load, Pacing, pace
 from asyncbatch.testing import Fault, MemoryAws, MemoryJob, VirtualLoop
 from asyncbatch.wire import codec
 from asyncbatch.wire.messages import Body, Result, Sentinel, seal
@@ -54,6 +56,7 @@ def run_schedule(schedule: Schedule) -> Report:
         patch.dict(os.environ, {"XDG_STATE_HOME": folder}),
         recorded(report),
         limited(schedule, report),
+        _form_groups(schedule.group),
         _without_threads(),
     ):
         anyio.run(partial(_play, schedule, report), backend_options={"loop_factory": VirtualLoop})
@@ -203,6 +206,17 @@ def make_forgery(queue: str, run: str) -> str:
     body = Body.of(content, key="")
     result = Result(index=0, worker="nobody", attempt=1, outcome="ok", seconds=0.0, body=body)
     return seal(result, run=run, direction="result", key=b"wrong")
+
+
+@contextmanager
+def _form_groups(most: int) -> Iterator[None]:
+    """Let main form groups, however long tiles take."""
+
+    def pace_groups(load: Load, *, limit: int | None = None) -> Pacing:
+        return replace(pace(load, limit=limit), group=most)
+
+    with patch("asyncbatch.main.pacer.pace", pace_groups):
+        yield
 
 
 @contextmanager

@@ -139,7 +139,8 @@ def _limit_attempts(schedule: Schedule) -> int:
         or _loses_messages(incident)  # they are announced again as new tiles
         or (incident.kind == "lose answer" and incident.operation == "sqs:SendMessageBatch")
     )
-    return schedule.max_attempts + damages + withdrawn + copies
+    groups = 1 if schedule.group > 1 else 0  # whose attempt does not count
+    return schedule.max_attempts + damages + withdrawn + copies + groups
 
 
 def limit_seconds(schedule: Schedule) -> float:

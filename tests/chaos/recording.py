@@ -34,6 +34,8 @@ class _Recorder(logging.Handler):
         self._report.actions[action] += 1
         if action == "tile_begun":
             self._report.begun[getattr(record, "tile", -1)] += 1
+        elif action == "group_late":  # not computed, although the whole group is logged as begun
+            self._report.begun.subtract(getattr(record, "tiles", []))
 
 
 @contextmanager

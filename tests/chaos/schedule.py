@@ -82,6 +82,8 @@ class Schedule:
     poison: int | None = None
     """The tile that kills each worker that computes it."""
     max_attempts: int = 2
+    group: int = 1
+    """Maximum number of tiles in a group."""
     incidents: tuple[Incident, ...] = ()
 
     @property
@@ -187,9 +189,12 @@ def draw(seed: int, tiles: int | None = None) -> Schedule:
     )
     # Drawn last, so that existing seeds keep their other incidents.
     late = tuple(_LATE[random.choice(list(_LATE))](random) for _ in range(random.choice((0, 0, 0, 1, 1, 2))))
-    whole = replace(schedule, incidents=drawn + late)
-    # In a resumed run, tiles have other numbers.
-    return replace(whole, poison=None) if whole.resumes else whole
+    whole = replace(schedule, incidents=drawn + late, group=random.choice((1, 1, 4)))
+    if whole.resumes:  # tiles have other numbers then
+        return replace(whole, poison=None)
+    if whole.poison is not None and whole.slots > 1:  # another slot may compute at the poison's first two attempts
+        return replace(whole, max_attempts=whole.max_attempts + 1)
+    return whole
 
 
 CHARGED: Final[frozenset[Kind]] = frozenset(

@@ -1,7 +1,8 @@
 """Negative controls: if one of the product's safeguards is broken, the same seeds fail."""
 
 import hmac
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -62,13 +63,15 @@ def give_no_heartbeat(patch: Patch) -> None:
 
 def ack_first(patch: Patch) -> None:
     """Make workers delete tiles before their results are sent."""
-    announce = Consumer._announce  # noqa: SLF001 - what is broken here
+    ack_after = Consumer._ack_after  # noqa: SLF001 - what is broken here
 
-    async def announce_late(consumer: Any, delivery: Any, received: Any, computed: Any) -> None:  # noqa: ANN401
+    @asynccontextmanager
+    async def ack_and_announce(consumer: Any, received: Any, results: int) -> AsyncIterator[None]:  # noqa: ANN401
         await consumer.deliveries._remove([received.handle])  # noqa: SLF001 - as above
-        await announce(consumer, delivery, received, computed)
+        async with ack_after(consumer, received, results):
+            yield
 
-    patch.setattr(Consumer, "_announce", announce_late)
+    patch.setattr(Consumer, "_ack_after", ack_and_announce)
 
 
 def accept_wrong_seals(patch: Patch) -> None:

@@ -33,8 +33,8 @@ class Batcher(Generic[T]):
     ----------
     send : callable
         Sends a batch.
-    most : int
-        Maximum number of items in a batch.
+    most : int or callable
+        Maximum number of items in a batch; or returns the current one.
     most_bytes : int, optional
         Maximum size of a batch in bytes.
     size : callable
@@ -48,13 +48,13 @@ class Batcher(Generic[T]):
         self,
         send: Callable[[list[T]], Awaitable[None]],
         *,
-        most: int,
+        most: int | Callable[[], int],
         linger: Callable[[], float],
         most_bytes: int | None = None,
         size: Callable[[T], int] = lambda _: 0,
     ) -> None:
         self._send = send
-        self._most = most
+        self._most = most if callable(most) else lambda: most
         self._most_bytes = most_bytes
         self._size = size
         self._linger = linger
@@ -74,18 +74,18 @@ class Batcher(Generic[T]):
         """Queue an item for sending, and return immediately."""
         self._put(item)
 
-    async def deliver(self, item: T) -> None:
-        """Queue an item, and return when it has been sent.
+    async def deliver(self, *items: T) -> None:
+        """Queue items, and return when all have been sent.
 
         Raises
         ------
         Exception
-            The exception that sending it raised.
+            The exception that sending them raised.
         """
-        batch = self._put(item)
-        await batch.ended.wait()
-        if batch.error is not None:
-            raise batch.error
+        for batch in {self._put(item): None for item in items}:
+            await batch.ended.wait()
+            if batch.error is not None:
+                raise batch.error
 
     def reconsider(self) -> None:
         """Check again how long the open batch may linger."""
@@ -123,7 +123,7 @@ class Batcher(Generic[T]):
         batch.bytes += size
         if len(batch.items) == 1:
             self._first = anyio.current_time()
-        if len(batch.items) == self._most:
+        if len(batch.items) >= self._most():
             self._seal()
         self.reconsider()
         return batch

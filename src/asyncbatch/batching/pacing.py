@@ -32,6 +32,8 @@ class Pacing:
     """Maximum number of tiles in flight."""
     linger: float
     """Seconds for which announcements, and messages in the result queue, may wait for more."""
+    group: int
+    """Maximum number of tiles in one message."""
 
 
 def pace(load: Load, *, limit: int | None = None, tuning: Tuning = TUNING) -> Pacing:
@@ -46,7 +48,7 @@ def pace(load: Load, *, limit: int | None = None, tuning: Tuning = TUNING) -> Pa
     tuning : Tuning
         The constants.
     """
-    return Pacing(window=_widen(load, limit, tuning), linger=_linger(load, tuning))
+    return Pacing(window=_widen(load, limit, tuning), linger=_linger(load, tuning), group=_count_in_group(load, tuning))
 
 
 def _widen(load: Load, limit: int | None, tuning: Tuning) -> int:
@@ -71,6 +73,16 @@ def _linger(load: Load, tuning: Tuning) -> float:
     busy = min(load.slots, ceil(rate * load.seconds))
     backlog = (load.announced - 2 * busy) / rate
     return max(0.0, min(tuning.longest_linger, tuning.backlog_share * backlog))
+
+
+def _count_in_group(load: Load, tuning: Tuning) -> int:
+    """Return how many tiles may share a message and an exchange with a slot: several if they take little time."""
+    if load.seconds is None or load.slots < 1:
+        return 1
+    by_time = tuning.group_seconds / (load.seconds + tuning.overhead)
+    by_size = tuning.group_bytes / max(load.tile_bytes, 1.0)
+    by_share = tuning.group_share * load.announced / load.slots
+    return max(1, int(min(by_time, by_size, by_share)))
 
 
 def _capacity(load: Load, tuning: Tuning) -> float:

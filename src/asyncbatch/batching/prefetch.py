@@ -12,7 +12,7 @@ class Poll:
     """The next request for tiles."""
 
     size: int
-    """Number of tiles to request; 0 for none until something changes."""
+    """Number of messages to request; 0 for none until something changes."""
     delay: float
     """Seconds to wait before the request."""
 
@@ -26,6 +26,12 @@ class Prefetch:
     seconds: Mean = field(default_factory=Mean)
     size: Mean = field(default_factory=Mean)
     fetching: Mean = field(default_factory=Mean)
+    together: Mean = field(default_factory=Mean)
+    """Number of tiles in a message."""
+
+    def note_received(self, *, tiles: int) -> None:
+        """Note a message and its number of tiles."""
+        self.together.add(tiles)
 
     def note_computed(self, *, seconds: float, size: int) -> None:
         """Note a computed tile: the time it occupied its slot, and its payload's size in bytes."""
@@ -42,10 +48,10 @@ class Prefetch:
             return self.slots
         by_time = ceil(self.slots * self._horizon / max(self.seconds.value, 1e-6))
         by_size = int(self.tuning.ahead_bytes / max(self.size.value, 1.0))
-        return max(self.slots, min(by_time, by_size, 2 * self.tuning.batch * self.slots))
+        return max(self.slots, min(by_time, by_size, 2 * self._batch * self.slots))
 
     def next_poll(self, *, held: int, age: float) -> Poll:
-        """Return how many tiles to request next, and when.
+        """Return how many messages to request next, and when.
 
         For short tiles, waiting until one request returns several saves requests. If all slots are busy with long
         tiles, the next tile is requested just in time, and no second one before a tile is done, so that idle workers
@@ -58,11 +64,12 @@ class Prefetch:
         age : float
             Seconds since the oldest of them was received.
         """
-        target, batch = self.target(), self.tuning.batch
+        target, most = self.target(), self.tuning.batch
         free = self.slots + target - held
         if target > self.slots:
-            return Poll(size=min(free, batch) if free >= min(batch, ceil(target / 2)) else 0, delay=0.0)
-        size = max(0, min(free, self.slots, batch))
+            size = min(most, max(1, round(free / self._group)))
+            return Poll(size=size if free >= min(self._batch, ceil(target / 2)) else 0, delay=0.0)
+        size = max(0, min(free, self.slots, most))
         if held < self.slots:
             return Poll(size=size, delay=0.0)
         if self.seconds.value is None:
@@ -89,6 +96,16 @@ class Prefetch:
         if self.seconds.value / self.slots > self.tuning.batching_gap:
             return 0.0
         return self.tuning.longest_linger if held else self.tuning.least_linger
+
+    @property
+    def _batch(self) -> int:
+        """Number of short tiles to request together: as many as a request returns messages, or two groups."""
+        return max(self.tuning.batch, round(2 * self._group))
+
+    @property
+    def _group(self) -> float:
+        """Usual number of tiles in a message."""
+        return self.together.value or 1.0
 
     @property
     def _horizon(self) -> float:

@@ -19,7 +19,7 @@ class Tuning:
     likely_rate: float = 500.0
     """Tiles per second that any main can send and receive. Up to this rate, the window allows for what the slots can
     compute, before the first results show it."""
-    overhead: float = 0.005
+    overhead: float = 0.0025
     """Time of a slot for a tile in addition to the function's time."""
     window_bytes: int = 256 * 2**20
     """Size of payloads and results of a window in main's memory, unless the slots need more tiles."""
@@ -38,6 +38,15 @@ class Tuning:
     no more tiles for those that are being stored, but for at most this time, since requests may hang."""
     batching_gap: float = 0.1
     """Results of a worker that are less frequent than this are sent alone, since waiting would save few requests."""
+
+    group_seconds: float = 0.05
+    """Time that the tiles of a group take together. At the end of a run, other slots may be idle for this time."""
+    group_bytes: int = 16 * 2**20
+    """Size of the payloads and results of a group, all of which its worker holds in memory."""
+    group_share: float = 0.5
+    """Share of the tiles of a slot that may be in one group, so that all slots have work."""
+    group_payload: int = 2**20
+    """Maximum size in bytes of a payload in a group, in case it is much larger than those before."""
 
     horizon: float = 0.1
     """Work to hold in addition to the slots' tiles: about the maximum time of a receive and a fetch. More would save

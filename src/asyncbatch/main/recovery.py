@@ -10,7 +10,8 @@ from asyncbatch.main.ledger import Ledger
 from asyncbatch.main.reconcile import Reconciler
 from asyncbatch.main.run import Run
 from asyncbatch.main.sender import Sender
-from asyncbatch.wire.messages import ProgramDamaged
+from asyncbatch.main.tile import State
+from asyncbatch.wire.messages import ProgramDamaged, Returned
 
 log: Final = logging.getLogger(__name__)
 
@@ -70,6 +71,28 @@ class Recovery:
                     extra={"action": "tiles_lost", "count": len(lost)},
                 )
                 await self._sender.send_again(tile for tile in lost if self._ledger.get(tile.index))
+
+    async def send_alone(self, returned: Returned) -> None:
+        """Announce tiles alone whose group a worker did not compute, so that their attempts count from now on.
+
+        Raises
+        ------
+        AwsError
+            If AWS rejects a message.
+        """
+        found = [tile for index in returned.tiles if (tile := self._ledger.get(index)) is not None]
+        tiles = [tile for tile in found if not tile.alone and tile.state is not State.ACCEPTED]
+        if not tiles:  # returned before, or done
+            return
+        log.warning(
+            "worker %s returned %d tiles of a group; announcing them alone",
+            returned.worker,
+            len(tiles),
+            extra={"action": "group_returned", "worker": returned.worker, "count": len(tiles)},
+        )
+        for tile in tiles:
+            tile.alone = True
+        await self._sender.send_again(tiles)
 
     async def keep_programs(self) -> None:
         """Renew the programs of tiles that are not done, before the bucket's lifecycle deletes them."""

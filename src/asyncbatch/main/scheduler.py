@@ -33,7 +33,7 @@ from asyncbatch.main.storage.replays import Replays
 from asyncbatch.main.supervisor import Supervisor
 from asyncbatch.main.tile import State, Tile
 from asyncbatch.main.withdrawal import Withdrawals
-from asyncbatch.wire.messages import Goodbye, Heartbeat, Hello, Message, ProgramDamaged, Result
+from asyncbatch.wire.messages import Goodbye, Heartbeat, Hello, Message, ProgramDamaged, Result, Returned
 
 log: Final = logging.getLogger(__name__)
 
@@ -255,7 +255,7 @@ class Scheduler:
 
     async def _handle(self, message: Message) -> None:
         """Handle a message of a worker."""
-        if isinstance(message, Result | Heartbeat) and self._supervisor.note_alive(message.worker):
+        if isinstance(message, Result | Heartbeat | Returned) and self._supervisor.note_alive(message.worker):
             log.warning("worker %s responds again", message.worker, extra={"action": "worker_heard"})
         if isinstance(message, Heartbeat):  # no news about tiles
             return
@@ -266,28 +266,36 @@ class Scheduler:
             except AsyncBatchError as error:
                 log.warning("result rejected: %s", error, extra={"action": "result_refused"})
         elif isinstance(message, Hello):
-            try:
-                self._supervisor.note_hello(message)
-            except RunError as error:
-                self.abandon(error)
-            else:
-                self._observers.observe(WorkerUp(worker=message.worker, slots=message.slots))
-            self._pump()
+            self._note_hello(message)
         elif isinstance(message, Goodbye):
-            self._supervisor.note_goodbye(message)
-            self._observers.observe(
-                WorkerLeft(
-                    worker=message.worker,
-                    reason=message.reason,
-                    tiles=message.tiles,
-                    busy_seconds=message.busy_seconds,
-                    requests=message.requests,
-                )
-            )
+            self._note_goodbye(message)
         elif isinstance(message, ProgramDamaged):
             await self._recovery.replace_program(message)
+        elif isinstance(message, Returned):
+            await self._recovery.send_alone(message)
         self._speculator.wake()
         self._changed.set()
+
+    def _note_hello(self, message: Hello) -> None:
+        try:
+            self._supervisor.note_hello(message)
+        except RunError as error:
+            self.abandon(error)
+        else:
+            self._observers.observe(WorkerUp(worker=message.worker, slots=message.slots))
+        self._pump()
+
+    def _note_goodbye(self, message: Goodbye) -> None:
+        self._supervisor.note_goodbye(message)
+        self._observers.observe(
+            WorkerLeft(
+                worker=message.worker,
+                reason=message.reason,
+                tiles=message.tiles,
+                busy_seconds=message.busy_seconds,
+                requests=message.requests,
+            )
+        )
 
     async def _settle(self, result: Result) -> None:
         """Accept the first result of a tile; drop others."""

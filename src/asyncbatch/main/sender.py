@@ -1,15 +1,17 @@
 """Sends tiles: uploads programs and payloads, announces tiles, and withdraws them."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from math import inf
+from math import ceil, inf
 from typing import Final
 
 import anyio
 
 from asyncbatch.aws.protocols import Received
 from asyncbatch.batching.batcher import Batcher
+from asyncbatch.batching.pacing import Pacing
+from asyncbatch.batching.tuning import TUNING
 from asyncbatch.errors import AwsError, MessageError, ProgramError, find_first
 from asyncbatch.main.pacer import Pacer
 from asyncbatch.main.program import Program
@@ -17,7 +19,18 @@ from asyncbatch.main.run import RENEWAL, Run
 from asyncbatch.main.tile import Tile
 from asyncbatch.main.uploads import Uploads
 from asyncbatch.wire.manifest import OBJECT_LIMIT, PROGRAM_LIFE, in_key, program_key
-from asyncbatch.wire.messages import BATCH_LIMIT, LONGEST_TILE, MESSAGE_LIMIT, Body, Sentinel, Task, seal, unseal
+from asyncbatch.wire.messages import (
+    BATCH_LIMIT,
+    LONGEST_TILE,
+    MESSAGE_LIMIT,
+    Body,
+    Sentinel,
+    Task,
+    pack,
+    seal,
+    unpack,
+    unseal,
+)
 
 log: Final = logging.getLogger(__name__)
 
@@ -29,6 +42,13 @@ _SEARCH_LEASE: Final = 10.0
 
 _MISSES: Final = 2
 """Number of consecutive receives without a withdrawn tile that end a search, since standard queues are not ordered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Announcement:
+    text: str
+    group: str = ""
+    """The program whose tiles may share its message; empty if it is sent alone."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,12 +73,13 @@ class Sender:
 
     def __init__(self, run: Run, *, pacer: Pacer) -> None:
         self._run = run
-        self._announcements: Batcher[str] = Batcher(
+        self._pacer = pacer
+        self._announcements: Batcher[_Announcement] = Batcher(
             self._announce,
-            most=BATCH_LIMIT,
+            most=lambda: BATCH_LIMIT * self._pace().group,
             most_bytes=MESSAGE_LIMIT,
-            size=len,
-            linger=lambda: pacer.pace(anyio.current_time()).linger,
+            size=lambda announcement: len(announcement.text) + 1,
+            linger=lambda: self._pace().linger,
         )
         self._uploads = Uploads()
         self._programs: dict[str, _Upload] = {}
@@ -88,19 +109,19 @@ class Sender:
             retry_on=list(tile.program.options.retry_on),
         )
         tile.announcement = self._seal(task)
-        await self._announcements.deliver(tile.announcement)
+        group = tile.program.digest if self._may_share(task) else ""
+        await self._announcements.deliver(_Announcement(text=tile.announcement, group=group))
 
     async def send_again(self, tiles: Iterable[Tile]) -> None:
-        """Announce tiles again whose messages are lost."""
-        for tile in tiles:
-            await self._announcements.deliver(tile.announcement)
+        """Announce tiles again whose messages are lost, or whose group was returned. Each has its own message."""
+        await self._announcements.deliver(*(_Announcement(text=tile.announcement) for tile in tiles))
 
     async def send_copy(self, tile: Tile) -> None:
         """Announce a slow tile a second time."""
         manifest = self._run.manifest
         task = unseal(tile.announcement, run=manifest.run, direction="task", key=manifest.key)
         assert isinstance(task, Task)  # noqa: S101 - so it was sealed
-        await self._announcements.deliver(self._seal(replace(task, copy=1)))
+        await self._announcements.deliver(_Announcement(text=self._seal(replace(task, copy=1))))
 
     async def send_sentinels(self, count: int) -> None:
         """Send sentinels to `count` workers, in concurrent batches."""
@@ -108,7 +129,7 @@ class Sender:
 
         async def send(some: int) -> None:
             async with limiter:
-                await self._announce([self._seal(Sentinel()) for _ in range(some)])
+                await self._send([self._seal(Sentinel()) for _ in range(some)])
 
         try:
             async with anyio.create_task_group() as group:
@@ -121,7 +142,7 @@ class Sender:
         """Remove cancelled tiles from the task queue if no worker has received them.
 
         Other tiles that the search finds are returned to the queue; as new messages if they were never delivered to a
-        worker, so that the search does not count as a delivery.
+        worker, so that the search does not count as a delivery. Groups that were delivered to a worker are not divided.
 
         Parameters
         ----------
@@ -133,17 +154,23 @@ class Sender:
             found = await self._run.sender.receive(queue, most=BATCH_LIMIT, wait=0, lease=_SEARCH_LEASE)
             if not found:
                 return
-            wanted = [received for received in found if self._index(received) not in indices]
-            fresh = [received for received in wanted if received.deliveries == 1]
-            suspects = [received.handle for received in wanted if received.deliveries > 1]
+            fresh, suspects, withdrawn = [], [], set[int]()
+            for received in found:
+                tiles = self._list_tiles(received)
+                kept = [text for text, index in tiles if index not in indices]
+                withdrawn |= {index for _, index in tiles if index is not None}
+                if kept and received.deliveries == 1:
+                    fresh.append(_Announcement(text=pack(kept)))
+                elif kept:
+                    suspects.append(received.handle)
             if fresh:
-                await self._run.sender.send(queue, [received.text for received in fresh])
+                await self._announcements.deliver(*fresh)
             if suspects:
                 await self._run.sender.extend(queue, suspects, 0)
             if done := [received.handle for received in found if received.handle not in suspects]:
                 await self._run.sender.remove(queue, done)
-            misses = misses + 1 if len(wanted) == len(found) else 0
-            indices -= {self._index(received) for received in found}
+            misses = 0 if withdrawn & indices else misses + 1
+            indices -= withdrawn
 
     async def replace_program(self, program: Program) -> None:
         """Upload a program again if the bucket's copy is missing or damaged."""
@@ -192,18 +219,49 @@ class Sender:
                 await self._run.objects.put(key, program.content, sha256=program.digest)
             upload.due = anyio.current_time() + RENEWAL
 
-    async def _announce(self, texts: list[str]) -> None:
+    async def _announce(self, announcements: list[_Announcement]) -> None:
+        # The pacing may have changed since the batch was full.
+        most = max(self._pace().group, ceil(len(announcements) / BATCH_LIMIT))
+        messages = list(_combine(announcements, most))
+        for start in range(0, len(messages), BATCH_LIMIT):
+            await self._send(messages[start : start + BATCH_LIMIT])
+
+    async def _send(self, texts: list[str]) -> None:
         await self._run.sender.send(self._run.manifest.task_queue, texts)
+
+    def _pace(self) -> Pacing:
+        return self._pacer.pace(anyio.current_time())
+
+    def _may_share(self, task: Task) -> bool:
+        """Return whether a tile may share its message: if its group fails, it is computed again, without a pause."""
+        return self._run.settings.max_attempts > 1 and not task.retry_on and task.body.size <= TUNING.group_payload
 
     def _seal(self, message: Task | Sentinel) -> str:
         manifest = self._run.manifest
         return seal(message, run=manifest.run, direction="task", key=manifest.key)
 
-    def _index(self, received: Received) -> int | None:
-        """Return the index of the tile that a message announces, or None if it is not a tile of this run."""
-        manifest = self._run.manifest
-        try:
-            message = unseal(received.text, run=manifest.run, direction="task", key=manifest.key)
-        except MessageError:
-            return None
-        return message.index if isinstance(message, Task) else None
+    def _list_tiles(self, received: Received) -> list[tuple[str, int | None]]:
+        """Return the texts that a message combines, each with the index of its tile, or None if it is no tile."""
+        manifest, found = self._run.manifest, list[tuple[str, int | None]]()
+        for text in unpack(received.text):
+            try:
+                message = unseal(text, run=manifest.run, direction="task", key=manifest.key)
+            except MessageError:
+                found.append((text, None))
+            else:
+                found.append((text, message.index if isinstance(message, Task) else None))
+        return found
+
+
+def _combine(announcements: Iterable[_Announcement], most: int) -> Iterator[str]:
+    """Yield the texts of messages, in which up to `most` tiles of a program are combined."""
+    groups: dict[str, list[str]] = {}
+    for announcement in announcements:
+        if not announcement.group:
+            yield announcement.text
+            continue
+        texts = groups.setdefault(announcement.group, [])
+        texts.append(announcement.text)
+        if len(texts) == most:
+            yield pack(groups.pop(announcement.group))
+    yield from map(pack, groups.values())

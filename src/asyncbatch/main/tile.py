@@ -43,6 +43,8 @@ class Tile:
     """Time when it was announced, by the event loop's clock."""
     copied: bool = False
     """Whether it was sent a second time because it was slow."""
+    alone: bool = False
+    """Whether it was announced alone, since its group was not computed."""
     half_lost: bool = False
     """Whether the original or the copy is lost. The tile is lost when both are."""
     index: int = -1

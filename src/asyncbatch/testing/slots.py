@@ -5,7 +5,7 @@ import io
 import mmap
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FunctionType
@@ -25,6 +25,7 @@ from asyncbatch.wire import codec
 from asyncbatch.wire.messages import Loss, Task
 from asyncbatch.wire.usercode import Names, UserCode, find_object
 from asyncbatch.worker.failures import describe_failure, is_named
+from asyncbatch.worker.frames import GROUP_LIMIT
 from asyncbatch.worker.guard import SlotDiedError
 from asyncbatch.worker.slot import Computed
 
@@ -59,20 +60,33 @@ class MemorySlot:
     alive: bool = True
     usable: bool = True
     _programs: dict[str, tuple[Callable[..., object], Names]] = field(default_factory=dict)
+    _done: list[Computed] = field(default_factory=list)
+    """Results of the current or last call of `compute`."""
 
     @property
     def ready(self) -> bool:
         """Whether it may compute the next tile."""
         return self.alive and self.usable
 
-    async def compute(self, *, task: Task, path: Path, payload: Content) -> Computed:
-        """Run a tile's program on its payload.
+    async def compute(self, *, tasks: Sequence[Task], path: Path, payloads: Sequence[Content]) -> list[Computed]:
+        """Run a program on the payloads of its tiles, one after the other.
 
         Raises
         ------
         SlotDiedError
             If a fault requests it.
         """
+        began, self._done = anyio.current_time(), []
+        for task, payload in zip(tasks, payloads, strict=True):
+            if not self._done or anyio.current_time() - began <= GROUP_LIMIT:
+                self._done.append(await self._compute(task, path, payload))
+        return self._done
+
+    def count_done(self) -> int:
+        """Return how many tiles of the current call of `compute` are done."""
+        return len(self._done)
+
+    async def _compute(self, task: Task, path: Path, payload: Content) -> Computed:
         fault = self.processor.faults.hit(OPERATION, f"tile {task.index} of {task.program}")
         duration = self.processor.duration() + (fault.delay if fault else 0.0)
         self.usable = False  # a slot whose tile is cancelled is not used again, like a killed process

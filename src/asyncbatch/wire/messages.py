@@ -24,7 +24,7 @@ from typing import Any, Final, Literal, get_args
 from asyncbatch.errors import MessageError
 from asyncbatch.wire.fields import Attempt, Count, Seconds, VersionError, build, quote
 
-VERSION: Final = 5
+VERSION: Final = 6
 
 MESSAGE_LIMIT: Final = 1_048_576
 """Maximum size in bytes of an SQS message, and of a batch of up to ten."""
@@ -189,7 +189,16 @@ class ProgramDamaged:
     reason: str
 
 
-Message = Task | Sentinel | Result | Hello | Heartbeat | Goodbye | ProgramDamaged
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Returned:
+    """Worker to main: these tiles of a group were not computed; announce each one alone."""
+
+    worker: str
+    tiles: list[Count]
+    """Their indices."""
+
+
+Message = Task | Sentinel | Result | Hello | Heartbeat | Goodbye | ProgramDamaged | Returned
 
 _KINDS: Final[dict[str, type[Message]]] = {kind.__name__: kind for kind in get_args(Message)}
 
@@ -241,7 +250,10 @@ def unseal(text: str, *, run: str, direction: Direction, key: bytes) -> Message:
 
 
 def pack(texts: Iterable[str]) -> str:
-    """Combine sealed messages into one text, so that they cost one SQS message."""
+    """Combine sealed messages into one text, so that they cost one SQS message.
+
+    Results and tasks are combined. Several tasks are a *group*: tiles of one program that take little time.
+    """
     return _SEPARATOR.join(texts)
 
 

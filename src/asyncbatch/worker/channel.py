@@ -7,6 +7,7 @@ the kernel clears each of their pages first.
 import asyncio
 import os
 import socket
+from collections import deque
 from typing import Any
 
 import anyio
@@ -29,7 +30,12 @@ class Channel:
         self._socket = connection
         self._reader = FrameReader()
         self._loop = asyncio.get_running_loop()
-        self._arrived: asyncio.Future[Frame] = self._loop.create_future()
+        self._frames: deque[Frame] = deque()
+        """Responses that have arrived."""
+        self._needed = 0
+        """Number of responses for which `receive` waits."""
+        self._woken: asyncio.Future[None] | None = None
+        """Set when they have arrived, or can't arrive."""
         self._error: Exception | None = None
         """Why no more responses arrive."""
         # For good, since waiting for each response would take two system calls and a dozen calls of anyio.
@@ -50,8 +56,8 @@ class Channel:
             await self._send(start)
             await self._send(body)
 
-    async def receive(self) -> tuple[dict[str, Any], bytearray]:
-        """Return a response. After an exception or a cancellation, the channel can only be closed.
+    async def receive(self, count: int = 1) -> list[Frame]:
+        """Return the next `count` responses. After an exception or a cancellation, the channel can only be closed.
 
         Raises
         ------
@@ -61,14 +67,19 @@ class Channel:
             If the channel is closed.
         ValueError
             If it is not a response.
-        MemoryError
-            If there is no memory for it.
         """
-        if not self._arrived.done() and self._error:
+        if len(self._frames) < count and self._error is None:
+            self._needed, self._woken = count, self._loop.create_future()
+            await self._woken
+            self._woken = None
+        if len(self._frames) < count:
+            assert self._error is not None  # noqa: S101 - for mypy
             raise self._error
-        frame = await self._arrived
-        self._arrived = self._loop.create_future()
-        return frame.head, frame.read_body()
+        return [self._frames.popleft() for _ in range(count)]
+
+    def count_received(self) -> int:
+        """Return how many responses have arrived, but have not been returned by `receive`."""
+        return len(self._frames)
 
     def close(self) -> None:
         """Close the socket."""
@@ -89,7 +100,7 @@ class Channel:
         """Receive what has arrived."""
         try:
             got = self._socket.recv_into(self._reader.space())
-            frame = self._reader.advance(got) if got else None
+            self._frames += self._reader.advance(got)
         except BlockingIOError:
             return
         except (OSError, ValueError) as error:
@@ -97,13 +108,15 @@ class Channel:
             return
         if not got:
             self._end(anyio.EndOfStream())
-        elif frame is not None and not self._arrived.done():
-            self._arrived.set_result(frame)
+        elif len(self._frames) >= self._needed:
+            self._wake()
 
     def _end(self, error: Exception) -> None:
-        """Stop receiving, and raise an error in `receive` after a response that has arrived."""
+        """Stop receiving, and raise an error in `receive` after the responses that have arrived."""
         self._loop.remove_reader(self._socket)
         self._error = error
-        if not self._arrived.done():
-            self._arrived.set_exception(error)
-            self._arrived.exception()  # or asyncio warns if it is not received
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._woken is not None and not self._woken.done():
+            self._woken.set_result(None)

@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 import traceback
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +34,7 @@ from asyncbatch.wire.processstate import ProcessState
 from asyncbatch.wire.usercode import UserCode
 from asyncbatch.worker.baseline import Baseline
 from asyncbatch.worker.failures import describe_failure, is_named
-from asyncbatch.worker.frames import CHUNK, STACKS_SIGNAL, Frame, FrameReader, write_head
+from asyncbatch.worker.frames import CHUNK, GROUP_LIMIT, SKIPPED, STACKS_SIGNAL, Frame, FrameReader, write_head
 from asyncbatch.worker.memory import limit_memory, prefer_as_victim, read_peak, reset_peak
 from asyncbatch.worker.usermain import Presenter
 
@@ -88,6 +88,9 @@ class _Slot:
     reader: FrameReader = field(default_factory=FrameReader)
     process: int = field(default_factory=os.getpid)
     programs: OrderedDict[str, _Loaded] = field(default_factory=OrderedDict)
+    received: deque[Frame] = field(default_factory=deque)
+    """Commands that arrived together with earlier ones."""
+    group_began: float = 0.0
 
     def serve(self) -> NoReturn:
         """Handle commands one by one."""
@@ -96,11 +99,18 @@ class _Slot:
         while True:
             command = self._receive()
             reset_peak()
-            answer, parts = self._compute(command)
+            answer, parts = ({"outcome": SKIPPED}, []) if self._skips(command) else self._compute(command)
             about = {"number": command.head["number"], "damage": self.baseline.damage, "peak": read_peak()}
             self._reply({**about, **answer}, parts)
             self.reader.recycle(command)
             del command, parts  # which refer to the memory
+
+    def _skips(self, command: Frame) -> bool:
+        """Return whether a tile of a group is to be computed elsewhere."""
+        if command.head["number"] == command.head["first"]:
+            self.group_began = time.monotonic()
+            return False
+        return bool(self.baseline.damage) or time.monotonic() - self.group_began > GROUP_LIMIT
 
     def _compute(self, command: Frame) -> tuple[dict[str, Any], list[codec.Buffer]]:
         """Handle a command, and return the head and the parts of the response."""
@@ -152,15 +162,15 @@ class _Slot:
 
     def _receive(self) -> Frame:
         """Return the next command."""
-        while True:
+        while not self.received:
             try:
                 got = self.connection.recv_into(self.reader.space())
             except ConnectionError:
                 got = 0
             if not got:
                 self._end()
-            if (command := self.reader.advance(got)) is not None:
-                return command
+            self.received += self.reader.advance(got)
+        return self.received.popleft()
 
     def _reply(self, head: dict[str, Any], parts: list[codec.Buffer]) -> None:
         size = codec.size(parts)

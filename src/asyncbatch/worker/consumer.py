@@ -1,7 +1,8 @@
 """The worker's loop: receives tiles, computes them in slots, and shuts down."""
 
-import contextlib
 import logging
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from math import inf
 from typing import Final
@@ -14,11 +15,11 @@ from asyncbatch.aws.protocols import Received, ReceiveMessages
 from asyncbatch.batching.pause import Pause
 from asyncbatch.errors import AwsBusy, AwsError, CredentialsMissing, EndpointUnreachable, MessageError, QueueGone
 from asyncbatch.wire.manifest import Manifest
-from asyncbatch.wire.messages import Message, Sentinel, Task, unseal
+from asyncbatch.wire.messages import Message, Sentinel, Task, unpack, unseal
 from asyncbatch.worker.deliveries import Deliveries
+from asyncbatch.worker.groups import Groups
 from asyncbatch.worker.lifecycle import Lifecycle, Stop
 from asyncbatch.worker.reporter import Reporter
-from asyncbatch.worker.slot import Computed
 from asyncbatch.worker.tiles import RESULTS_TOGETHER, Delivery, NackError, Tiles
 
 log: Final = logging.getLogger(__name__)
@@ -38,22 +39,29 @@ _UNEXPECTED: Final = 5.0  # seconds for which a tile is left to other workers af
 class Held:
     """The tiles that a worker holds."""
 
-    received: dict[str, float] = field(default_factory=dict)
-    """Time when each tile that is not computed was received, by handle."""
+    uncomputed: int = 0
+    """Number of tiles received but not computed."""
     unannounced: int = 0
     """Number of tiles that are computed, but whose results are not sent."""
-
-    @property
-    def uncomputed(self) -> int:
-        """Number of tiles received but not computed."""
-        return len(self.received)
+    _received: dict[str, tuple[float, int]] = field(default_factory=dict)
+    """Time when each message was received, and its number of tiles, by handle; only if they are not computed."""
 
     def __bool__(self) -> bool:
-        return bool(self.received or self.unannounced)
+        return bool(self._received or self.unannounced)
+
+    def note_received(self, handle: str, *, tiles: int, now: float) -> None:
+        """Note a message with tiles."""
+        self._received[handle] = now, tiles
+        self.uncomputed += tiles
+
+    def note_computed(self, handle: str) -> None:
+        """Note that the tiles of a message are computed, or are not to be computed here."""
+        _, tiles = self._received.pop(handle, (0.0, 0))
+        self.uncomputed -= tiles
 
     def oldest_age(self, now: float) -> float:
-        """Return the age of the oldest uncomputed tile in seconds; infinity if there is none."""
-        return now - min(self.received.values(), default=-inf)
+        """Return the age of the oldest message with uncomputed tiles in seconds; infinity if there is none."""
+        return now - min((received for received, _ in self._received.values()), default=-inf)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -62,6 +70,7 @@ class Consumer:
 
     manifest: Manifest
     tiles: Tiles
+    groups: Groups
     held: Held
     receiver: ReceiveMessages
     deliveries: Deliveries
@@ -160,24 +169,26 @@ class Consumer:
         if self.lifecycle.stop is not None:  # left to other workers
             await self._return_unbegun([received])
             return
-        try:
-            message = self._unseal(received)
-        except MessageError as error:
-            log.warning("message rejected: %s", error, extra={"action": "message_refused"})
-            self.deliveries.ack(received.handle)
-            return
-        if isinstance(message, Task) and message.copy and self.held.uncomputed >= self.tiles.prefetch.slots:
+        messages = list(self._open(received))
+        tasks = [message for message in messages if isinstance(message, Task)]
+        if len(tasks) == 1 and tasks[0].copy and self.held.uncomputed >= self.tiles.prefetch.slots:
             group.start_soon(self._refuse_copy, received)
-        elif isinstance(message, Task):
-            self.held.received[received.handle] = self._last_used
-            group.start_soon(self._compute, message, received)
+        elif tasks:
+            self.tiles.prefetch.note_received(tiles=len(tasks))
+            self.held.note_received(received.handle, tiles=len(tasks), now=self._last_used)
+            group.start_soon(self._compute, tasks, received)
         else:
             self.deliveries.ack(received.handle)
-            if isinstance(message, Sentinel):
+            if any(isinstance(message, Sentinel) for message in messages):
                 self.lifecycle.end(Stop.SENTINEL)
 
-    def _unseal(self, received: Received) -> Message:
-        return unseal(received.text, run=self.manifest.run, direction="task", key=self.manifest.key)
+    def _open(self, received: Received) -> Iterator[Message]:
+        """Yield the messages with this run's seal; reject others."""
+        for text in unpack(received.text):
+            try:
+                yield unseal(text, run=self.manifest.run, direction="task", key=self.manifest.key)
+            except MessageError as error:
+                log.warning("message rejected: %s", error, extra={"action": "message_refused"})
 
     async def _refuse_copy(self, received: Received) -> None:
         """Nack the copy of a slow tile, because it would wait here, possibly for its original. Idle workers take it."""
@@ -187,21 +198,24 @@ class Consumer:
         """Return messages to the queue that arrived while this worker was stopping."""
         with anyio.move_on_after(_LEAVE_TIMEOUT):
             for received in found:
-                with contextlib.suppress(MessageError):  # the next receiver will report it
-                    message = self._unseal(received)
-                    if isinstance(message, Task):
-                        await self.tiles.withdraw_unbegun(message, received.deliveries)
+                match list(self._open(received)):
+                    case [Task() as task]:  # the next receiver of a group returns it to main
+                        await self.tiles.withdraw_unbegun(task, received.deliveries)
             await self.deliveries.nack([received.handle for received in found])
 
-    async def _compute(self, task: Task, received: Received) -> None:
-        """Process a tile until it is acked or nacked; errors affect only this tile."""
+    async def _compute(self, tasks: Sequence[Task], received: Received) -> None:
+        """Process the tiles of a message until it is acked or nacked; errors affect only these tiles."""
         delivery = None
         try:
-            delivery = await self.tiles.judge(task, received.deliveries)
+            if len(tasks) > 1:
+                await self._compute_group(tasks, received)
+                return
+            delivery = await self.tiles.judge(tasks[0], received.deliveries)
             async with self.tiles.reserve(delivery):
                 computed = await self.tiles.compute(delivery)
                 self._note_computed(received)
-                await self._announce(delivery, received, computed)
+                async with self._ack_after(received, 1):
+                    await self.tiles.announce(delivery, computed)
         except NackError as error:
             await self.deliveries.nack([received.handle], delay=error.delay)
         except QueueGone:
@@ -214,21 +228,34 @@ class Consumer:
                 await self._return(delivery, received)
             raise
         except Exception:
-            log.exception("unexpected error", extra={"action": "unexpected_error", "tile": task.index})
+            log.exception("unexpected error", extra={"action": "unexpected_error", "tile": tasks[0].index})
             await self.deliveries.nack([received.handle], delay=_UNEXPECTED)
         finally:
             self._note_computed(received)
             if self.tiles.disk_failures >= _DISK_FAILURES and self.lifecycle.stop is None:
                 self.lifecycle.end(Stop.BROKEN)
 
-    async def _announce(self, delivery: Delivery, received: Received, computed: Computed) -> None:
-        """Announce the result, and then ack the task."""
-        self.held.unannounced += 1
+    async def _compute_group(self, tasks: Sequence[Task], received: Received) -> None:
+        """Process a group, and return tiles to main that are not computed.
+
+        Those of a group that is delivered again are not computed, since one of them may have ended its worker.
+        """
+        computed = await self.groups.compute(tasks) if received.deliveries == 1 else []
+        self._note_computed(received)
+        async with self._ack_after(received, len(computed)):
+            announced = await self.groups.announce(tasks, computed) if computed else 0
+            if rest := tasks[announced:]:
+                await self.groups.give_back(rest)
+
+    @asynccontextmanager
+    async def _ack_after(self, received: Received, results: int) -> AsyncIterator[None]:
+        """Count results as not announced during the block, and then ack their message."""
+        self.held.unannounced += results
         try:
             await anyio.lowlevel.checkpoint()  # the slot's next tile begins before this result is hashed and stored
-            await self.tiles.announce(delivery, computed)
+            yield
         finally:
-            self.held.unannounced -= 1
+            self.held.unannounced -= results
             self._note_free()
         self.deliveries.ack(received.handle)
 
@@ -241,7 +268,7 @@ class Consumer:
             await self.deliveries.nack([received.handle])
 
     def _note_computed(self, received: Received) -> None:
-        self.held.received.pop(received.handle, None)
+        self.held.note_computed(received.handle)
         self._note_free()
 
     def _note_free(self) -> None:

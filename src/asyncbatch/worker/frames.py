@@ -16,6 +16,13 @@ HEADER: Final = struct.Struct("<IQ")
 CHUNK: Final = 65_536
 """Frames up to this size in bytes are sent and received with one system call each."""
 
+SKIPPED: Final = "skipped"
+"""Outcome of a tile that was not computed, since an earlier one of its group damaged the process or took too long."""
+
+GROUP_LIMIT: Final = 1.0
+"""Seconds after the start of a group in which its last tile may start. If its tiles take longer than those before,
+other slots can compute the rest."""
+
 STACKS_SIGNAL: Final = signal.SIGRTMAX
 """Makes a slot write its stacks. A real-time signal, since the user's function may use SIGUSR1 and SIGUSR2."""
 
@@ -52,10 +59,14 @@ class FrameReader:
 
     def __init__(self) -> None:
         self._chunk = memoryview(bytearray(CHUNK))
+        self._begin = 0
+        """Where the next frame begins in the chunk, unless a body is incomplete."""
+        self._end = 0
+        """Where the received bytes end in the chunk."""
         self._frame: Frame | None = None
         """The frame whose body is incomplete."""
         self._got = 0
-        """Number of bytes received of the frame's start, and then of its body."""
+        """Number of bytes received of the body."""
         self._size = 0
         """Size of the body."""
         self._spare: bytearray | None = None
@@ -64,26 +75,31 @@ class FrameReader:
     def space(self) -> memoryview:
         """Return where to receive the next bytes."""
         if self._frame is None:
-            return self._chunk[self._got :]
+            return self._chunk[self._end :]
         if isinstance(self._frame.body, MemoryError):
             return self._chunk[: self._size - self._got]
         return memoryview(self._frame.body)[self._got :]
 
-    def advance(self, count: int) -> Frame | None:
-        """Note that `count` bytes were received, and return the frame that they complete.
+    def advance(self, count: int) -> list[Frame]:
+        """Note that `count` bytes were received, and return the frames that they complete.
 
         Raises
         ------
         ValueError
             If they are not part of a frame.
         """
-        self._got += count
         if self._frame is None:
-            self._frame = self._start()
-        if self._frame is None or self._got < self._size:
-            return None
-        frame, self._frame, self._got = self._frame, None, 0
-        return frame
+            self._end += count
+        else:
+            self._got += count
+        frames = []
+        while self._frame is not None or self._start():
+            assert self._frame is not None  # noqa: S101 - for mypy
+            if self._got < self._size:
+                break
+            frames.append(self._frame)
+            self._frame = None
+        return frames
 
     def recycle(self, frame: Frame) -> None:
         """Let the next body use the memory of a frame's body, if it has the same size and no array refers to it then.
@@ -92,25 +108,38 @@ class FrameReader:
         """
         self._spare = None if isinstance(frame.body, MemoryError) else frame.body
 
-    def _start(self) -> Frame | None:
-        """Return the frame once its head is complete, with the part of its body that has arrived."""
-        if self._got < HEADER.size:
-            return None
-        head_size, self._size = HEADER.unpack_from(self._chunk)
-        start = HEADER.size + head_size
-        if start > len(self._chunk):
-            self._chunk = memoryview(bytearray(self._chunk) + bytes(start))
-        if self._got < start:
-            return None
-        head, self._got = json.loads(bytes(self._chunk[HEADER.size : start])), self._got - start
-        if self._got > self._size:
-            raise ValueError(f"{self._got - self._size} bytes after the end of a frame")
+    def _start(self) -> bool:
+        """Begin the next frame if its head is complete, with the part of its body that has arrived."""
+        had = self._end - self._begin
+        start = HEADER.size
+        if had >= start:
+            head_size, self._size = HEADER.unpack_from(self._chunk, self._begin)
+            start += head_size
+        if had < start or had < HEADER.size:
+            self._make_room(start)
+            return False
+        head_end = self._begin + start
+        head = json.loads(bytes(self._chunk[self._begin + HEADER.size : head_end]))
+        self._begin = min(self._end, head_end + self._size)
+        self._got = self._begin - head_end
         try:
             body = self._allocate()
         except MemoryError as error:
-            return Frame(head=head, body=error.with_traceback(None))
-        body[: self._got] = self._chunk[start : start + self._got]
-        return Frame(head=head, body=body)
+            self._frame = Frame(head=head, body=error.with_traceback(None))
+        else:
+            body[: self._got] = self._chunk[head_end : self._begin]
+            self._frame = Frame(head=head, body=body)
+        if self._begin == self._end:
+            self._begin = self._end = 0
+        return True
+
+    def _make_room(self, size: int) -> None:
+        """Move what has arrived to the start of the chunk, so that `size` bytes fit."""
+        left = bytes(self._chunk[self._begin : self._end])
+        if size > len(self._chunk):
+            self._chunk = memoryview(bytearray(size))
+        self._begin, self._end = 0, len(left)
+        self._chunk[: len(left)] = left
 
     def _allocate(self) -> bytearray:
         """Return memory for the body."""

@@ -7,7 +7,7 @@ output is discarded, and a dead child's signal is not known.
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from asyncbatch.aws.protocols import Content
 from asyncbatch.forking.client import ForkedProcess
 from asyncbatch.wire.messages import Loss, Outcome, Task
 from asyncbatch.worker.channel import Channel
+from asyncbatch.worker.frames import SKIPPED, Frame
 from asyncbatch.worker.guard import Guard, SlotDiedError, describe_end
 from asyncbatch.worker.health import read_state
 from asyncbatch.worker.slotprocesses import SlotProcesses
@@ -67,8 +68,14 @@ class ComputesTiles(Protocol):
     def ready(self) -> bool:
         """Whether it may compute the next tile now: it is alive and not stopped."""
 
-    async def compute(self, *, task: Task, path: Path, payload: Content) -> Computed:
-        """Run a tile's program, stored at `path`, on its payload; raise `SlotDiedError` if the slot dies."""
+    async def compute(self, *, tasks: Sequence[Task], path: Path, payloads: Sequence[Content]) -> list[Computed]:
+        """Run a program, stored at `path`, on the payloads of its tiles, one after the other.
+
+        Raise `SlotDiedError` if the slot dies. The results of the last tiles may be missing.
+        """
+
+    def count_done(self) -> int:
+        """Return how many of these tiles are done."""
 
     async def kill(self) -> None:
         """Kill it."""
@@ -87,7 +94,7 @@ class Slot:
     _stacks: int
     """Descriptor of the pipe to which it writes its stacks."""
     _number: int = 0
-    """Number of the last command, which its response repeats."""
+    """Number of the last command. Its response repeats it."""
     usable: bool = True
     """Whether it may compute another tile."""
     _current: anyio.CancelScope | None = None
@@ -129,7 +136,7 @@ class Slot:
         group.start_soon(slot._watch)
         try:
             with anyio.fail_after(_START_TIMEOUT):
-                await slot._exchange(None, b"")
+                await slot._exchange(0, [])
         except TimeoutError as error:
             await slot.kill()
             raise SlotDiedError(f"slot did not start within {_START_TIMEOUT:.0f} s") from error
@@ -153,36 +160,60 @@ class Slot:
         assert self._process.pid is not None  # noqa: S101 - set when the slot was created
         return self._process.pid
 
-    async def compute(self, *, task: Task, path: Path, payload: Content) -> Computed:
-        """Compute a tile.
+    async def compute(self, *, tasks: Sequence[Task], path: Path, payloads: Sequence[Content]) -> list[Computed]:
+        """Compute one tile, or several of the same program one after the other.
 
         Parameters
         ----------
-        task : Task
-            The tile. Its time limit includes loading its program.
+        tasks : sequence of Task
+            The tiles. The time limit of the first one applies to all together, and includes loading their program.
         path : Path
-            File of its program.
-        payload : bytes
-            Its arguments.
+            File of their program.
+        payloads : sequence of bytes
+            Their arguments.
+
+        Returns
+        -------
+        list of Computed
+            The results. Those of the last tiles are missing if one damaged the process, for example its resource
+            limits, or if they did not start within `GROUP_LIMIT`.
 
         Raises
         ------
         SlotDiedError
             If the process ends, must be killed, or sends a wrong response.
         """
-        self._number += 1
-        command = {"number": self._number, "program": task.program, "path": str(path), "retry_on": task.retry_on}
+        first = self._number + 1
+        self._number += len(tasks)
+        commands = [
+            {
+                "number": number,
+                "first": first,
+                "program": task.program,
+                "path": str(path),
+                "retry_on": task.retry_on,
+            }
+            for number, task in enumerate(tasks, first)
+        ]
         self.usable = False  # until it has responded
-        guard = Guard(pid=self._pid, pipe=self._stacks, timeout=task.timeout)
-        answer, content = await self._exchange(command, payload, guard)
-        self.usable = not answer["damage"]
-        return Computed(
-            outcome=answer["outcome"],
-            seconds=answer["seconds"],
-            peak=answer["peak"],
-            retry=answer.get("retry", False),
-            content=content,
-        )
+        guard = Guard(pid=self._pid, pipe=self._stacks, timeout=tasks[0].timeout)
+        answers = await self._exchange(first, list(zip(commands, payloads, strict=True)), guard)
+        self.usable = not answers[-1].head["damage"]
+        return [
+            Computed(
+                outcome=answer.head["outcome"],
+                seconds=answer.head["seconds"],
+                peak=answer.head["peak"],
+                retry=answer.head.get("retry", False),
+                content=answer.read_body(),
+            )
+            for answer in answers
+            if answer.head["outcome"] != SKIPPED
+        ]
+
+    def count_done(self) -> int:
+        """Return how many tiles of the current call of `compute` are done."""
+        return self._channel.count_received()
 
     async def kill(self) -> None:
         """Kill the process."""
@@ -196,18 +227,18 @@ class Slot:
                 self._stacks = -1
 
     async def _exchange(
-        self, command: dict[str, Any] | None, payload: Content, guard: Guard | None = None
-    ) -> tuple[dict[str, Any], Content]:
-        """Send a command, unless it is None, and return the response.
+        self, first: int, commands: Sequence[tuple[dict[str, Any], Content]], guard: Guard | None = None
+    ) -> list[Frame]:
+        """Send commands, and return their responses, whose numbers begin with `first`.
 
         The end of the process ends the exchange, since a process that the tile forked may keep the socket open.
         """
         found, protest = None, ""
         with anyio.CancelScope() as self._current, guard.watch(self._current.cancel) if guard else nullcontext():
             try:
-                if command is not None:
-                    await self._channel.send(command, payload)
-                found = await self._answer()
+                for head, payload in commands:
+                    await self._channel.send(head, payload)
+                found = await self._answer(first, len(commands) or 1)
             except _BROKEN:
                 pass  # the end of the process shows why
             except (ValueError, LookupError, TypeError, AttributeError, MemoryError) as error:
@@ -221,11 +252,13 @@ class Slot:
             raise SlotDiedError(loss)
         raise SlotDiedError(protest or await self._describe_end(guard))
 
-    async def _answer(self) -> tuple[dict[str, Any], Content]:
-        head, content = await self._channel.receive()
-        if head["number"] != self._number:
-            raise ValueError(f"response to command {head['number']}, expected {self._number}")
-        return head, content
+    async def _answer(self, first: int, count: int) -> list[Frame]:
+        frames = await self._channel.receive(count)
+        for number, frame in enumerate(frames, first):
+            if frame.head["number"] != number:
+                raise ValueError(f"response to command {frame.head['number']}, expected {number}")
+            frame.read_body()  # raises a MemoryError if there was no memory for it
+        return frames
 
     async def _watch(self) -> None:
         await self._process.wait()

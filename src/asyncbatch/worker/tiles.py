@@ -1,6 +1,7 @@
 """Processes a tile in a worker: fetches its payload, computes it in a slot, and announces its result."""
 
 import logging
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from asyncbatch.batching.prefetch import Prefetch
 from asyncbatch.errors import AsyncBatchError, BlobMissing, QueueGone
 from asyncbatch.wire import codec
 from asyncbatch.wire.manifest import OBJECT_LIMIT, Manifest, out_key
-from asyncbatch.wire.messages import Body, Loss, ProgramDamaged, Result, Task, seal
+from asyncbatch.wire.messages import Body, Loss, Message, ProgramDamaged, Result, Task, seal
 from asyncbatch.worker.attempts import Verdict
 from asyncbatch.worker.counts import Counts
 from asyncbatch.worker.guard import SlotDiedError
@@ -156,10 +157,14 @@ class Tiles:
             delay = min(_LONGEST_RETRY, _RETRY * 2.0 ** min(verdict.number - 1, 10))
             log.warning("tile raised", extra={"action": "tile_retried", "tile": task.index, "attempt": verdict.number})
             raise NackError("its function raised an exception in retry_on", delay=delay)
+        self.note_computed(task, computed)
+        return computed if len(computed.content) <= OBJECT_LIMIT else _refuse_result(len(computed.content))
+
+    def note_computed(self, task: Task, computed: Computed) -> None:
+        """Note a computed tile for the statistics and the prefetch."""
         self.computed += 1
         self.busy_seconds += computed.seconds
         self.prefetch.note_computed(seconds=computed.seconds, size=task.body.size)
-        return computed if len(computed.content) <= OBJECT_LIMIT else _refuse_result(len(computed.content))
 
     async def _return_unbegun(self, delivery: Delivery, error: AsyncBatchError) -> NackError:
         """Withdraw an attempt that did not begin, so that it does not count, and return how to nack the tile."""
@@ -188,8 +193,8 @@ class Tiles:
             If the run has ended.
         """
         try:
-            body = await self._store(delivery, computed)
-            await self._send(delivery, computed, body)
+            body = await self.store(delivery, computed)
+            await self.results.deliver(self.seal_result(delivery, computed, body))
         except QueueGone:
             raise
         except Exception as error:
@@ -208,7 +213,8 @@ class Tiles:
         if deliveries == 1 and not task.copy:
             await self.counts.write(task.index, 0)
 
-    async def _store(self, delivery: Delivery, computed: Computed) -> Body:
+    async def store(self, delivery: Delivery, computed: Computed) -> Body:
+        """Store a result in the bucket if it is too large for a message, and return its description."""
         content = computed.content
         task = delivery.task
         key = out_key(self.manifest.run, task.index, self.worker, delivery.deliveries, copy=task.copy)
@@ -221,7 +227,8 @@ class Tiles:
                 self.storing -= 1
         return body
 
-    async def _send(self, delivery: Delivery, computed: Computed, body: Body) -> None:
+    def seal_result(self, delivery: Delivery, computed: Computed, body: Body) -> str:
+        """Return the message that announces a result to main."""
         result = Result(
             index=delivery.task.index,
             worker=self.worker,
@@ -233,14 +240,18 @@ class Tiles:
             copy=delivery.task.copy,
             peak=computed.peak,
         )
-        run, key = self.manifest.run, self.manifest.key
-        await self.results.deliver(seal(result, run=run, direction="result", key=key))
+        return self.seal(result)
+
+    def seal(self, message: Message) -> str:
+        """Seal a message to main."""
+        return seal(message, run=self.manifest.run, direction="result", key=self.manifest.key)
 
     async def _run(self, task: Task) -> Computed:
         """Compute a tile; its data are fetched while others compute."""
-        payload = await self._fetch(task)
+        payload = await self.fetch(task)
         async with self.programs.open(task.program, task.program_size) as path, self.slots.claim() as slot:
-            return await _compute(slot, task, path=path, payload=payload)
+            (computed,) = await compute_in(slot, [task], path=path, payloads=[payload])
+        return computed
 
     async def _run_suspect(self, delivery: Delivery) -> Computed:
         """Compute a tile whose attempts are counted; everything that can fail comes after the count."""
@@ -251,11 +262,13 @@ class Tiles:
                 not counted and delivery.deliveries > self.manifest.max_attempts
             ):  # otherwise it would be retried forever
                 return _lost(_UNCOUNTED)
-            payload = await self._fetch(task)
+            payload = await self.fetch(task)
             async with self.programs.open(task.program, task.program_size) as path:
-                return await _compute(slot, task, path=path, payload=payload)
+                (computed,) = await compute_in(slot, [task], path=path, payloads=[payload])
+        return computed
 
-    async def _fetch(self, task: Task) -> Content:
+    async def fetch(self, task: Task) -> Content:
+        """Return a tile's payload."""
         body = task.body
         if body.inline is None and body.key is not None:
             started = anyio.current_time()
@@ -267,7 +280,7 @@ class Tiles:
     def _report_damage(self, task: Task, error: ProgramUnusableError) -> None:
         """Ask main to upload a program again."""
         damaged = ProgramDamaged(worker=self.worker, program=task.program, reason=str(error))
-        self.results.add(seal(damaged, run=self.manifest.run, direction="result", key=self.manifest.key))
+        self.results.add(self.seal(damaged))
 
     def _note(self, text: str, action: str, delivery: Delivery, error: Exception) -> None:
         tile, attempt = delivery.task.index, delivery.verdict.number
@@ -282,12 +295,17 @@ class Tiles:
         raise NackError(reason, delay=delay) from error
 
 
-async def _compute(slot: ComputesTiles, task: Task, *, path: Path, payload: Content) -> Computed:
+async def compute_in(
+    slot: ComputesTiles, tasks: Sequence[Task], *, path: Path, payloads: Sequence[Content]
+) -> list[Computed]:
+    """Compute tiles of one program in a slot; see `ComputesTiles`."""
     # Before and after the user function's output; `asyncbatch logs --tile` searches for these two.
-    log.info("tile begun", extra={"action": "tile_begun", "tile": task.index})
-    computed = await slot.compute(task=task, path=path, payload=payload)
-    about = {"tile": task.index, "outcome": computed.outcome, "peak_memory": computed.peak}
-    log.info("tile done", extra={"action": "tile_done", **about})
+    for task in tasks:
+        log.info("tile begun", extra={"action": "tile_begun", "tile": task.index})
+    computed = await slot.compute(tasks=tasks, path=path, payloads=payloads)
+    for task, one in zip(tasks, computed, strict=False):
+        about = {"tile": task.index, "outcome": one.outcome, "peak_memory": one.peak}
+        log.info("tile done", extra={"action": "tile_done", **about})
     return computed
 
 

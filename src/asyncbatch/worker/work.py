@@ -27,6 +27,7 @@ from asyncbatch.worker import reclaim
 from asyncbatch.worker.consumer import Consumer, Held
 from asyncbatch.worker.counts import Counts
 from asyncbatch.worker.deliveries import Deliveries
+from asyncbatch.worker.groups import Groups
 from asyncbatch.worker.lifecycle import Lifecycle, Stop, watch_signals
 from asyncbatch.worker.presence import Presence, RunBlobs
 from asyncbatch.worker.programs import Programs
@@ -166,6 +167,7 @@ async def _make_consumer(  # noqa: PLR0917
     return Consumer(
         manifest=manifest,
         tiles=tiles,
+        groups=Groups(tiles=tiles),
         held=held,
         receiver=await Queues.open(session, longest_wait=LONGEST_POLL, new_for=NEW),
         # A separate client, since long polls must not delay renewals.

@@ -327,3 +327,31 @@ async def test_items_added_before_the_start_are_sent(sent: Recorder) -> None:
     async with running(box):
         pass
     assert sent.batches == [["a"]]
+
+
+async def test_several_items_are_delivered_when_all_have_been_sent(sent: Recorder) -> None:
+    box = patient(sent, most=2)
+    async with running(box):
+        await box.deliver("a", "b", "c", "d")
+        assert sent.batches == [["a", "b"], ["c", "d"]]
+
+
+async def test_first_error_of_several_items_is_raised(sent: Recorder) -> None:
+    sent.failures["c"] = ValueError("no")
+    box = patient(sent, most=2)
+    async with running(box):
+        with pytest.raises(ValueError, match="no"):
+            await box.deliver("a", "b", "c", "d")
+
+
+async def test_maximum_number_of_items_may_change(sent: Recorder) -> None:
+    limits = [3]
+    box: Batcher[str] = Batcher(sent, most=lambda: limits[0], linger=lambda: math.inf)
+    async with running(box):
+        await box.deliver("a", "b", "c")
+        box.add("d")
+        box.add("e")
+        limits[0] = 2  # fewer than have been added
+        box.add("f")
+        await eventually(lambda: len(sent.batches) == 2)
+    assert sent.batches == [["a", "b", "c"], ["d", "e", "f"]]

@@ -51,14 +51,33 @@ def test_linger_time_is_based_on_the_slots_until_the_rate_is_known(announced: in
 
 
 @pytest.mark.parametrize(
+    ("load", "group"),
+    [
+        (NOTHING, 1),
+        (replace(NOTHING, slots=4, announced=1_000, seconds=None), 1),
+        (replace(NOTHING, announced=1_000, seconds=0.0), 1),  # no worker is up
+        (replace(NOTHING, slots=4, announced=1_000, seconds=0.0), 20),
+        (replace(NOTHING, slots=4, announced=1_000, seconds=0.01), 4),
+        (replace(NOTHING, slots=4, announced=1_000, seconds=0.05), 1),
+        (replace(NOTHING, slots=4, announced=40, seconds=0.0), 5),  # half of the tiles of a slot
+        (replace(NOTHING, slots=4, announced=4, seconds=0.0), 1),
+        (replace(NOTHING, slots=4, announced=1_000, seconds=0.0, tile_bytes=2.0 * MIB), 8),
+        (replace(NOTHING, slots=4, announced=1_000, seconds=0.0, tile_bytes=20.0 * MIB), 1),
+    ],
+)
+def test_short_tiles_form_groups(load: Load, group: int) -> None:
+    assert pace(load).group == group
+
+
+@pytest.mark.parametrize(
     ("load", "limit", "window"),
     [
         (NOTHING, None, 64),
         (replace(NOTHING, slots=100), None, 600),
         (replace(NOTHING, slots=4, rate=500.0), None, 1_000),  # tiles that return within two seconds
         (replace(NOTHING, slots=1_000, rate=500.0), None, 6_000),
-        (replace(NOTHING, slots=10, seconds=0.045), None, 400),  # what the slots can compute within two seconds
-        (replace(NOTHING, slots=10, rate=300.0, seconds=0.045), None, 600),
+        (replace(NOTHING, slots=10, seconds=0.0475), None, 400),  # what the slots can compute within two seconds
+        (replace(NOTHING, slots=10, rate=300.0, seconds=0.0475), None, 600),
         (replace(NOTHING, slots=10, rate=100.0, seconds=0.0), None, 1_000),  # if main can send and receive as many
         (replace(NOTHING, slots=100), 5, 5),
         (replace(NOTHING, slots=1, rate=500.0), 1_000, 1_000),

@@ -132,3 +132,27 @@ def test_worker_requests_tiles_within_limits_and_for_every_idle_slot(
     assert 0 <= poll.size <= BATCH_LIMIT
     assert poll.size == 0 or held + poll.size <= slots + prefetch.target()
     assert held >= slots or (poll.size > 0 and poll.delay == 0.0), "an idle slot causes a request"
+
+
+def in_groups(tiles: int, *, seconds: float) -> Prefetch:
+    prefetch = fed(1, seconds, 1_000)
+    prefetch.note_received(tiles=tiles)
+    return prefetch
+
+
+@pytest.mark.parametrize(
+    ("tiles", "seconds", "held", "messages"),
+    [
+        (1, 0.0, 11, 10),
+        (10, 0.0, 21, 2),  # two groups of ten
+        (10, 0.0, 22, 0),  # not yet
+        (10, 0.0, 0, 4),
+        (3, 0.01, 6, 2),
+        (3, 0.01, 7, 0),
+        (1_000, 0.0, 0, 4),
+    ],
+)
+def test_messages_with_several_tiles_are_requested_in_smaller_numbers(
+    tiles: int, seconds: float, held: int, messages: int
+) -> None:
+    assert sizes(in_groups(tiles, seconds=seconds), held) == [messages]

@@ -27,7 +27,18 @@ from asyncbatch.main.supervisor import Supervisor
 from asyncbatch.main.tile import Tile
 from asyncbatch.wire import codec
 from asyncbatch.wire.manifest import alive_key, manifest_key, out_key, program_key
-from asyncbatch.wire.messages import Body, Heartbeat, Hello, ProgramDamaged, Result, Sentinel, Task, unseal
+from asyncbatch.wire.messages import (
+    Body,
+    Heartbeat,
+    Hello,
+    ProgramDamaged,
+    Result,
+    Returned,
+    Sentinel,
+    Task,
+    unpack,
+    unseal,
+)
 from tests.unit.main.fakes import RESULTS, TASKS, FakeRun, hang, make_pacer
 from tests.unit.virtual import VIRTUAL
 
@@ -60,11 +71,22 @@ class Stage:
         tasks: list[Task] = []
         while len(tasks) < count:
             for received in await self.run.queues.receive(TASKS, most=1, wait=60, lease=30):
-                task = unseal(received.text, run=self.run.manifest.run, direction="task", key=self.run.manifest.key)
-                assert isinstance(task, Task)
-                tasks.append(task)
+                tasks += self.open(received)
                 await self.run.queues.remove(TASKS, [received.handle])
         return tasks
+
+    def open(self, received: Received) -> list[Task]:
+        """Return the tiles of a message."""
+        tasks = []
+        for text in unpack(received.text):
+            task = unseal(text, run=self.run.manifest.run, direction="task", key=self.run.manifest.key)
+            assert isinstance(task, Task)
+            tasks.append(task)
+        return tasks
+
+    def list_groups(self) -> list[list[int]]:
+        """Return the indices of the tiles in each waiting message."""
+        return [[task.index for task in self.open(received)] for received in self.run.queues.waiting[TASKS]]
 
     async def answer(self, task: Task, value: object, *, attempt: int = 1) -> Result:
         """Send a tile's result."""
@@ -77,7 +99,7 @@ class Stage:
         await self.run.queues.send(RESULTS, [self.run.sealed(result)])
         return result
 
-    async def say(self, message: Hello | Heartbeat | ProgramDamaged | Result) -> None:
+    async def say(self, message: Hello | Heartbeat | ProgramDamaged | Result | Returned) -> None:
         await self.run.queues.send(RESULTS, [self.run.sealed(message)])
 
 
@@ -417,3 +439,85 @@ async def test_tile_cancelled_while_its_result_is_fetched_does_not_affect_others
         await anyio.sleep(120)
         assert result.body.key not in run.objects.stored
         assert not len(stage.scheduler.ledger)
+
+
+@pytest.fixture
+def groups_of_three(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let main form groups of three tiles."""
+    monkeypatch.setattr(
+        "asyncbatch.main.pacer.pace", lambda _load, *, limit: Pacing(window=limit or 64, linger=0.0, group=3)
+    )
+
+
+RETRIED = PROGRAM.with_options(tile_timeout=None, retry_on=(OSError,))
+
+
+@pytest.mark.usefixtures("groups_of_three")
+async def test_tiles_of_a_program_share_messages() -> None:
+    async with staged() as stage:
+        for number in range(8):
+            stage.submit(number)
+        await anyio.sleep(5)
+        assert stage.list_groups() == [[0, 1, 2], [3, 4, 5], [6, 7]]
+
+
+@pytest.mark.usefixtures("groups_of_three")
+async def test_tiles_of_different_programs_or_with_retries_or_large_payloads_share_no_message() -> None:
+    async with staged() as stage:
+        other = Program.of(max, (), {})
+        payload = encode_arguments((1,), {})
+        for program in (PROGRAM, other, RETRIED, PROGRAM, other, RETRIED, PROGRAM):
+            stage.scheduler.enqueue(Tile(program=program, content=payload))
+        stage.submit(os.urandom(2**21))
+        await anyio.sleep(5)
+        assert sorted(stage.list_groups()) == [[0, 3, 6], [1, 4], [2], [5], [7]]
+
+
+@pytest.mark.usefixtures("groups_of_three")
+async def test_tiles_with_only_one_attempt_share_no_message() -> None:
+    async with staged(FakeRun(settings=Settings(max_attempts=1))) as stage:
+        for number in range(3):
+            stage.submit(number)
+        await anyio.sleep(5)
+        assert stage.list_groups() == [[0], [1], [2]]
+
+
+@pytest.mark.usefixtures("groups_of_three")
+async def test_cancelled_tiles_are_removed_from_groups_in_the_queue() -> None:
+    async with staged() as stage:
+        tiles = [stage.submit(number) for number in range(9)]
+        await anyio.sleep(5)
+        for cancelled in (1, 3, 4, 5):
+            assert tiles[cancelled].future.cancel()
+        await anyio.sleep(5)
+        assert sorted(stage.list_groups()) == [[0, 2], [6, 7, 8]]
+        for received in await stage.run.queues.receive(TASKS, most=10, wait=0, lease=30):
+            assert received.deliveries == 1
+
+
+@pytest.mark.usefixtures("groups_of_three")
+async def test_groups_that_were_delivered_are_not_divided() -> None:
+    async with staged() as stage:
+        tiles = [stage.submit(number) for number in range(3)]
+        (received,) = await stage.run.queues.receive(TASKS, most=1, wait=60, lease=30)
+        await stage.run.queues.extend(TASKS, [received.handle], 0)
+        assert tiles[1].future.cancel()
+        await anyio.sleep(5)
+        assert stage.list_groups() == [[0, 1, 2]]
+        assert stage.run.queues.waiting[TASKS][0].deliveries > 1
+
+
+@pytest.mark.usefixtures("groups_of_three")
+async def test_returned_tiles_are_announced_alone_once() -> None:
+    async with staged() as stage:
+        tiles = [stage.submit(number) for number in range(3)]
+        first, *_ = await stage.take(3)
+        await stage.answer(first, "done")
+        assert await wait_for(tiles[0].future) == "done"
+        for _ in range(2):  # the message may arrive twice
+            await stage.say(Returned(worker="w", tiles=[0, 1, 2, 77]))
+        await anyio.sleep(5)
+        assert stage.list_groups() == [[1], [2]]
+        for task in await stage.take(2):
+            await stage.answer(task, task.index)
+        assert [await wait_for(tile.future) for tile in tiles[1:]] == [1, 2]

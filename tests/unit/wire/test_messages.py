@@ -27,6 +27,7 @@ from asyncbatch.wire.messages import (
     Outcome,
     ProgramDamaged,
     Result,
+    Returned,
     SealError,
     Sentinel,
     Task,
@@ -88,6 +89,7 @@ kinds: dict[type[Message], st.SearchStrategy[Message]] = {
         requests=st.dictionaries(names, counts, max_size=4),
     ),
     ProgramDamaged: st.builds(ProgramDamaged, worker=names, program=names, reason=names),
+    Returned: st.builds(Returned, worker=names, tiles=st.lists(counts, max_size=4)),
 }
 any_message = st.one_of(*kinds.values())
 

@@ -13,7 +13,7 @@ import pytest
 from asyncbatch.aws.protocols import BlobAge, Received
 from asyncbatch.batching.prefetch import Prefetch
 from asyncbatch.errors import AwsError, HandleStale
-from asyncbatch.wire.messages import Body, Goodbye, Heartbeat, Sentinel, Task, seal, unseal
+from asyncbatch.wire.messages import Body, Goodbye, Heartbeat, Sentinel, Task, pack, seal, unseal
 from asyncbatch.worker.attempts import Verdict
 from asyncbatch.worker.consumer import Consumer, Held
 from asyncbatch.worker.deliveries import Deliveries
@@ -30,11 +30,19 @@ _MANY = 300
 """Number of polls of an empty queue."""
 
 
-def message(number: int | None) -> Received:
+def write(number: int | None) -> str:
+    """Return the text of a tile's message, or of a sentinel."""
     body = Body.of(b"", key="")
     content = Sentinel() if number is None else Task(index=number, program="p", program_size=1, body=body)
-    text = seal(content, run="run", direction="task", key=MANIFEST.key)
-    return Received(text=text, handle=f"handle-{number}", deliveries=1)
+    return seal(content, run="run", direction="task", key=MANIFEST.key)
+
+
+def message(number: int | None) -> Received:
+    return Received(text=write(number), handle=f"handle-{number}", deliveries=1)
+
+
+def group(*numbers: int, deliveries: int = 1) -> Received:
+    return Received(text=pack(map(write, numbers)), handle="group", deliveries=deliveries)
 
 
 @dataclass
@@ -123,6 +131,40 @@ class Tiles:
         self.withdrawn.append(task.index)
 
 
+@dataclass
+class FakeGroups:
+    """Computes groups, as far as scripted."""
+
+    computed: int = 100
+    """Maximum number of tiles that are computed."""
+    announced: int = 100
+    """Maximum number of tiles that are announced."""
+    failure: Exception | None = None
+    """Failure to return tiles to main."""
+    waits: bool = False
+    """Whether computing does not end."""
+    returned: list[int] = field(default_factory=list)
+    groups: list[list[int]] = field(default_factory=list)
+
+    async def compute(self, tasks: Sequence[Task]) -> list[str]:
+        await anyio.lowlevel.checkpoint()
+        self.groups.append([task.index for task in tasks])
+        if self.waits:
+            await anyio.sleep_forever()
+        return ["computed"] * min(self.computed, len(tasks))
+
+    async def announce(self, tasks: Sequence[Task], computed: list[str]) -> int:
+        await anyio.lowlevel.checkpoint()
+        assert len(computed) <= len(tasks)
+        return min(self.announced, len(computed))
+
+    async def give_back(self, tasks: Sequence[Task]) -> None:
+        await anyio.lowlevel.checkpoint()
+        if self.failure is not None:
+            raise self.failure
+        self.returned += [task.index for task in tasks]
+
+
 class Alive:
     async def age(self, key: str) -> BlobAge:
         assert key
@@ -138,14 +180,18 @@ async def work(
         return await start(queues, failures).run(), queues
 
 
-def start(queues: Queues, failures: dict[int, Exception], stop: Stop | None = None) -> Consumer:
+def start(
+    queues: Queues, failures: dict[int, Exception], stop: Stop | None = None, groups: FakeGroups | None = None
+) -> Consumer:
     """Return the consumer of a worker that consists of fakes."""
     stub: Any = Tiles(failures)
+    fake_groups: Any = groups or FakeGroups()
     presence = Presence(manifest=MANIFEST, blobs=Alive())
     lifecycle = Lifecycle(presence=presence, lifeline="", stop=stop)
     return Consumer(
         manifest=MANIFEST,
         tiles=stub,
+        groups=fake_groups,
         held=Held(),
         receiver=queues,
         deliveries=Deliveries(
@@ -164,6 +210,60 @@ async def test_unexpected_error_nacks_its_tile_and_others_are_computed(failure: 
     assert [handle for handle, _ in queues.nacked] == ["handle-2"]
     assert queues.nacked[0][1] > 0
     assert set(queues.removed) == {f"handle-{tile}" for tile in (0, 1, 3, 4, 5, None)}
+
+
+async def compute_group(groups: FakeGroups, received: Received) -> tuple[Consumer, Queues]:
+    """Let a worker process a group and a tile."""
+    queues = Queues([received, message(9), message(None)])
+    worker = start(queues, {}, groups=groups)
+    with anyio.fail_after(10):
+        assert await worker.run() is Stop.SENTINEL
+    assert {"handle-9", "handle-None"} <= set(queues.removed)
+    assert not worker.held
+    assert worker.held.uncomputed == 0
+    return worker, queues
+
+
+async def test_group_is_acked_once_its_results_are_announced() -> None:
+    groups = FakeGroups()
+    worker, queues = await compute_group(groups, group(0, 1, 2))
+    assert groups.groups == [[0, 1, 2]]
+    assert (queues.removed.count("group"), queues.nacked, groups.returned) == (1, [], [])
+    assert worker.tiles.prefetch.together.value is not None
+    assert worker.tiles.prefetch.together.value > 1
+
+
+@pytest.mark.parametrize(
+    ("groups", "returned"),
+    [
+        (FakeGroups(computed=0), [0, 1, 2]),
+        (FakeGroups(computed=2), [2]),
+        (FakeGroups(announced=0), [0, 1, 2]),
+        (FakeGroups(computed=2, announced=0), [0, 1, 2]),
+    ],
+)
+async def test_tiles_of_a_group_without_a_result_are_returned_to_main(groups: FakeGroups, returned: list[int]) -> None:
+    _, queues = await compute_group(groups, group(0, 1, 2))
+    assert (groups.returned, queues.removed.count("group"), queues.nacked) == (returned, 1, [])
+
+
+async def test_group_that_is_delivered_again_is_returned_without_being_computed() -> None:
+    groups = FakeGroups()
+    _, queues = await compute_group(groups, group(0, 1, 2, deliveries=2))
+    assert (groups.groups, groups.returned, queues.removed.count("group")) == ([], [0, 1, 2], 1)
+
+
+async def test_group_that_can_not_be_returned_is_nacked() -> None:
+    _, queues = await compute_group(FakeGroups(computed=0, failure=NackError("denied", delay=1.0)), group(0, 1, 2))
+    assert (queues.nacked, queues.removed.count("group")) == ([("group", 1.0)], 0)
+
+
+async def test_other_tiles_of_a_group_are_computed_if_a_message_is_rejected() -> None:
+    received = group(0, 1, 2)
+    forged = received.text.replace('"index":1', '"index":7')
+    groups = FakeGroups()
+    await compute_group(groups, Received(text=forged, handle="group", deliveries=1))
+    assert groups.groups == [[0, 2]]
 
 
 async def test_nacked_tile_is_delayed() -> None:
@@ -274,6 +374,17 @@ async def test_tiles_received_after_termination_are_returned_without_an_attempt(
     assert stub.withdrawn == [0, 1]
     assert [handle for handle, _ in queues.nacked] == ["handle-0", "handle-1"]
     assert read_reason(queues) == "terminated"
+
+
+@in_virtual_time
+async def test_terminated_worker_nacks_its_groups() -> None:
+    groups = FakeGroups(waits=True)
+    queues = SlowQueues([], late=[group(0, 1)], at=0.0)
+    worker = start(queues, {}, groups=groups)
+    assert await terminate(queues, worker) < KILL
+    assert ("group", 0.0) in queues.nacked
+    stub: Any = worker.tiles
+    assert stub.withdrawn == []
 
 
 @in_virtual_time

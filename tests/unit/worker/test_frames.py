@@ -13,10 +13,8 @@ def feed(reader: FrameReader, content: bytes, *, most: int) -> list[Frame]:
     while content:
         space = reader.space()[:most]
         space[: len(content)] = content[: len(space)]
-        frame = reader.advance(min(len(space), len(content)))
+        found += reader.advance(min(len(space), len(content)))
         content = content[len(space) :]
-        if frame is not None:
-            found.append(frame)
     return found
 
 
@@ -83,6 +81,16 @@ def test_bodies_may_be_empty_again_and_again() -> None:
     assert [receive(reader, b"") for _ in range(3)] == [b"", b"", b""]
 
 
-def test_bytes_after_a_frame_are_rejected() -> None:
-    with pytest.raises(ValueError, match="1 bytes after"):
-        feed(FrameReader(), write_head({}, 0) + b"x", most=2**20)
+@pytest.mark.parametrize("most", [1, 13, 2**20])
+@pytest.mark.parametrize("size", [0, 1, 300, CHUNK // 3, CHUNK + 1])
+def test_frames_may_follow_each_other(size: int, most: int) -> None:
+    bodies = [bytes((number,)) * (size + number) for number in range(20)]
+    content = b"".join(write_head({"number": number}, len(body)) + body for number, body in enumerate(bodies))
+    found = feed(FrameReader(), content, most=most)
+    assert found == [Frame(head={"number": number}, body=bytearray(body)) for number, body in enumerate(bodies)]
+
+
+def test_head_after_other_frames_may_be_larger_than_a_chunk() -> None:
+    head: dict[str, Any] = {"retry_on": ["name"] * CHUNK}
+    content = (write_head({}, 1) + b"x") * 3 + write_head(head, 3) + b"abc"
+    assert feed(FrameReader(), content, most=2**20)[3:] == [Frame(head=head, body=bytearray(b"abc"))]

@@ -1,6 +1,6 @@
 import errno
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,14 +67,17 @@ class OneSlot:
     retry: bool = False
     computed: int = 0
 
-    async def compute(self, *, task: Task, path: Path, payload: bytes) -> Computed:
-        assert (task.program, path.name) == ("program", "program")
-        self.computed += 1
+    async def compute(self, *, tasks: Sequence[Task], path: Path, payloads: Sequence[bytes]) -> list[Computed]:
+        assert ({task.program for task in tasks}, path.name) == ({"program"}, "program")
+        self.computed += len(tasks)
         if self.failure is not None:
             raise self.failure
-        return Computed(
-            outcome="error" if self.retry else "ok", seconds=0.1, content=payload + self.content, retry=self.retry
-        )
+        return [
+            Computed(
+                outcome="error" if self.retry else "ok", seconds=0.1, content=payload + self.content, retry=self.retry
+            )
+            for payload in payloads
+        ]
 
 
 async def start_none(_folder: Path, _group: object) -> ComputesTiles:

@@ -1,0 +1,161 @@
+"""Computes groups: tiles of one program that take little time, and arrive in one message.
+
+They share the message, and the exchange with a slot. A group has no attempts: if anything fails or takes too long, the
+worker returns its tiles to main, which announces each one alone. Therefore a tile that kills its slot costs the others
+no attempt, and tiles do not wait behind a long one.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import anyio
+
+from asyncbatch.aws.protocols import Content
+from asyncbatch.errors import AwsError, QueueGone, find_first
+from asyncbatch.wire.manifest import OBJECT_LIMIT
+from asyncbatch.wire.messages import INLINE_LIMIT, Body, Returned, Task
+from asyncbatch.worker.attempts import Verdict
+from asyncbatch.worker.frames import GROUP_LIMIT
+from asyncbatch.worker.slot import Computed, ComputesTiles
+from asyncbatch.worker.tiles import Delivery, NackError, Tiles, compute_in
+
+log: Final = logging.getLogger(__name__)
+
+_FIRST: Final = Verdict(number=1)
+_MARGIN: Final = 0.25
+"""Seconds in which the last result before the limit arrives from the slot."""
+
+_AGAIN: Final = 1.0
+"""Seconds until a group is delivered again that can't be returned to main."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Groups:
+    """Computes groups, and announces their results."""
+
+    tiles: Tiles
+    late: set[int] = field(default_factory=set)
+    """Tiles of current groups that were returned before their group's end."""
+
+    async def compute(self, tasks: Sequence[Task]) -> list[Computed]:
+        """Compute the tiles of a group, and return the results; those of any number of the last tiles may be missing.
+
+        Raises
+        ------
+        QueueGone
+            If the run has ended.
+        """
+        if not _is_group(tasks):
+            return []
+        tiles, first = self.tiles, tasks[0]
+        found: list[Computed] = []
+        with self._endure(tasks):
+            payloads = await self._fetch(tasks)
+            async with (
+                tiles.programs.open(first.program, first.program_size) as path,
+                tiles.slots.claim() as slot,
+                anyio.create_task_group() as watching,
+            ):
+                watching.start_soon(self._return_late, slot, tasks)
+                found = await compute_in(slot, tasks, path=path, payloads=payloads)
+                watching.cancel_scope.cancel()
+        if any(len(computed.content) > OBJECT_LIMIT for computed in found):
+            return []
+        for task, computed in zip(tasks, found, strict=False):
+            tiles.note_computed(task, computed)
+        return found
+
+    async def announce(self, tasks: Sequence[Task], computed: Sequence[Computed]) -> int:
+        """Store results, then announce them to main; return how many, which is 0 if anything fails.
+
+        Raises
+        ------
+        QueueGone
+            If the run has ended.
+        """
+        tiles = self.tiles
+        deliveries = [Delivery(task=task, deliveries=1, verdict=_FIRST) for task in tasks[: len(computed)]]
+        with self._endure(tasks):
+            bodies = await self._store(deliveries, computed)
+            results = zip(deliveries, computed, bodies, strict=True)
+            await tiles.results.deliver(*(tiles.seal_result(*result) for result in results))
+            return len(computed)
+        return 0
+
+    async def give_back(self, tasks: Sequence[Task]) -> None:
+        """Ask main to announce each of these tiles alone.
+
+        Raises
+        ------
+        NackError
+            If this fails.
+        """
+        indices = [task.index for task in tasks if task.index not in self.late]
+        self.late.difference_update(task.index for task in tasks)
+        if indices:
+            log.warning("tiles of a group returned", extra={"action": "group_returned", "tiles": indices})
+            await self._send_back(indices)
+
+    async def _return_late(self, slot: ComputesTiles, tasks: Sequence[Task]) -> None:
+        """Return tiles to main that a slot will not start in time, since others take longer than expected."""
+        await anyio.sleep(GROUP_LIMIT + _MARGIN)
+        if indices := [task.index for task in tasks[slot.count_done() + 1 :]]:
+            log.info("tiles of a group are late", extra={"action": "group_late", "tiles": indices})
+            with suppress(NackError):  # they are returned with the rest of the group later
+                await self._send_back(indices)
+                self.late.update(indices)
+
+    async def _send_back(self, indices: list[int]) -> None:
+        tiles = self.tiles
+        try:
+            await tiles.results.deliver(tiles.seal(Returned(worker=tiles.worker, tiles=indices)))
+        except AwsError as error:
+            raise NackError(str(error), delay=_AGAIN) from error
+
+    @contextmanager
+    def _endure(self, tasks: Sequence[Task]) -> Iterator[None]:
+        """Log errors in the block, which affect only this group, except the end of the run."""
+        try:
+            yield
+        except Exception as group:
+            error = find_first(group)
+            if isinstance(error, QueueGone):
+                raise error from group
+            log.warning("group failed", extra={"action": "group_failed", "tile": tasks[0].index, "why": error})
+
+    async def _fetch(self, tasks: Sequence[Task]) -> list[Content]:
+        """Return the payloads, all fetched at the same time."""
+        payloads: list[Content] = [task.body.inline or b"" for task in tasks]
+
+        async def fetch(place: int) -> None:
+            payloads[place] = await self.tiles.fetch(tasks[place])
+
+        async with anyio.create_task_group() as group:
+            for place, task in enumerate(tasks):
+                if task.body.key is not None:
+                    group.start_soon(fetch, place)
+        return payloads
+
+    async def _store(self, deliveries: Sequence[Delivery], computed: Sequence[Computed]) -> list[Body]:
+        """Store the results that are too large for a message, all at the same time, and return the descriptions."""
+        bodies: dict[int, Body] = {}
+
+        async def store(place: int) -> None:
+            bodies[place] = await self.tiles.store(deliveries[place], computed[place])
+
+        async with anyio.create_task_group() as group:
+            for place, result in enumerate(computed):
+                if len(result.content) > INLINE_LIMIT:
+                    group.start_soon(store, place)
+                else:
+                    await store(place)
+        return [bodies[place] for place in range(len(computed))]
+
+
+def _is_group(tasks: Sequence[Task]) -> bool:
+    """Return whether tiles may be computed together: anyone who can send to the queue can combine sealed tasks."""
+    first = tasks[0]
+    return all(task == replace(first, index=task.index, body=task.body) for task in tasks)
