@@ -81,7 +81,7 @@ def _count_in_group(load: Load, tuning: Tuning) -> int:
         return 1
     by_time = tuning.group_seconds / (load.seconds + tuning.overhead)
     by_size = tuning.group_bytes / max(load.tile_bytes, 1.0)
-    by_share = tuning.group_share * load.announced / load.slots
+    by_share = load.announced / load.slots  # so that each slot has work
     return max(1, int(min(by_time, by_size, by_share)))
 
 

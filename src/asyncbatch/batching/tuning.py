@@ -43,8 +43,6 @@ class Tuning:
     """Time that the tiles of a group take together. At the end of a run, other slots may be idle for this time."""
     group_bytes: int = 16 * 2**20
     """Size of the payloads and results of a group, all of which its worker holds in memory."""
-    group_share: float = 0.5
-    """Share of the tiles of a slot that may be in one group, so that all slots have work."""
     group_payload: int = 2**20
     """Maximum size in bytes of a payload in a group, in case it is much larger than those before."""
 

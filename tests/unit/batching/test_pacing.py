@@ -59,7 +59,7 @@ def test_linger_time_is_based_on_the_slots_until_the_rate_is_known(announced: in
         (replace(NOTHING, slots=4, announced=1_000, seconds=0.0), 20),
         (replace(NOTHING, slots=4, announced=1_000, seconds=0.01), 4),
         (replace(NOTHING, slots=4, announced=1_000, seconds=0.05), 1),
-        (replace(NOTHING, slots=4, announced=40, seconds=0.0), 5),  # half of the tiles of a slot
+        (replace(NOTHING, slots=4, announced=40, seconds=0.0), 10),  # one group for each slot
         (replace(NOTHING, slots=4, announced=4, seconds=0.0), 1),
         (replace(NOTHING, slots=4, announced=1_000, seconds=0.0, tile_bytes=2.0 * MIB), 8),
         (replace(NOTHING, slots=4, announced=1_000, seconds=0.0, tile_bytes=20.0 * MIB), 1),
