@@ -16,8 +16,10 @@ class Load:
     """Number of tiles that workers can receive or have received, but without a result."""
     rate: float | None
     """Recent results per second, without idle times; None if not yet known."""
+    elapsed: float
+    """Seconds since the run was last idle."""
     results: int
-    """Number of results since the run was last idle."""
+    """Number of results since then."""
     seconds: float | None
     """Recent time of a tile in its slot; None if not yet known."""
     tile_bytes: float
@@ -72,7 +74,8 @@ def _linger(load: Load, tuning: Tuning) -> float:
         return 0.0
     busy = min(load.slots, ceil(rate * load.seconds))
     backlog = (load.announced - 2 * busy) / rate
-    return max(0.0, min(tuning.longest_linger, tuning.backlog_share * backlog))
+    longest = min(tuning.longest_linger, tuning.elapsed_share * load.elapsed)
+    return max(0.0, min(longest, tuning.backlog_share * backlog))
 
 
 def _count_in_group(load: Load, tuning: Tuning) -> int:

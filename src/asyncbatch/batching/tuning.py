@@ -33,6 +33,9 @@ class Tuning:
     backlog_share: float = 0.25
     """Share of the time of the workers' backlog for which announcements, and results too, may linger: with a quarter
     each, the queue is never empty for workers."""
+    elapsed_share: float = 0.3
+    """Share of the time since the run was last idle for which they may linger: results that linger themselves count as
+    backlog, so the last ones may be received late by this share."""
     answer_timeout: float = 0.1
     """A batch that may linger also waits for the response to the previous one, and the results of a worker that has
     no more tiles for those that are being stored, but for at most this time, since requests may hang."""

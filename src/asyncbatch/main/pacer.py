@@ -16,6 +16,8 @@ class Pacer:
     supervisor: Supervisor
     limit: int | None
     """The user's limit of tiles in flight."""
+    _begun: float = 0.0
+    """Time since which the run has not been idle."""
     _throughput: Throughput = field(default_factory=Throughput)
     _seconds: Mean = field(default_factory=Mean)
     _payload_bytes: Mean = field(default_factory=Mean)
@@ -25,6 +27,7 @@ class Pacer:
         """Note a new tile, before it is added to the ledger, and its payload's size in bytes."""
         if not len(self.ledger):
             self._throughput.begin(now)
+            self._begun = now
         self._payload_bytes.add(size)
 
     def note_result(self, now: float, *, seconds: float) -> None:
@@ -42,6 +45,7 @@ class Pacer:
             slots=self.supervisor.slots,
             announced=self.ledger.announced,
             rate=self._throughput.rate(now),
+            elapsed=now - self._begun,
             results=self._throughput.count,
             seconds=self._seconds.value,
             tile_bytes=(self._payload_bytes.value or 0.0) + (self._result_bytes.value or 0.0),

@@ -1,6 +1,7 @@
 """Tests of main's window and linger for different loads."""
 
 from dataclasses import replace
+from math import inf
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from asyncbatch.batching.pacing import Load, pace
 from asyncbatch.batching.tuning import Tuning
 
-NOTHING = Load(slots=0, announced=0, rate=None, results=0, seconds=None, tile_bytes=0.0)
+NOTHING = Load(slots=0, announced=0, rate=None, elapsed=inf, results=0, seconds=None, tile_bytes=0.0)
 LONG = Tuning(longest_linger=60.0)
 MIB = 2**20
 
@@ -48,6 +49,12 @@ def test_batches_linger_while_workers_have_a_backlog(
 def test_linger_time_is_based_on_the_slots_until_the_rate_is_known(announced: int, results: int, linger: float) -> None:
     load = replace(NOTHING, slots=10, announced=announced, rate=2.0, results=results, seconds=0.995)
     assert pace(load, tuning=LONG).linger == pytest.approx(linger, rel=0.01)
+
+
+@pytest.mark.parametrize(("elapsed", "linger"), [(0.0, 0.0), (1.0, 0.3), (1.5, 0.45), (60.0, 0.5)])
+def test_batches_linger_for_a_share_of_the_elapsed_time(elapsed: float, linger: float) -> None:
+    load = replace(NOTHING, slots=4, announced=10_000, rate=100.0, results=1_000, seconds=0.01, elapsed=elapsed)
+    assert pace(load).linger == pytest.approx(linger)
 
 
 @pytest.mark.parametrize(
@@ -95,6 +102,7 @@ def test_window_fills_the_path_within_the_memory_of_main(load: Load, limit: int 
         Load,
         slots=st.integers(0, 10_000),
         announced=st.integers(0, 100_000),
+        elapsed=st.floats(0, 1e6),
         results=st.integers(0, 100_000),
         rate=st.none() | st.floats(0, 1e5),
         seconds=st.none() | st.floats(0, 1e5),
