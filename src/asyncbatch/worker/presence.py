@@ -86,8 +86,13 @@ class RunBlobs:
         QueueGone
             If the run is over.
         """
+        checked = False
 
         async def check() -> None:
+            nonlocal checked
+            if checked:  # the run may have ended during an attempt that failed, or the pause after it
+                self.presence.doubt()
+            checked = True
             if not await self.presence.may_write():
                 raise QueueGone(f"run {self.presence.manifest.run} has ended, so {key} is not written")
 

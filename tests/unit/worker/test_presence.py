@@ -27,6 +27,8 @@ class Bucket:
     asked: int = 0
     later_ages: list[float | None] = field(default_factory=list)
     stored: dict[str, bytes] = field(default_factory=dict)
+    pause: float = MANIFEST.lease
+    """Seconds between two attempts."""
 
     async def age(self, key: str) -> BlobAge | None:
         assert key == alive_key("run")
@@ -41,7 +43,7 @@ class Bucket:
         assert sha256 is None
         await check()
         for age in self.later_ages:
-            await anyio.sleep(MANIFEST.lease)
+            await anyio.sleep(self.pause)
             self.heartbeat_age = age
             await check()
         self.stored[key] = bytes(content)
@@ -63,8 +65,9 @@ async def test_nothing_is_written_for_a_run_that_is_over(age: float | None) -> N
     assert bucket.stored == {}
 
 
-async def test_nothing_is_written_if_the_run_ends_before_another_attempt() -> None:
-    bucket = Bucket(later_ages=[0.0, None])
+@pytest.mark.parametrize("pause", [0.1, MANIFEST.lease])
+async def test_nothing_is_written_if_the_run_ends_before_another_attempt(pause: float) -> None:
+    bucket = Bucket(later_ages=[0.0, None], pause=pause)
     with pytest.raises(QueueGone):
         await make_blobs(bucket).put("key", b"content")
     assert bucket.stored == {}
