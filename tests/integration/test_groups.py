@@ -4,6 +4,7 @@ import os
 import resource
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,8 @@ ODD = 7
 @pytest.fixture(autouse=True)
 def groups_of_five(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let main form groups of five tiles."""
-    monkeypatch.setattr(
-        "asyncbatch.main.pacer.pace", lambda _load, *, limit: Pacing(window=limit or 64, linger=0.1, group=5)
-    )
+    pacing = Pacing(window=64, linger=0.1, group=5, urgent=0, prompt=False)
+    monkeypatch.setattr("asyncbatch.main.pacer.pace", lambda _load, *, limit: replace(pacing, window=limit or 64))
 
 
 @pytest.fixture

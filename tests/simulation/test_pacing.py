@@ -68,9 +68,10 @@ def measure(*, tiles: int, seconds: float, size: int, workers: int, slots: int =
 @pytest.mark.parametrize(
     ("tiles", "seconds", "size", "workers", "ratio", "requests"),
     [
-        (64, 0.2, LARGE, 8, 1.15, 7.0),
+        (64, 0.2, LARGE, 8, 1.05, 7.0),
+        (8, 0.2, LARGE, 8, 1.3, 4.0),
         (400, 0.2, LARGE, 8, 1.03, 6.6),
-        (64, 1.0, LARGE, 8, 1.03, 7.5),
+        (64, 1.0, LARGE, 8, 1.01, 7.0),
         (100, 0.2, LARGE, 4, 1.05, 6.6),
         (100, 0.2, SMALL, 4, 1.02, 2.6),
         (400, 0.05, LARGE, 8, 1.2, 5.5),

@@ -36,6 +36,10 @@ class Pacing:
     """Seconds for which announcements, and messages in the result queue, may wait for more."""
     group: int
     """Maximum number of tiles in one message."""
+    urgent: int
+    """Number of tiles in flight up to which idle slots wait for each."""
+    prompt: bool
+    """Whether main can receive a last result of each slot inline."""
 
 
 def pace(load: Load, *, limit: int | None = None, tuning: Tuning = TUNING) -> Pacing:
@@ -50,7 +54,13 @@ def pace(load: Load, *, limit: int | None = None, tuning: Tuning = TUNING) -> Pa
     tuning : Tuning
         The constants.
     """
-    return Pacing(window=_widen(load, limit, tuning), linger=_linger(load, tuning), group=_count_in_group(load, tuning))
+    return Pacing(
+        window=_widen(load, limit, tuning),
+        linger=_linger(load, tuning),
+        group=_count_in_group(load, tuning),
+        urgent=min(load.slots, tuning.urgent_tiles),
+        prompt=load.slots <= tuning.urgent_tiles and (load.seconds or 0.0) > tuning.batching_gap,
+    )
 
 
 def _widen(load: Load, limit: int | None, tuning: Tuning) -> int:

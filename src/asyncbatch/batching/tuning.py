@@ -42,6 +42,10 @@ class Tuning:
     batching_gap: float = 0.1
     """Results of a worker that are less frequent than this are sent alone, since waiting would save few requests."""
 
+    urgent_tiles: int = 16
+    """Number of payloads, or of results, that may be inline although they are large: each takes main's CPU 2 ms longer
+    than an object, so with many, the last one would take longer."""
+
     group_seconds: float = 0.05
     """Time that the tiles of a group take together. At the end of a run, other slots may be idle for this time."""
     group_bytes: int = 16 * 2**20

@@ -180,17 +180,18 @@ class Scheduler:
     def _pump(self) -> None:
         """Send as many tiles as fit in the window."""
         self._receiver.wake()
-        self.window = self._pacer.pace(anyio.current_time()).window
+        pacing = self._pacer.pace(anyio.current_time())
+        self.window = pacing.window
         while (tile := self.ledger.take(self.window)) is not None:
             if tile.future.cancelled():
                 self._drop_cancelled(tile.index)
             else:
-                self._group.start_soon(self._send, tile)
+                self._group.start_soon(self._send, tile, self.ledger.in_flight <= pacing.urgent)
 
-    async def _send(self, tile: Tile) -> None:
+    async def _send(self, tile: Tile, urgent: bool) -> None:  # noqa: FBT001 - passed by the task group
         size = len(tile.content)
         try:
-            await self._sender.send(tile)
+            await self._sender.send(tile, urgent=urgent)
         except ProgramError as error:
             self._finish(tile, error=error)
         except AsyncBatchError as error:

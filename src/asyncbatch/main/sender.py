@@ -21,8 +21,10 @@ from asyncbatch.main.uploads import Uploads
 from asyncbatch.wire.manifest import OBJECT_LIMIT, PROGRAM_LIFE, in_key, program_key
 from asyncbatch.wire.messages import (
     BATCH_LIMIT,
+    INLINE_LIMIT,
     LONGEST_TILE,
     MESSAGE_LIMIT,
+    PROMPT_LIMIT,
     Body,
     Sentinel,
     Task,
@@ -85,8 +87,8 @@ class Sender:
         self._programs: dict[str, _Upload] = {}
         self.run = self._announcements.run
 
-    async def send(self, tile: Tile) -> None:
-        """Upload a large payload and the program, and announce the tile."""
+    async def send(self, tile: Tile, *, urgent: bool = False) -> None:
+        """Upload a large payload and the program, and announce the tile; `urgent` if idle slots wait for it."""
         await self._upload_program(tile.program)
         if len(tile.content) > OBJECT_LIMIT:
             raise ProgramError(
@@ -94,7 +96,8 @@ class Sender:
                 "Pass a path, and read the data in the function"
             )
         async with self._uploads.limiter:
-            body = Body.of(tile.content, key=in_key(self._run.manifest.run, tile.index))
+            key, limit = in_key(self._run.manifest.run, tile.index), PROMPT_LIMIT if urgent else INLINE_LIMIT
+            body = Body.of(tile.content, key=key, limit=limit)
             if body.key is not None:
                 tile.in_key = body.key
                 with self._uploads.measure():
@@ -107,6 +110,7 @@ class Sender:
             body=body,
             timeout=tile.program.options.tile_timeout or self._run.settings.tile_timeout or LONGEST_TILE,
             retry_on=list(tile.program.options.retry_on),
+            prompt=urgent or self._pace().prompt,
         )
         tile.announcement = self._seal(task)
         group = tile.program.digest if self._may_share(task) else ""

@@ -38,6 +38,9 @@ INLINE_LIMIT: Final = 72_000
 Ten of them, in base64 and with their heads, fit in one batch of 1 MiB.
 """
 
+PROMPT_LIMIT: Final = 720_000
+"""The same while slots or main's caller wait for it: it costs more than an object, but two requests in a row less."""
+
 LONGEST_TILE: Final = 41_400.0
 """Maximum number of seconds of an attempt at a tile: SQS hides a message for at most 12 hours, including the time
 before a slot is free. After that, another worker would also receive it."""
@@ -70,10 +73,10 @@ class Body:
     key: str | None = None
 
     @classmethod
-    def of(cls, content: bytes | bytearray, *, key: str) -> "Body":
-        """Return the body for `content`, which is stored in S3 under `key` if it is too large to be inline."""
+    def of(cls, content: bytes | bytearray, *, key: str, limit: int = INLINE_LIMIT) -> "Body":
+        """Return the body for `content`, which is stored in S3 under `key` if it has more than `limit` bytes."""
         digest = hashlib.sha256(content).hexdigest()
-        if len(content) <= INLINE_LIMIT:
+        if len(content) <= limit:
             return cls(sha256=digest, size=len(content), inline=bytes(content))
         return cls(sha256=digest, size=len(content), key=key)
 
@@ -95,6 +98,8 @@ class Task:
     """Names of exceptions after which the tile is retried while attempts are left."""
     copy: Count = 0
     """1 if a slow tile is sent a second time, otherwise 0."""
+    prompt: bool = False
+    """Whether its result may be inline up to `PROMPT_LIMIT` if slots are idle."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf
 from typing import Final
 
@@ -35,35 +35,6 @@ _FOR_IDLE_WORKERS: Final = 1.0  # seconds until a copy that was nacked is delive
 _UNEXPECTED: Final = 5.0  # seconds for which a tile is left to other workers after an internal error
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class Held:
-    """The tiles that a worker holds."""
-
-    uncomputed: int = 0
-    """Number of tiles received but not computed."""
-    unannounced: int = 0
-    """Number of tiles that are computed, but whose results are not sent."""
-    _received: dict[str, tuple[float, int]] = field(default_factory=dict)
-    """Time when each message was received, and its number of tiles, by handle; only if they are not computed."""
-
-    def __bool__(self) -> bool:
-        return bool(self._received or self.unannounced)
-
-    def note_received(self, handle: str, *, tiles: int, now: float) -> None:
-        """Note a message with tiles."""
-        self._received[handle] = now, tiles
-        self.uncomputed += tiles
-
-    def note_computed(self, handle: str) -> None:
-        """Note that the tiles of a message are computed, or are not to be computed here."""
-        _, tiles = self._received.pop(handle, (0.0, 0))
-        self.uncomputed -= tiles
-
-    def oldest_age(self, now: float) -> float:
-        """Return the age of the oldest message with uncomputed tiles in seconds; infinity if there is none."""
-        return now - min((received for received, _ in self._received.values()), default=-inf)
-
-
 @dataclass(kw_only=True, eq=False)
 class Consumer:
     """Receives tiles and computes them until the worker stops."""
@@ -71,7 +42,6 @@ class Consumer:
     manifest: Manifest
     tiles: Tiles
     groups: Groups
-    held: Held
     receiver: ReceiveMessages
     deliveries: Deliveries
     lifecycle: Lifecycle
@@ -121,13 +91,15 @@ class Consumer:
             for received in await self._poll_once(size):
                 await self._take(received, group)
             idle = anyio.current_time() - self._last_used
-            if not self.held and idle >= self.idle_timeout and self.lifecycle.stop is None:
+            if not self.tiles.held and idle >= self.idle_timeout and self.lifecycle.stop is None:
                 self.lifecycle.end(Stop.IDLE)
 
     def _plan(self, now: float) -> tuple[int, float]:
         """Return how many tiles to ask for next, and when; infinity for not before something changes."""
-        kept = max(0, self.held.unannounced - _MAX_UNANNOUNCED)
-        poll = self.tiles.prefetch.next_poll(held=self.held.uncomputed + kept, age=self.held.oldest_age(now))
+        kept = max(0, self.tiles.held.unannounced - _MAX_UNANNOUNCED)
+        poll = self.tiles.prefetch.next_poll(
+            held=self.tiles.held.uncomputed + kept, age=self.tiles.held.oldest_age(now)
+        )
         # A tile that computes alone may kill this worker, so leave other tiles to other workers.
         if self.tiles.slots.reserved or not poll.size:
             return 0, inf
@@ -140,7 +112,7 @@ class Consumer:
         hidden for a lease.
         """
         left = self.idle_timeout - (anyio.current_time() - self._last_used)
-        wait = _LONGEST_POLL if self.held else max(1.0, min(_LONGEST_POLL, left))
+        wait = _LONGEST_POLL if self.tiles.held else max(1.0, min(_LONGEST_POLL, left))
         found: list[Received] = []
         with anyio.CancelScope(shield=True) as self.lifecycle.poll:
             asked = anyio.current_time()
@@ -152,7 +124,7 @@ class Consumer:
             except QueueGone:
                 self.lifecycle.end_run()
             except (AwsBusy, CredentialsMissing, EndpointUnreachable) as error:
-                if left <= 0 and not self.held:
+                if left <= 0 and not self.tiles.held:
                     raise
                 log.warning("receive failed", extra={"action": "receive_failed", "why": error})
                 await anyio.sleep(1.0)
@@ -171,11 +143,11 @@ class Consumer:
             return
         messages = list(self._open(received))
         tasks = [message for message in messages if isinstance(message, Task)]
-        if len(tasks) == 1 and tasks[0].copy and self.held.uncomputed >= self.tiles.prefetch.slots:
+        if len(tasks) == 1 and tasks[0].copy and self.tiles.held.uncomputed >= self.tiles.prefetch.slots:
             group.start_soon(self._refuse_copy, received)
         elif tasks:
             self.tiles.prefetch.note_received(tiles=len(tasks))
-            self.held.note_received(received.handle, tiles=len(tasks), now=self._last_used)
+            self.tiles.held.note_received(received.handle, tiles=len(tasks), now=self._last_used)
             group.start_soon(self._compute, tasks, received)
         else:
             self.deliveries.ack(received.handle)
@@ -250,12 +222,12 @@ class Consumer:
     @asynccontextmanager
     async def _ack_after(self, received: Received, results: int) -> AsyncIterator[None]:
         """Count results as not announced during the block, and then ack their message."""
-        self.held.unannounced += results
+        self.tiles.held.unannounced += results
         try:
             await anyio.lowlevel.checkpoint()  # the slot's next tile begins before this result is hashed and stored
             yield
         finally:
-            self.held.unannounced -= results
+            self.tiles.held.unannounced -= results
             self._note_free()
         self.deliveries.ack(received.handle)
 
@@ -268,7 +240,7 @@ class Consumer:
             await self.deliveries.nack([received.handle])
 
     def _note_computed(self, received: Received) -> None:
-        self.held.note_computed(received.handle)
+        self.tiles.held.note_computed(received.handle)
         self._note_free()
 
     def _note_free(self) -> None:

@@ -15,10 +15,21 @@ from asyncbatch.batching.prefetch import Prefetch
 from asyncbatch.errors import AsyncBatchError, BlobMissing, QueueGone
 from asyncbatch.wire import codec
 from asyncbatch.wire.manifest import OBJECT_LIMIT, Manifest, out_key
-from asyncbatch.wire.messages import Body, Loss, Message, ProgramDamaged, Result, Task, seal
+from asyncbatch.wire.messages import (
+    INLINE_LIMIT,
+    PROMPT_LIMIT,
+    Body,
+    Loss,
+    Message,
+    ProgramDamaged,
+    Result,
+    Task,
+    seal,
+)
 from asyncbatch.worker.attempts import Verdict
 from asyncbatch.worker.counts import Counts
 from asyncbatch.worker.guard import SlotDiedError
+from asyncbatch.worker.held import Held
 from asyncbatch.worker.programs import ProgramNotStoredError, Programs, ProgramUnusableError
 from asyncbatch.worker.slot import Computed, ComputesTiles
 from asyncbatch.worker.slots import Slots
@@ -92,6 +103,7 @@ class Tiles:
     programs: Programs
     results: Batcher[str]
     prefetch: Prefetch
+    held: Held
     counts: Counts
     memory: int | None = None
     """Memory limit of this worker in bytes; None if it is not known."""
@@ -218,7 +230,8 @@ class Tiles:
         content = computed.content
         task = delivery.task
         key = out_key(self.manifest.run, task.index, self.worker, delivery.deliveries, copy=task.copy)
-        body = Body.of(content, key=key)
+        prompt = task.prompt and self.held.uncomputed < self.slots.count
+        body = Body.of(content, key=key, limit=PROMPT_LIMIT if prompt else INLINE_LIMIT)
         if body.key is not None:
             self.storing += 1
             try:

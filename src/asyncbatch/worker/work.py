@@ -24,10 +24,11 @@ from asyncbatch.wire.manifest import Manifest, manifest_key
 from asyncbatch.wire.messages import MESSAGE_LIMIT, Hello, SealError, pack, seal
 from asyncbatch.wire.versions import explain_mismatch, list_versions
 from asyncbatch.worker import reclaim
-from asyncbatch.worker.consumer import Consumer, Held
+from asyncbatch.worker.consumer import Consumer
 from asyncbatch.worker.counts import Counts
 from asyncbatch.worker.deliveries import Deliveries
 from asyncbatch.worker.groups import Groups
+from asyncbatch.worker.held import Held
 from asyncbatch.worker.lifecycle import Lifecycle, Stop, watch_signals
 from asyncbatch.worker.presence import Presence, RunBlobs
 from asyncbatch.worker.programs import Programs
@@ -159,6 +160,7 @@ async def _make_consumer(  # noqa: PLR0917
         programs=Programs(blobs=objects, folder=folder),
         results=results,
         prefetch=prefetch,
+        held=held,
         counts=Counts(manifest=manifest, blobs=blobs),
         memory=read_memory_limit() or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
     )
@@ -168,7 +170,6 @@ async def _make_consumer(  # noqa: PLR0917
         manifest=manifest,
         tiles=tiles,
         groups=Groups(tiles=tiles),
-        held=held,
         receiver=await Queues.open(session, longest_wait=LONGEST_POLL, new_for=NEW),
         # A separate client, since long polls must not delay renewals.
         deliveries=Deliveries(

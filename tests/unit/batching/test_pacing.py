@@ -58,6 +58,24 @@ def test_batches_linger_for_a_share_of_the_elapsed_time(elapsed: float, linger: 
 
 
 @pytest.mark.parametrize(
+    ("slots", "seconds", "urgent", "prompt"),
+    [
+        (0, None, 0, False),
+        (4, None, 4, False),  # workers may take little time for each
+        (4, 0.01, 4, False),
+        (4, 1.0, 4, True),
+        (16, 1.0, 16, True),
+        (1_000, 1.0, 16, False),  # main would be the limit
+    ],
+)
+def test_payloads_and_results_for_which_idle_slots_wait_are_inline(
+    *, slots: int, seconds: float | None, urgent: int, prompt: bool
+) -> None:
+    pacing = pace(replace(NOTHING, slots=slots, seconds=seconds))
+    assert (pacing.urgent, pacing.prompt) == (urgent, prompt)
+
+
+@pytest.mark.parametrize(
     ("load", "group"),
     [
         (NOTHING, 1),

@@ -28,6 +28,7 @@ from asyncbatch.main.tile import Tile
 from asyncbatch.wire import codec
 from asyncbatch.wire.manifest import alive_key, manifest_key, out_key, program_key
 from asyncbatch.wire.messages import (
+    PROMPT_LIMIT,
     Body,
     Heartbeat,
     Hello,
@@ -441,12 +442,32 @@ async def test_tile_cancelled_while_its_result_is_fetched_does_not_affect_others
         assert not len(stage.scheduler.ledger)
 
 
+async def test_large_payload_is_in_its_message_only_while_a_slot_waits_for_it() -> None:
+    async with staged() as stage:
+        await anyio.sleep(5)  # the worker is up
+        tiles = [stage.submit(LARGE) for _ in range(3)]
+        tasks = sorted(await stage.take(3), key=lambda task: task.index)
+        assert [task.body.key is None for task in tasks] == [True, False, False]
+        assert [task.prompt for task in tasks] == [True, False, False]
+        for task in tasks:
+            await stage.answer(task, task.index)
+        assert [await wait_for(tile.future) for tile in tiles] == [0, 1, 2]
+        stage.submit(LARGE)
+        assert (await stage.take(1))[0].body.key is None  # the slot is idle again
+
+
+async def test_payload_too_large_for_a_message_is_in_the_bucket() -> None:
+    async with staged() as stage:
+        await anyio.sleep(5)
+        stage.submit(os.urandom(PROMPT_LIMIT + 1))
+        assert (await stage.take(1))[0].body.key is not None
+
+
 @pytest.fixture
 def groups_of_three(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let main form groups of three tiles."""
-    monkeypatch.setattr(
-        "asyncbatch.main.pacer.pace", lambda _load, *, limit: Pacing(window=limit or 64, linger=0.0, group=3)
-    )
+    pacing = Pacing(window=64, linger=0.0, group=3, urgent=0, prompt=False)
+    monkeypatch.setattr("asyncbatch.main.pacer.pace", lambda _load, *, limit: replace(pacing, window=limit or 64))
 
 
 RETRIED = PROGRAM.with_options(tile_timeout=None, retry_on=(OSError,))

@@ -196,6 +196,7 @@ def test_seal_covers_each_field(name: str) -> None:
         "timeout": 1.0,
         "retry_on": ["builtins.OSError"],
         "copy": 1,
+        "prompt": True,
     }
     with pytest.raises(SealError):
         open_message(change_head({name: wanted[name]}))

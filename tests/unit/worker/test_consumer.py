@@ -15,8 +15,9 @@ from asyncbatch.batching.prefetch import Prefetch
 from asyncbatch.errors import AwsError, HandleStale
 from asyncbatch.wire.messages import Body, Goodbye, Heartbeat, Sentinel, Task, pack, seal, unseal
 from asyncbatch.worker.attempts import Verdict
-from asyncbatch.worker.consumer import Consumer, Held
+from asyncbatch.worker.consumer import Consumer
 from asyncbatch.worker.deliveries import Deliveries
+from asyncbatch.worker.held import Held
 from asyncbatch.worker.lifecycle import Lifecycle, Stop
 from asyncbatch.worker.presence import Presence
 from asyncbatch.worker.reporter import Reporter
@@ -91,6 +92,7 @@ class Tiles:
         self.failures = failures
         self.worker = "worker"
         self.prefetch = Prefetch(slots=2)
+        self.held = Held()
         self.slots = SimpleNamespace(reserved=False, stop=anyio.lowlevel.checkpoint)
         self.results = SimpleNamespace(
             run=anyio.sleep_forever, aclose=anyio.lowlevel.checkpoint, reconsider=lambda: None
@@ -192,7 +194,6 @@ def start(
         manifest=MANIFEST,
         tiles=stub,
         groups=fake_groups,
-        held=Held(),
         receiver=queues,
         deliveries=Deliveries(
             "tasks", queues, lease=MANIFEST.lease, on_gone=lifecycle.end_run, on_renewed=presence.note
@@ -219,8 +220,8 @@ async def compute_group(groups: FakeGroups, received: Received) -> tuple[Consume
     with anyio.fail_after(10):
         assert await worker.run() is Stop.SENTINEL
     assert {"handle-9", "handle-None"} <= set(queues.removed)
-    assert not worker.held
-    assert worker.held.uncomputed == 0
+    assert not worker.tiles.held
+    assert worker.tiles.held.uncomputed == 0
     return worker, queues
 
 

@@ -18,6 +18,7 @@ from asyncbatch.wire.messages import INLINE_LIMIT, Body, Message, Result, Return
 from asyncbatch.worker.counts import Counts
 from asyncbatch.worker.groups import Groups
 from asyncbatch.worker.guard import SlotDiedError
+from asyncbatch.worker.held import Held
 from asyncbatch.worker.programs import Programs
 from asyncbatch.worker.slot import Computed
 from asyncbatch.worker.slots import Slots
@@ -131,6 +132,7 @@ async def worker(tmp_path: Path) -> AsyncIterator[Worker]:
         programs=Programs(blobs=bucket, folder=tmp_path),
         results=results,
         prefetch=Prefetch(slots=1),
+        held=Held(),
         counts=Counts(manifest=MANIFEST, blobs=bucket),
     )
     with anyio.fail_after(60):

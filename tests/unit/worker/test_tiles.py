@@ -16,10 +16,21 @@ from asyncbatch.batching.prefetch import Prefetch
 from asyncbatch.errors import AccessDenied, AwsError, BlobCorrupt, BlobMissing
 from asyncbatch.wire import codec
 from asyncbatch.wire.manifest import begun_key, program_key
-from asyncbatch.wire.messages import INLINE_LIMIT, Body, Loss, Message, ProgramDamaged, Result, Task, unseal
+from asyncbatch.wire.messages import (
+    INLINE_LIMIT,
+    PROMPT_LIMIT,
+    Body,
+    Loss,
+    Message,
+    ProgramDamaged,
+    Result,
+    Task,
+    unseal,
+)
 from asyncbatch.worker.attempts import MAX_RETURNS
 from asyncbatch.worker.counts import Counts
 from asyncbatch.worker.guard import SlotDiedError
+from asyncbatch.worker.held import Held
 from asyncbatch.worker.programs import Programs
 from asyncbatch.worker.slot import Computed, ComputesTiles
 from asyncbatch.worker.slots import Slots
@@ -103,10 +114,10 @@ class Worker:
     tiles: Tiles
     said: list[Message]
 
-    async def compute(self, *, deliveries: int = 1, body: bytes | None = b"") -> Result:
+    async def compute(self, *, deliveries: int = 1, body: bytes | None = b"", prompt: bool = False) -> Result:
         """Compute a tile and return its result as main receives it."""
         described = Body.of(b"", key="") if body is not None else Body(sha256="x", size=3, key="in/0")
-        task = Task(index=0, program="program", program_size=7, body=described)
+        task = Task(index=0, program="program", program_size=7, body=described, prompt=prompt)
         delivery = await self.tiles.judge(task, deliveries)
         await self.tiles.announce(delivery, await self.tiles.compute(delivery))
         result = self.said[-1]
@@ -136,6 +147,7 @@ async def worker(tmp_path: Path) -> AsyncIterator[Worker]:
         programs=Programs(blobs=bucket, folder=tmp_path),
         results=results,
         prefetch=Prefetch(slots=2),
+        held=Held(),
         counts=Counts(manifest=MANIFEST, blobs=bucket),
     )
     with anyio.fail_after(10):
@@ -354,3 +366,22 @@ async def test_retries_are_delayed_longer_each_time_and_fail_at_the_last_attempt
     result = await worker.compute(deliveries=3)
     assert (result.outcome, result.attempt) == ("error", 3)
     assert worker.tiles.computed == 1
+
+
+@pytest.mark.parametrize(
+    ("size", "prompt", "uncomputed", "inline"),
+    [
+        (INLINE_LIMIT, False, 2, True),
+        (INLINE_LIMIT + 1, False, 0, False),
+        (INLINE_LIMIT + 1, True, 1, True),  # one of two slots is idle
+        (INLINE_LIMIT + 1, True, 2, False),
+        (PROMPT_LIMIT, True, 0, True),
+        (PROMPT_LIMIT + 1, True, 0, False),
+    ],
+)
+async def test_large_result_is_in_its_message_only_if_it_is_urgent(
+    *, worker: Worker, size: int, prompt: bool, uncomputed: int, inline: bool
+) -> None:
+    worker.slot.content = bytes(size)
+    worker.tiles.held.uncomputed = uncomputed
+    assert ((await worker.compute(prompt=prompt)).body.key is None) == inline
