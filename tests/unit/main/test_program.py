@@ -454,3 +454,16 @@ def test_function_that_can_not_be_pickled_is_not_cached() -> None:
         cache.program(fn)
     held.clear()
     assert load_program(cache.program(fn))() == []
+
+
+def test_program_does_not_change_when_an_instance_of_its_class_is_pickled_first(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from asyncbatch.main.program import Program\n"
+        "class Table:\n    factor = 1\n"
+        "def use(table: Table):\n    return table.factor\n"
+        "table = Table()\n"
+        "print(len({Program.of(map, (use, table), {}).digest for _ in range(3)}))\n"
+    )
+    found = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert found.stdout == "1\n"

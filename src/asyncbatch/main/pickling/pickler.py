@@ -198,6 +198,8 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has
             reduced = super().reducer_override(obj)
             if reduced is not NotImplemented:
                 self._note(obj)
+                if isinstance(obj, type):
+                    _omit_cache(reduced)
         return reduced
 
     def _reduce_code(self, code: CodeType) -> Any:  # noqa: ANN401 - as pickle has it
@@ -247,6 +249,12 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has
 
     def _stub(self, name: str) -> Any:  # noqa: ANN401 - it unpickles to a module
         return self._partial.setdefault(name, _Stub(name, self._make))
+
+
+def _omit_cache(reduced: Any) -> None:  # noqa: ANN401 - as pickle has it
+    """Omit what Python stores in a class when it first pickles an instance, so that the pickle remains the same."""
+    if len(reduced) > 2:  # noqa: PLR2004 - by value: with a state
+        reduced[2][0].pop("__slotnames__", None)
 
 
 def _reduce_property(_: CodePickler, found: functools.cached_property[Any]) -> Any:  # noqa: ANN401 - as pickle has it
