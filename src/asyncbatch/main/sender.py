@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from math import ceil, inf
 from typing import Final
@@ -89,20 +90,30 @@ class Sender:
 
     async def send(self, tile: Tile, *, urgent: bool = False) -> None:
         """Upload a large payload and the program, and announce the tile; `urgent` if idle slots wait for it."""
-        await self._upload_program(tile.program)
+        with self._uploads.delay_others() if urgent else nullcontext():
+            await self._upload_program(tile.program)
+            if not urgent:
+                await self._uploads.wait_for_urgent()
+            body = await self._store(tile, limit=PROMPT_LIMIT if urgent else INLINE_LIMIT)
+            await self._announce_tile(tile, body, urgent=urgent)
+
+    async def _store(self, tile: Tile, *, limit: int) -> Body:
+        """Upload a payload if it has more than `limit` bytes, and return its description."""
         if len(tile.content) > OBJECT_LIMIT:
             raise ProgramError(
                 f"the arguments of a tile have {len(tile.content)} bytes; S3 allows {OBJECT_LIMIT} per request. "
                 "Pass a path, and read the data in the function"
             )
         async with self._uploads.limiter:
-            key, limit = in_key(self._run.manifest.run, tile.index), PROMPT_LIMIT if urgent else INLINE_LIMIT
-            body = Body.of(tile.content, key=key, limit=limit)
+            body = Body.of(tile.content, key=in_key(self._run.manifest.run, tile.index), limit=limit)
             if body.key is not None:
                 tile.in_key = body.key
                 with self._uploads.measure():
                     await self._run.objects.put(body.key, tile.content)
             tile.content = b""
+        return body
+
+    async def _announce_tile(self, tile: Tile, body: Body, *, urgent: bool) -> None:
         task = Task(
             index=tile.index,
             program=tile.program.digest,

@@ -1,4 +1,4 @@
-"""Limits the number of concurrent uploads by the time that they take."""
+"""Limits concurrent uploads by the time that they take, and delays them while idle slots wait for other tiles."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +22,29 @@ class Uploads:
     def __init__(self) -> None:
         self.limiter = anyio.CapacityLimiter(LEAST)
         """Held during an upload."""
+        self._urgent = 0
+        self._done = anyio.Event()
+        """Set when no urgent tile is left."""
+
+    @contextmanager
+    def delay_others(self) -> Iterator[None]:
+        """Let `wait_for_urgent` wait during the block, which sends a tile for which an idle slot waits.
+
+        Otherwise the payloads of tiles that are needed later would take half of the connection, and of main's CPU.
+        """
+        self._urgent += 1
+        try:
+            yield
+        finally:
+            self._urgent -= 1
+            if not self._urgent:
+                self._done.set()
+                self._done = anyio.Event()
+
+    async def wait_for_urgent(self) -> None:
+        """Wait until no urgent tile is being sent."""
+        while self._urgent:
+            await self._done.wait()
 
     @contextmanager
     def measure(self) -> Iterator[None]:

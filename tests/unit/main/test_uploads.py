@@ -1,3 +1,5 @@
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import anyio
@@ -40,3 +42,31 @@ async def test_failed_upload_does_not_count() -> None:
     with pytest.raises(OSError, match="reset"), uploads.measure():
         raise OSError("reset")
     assert uploads.limiter.total_tokens == LEAST
+
+
+async def test_urgent_tiles_are_sent_before_others() -> None:
+    uploads, sent = Uploads(), list[str]()
+
+    async def send(name: str, *, urgent: bool, seconds: float) -> None:
+        with uploads.delay_others() if urgent else nullcontext():
+            if not urgent:
+                await uploads.wait_for_urgent()
+            await anyio.sleep(seconds)
+            sent.append(name)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(partial(send, "slow", urgent=True, seconds=5.0))
+        group.start_soon(partial(send, "quick", urgent=True, seconds=1.0))
+        await anyio.wait_all_tasks_blocked()
+        group.start_soon(partial(send, "other", urgent=False, seconds=1.0))
+        await anyio.sleep(2.0)
+        group.start_soon(partial(send, "late", urgent=True, seconds=4.0))
+    assert sent == ["quick", "slow", "late", "other"]
+    await uploads.wait_for_urgent()
+
+
+async def test_urgent_tile_that_fails_does_not_block_others() -> None:
+    uploads = Uploads()
+    with pytest.raises(OSError, match="reset"), uploads.delay_others():
+        raise OSError("reset")
+    await uploads.wait_for_urgent()
