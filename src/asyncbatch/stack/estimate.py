@@ -17,15 +17,21 @@ Limit = Literal["workers", "main", "network"]
 PATH: Final = 0.2
 """Round-trip time between main and a worker in seconds. Only the first tile waits for it."""
 
-_MAIN: Final = (0.0007, 3.5e-9)
+_MAIN: Final = (0.00055, 2.8e-9)
 _WORKER: Final = (0.00145, 3.7e-9)
 """CPU seconds for a tile, and for each byte of its payload and result."""
+
+_GROUPED: Final = {
+    True: {"sqs:SendMessageBatch": 0.065, "sqs:ReceiveMessage": 0.04, "sqs:DeleteMessageBatch": 0.015},
+    False: {"sqs:SendMessageBatch": 0.1, "sqs:ReceiveMessage": 0.08, "sqs:DeleteMessageBatch": 0.02},
+}
+"""Requests for a tile of a group, by whether payload and result are in messages."""
 
 _QUICK: Final = {
     True: {"sqs:SendMessageBatch": 0.15, "sqs:ReceiveMessage": 0.12, "sqs:DeleteMessageBatch": 0.1},
     False: {"sqs:SendMessageBatch": 0.25, "sqs:ReceiveMessage": 0.2, "sqs:DeleteMessageBatch": 0.12},
 }
-"""Requests for a tile that is done within `Tuning.batching_gap`, by whether payload and result are in messages."""
+"""The same for other tiles that are done within `Tuning.batching_gap`."""
 
 _SLOW: Final = {"sqs:SendMessageBatch": 1.1, "sqs:ReceiveMessage": 1.15, "sqs:DeleteMessageBatch": 0.2}
 """Requests for a slower tile, which a worker receives alone, and whose result it sends immediately."""
@@ -112,8 +118,12 @@ def _price_cpu(prices: tuple[float, float], plan: Plan) -> float:
 def _count_requests(plan: Plan, slot_seconds: float) -> dict[str, float]:
     """Return the requests of all tiles by operation; those of uploads in parts cost as much as `PutObject`."""
     inline = max(plan.payload, plan.result) <= INLINE_LIMIT
-    is_quick = slot_seconds / plan.slots <= TUNING.batching_gap
-    counts = dict(_QUICK[inline] if is_quick else _SLOW)
+    if 2 * (plan.seconds + TUNING.overhead) <= TUNING.group_seconds:
+        counts = dict(_GROUPED[inline])
+    elif slot_seconds / plan.slots <= TUNING.batching_gap:
+        counts = dict(_QUICK[inline])
+    else:
+        counts = dict(_SLOW)
     counts |= {name: each * plan.seconds / plan.slots for name, each in _WORKER_SECOND.items()}
     for size in (plan.payload, plan.result):
         if size > INLINE_LIMIT:
