@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import Context
-from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeVar
 from unittest.mock import patch
@@ -20,7 +19,6 @@ import anyio.to_thread
 from anyio.abc import TaskStatus
 
 from asyncbatch import Settings
-from asyncbatch.batching.pacing import Load, Pacing, pace
 from asyncbatch.testing import Fault, MemoryAws, MemoryJob, VirtualLoop
 from asyncbatch.wire import codec
 from asyncbatch.wire.messages import Body, Result, Sentinel, seal
@@ -212,10 +210,10 @@ def make_forgery(queue: str, run: str) -> str:
 def _form_groups(most: int) -> Iterator[None]:
     """Let main form groups, however long tiles take."""
 
-    def pace_groups(load: Load, *, limit: int | None = None) -> Pacing:
-        return replace(pace(load, limit=limit), group=most)
-
-    with patch("asyncbatch.main.pacer.pace", pace_groups):
+    with (
+        patch("asyncbatch.batching.pacing.count_in_group", lambda *_, **_named: most),
+        patch("asyncbatch.main.pacer.count_in_group", lambda *_, **_named: most),
+    ):
         yield
 
 

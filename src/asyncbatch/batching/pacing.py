@@ -22,6 +22,8 @@ class Load:
     """Number of results since then."""
     seconds: float | None
     """Recent time of a tile in its slot; None if not yet known."""
+    shortest: float | None
+    """The same for the program whose tiles take least."""
     tile_bytes: float
     """Recent size of a tile's payload and result."""
 
@@ -35,7 +37,7 @@ class Pacing:
     linger: float
     """Seconds for which announcements, and messages in the result queue, may wait for more."""
     group: int
-    """Maximum number of tiles in one message."""
+    """Maximum number of tiles in one message, whatever their program."""
     urgent: int
     """Number of tiles in flight up to which idle slots wait for each."""
     prompt: bool
@@ -57,10 +59,30 @@ def pace(load: Load, *, limit: int | None = None, tuning: Tuning = TUNING) -> Pa
     return Pacing(
         window=_widen(load, limit, tuning),
         linger=_linger(load, tuning),
-        group=_count_in_group(load, tuning),
+        group=count_in_group(load, seconds=load.shortest, tuning=tuning),
         urgent=min(load.slots, tuning.urgent_tiles),
         prompt=load.slots <= tuning.urgent_tiles and (load.seconds or 0.0) > tuning.batching_gap,
     )
+
+
+def count_in_group(load: Load, *, seconds: float | None, tuning: Tuning = TUNING) -> int:
+    """Return how many tiles may share a message and an exchange with a slot: several if they take little time.
+
+    Parameters
+    ----------
+    load : Load
+        The current load.
+    seconds : float or None
+        Recent time of a tile of their program; None if not yet known.
+    tuning : Tuning
+        The constants.
+    """
+    if seconds is None or load.slots < 1:
+        return 1
+    by_time = tuning.group_seconds / (seconds + tuning.overhead)
+    by_size = tuning.group_bytes / max(load.tile_bytes, 1.0)
+    by_share = load.announced / load.slots  # so that each slot has work
+    return max(1, int(min(by_time, by_size, by_share)))
 
 
 def _widen(load: Load, limit: int | None, tuning: Tuning) -> int:
@@ -79,23 +101,13 @@ def _linger(load: Load, tuning: Tuning) -> float:
     The first results, of which many are still under way, do not show the rate.
     """
     steady = load.results >= max(load.slots, tuning.least_window)
-    rate = (load.rate if steady else None) or _capacity(load, tuning)
+    rate = (load.rate if steady else None) or min(_capacity(load, tuning), tuning.likely_rate)
     if not rate or load.seconds is None or load.slots < 1:
         return 0.0
     busy = min(load.slots, ceil(rate * load.seconds))
     backlog = (load.announced - 2 * busy) / rate
     longest = min(tuning.longest_linger, tuning.elapsed_share * load.elapsed)
     return max(0.0, min(longest, tuning.backlog_share * backlog))
-
-
-def _count_in_group(load: Load, tuning: Tuning) -> int:
-    """Return how many tiles may share a message and an exchange with a slot: several if they take little time."""
-    if load.seconds is None or load.slots < 1:
-        return 1
-    by_time = tuning.group_seconds / (load.seconds + tuning.overhead)
-    by_size = tuning.group_bytes / max(load.tile_bytes, 1.0)
-    by_share = load.announced / load.slots  # so that each slot has work
-    return max(1, int(min(by_time, by_size, by_share)))
 
 
 def _capacity(load: Load, tuning: Tuning) -> float:

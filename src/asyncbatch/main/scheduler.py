@@ -311,7 +311,7 @@ class Scheduler:
             if accepted is None or accepted.out_key != key:  # a duplicate may have the object that is being fetched
                 self._receiver.discard(key)
             return
-        self._pacer.note_result(anyio.current_time(), seconds=result.seconds)
+        self._pacer.note_result(anyio.current_time(), seconds=result.seconds, program=tile.program.digest)
         self._supervisor.note_progress()
         self._pump()
         tile.out_key, tile.future.peak_memory = key, result.peak

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from math import ceil, inf
+from math import inf
 from typing import Final
 
 import anyio
@@ -37,8 +37,8 @@ from asyncbatch.wire.messages import (
 
 log: Final = logging.getLogger(__name__)
 
-_SENTINEL_BATCHES: Final = 32
-"""Number of concurrent batches of sentinels: workers that do not receive one in time are terminated."""
+_BATCHES: Final = 32
+"""Number of concurrent batches: workers that do not receive a sentinel in time are terminated."""
 
 _SEARCH_LEASE: Final = 10.0
 """Seconds for which a search hides the messages that it finds, in case main ends during the search."""
@@ -139,19 +139,8 @@ class Sender:
         await self._announcements.deliver(_Announcement(text=self._seal(replace(task, copy=1))))
 
     async def send_sentinels(self, count: int) -> None:
-        """Send sentinels to `count` workers, in concurrent batches."""
-        limiter = anyio.CapacityLimiter(_SENTINEL_BATCHES)
-
-        async def send(some: int) -> None:
-            async with limiter:
-                await self._send([self._seal(Sentinel()) for _ in range(some)])
-
-        try:
-            async with anyio.create_task_group() as group:
-                for start in range(0, count, BATCH_LIMIT):
-                    group.start_soon(send, min(BATCH_LIMIT, count - start))
-        except ExceptionGroup as errors:
-            raise find_first(errors) from errors
+        """Send sentinels to `count` workers."""
+        await self._send([self._seal(Sentinel()) for _ in range(count)])
 
     async def withdraw(self, indices: set[int]) -> None:
         """Remove cancelled tiles from the task queue if no worker has received them.
@@ -235,14 +224,23 @@ class Sender:
             upload.due = anyio.current_time() + RENEWAL
 
     async def _announce(self, announcements: list[_Announcement]) -> None:
-        # The pacing may have changed since the batch was full.
-        most = max(self._pace().group, ceil(len(announcements) / BATCH_LIMIT))
-        messages = list(_combine(announcements, most))
-        for start in range(0, len(messages), BATCH_LIMIT):
-            await self._send(messages[start : start + BATCH_LIMIT])
+        now = anyio.current_time()
+        await self._send(list(_combine(announcements, lambda program: self._pacer.count_in_group(program, now))))
 
     async def _send(self, texts: list[str]) -> None:
-        await self._run.sender.send(self._run.manifest.task_queue, texts)
+        """Send messages, in concurrent batches if there are more than one request can send."""
+        limiter = anyio.CapacityLimiter(_BATCHES)
+
+        async def send(start: int) -> None:
+            async with limiter:
+                await self._run.sender.send(self._run.manifest.task_queue, texts[start : start + BATCH_LIMIT])
+
+        try:
+            async with anyio.create_task_group() as group:
+                for start in range(0, len(texts), BATCH_LIMIT):
+                    group.start_soon(send, start)
+        except ExceptionGroup as errors:
+            raise find_first(errors) from errors
 
     def _pace(self) -> Pacing:
         return self._pacer.pace(anyio.current_time())
@@ -268,15 +266,15 @@ class Sender:
         return found
 
 
-def _combine(announcements: Iterable[_Announcement], most: int) -> Iterator[str]:
-    """Yield the texts of messages, in which up to `most` tiles of a program are combined."""
+def _combine(announcements: Iterable[_Announcement], count: Callable[[str], int]) -> Iterator[str]:
+    """Yield the texts of messages; `count` returns how many tiles of a program may share one."""
     groups: dict[str, list[str]] = {}
     for announcement in announcements:
         if not announcement.group:
             yield announcement.text
-            continue
-        texts = groups.setdefault(announcement.group, [])
-        texts.append(announcement.text)
-        if len(texts) == most:
-            yield pack(groups.pop(announcement.group))
-    yield from map(pack, groups.values())
+        else:
+            groups.setdefault(announcement.group, []).append(announcement.text)
+    for program, texts in groups.items():
+        most = count(program)
+        for start in range(0, len(texts), most):
+            yield pack(texts[start : start + most])

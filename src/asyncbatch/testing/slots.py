@@ -82,9 +82,9 @@ class MemorySlot:
                 self._done.append(await self._compute(task, path, payload))
         return self._done
 
-    def count_done(self) -> int:
-        """Return how many tiles of the current call of `compute` are done."""
-        return len(self._done)
+    def list_done(self) -> list[Computed]:
+        """Return the results of the tiles of the current call of `compute` that are done."""
+        return list(self._done)
 
     async def _compute(self, task: Task, path: Path, payload: Content) -> Computed:
         fault = self.processor.faults.hit(OPERATION, f"tile {task.index} of {task.program}")

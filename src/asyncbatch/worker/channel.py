@@ -77,9 +77,9 @@ class Channel:
             raise self._error
         return [self._frames.popleft() for _ in range(count)]
 
-    def count_received(self) -> int:
-        """Return how many responses have arrived, but have not been returned by `receive`."""
-        return len(self._frames)
+    def list_received(self) -> list[Frame]:
+        """Return the responses that have arrived, but have not been returned by `receive`."""
+        return list(self._frames)
 
     def close(self) -> None:
         """Close the socket."""

@@ -218,6 +218,7 @@ class Consumer:
             announced = await self.groups.announce(tasks, computed) if computed else 0
             if rest := tasks[announced:]:
                 await self.groups.give_back(rest)
+        self.groups.forget(tasks)
 
     @asynccontextmanager
     async def _ack_after(self, received: Received, results: int) -> AsyncIterator[None]:

@@ -37,8 +37,8 @@ class Groups:
     """Computes groups, and announces their results."""
 
     tiles: Tiles
-    late: set[int] = field(default_factory=set)
-    """Tiles of current groups that were returned before their group's end."""
+    settled: set[int] = field(default_factory=set)
+    """Tiles of current groups that were announced, or returned to main, before their group's end."""
 
     async def compute(self, tasks: Sequence[Task]) -> list[Computed]:
         """Compute the tiles of a group, and return the results; those of any number of the last tiles may be missing.
@@ -59,7 +59,7 @@ class Groups:
                 tiles.slots.claim() as slot,
                 anyio.create_task_group() as watching,
             ):
-                watching.start_soon(self._return_late, slot, tasks)
+                watching.start_soon(self._settle_early, slot, tasks)
                 found = await compute_in(slot, tasks, path=path, payloads=payloads)
                 watching.cancel_scope.cancel()
         if any(len(computed.content) > OBJECT_LIMIT for computed in found):
@@ -77,11 +77,13 @@ class Groups:
             If the run has ended.
         """
         tiles = self.tiles
-        deliveries = [Delivery(task=task, deliveries=1, verdict=_FIRST) for task in tasks[: len(computed)]]
         with self._endure(tasks):
-            bodies = await self._store(deliveries, computed)
-            results = zip(deliveries, computed, bodies, strict=True)
-            await tiles.results.deliver(*(tiles.seal_result(*result) for result in results))
+            left = [(task, one) for task, one in zip(tasks, computed, strict=False) if task.index not in self.settled]
+            deliveries = [Delivery(task=task, deliveries=1, verdict=_FIRST) for task, _ in left]
+            results = [one for _, one in left]
+            bodies = await self._store(deliveries, results)
+            texts = map(tiles.seal_result, deliveries, results, bodies)
+            await tiles.results.deliver(*texts)
             return len(computed)
         return 0
 
@@ -93,20 +95,26 @@ class Groups:
         NackError
             If this fails.
         """
-        indices = [task.index for task in tasks if task.index not in self.late]
-        self.late.difference_update(task.index for task in tasks)
+        indices = [task.index for task in tasks if task.index not in self.settled]
         if indices:
             log.warning("tiles of a group returned", extra={"action": "group_returned", "tiles": indices})
             await self._send_back(indices)
 
-    async def _return_late(self, slot: ComputesTiles, tasks: Sequence[Task]) -> None:
-        """Return tiles to main that a slot will not start in time, since others take longer than expected."""
+    async def _settle_early(self, slot: ComputesTiles, tasks: Sequence[Task]) -> None:
+        """If tiles take longer than expected, announce those that are done, and return those that will not start."""
         await anyio.sleep(GROUP_LIMIT + _MARGIN)
-        if indices := [task.index for task in tasks[slot.count_done() + 1 :]]:
+        done = slot.list_done()
+        announced = await self.announce(tasks, done)
+        self.settled.update(task.index for task in tasks[:announced])
+        if indices := [task.index for task in tasks[len(done) + 1 :]]:
             log.info("tiles of a group are late", extra={"action": "group_late", "tiles": indices})
             with suppress(NackError):  # they are returned with the rest of the group later
                 await self._send_back(indices)
-                self.late.update(indices)
+                self.settled.update(indices)
+
+    def forget(self, tasks: Sequence[Task]) -> None:
+        """Note the end of a group."""
+        self.settled.difference_update(task.index for task in tasks)
 
     async def _send_back(self, indices: list[int]) -> None:
         tiles = self.tiles

@@ -74,8 +74,8 @@ class ComputesTiles(Protocol):
         Raise `SlotDiedError` if the slot dies. The results of the last tiles may be missing.
         """
 
-    def count_done(self) -> int:
-        """Return how many of these tiles are done."""
+    def list_done(self) -> list[Computed]:
+        """Return the results of those of these tiles that are done."""
 
     async def kill(self) -> None:
         """Kill it."""
@@ -199,21 +199,11 @@ class Slot:
         guard = Guard(pid=self._pid, pipe=self._stacks, timeout=tasks[0].timeout)
         answers = await self._exchange(first, list(zip(commands, payloads, strict=True)), guard)
         self.usable = not answers[-1].head["damage"]
-        return [
-            Computed(
-                outcome=answer.head["outcome"],
-                seconds=answer.head["seconds"],
-                peak=answer.head["peak"],
-                retry=answer.head.get("retry", False),
-                content=answer.read_body(),
-            )
-            for answer in answers
-            if answer.head["outcome"] != SKIPPED
-        ]
+        return _read_results(answers)
 
-    def count_done(self) -> int:
-        """Return how many tiles of the current call of `compute` are done."""
-        return self._channel.count_received()
+    def list_done(self) -> list[Computed]:
+        """Return the results of the tiles of the current call of `compute` that are done."""
+        return _read_results(self._channel.list_received())
 
     async def kill(self) -> None:
         """Kill the process."""
@@ -275,3 +265,18 @@ class Slot:
             await self.kill()
             return Loss(reason="the slot's process closed the socket to its worker")
         return describe_end(code) if guard is None else guard.describe_end(code, peak=self._process.peak)
+
+
+def _read_results(answers: Sequence[Frame]) -> list[Computed]:
+    """Return the results in responses, without tiles that were skipped."""
+    return [
+        Computed(
+            outcome=answer.head["outcome"],
+            seconds=answer.head["seconds"],
+            peak=answer.head["peak"],
+            retry=answer.head.get("retry", False),
+            content=answer.read_body(),
+        )
+        for answer in answers
+        if answer.head["outcome"] != SKIPPED
+    ]

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncbatch.batching.pacing import Load, pace
+from asyncbatch.batching.pacing import Load, count_in_group, pace
 from asyncbatch.batching.tuning import Tuning
 
-NOTHING = Load(slots=0, announced=0, rate=None, elapsed=inf, results=0, seconds=None, tile_bytes=0.0)
+NOTHING = Load(slots=0, announced=0, rate=None, elapsed=inf, results=0, seconds=None, shortest=None, tile_bytes=0.0)
 LONG = Tuning(longest_linger=60.0)
 MIB = 2**20
 
@@ -91,7 +91,8 @@ def test_payloads_and_results_for_which_idle_slots_wait_are_inline(
     ],
 )
 def test_short_tiles_form_groups(load: Load, group: int) -> None:
-    assert pace(load).group == group
+    assert count_in_group(load, seconds=load.seconds) == group
+    assert pace(replace(load, seconds=10.0, shortest=load.seconds)).group == group
 
 
 @pytest.mark.parametrize(
@@ -124,6 +125,7 @@ def test_window_fills_the_path_within_the_memory_of_main(load: Load, limit: int 
         results=st.integers(0, 100_000),
         rate=st.none() | st.floats(0, 1e5),
         seconds=st.none() | st.floats(0, 1e5),
+        shortest=st.none() | st.floats(0, 1e5),
         tile_bytes=st.floats(0, 1e12),
     )
 )

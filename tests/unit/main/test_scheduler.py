@@ -14,7 +14,6 @@ import pytest
 
 from asyncbatch import Settings
 from asyncbatch.aws.protocols import Received
-from asyncbatch.batching.pacing import Pacing
 from asyncbatch.errors import ProgramError, QueueGone, RunError
 from asyncbatch.events import Event, Observer, TileDone, TileFailed
 from asyncbatch.main.dispatcher import wait_for
@@ -89,14 +88,14 @@ class Stage:
         """Return the indices of the tiles in each waiting message."""
         return [[task.index for task in self.open(received)] for received in self.run.queues.waiting[TASKS]]
 
-    async def answer(self, task: Task, value: object, *, attempt: int = 1) -> Result:
+    async def answer(self, task: Task, value: object, *, attempt: int = 1, seconds: float = 0.1) -> Result:
         """Send a tile's result."""
         key = out_key(self.run.manifest.run, task.index, "w", attempt)
         content = codec.join(codec.encode(value))
         body = Body.of(content, key=key)
         if body.key:
             await self.run.objects.put(key, content)
-        result = Result(index=task.index, worker="w", attempt=attempt, outcome="ok", seconds=0.1, body=body)
+        result = Result(index=task.index, worker="w", attempt=attempt, outcome="ok", seconds=seconds, body=body)
         await self.run.queues.send(RESULTS, [self.run.sealed(result)])
         return result
 
@@ -466,8 +465,8 @@ async def test_payload_too_large_for_a_message_is_in_the_bucket() -> None:
 @pytest.fixture
 def groups_of_three(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let main form groups of three tiles."""
-    pacing = Pacing(window=64, linger=0.0, group=3, urgent=0, prompt=False)
-    monkeypatch.setattr("asyncbatch.main.pacer.pace", lambda _load, *, limit: replace(pacing, window=limit or 64))
+    for module in ("batching.pacing", "main.pacer"):
+        monkeypatch.setattr(f"asyncbatch.{module}.count_in_group", lambda *_, **_named: 3)
 
 
 RETRIED = PROGRAM.with_options(tile_timeout=None, retry_on=(OSError,))
@@ -542,3 +541,21 @@ async def test_returned_tiles_are_announced_alone_once() -> None:
         for task in await stage.take(2):
             await stage.answer(task, task.index)
         assert [await wait_for(tile.future) for tile in tiles[1:]] == [1, 2]
+
+
+async def test_only_tiles_of_a_program_that_takes_little_time_form_groups() -> None:
+    async with staged() as stage:
+        slow = Program.of(max, (), {})
+        payload = encode_arguments((1,), {})
+        seconds = {PROGRAM.digest: 0.0, slow.digest: 10.0}
+        for _ in range(2):  # before and after the times are known
+            await anyio.sleep(5)
+            for program in (PROGRAM, slow) * 8:
+                stage.scheduler.enqueue(Tile(program=program, content=payload))
+            await anyio.sleep(5)
+            groups = stage.list_groups()
+            for task in await stage.take(16):
+                await stage.answer(task, 0, seconds=seconds[task.program])
+        numbers = [{index % 2 for index in group} for group in groups if len(group) > 1]
+        assert numbers == [{0}] * len(numbers)
+        assert numbers

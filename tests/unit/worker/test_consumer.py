@@ -147,6 +147,7 @@ class FakeGroups:
     """Whether computing does not end."""
     returned: list[int] = field(default_factory=list)
     groups: list[list[int]] = field(default_factory=list)
+    forgotten: list[list[int]] = field(default_factory=list)
 
     async def compute(self, tasks: Sequence[Task]) -> list[str]:
         await anyio.lowlevel.checkpoint()
@@ -159,6 +160,9 @@ class FakeGroups:
         await anyio.lowlevel.checkpoint()
         assert len(computed) <= len(tasks)
         return min(self.announced, len(computed))
+
+    def forget(self, tasks: Sequence[Task]) -> None:
+        self.forgotten.append([task.index for task in tasks])
 
     async def give_back(self, tasks: Sequence[Task]) -> None:
         await anyio.lowlevel.checkpoint()
@@ -228,7 +232,7 @@ async def compute_group(groups: FakeGroups, received: Received) -> tuple[Consume
 async def test_group_is_acked_once_its_results_are_announced() -> None:
     groups = FakeGroups()
     worker, queues = await compute_group(groups, group(0, 1, 2))
-    assert groups.groups == [[0, 1, 2]]
+    assert groups.groups == groups.forgotten == [[0, 1, 2]]
     assert (queues.removed.count("group"), queues.nacked, groups.returned) == (1, [], [])
     assert worker.tiles.prefetch.together.value is not None
     assert worker.tiles.prefetch.together.value > 1
