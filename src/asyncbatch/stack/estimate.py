@@ -17,7 +17,7 @@ Limit = Literal["workers", "main", "network"]
 PATH: Final = 0.2
 """Round-trip time between main and a worker in seconds. Only the first tile waits for it."""
 
-_MAIN: Final = (0.00055, 2.8e-9)
+_MAIN: Final = (0.0006, 3.1e-9)
 _WORKER: Final = (0.00145, 3.7e-9)
 """CPU seconds for a tile, and for each byte of its payload and result."""
 

@@ -21,16 +21,16 @@ class Measured:
 
 MEASURED = {
     "latency": Measured(
-        plan=Plan(tiles=64, seconds=0.2, payload=393_216, result=262_144, workers=8), requests=6.25, wall=1.78
+        plan=Plan(tiles=64, seconds=0.2, payload=393_216, result=262_144, workers=8), requests=6.3, wall=1.79
     ),
     "steady": Measured(
-        plan=Plan(tiles=1000, seconds=0.2, payload=393_216, result=262_144, workers=8), requests=6.45, wall=25.6
+        plan=Plan(tiles=1000, seconds=0.2, payload=393_216, result=262_144, workers=8), requests=6.4, wall=25.5
     ),
     "small": Measured(
-        plan=Plan(tiles=2000, seconds=0.0, payload=10_000, result=10_000, workers=4), requests=0.12, main_cpu=0.58
+        plan=Plan(tiles=2000, seconds=0.0, payload=10_000, result=10_000, workers=4), requests=0.12, main_cpu=0.613
     ),
     "medium": Measured(
-        plan=Plan(tiles=400, seconds=0.0, payload=400_000, result=400_000, workers=4), requests=4.18, main_cpu=2.8
+        plan=Plan(tiles=400, seconds=0.0, payload=400_000, result=400_000, workers=4), requests=4.23, main_cpu=3.2
     ),
     "money": Measured(plan=Plan(tiles=300, seconds=0.2, payload=10_000, result=10_000, workers=8), requests=2.48),
 }
