@@ -93,12 +93,11 @@ class FrameReader:
         else:
             self._got += count
         frames = []
-        while self._frame is not None or self._start():
-            assert self._frame is not None  # noqa: S101 - for mypy
-            if self._got < self._size:
+        while (frame := self._frame or self._start()) is not None:
+            self._frame = None if self._got == self._size else frame
+            if self._frame is not None:
                 break
-            frames.append(self._frame)
-            self._frame = None
+            frames.append(frame)
         return frames
 
     def recycle(self, frame: Frame) -> None:
@@ -108,30 +107,29 @@ class FrameReader:
         """
         self._spare = None if isinstance(frame.body, MemoryError) else frame.body
 
-    def _start(self) -> bool:
-        """Begin the next frame if its head is complete, with the part of its body that has arrived."""
+    def _start(self) -> Frame | None:
+        """Return the next frame once its head is complete, with the part of its body that has arrived."""
         had = self._end - self._begin
         start = HEADER.size
         if had >= start:
             head_size, self._size = HEADER.unpack_from(self._chunk, self._begin)
             start += head_size
-        if had < start or had < HEADER.size:
+        if had < start:
             self._make_room(start)
-            return False
+            return None
         head_end = self._begin + start
         head = json.loads(bytes(self._chunk[self._begin + HEADER.size : head_end]))
         self._begin = min(self._end, head_end + self._size)
         self._got = self._begin - head_end
+        arrived = self._chunk[head_end : self._begin]
+        if self._begin == self._end:
+            self._begin = self._end = 0
         try:
             body = self._allocate()
         except MemoryError as error:
-            self._frame = Frame(head=head, body=error.with_traceback(None))
-        else:
-            body[: self._got] = self._chunk[head_end : self._begin]
-            self._frame = Frame(head=head, body=body)
-        if self._begin == self._end:
-            self._begin = self._end = 0
-        return True
+            return Frame(head=head, body=error.with_traceback(None))
+        body[: self._got] = arrived
+        return Frame(head=head, body=body)
 
     def _make_room(self, size: int) -> None:
         """Move what has arrived to the start of the chunk, so that `size` bytes fit."""
