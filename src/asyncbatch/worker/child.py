@@ -99,17 +99,16 @@ class _Slot:
         while True:
             command = self._receive()
             reset_peak()
-            answer, parts = ({"outcome": SKIPPED}, []) if self._skips(command) else self._compute(command)
+            if command.head["number"] == command.head["first"]:
+                self.group_began = time.monotonic()
+            answer, parts = ({"outcome": SKIPPED}, []) if self._skips() else self._compute(command)
             about = {"number": command.head["number"], "damage": self.baseline.damage, "peak": read_peak()}
             self._reply({**about, **answer}, parts)
             self.reader.recycle(command)
             del command, parts  # which refer to the memory
 
-    def _skips(self, command: Frame) -> bool:
-        """Return whether a tile of a group is to be computed elsewhere."""
-        if command.head["number"] == command.head["first"]:
-            self.group_began = time.monotonic()
-            return False
+    def _skips(self) -> bool:
+        """Return whether the rest of a group is to be computed elsewhere."""
         return bool(self.baseline.damage) or time.monotonic() - self.group_began > GROUP_LIMIT
 
     def _compute(self, command: Frame) -> tuple[dict[str, Any], list[codec.Buffer]]:
