@@ -20,16 +20,13 @@ from asyncbatch.wire.messages import INLINE_LIMIT, Body, Returned, Task
 from asyncbatch.worker.attempts import Verdict
 from asyncbatch.worker.frames import GROUP_LIMIT
 from asyncbatch.worker.slot import Computed, ComputesTiles
-from asyncbatch.worker.tiles import Delivery, NackError, Tiles, compute_in
+from asyncbatch.worker.tiles import ELSEWHERE, Delivery, NackError, Tiles, compute_in
 
 log: Final = logging.getLogger(__name__)
 
 _FIRST: Final = Verdict(number=1)
 _MARGIN: Final = 0.25
 """Seconds in which the last result before the limit arrives from the slot."""
-
-_AGAIN: Final = 1.0
-"""Seconds until a group is delivered again that can't be returned to main."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +118,7 @@ class Groups:
         try:
             await tiles.results.deliver(tiles.seal(Returned(worker=tiles.worker, tiles=indices)))
         except AwsError as error:
-            raise NackError(str(error), delay=_AGAIN) from error
+            raise NackError(str(error), delay=ELSEWHERE) from error
 
     @contextmanager
     def _endure(self, tasks: Sequence[Task]) -> Iterator[None]:

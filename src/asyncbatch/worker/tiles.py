@@ -39,7 +39,7 @@ log: Final = logging.getLogger(__name__)
 RESULTS_TOGETHER: Final = 64
 """Maximum number of results in one message, which limits how many a lost message delays."""
 
-_ELSEWHERE: Final = 1.0
+ELSEWHERE: Final = 1.0
 """Seconds for which a tile that failed here because of the environment is left to other workers."""
 
 _RETRY: Final = 1.0
@@ -163,7 +163,7 @@ class Tiles:
         except Exception as error:  # noqa: BLE001 - any error affects only this tile
             self._note("tile failed", "tile_failed", delivery, error)
             self.disk_failures += isinstance(error, OSError)
-            return self._lost_if_last(delivery, error, delay=_ELSEWHERE)
+            return self._lost_if_last(delivery, error, delay=ELSEWHERE)
         self.disk_failures = 0
         if computed.retry and not verdict.last:
             delay = min(_LONGEST_RETRY, _RETRY * 2.0 ** min(verdict.number - 1, 10))
@@ -181,7 +181,7 @@ class Tiles:
     async def _return_unbegun(self, delivery: Delivery, error: AsyncBatchError) -> NackError:
         """Withdraw an attempt that did not begin, so that it does not count, and return how to nack the tile."""
         await self.withdraw(delivery)
-        return NackError(str(error), delay=_ELSEWHERE)
+        return NackError(str(error), delay=ELSEWHERE)
 
     def _refuse(self, delivery: Delivery) -> str:
         """Return why a tile is rejected; empty if it is not."""
@@ -212,8 +212,8 @@ class Tiles:
         except Exception as error:
             self._note("result refused", "result_refused", delivery, error)
             if computed.outcome == "lost":
-                raise NackError(str(error), delay=_ELSEWHERE) from error
-            await self.announce(delivery, self._lost_if_last(delivery, error, delay=_ELSEWHERE))
+                raise NackError(str(error), delay=ELSEWHERE) from error
+            await self.announce(delivery, self._lost_if_last(delivery, error, delay=ELSEWHERE))
 
     async def withdraw(self, delivery: Delivery) -> None:
         """Withdraw the count of an attempt that was interrupted, but not because of the tile."""
