@@ -95,11 +95,10 @@ class Consumer:
                 self.lifecycle.end(Stop.IDLE)
 
     def _plan(self, now: float) -> tuple[int, float]:
-        """Return how many tiles to ask for next, and when; infinity for not before something changes."""
-        kept = max(0, self.tiles.held.unannounced - _MAX_UNANNOUNCED)
-        poll = self.tiles.prefetch.next_poll(
-            held=self.tiles.held.uncomputed + kept, age=self.tiles.held.oldest_age(now)
-        )
+        """Return how many messages to ask for next, and when; infinity for not before something changes."""
+        held = self.tiles.held
+        kept = max(0, held.unannounced - _MAX_UNANNOUNCED)
+        poll = self.tiles.prefetch.next_poll(held=held.uncomputed + kept, age=held.oldest_age(now))
         # A tile that computes alone may kill this worker, so leave other tiles to other workers.
         if self.tiles.slots.reserved or not poll.size:
             return 0, inf
@@ -170,9 +169,9 @@ class Consumer:
         """Return messages to the queue that arrived while this worker was stopping."""
         with anyio.move_on_after(_LEAVE_TIMEOUT):
             for received in found:
-                match list(self._open(received)):
-                    case [Task() as task]:  # the next receiver of a group returns it to main
-                        await self.tiles.withdraw_unbegun(task, received.deliveries)
+                messages = list(self._open(received))
+                if len(messages) == 1 and isinstance(messages[0], Task):  # groups have no attempts
+                    await self.tiles.withdraw_unbegun(messages[0], received.deliveries)
             await self.deliveries.nack([received.handle for received in found])
 
     async def _compute(self, tasks: Sequence[Task], received: Received) -> None:
