@@ -51,7 +51,7 @@ class Pacer:
         self._result_bytes.add(size)
 
     def pace(self, now: float) -> Pacing:
-        """Return the current window and linger."""
+        """Return the current pacing."""
         return pace(self._load(now), limit=self.limit)
 
     def count_in_group(self, program: str, now: float) -> int:

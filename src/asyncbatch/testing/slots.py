@@ -78,8 +78,9 @@ class MemorySlot:
         """
         began, self._done = anyio.current_time(), []
         for task, payload in zip(tasks, payloads, strict=True):
-            if not self._done or anyio.current_time() - began <= GROUP_LIMIT:
-                self._done.append(await self._compute(task, path, payload))
+            if self._done and anyio.current_time() - began > GROUP_LIMIT:
+                break
+            self._done.append(await self._compute(task, path, payload))
         return self._done
 
     def list_done(self) -> list[Computed]:

@@ -219,7 +219,7 @@ class Slot:
     async def _exchange(
         self, first: int, commands: Sequence[tuple[dict[str, Any], Content]], guard: Guard | None = None
     ) -> list[Frame]:
-        """Send commands, and return their responses, whose numbers begin with `first`.
+        """Send commands, and return their responses, whose numbers begin with `first`; or that of a new process.
 
         The end of the process ends the exchange, since a process that the tile forked may keep the socket open.
         """
