@@ -211,13 +211,13 @@ class Consumer:
 
         Those of a group that is delivered again are not computed, since one of them may have ended its worker.
         """
-        computed = await self.groups.compute(tasks) if received.deliveries == 1 else []
+        results, rest = await self.groups.compute(tasks) if received.deliveries == 1 else ([], list(tasks))
         self._note_computed(received)
-        async with self._ack_after(received, len(computed)):
-            announced = await self.groups.announce(tasks, computed) if computed else 0
-            if rest := tasks[announced:]:
+        async with self._ack_after(received, len(results)):
+            if results and not await self.groups.announce(results):
+                rest = [task for task, _ in results] + rest
+            if rest:
                 await self.groups.give_back(rest)
-        self.groups.forget(tasks)
 
     @asynccontextmanager
     async def _ack_after(self, received: Received, results: int) -> AsyncIterator[None]:

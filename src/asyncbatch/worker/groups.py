@@ -8,7 +8,7 @@ no attempt, and tiles do not wait behind a long one.
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import anyio
@@ -24,6 +24,9 @@ from asyncbatch.worker.tiles import ELSEWHERE, Delivery, NackError, Tiles, compu
 
 log: Final = logging.getLogger(__name__)
 
+ComputedTile = tuple[Task, Computed]
+"""A tile and its result."""
+
 _FIRST: Final = Verdict(number=1)
 _MARGIN: Final = 0.25
 """Seconds in which the last result before the limit arrives from the slot."""
@@ -34,11 +37,11 @@ class Groups:
     """Computes groups, and announces their results."""
 
     tiles: Tiles
-    settled: set[int] = field(default_factory=set)
-    """Tiles of current groups that were announced, or returned to main, before their group's end."""
 
-    async def compute(self, tasks: Sequence[Task]) -> list[Computed]:
-        """Compute the tiles of a group, and return the results; those of any number of the last tiles may be missing.
+    async def compute(self, tasks: Sequence[Task]) -> tuple[list[ComputedTile], list[Task]]:
+        """Compute a group, and return the results to announce, and the tiles to give back to main.
+
+        If tiles take longer than expected, some are announced or given back before, and are in neither list.
 
         Raises
         ------
@@ -46,9 +49,10 @@ class Groups:
             If the run has ended.
         """
         if not _is_group(tasks):
-            return []
+            return [], list(tasks)
         tiles, first = self.tiles, tasks[0]
         found: list[Computed] = []
+        settled: set[int] = set()
         with self._endure(tasks):
             payloads = await self._fetch(tasks)
             async with (
@@ -56,17 +60,19 @@ class Groups:
                 tiles.slots.claim() as slot,
                 anyio.create_task_group() as watching,
             ):
-                watching.start_soon(self._settle_early, slot, tasks)
+                watching.start_soon(self._settle_early, slot, tasks, settled)
                 found = await compute_in(slot, tasks, path=path, payloads=payloads)
                 watching.cancel_scope.cancel()
         if any(len(computed.content) > OBJECT_LIMIT for computed in found):
-            return []
-        for task, computed in zip(tasks, found, strict=False):
+            found = []
+        results = list(zip(tasks, found, strict=False))
+        for task, computed in results:
             tiles.note_computed(task, computed)
-        return found
+        left = [(task, computed) for task, computed in results if task.index not in settled]
+        return left, [task for task in tasks[len(found) :] if task.index not in settled]
 
-    async def announce(self, tasks: Sequence[Task], computed: Sequence[Computed]) -> int:
-        """Store results, then announce them to main; return how many, which is 0 if anything fails.
+    async def announce(self, results: Sequence[ComputedTile]) -> bool:
+        """Store results, then announce them to main; return whether both succeeded.
 
         Raises
         ------
@@ -74,15 +80,13 @@ class Groups:
             If the run has ended.
         """
         tiles = self.tiles
-        with self._endure(tasks):
-            left = [(task, one) for task, one in zip(tasks, computed, strict=False) if task.index not in self.settled]
-            deliveries = [Delivery(task=task, deliveries=1, verdict=_FIRST) for task, _ in left]
-            results = [one for _, one in left]
-            bodies = await self._store(deliveries, results)
-            texts = map(tiles.seal_result, deliveries, results, bodies)
-            await tiles.results.deliver(*texts)
-            return len(computed)
-        return 0
+        with self._endure([task for task, _ in results]):
+            deliveries = [Delivery(task=task, deliveries=1, verdict=_FIRST) for task, _ in results]
+            computed = [one for _, one in results]
+            bodies = await self._store(deliveries, computed)
+            await tiles.results.deliver(*map(tiles.seal_result, deliveries, computed, bodies))
+            return True
+        return False
 
     async def give_back(self, tasks: Sequence[Task]) -> None:
         """Ask main to announce each of these tiles alone.
@@ -92,26 +96,21 @@ class Groups:
         NackError
             If this fails.
         """
-        indices = [task.index for task in tasks if task.index not in self.settled]
-        if indices:
-            log.warning("tiles of a group returned", extra={"action": "group_returned", "tiles": indices})
-            await self._send_back(indices)
+        indices = [task.index for task in tasks]
+        log.warning("tiles of a group returned", extra={"action": "group_returned", "tiles": indices})
+        await self._send_back(indices)
 
-    async def _settle_early(self, slot: ComputesTiles, tasks: Sequence[Task]) -> None:
+    async def _settle_early(self, slot: ComputesTiles, tasks: Sequence[Task], settled: set[int]) -> None:
         """If tiles take longer than expected, announce those that are done, and return those that will not start."""
         await anyio.sleep(GROUP_LIMIT + _MARGIN)
-        done = slot.list_done()
-        announced = await self.announce(tasks, done)
-        self.settled.update(task.index for task in tasks[:announced])
+        done = list(zip(tasks, slot.list_done(), strict=False))
+        if done and await self.announce(done):
+            settled.update(task.index for task, _ in done)
         if indices := [task.index for task in tasks[len(done) + 1 :]]:
             log.info("tiles of a group are late", extra={"action": "group_late", "tiles": indices})
             with suppress(NackError):  # they are returned with the rest of the group later
                 await self._send_back(indices)
-                self.settled.update(indices)
-
-    def forget(self, tasks: Sequence[Task]) -> None:
-        """Note the end of a group."""
-        self.settled.difference_update(task.index for task in tasks)
+                settled.update(indices)
 
     async def _send_back(self, indices: list[int]) -> None:
         tiles = self.tiles

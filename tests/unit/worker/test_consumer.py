@@ -139,30 +139,26 @@ class FakeGroups:
 
     computed: int = 100
     """Maximum number of tiles that are computed."""
-    announced: int = 100
-    """Maximum number of tiles that are announced."""
+    announced: bool = True
+    """Whether results can be announced."""
     failure: Exception | None = None
     """Failure to return tiles to main."""
     waits: bool = False
     """Whether computing does not end."""
     returned: list[int] = field(default_factory=list)
     groups: list[list[int]] = field(default_factory=list)
-    forgotten: list[list[int]] = field(default_factory=list)
 
-    async def compute(self, tasks: Sequence[Task]) -> list[str]:
+    async def compute(self, tasks: Sequence[Task]) -> tuple[list[tuple[Task, str]], list[Task]]:
         await anyio.lowlevel.checkpoint()
         self.groups.append([task.index for task in tasks])
         if self.waits:
             await anyio.sleep_forever()
-        return ["computed"] * min(self.computed, len(tasks))
+        return [(task, "computed") for task in tasks[: self.computed]], list(tasks[self.computed :])
 
-    async def announce(self, tasks: Sequence[Task], computed: list[str]) -> int:
+    async def announce(self, results: list[tuple[Task, str]]) -> bool:
         await anyio.lowlevel.checkpoint()
-        assert len(computed) <= len(tasks)
-        return min(self.announced, len(computed))
-
-    def forget(self, tasks: Sequence[Task]) -> None:
-        self.forgotten.append([task.index for task in tasks])
+        assert results
+        return self.announced
 
     async def give_back(self, tasks: Sequence[Task]) -> None:
         await anyio.lowlevel.checkpoint()
@@ -232,7 +228,7 @@ async def compute_group(groups: FakeGroups, received: Received) -> tuple[Consume
 async def test_group_is_acked_once_its_results_are_announced() -> None:
     groups = FakeGroups()
     worker, queues = await compute_group(groups, group(0, 1, 2))
-    assert groups.groups == groups.forgotten == [[0, 1, 2]]
+    assert groups.groups == [[0, 1, 2]]
     assert (queues.removed.count("group"), queues.nacked, groups.returned) == (1, [], [])
     assert worker.tiles.prefetch.together.value is not None
     assert worker.tiles.prefetch.together.value > 1
@@ -243,8 +239,8 @@ async def test_group_is_acked_once_its_results_are_announced() -> None:
     [
         (FakeGroups(computed=0), [0, 1, 2]),
         (FakeGroups(computed=2), [2]),
-        (FakeGroups(announced=0), [0, 1, 2]),
-        (FakeGroups(computed=2, announced=0), [0, 1, 2]),
+        (FakeGroups(announced=False), [0, 1, 2]),
+        (FakeGroups(computed=2, announced=False), [0, 1, 2]),
     ],
 )
 async def test_tiles_of_a_group_without_a_result_are_returned_to_main(groups: FakeGroups, returned: list[int]) -> None:

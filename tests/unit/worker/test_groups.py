@@ -98,8 +98,10 @@ class Worker:
 
     async def compute(self, tasks: Sequence[Task]) -> tuple[int, int]:
         """Compute a group; return the numbers of results and of announced results."""
-        computed = await self.groups.compute(tasks)
-        return len(computed), await self.groups.announce(tasks, computed) if computed else 0
+        results, rest = await self.groups.compute(tasks)
+        assert len(results) + len(rest) <= len(tasks)
+        announced = bool(results) and await self.groups.announce(results)
+        return len(results), len(results) if announced else 0
 
     @property
     def results(self) -> dict[int, Result]:
@@ -213,9 +215,9 @@ async def test_end_of_the_run_ends_a_group(worker: Worker, *, large: bool) -> No
     tasks = make_tasks(b"one", LARGE if large else b"two", bucket=worker.bucket)
     worker.bucket.failure = QueueGone("gone")
     worker.failures.append(QueueGone("gone"))
-    computed = await worker.groups.compute(tasks)
+    results, _ = await worker.groups.compute(tasks)
     with pytest.raises(QueueGone):
-        await worker.groups.announce(tasks, computed)
+        await worker.groups.announce(results)
     worker.slot.failure = QueueGone("gone")
     with pytest.raises(QueueGone):
         await worker.groups.compute(tasks)
