@@ -1,8 +1,17 @@
-"""The run of the workers in these tests."""
+"""The run and the tiles of the workers in these tests."""
 
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Final
 
+from asyncbatch.batching.batcher import Batcher
+from asyncbatch.batching.prefetch import Prefetch
 from asyncbatch.wire.manifest import Manifest
+from asyncbatch.worker.counts import Counts
+from asyncbatch.worker.held import Held
+from asyncbatch.worker.programs import Programs
+from asyncbatch.worker.slots import Slots
+from asyncbatch.worker.tiles import Blobs, Tiles
 
 MANIFEST: Final = Manifest(
     run="run",
@@ -17,3 +26,19 @@ MANIFEST: Final = Manifest(
     max_attempts=3,
     slot_memory=0,
 )
+
+
+def make_tiles(*, bucket: Blobs, slots: Slots, folder: Path, send: Callable[[list[str]], Awaitable[None]]) -> Tiles:
+    """Return the tiles of a worker, which sends messages to main with `send`, at once."""
+    return Tiles(
+        manifest=MANIFEST,
+        worker="worker",
+        log_stream="",
+        blobs=bucket,
+        slots=slots,
+        programs=Programs(blobs=bucket, folder=folder),
+        results=Batcher(send, most=10, linger=lambda: 0.0),
+        prefetch=Prefetch(slots=slots.count),
+        held=Held(),
+        counts=Counts(manifest=MANIFEST, blobs=bucket),
+    )

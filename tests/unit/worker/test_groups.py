@@ -10,21 +10,16 @@ import anyio.to_thread
 import pytest
 
 from asyncbatch.aws.protocols import Content
-from asyncbatch.batching.batcher import Batcher
-from asyncbatch.batching.prefetch import Prefetch
 from asyncbatch.errors import AwsError, BlobMissing, QueueGone
 from asyncbatch.wire.manifest import program_key
 from asyncbatch.wire.messages import INLINE_LIMIT, Body, Message, Result, Returned, Task, unseal
-from asyncbatch.worker.counts import Counts
 from asyncbatch.worker.groups import Groups
 from asyncbatch.worker.guard import SlotDiedError
-from asyncbatch.worker.held import Held
-from asyncbatch.worker.programs import Programs
 from asyncbatch.worker.slot import Computed
 from asyncbatch.worker.slots import Slots
-from asyncbatch.worker.tiles import NackError, Tiles
+from asyncbatch.worker.tiles import NackError
 from tests.unit.virtual import VIRTUAL
-from tests.unit.worker.runs import MANIFEST
+from tests.unit.worker.runs import MANIFEST, make_tiles
 
 pytestmark = pytest.mark.anyio
 
@@ -123,23 +118,11 @@ async def worker(tmp_path: Path) -> AsyncIterator[Worker]:
         return slot
 
     bucket, slot = Bucket(), EchoSlot()
-    results: Batcher[str] = Batcher(send, most=10, linger=lambda: 0.0)
     slots = Slots(1, tmp_path, start=start)
-    tiles = Tiles(
-        manifest=MANIFEST,
-        worker="worker",
-        log_stream="",
-        blobs=bucket,
-        slots=slots,
-        programs=Programs(blobs=bucket, folder=tmp_path),
-        results=results,
-        prefetch=Prefetch(slots=1),
-        held=Held(),
-        counts=Counts(manifest=MANIFEST, blobs=bucket),
-    )
+    tiles = make_tiles(bucket=bucket, slots=slots, folder=tmp_path, send=send)
     with anyio.fail_after(60):
         async with slots.run(), anyio.create_task_group() as group:
-            group.start_soon(results.run)
+            group.start_soon(tiles.results.run)
             yield Worker(bucket, slot, Groups(tiles=tiles), said, failures)
             group.cancel_scope.cancel()
 

@@ -11,8 +11,6 @@ import anyio.lowlevel
 import pytest
 
 from asyncbatch.aws.protocols import Content
-from asyncbatch.batching.batcher import Batcher
-from asyncbatch.batching.prefetch import Prefetch
 from asyncbatch.errors import AccessDenied, AwsError, BlobCorrupt, BlobMissing
 from asyncbatch.wire import codec
 from asyncbatch.wire.manifest import begun_key, program_key
@@ -28,14 +26,11 @@ from asyncbatch.wire.messages import (
     unseal,
 )
 from asyncbatch.worker.attempts import MAX_RETURNS
-from asyncbatch.worker.counts import Counts
 from asyncbatch.worker.guard import SlotDiedError
-from asyncbatch.worker.held import Held
-from asyncbatch.worker.programs import Programs
 from asyncbatch.worker.slot import Computed, ComputesTiles
 from asyncbatch.worker.slots import Slots
 from asyncbatch.worker.tiles import NackError, Tiles
-from tests.unit.worker.runs import MANIFEST
+from tests.unit.worker.runs import MANIFEST, make_tiles
 
 pytestmark = pytest.mark.anyio
 
@@ -137,22 +132,10 @@ async def worker(tmp_path: Path) -> AsyncIterator[Worker]:
         said.extend(unseal(text, run="run", direction="result", key=MANIFEST.key) for text in texts)
 
     bucket, slot = Bucket(), OneSlot()
-    results: Batcher[str] = Batcher(send, most=10, linger=lambda: 0.0)
-    tiles = Tiles(
-        manifest=MANIFEST,
-        worker="worker",
-        log_stream="",
-        blobs=bucket,
-        slots=FakeSlots(slot, tmp_path),
-        programs=Programs(blobs=bucket, folder=tmp_path),
-        results=results,
-        prefetch=Prefetch(slots=2),
-        held=Held(),
-        counts=Counts(manifest=MANIFEST, blobs=bucket),
-    )
+    tiles = make_tiles(bucket=bucket, slots=FakeSlots(slot, tmp_path), folder=tmp_path, send=send)
     with anyio.fail_after(10):
         async with anyio.create_task_group() as group:
-            group.start_soon(results.run)
+            group.start_soon(tiles.results.run)
             yield Worker(bucket, slot, tiles, said)
             group.cancel_scope.cancel()
 
