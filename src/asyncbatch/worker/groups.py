@@ -39,9 +39,9 @@ class Groups:
     tiles: Tiles
 
     async def compute(self, tasks: Sequence[Task]) -> tuple[list[ComputedTile], list[Task]]:
-        """Compute a group, and return the results to announce, and the tiles to give back to main.
+        """Compute a group, and return the results to announce, and the tiles to return to main.
 
-        If tiles take longer than expected, some are announced or given back before, and are in neither list.
+        If tiles take longer than expected, some are announced or returned before, and are in neither list.
 
         Raises
         ------
