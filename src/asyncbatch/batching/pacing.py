@@ -12,8 +12,10 @@ class Load:
 
     slots: int
     """Total number of slots of all workers that are up."""
+    in_flight: int
+    """Number of tiles that are being sent, or were announced but have no result."""
     announced: int
-    """Number of tiles that workers can receive or have received, but without a result."""
+    """Number of those that workers can receive or have received."""
     rate: float | None
     """Recent results per second, without idle times; None if not yet known."""
     elapsed: float
@@ -81,7 +83,7 @@ def count_in_group(load: Load, *, seconds: float | None, tuning: Tuning = TUNING
         return 1
     by_time = tuning.group_seconds / (seconds + tuning.overhead)
     by_size = tuning.group_bytes / max(load.tile_bytes, 1.0)
-    by_share = load.announced / load.slots  # so that each slot has work
+    by_share = load.in_flight / load.slots  # so that each slot has work
     return max(1, int(min(by_time, by_size, by_share)))
 
 

@@ -62,6 +62,7 @@ class Pacer:
     def _load(self, now: float) -> Load:
         return Load(
             slots=self.supervisor.slots,
+            in_flight=self.ledger.in_flight,
             announced=self.ledger.announced,
             rate=self._throughput.rate(now),
             elapsed=now - self._begun,

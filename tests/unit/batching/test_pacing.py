@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from asyncbatch.batching.pacing import Load, count_in_group, pace
 from asyncbatch.batching.tuning import Tuning
 
-NOTHING = Load(slots=0, announced=0, rate=None, elapsed=inf, results=0, seconds=None, shortest=None, tile_bytes=0.0)
+NOTHING = Load(
+    slots=0, in_flight=0, announced=0, rate=None, elapsed=inf, results=0, seconds=None, shortest=None, tile_bytes=0.0
+)
 LONG = Tuning(longest_linger=60.0)
 MIB = 2**20
 
@@ -79,15 +81,15 @@ def test_payloads_and_results_for_which_idle_slots_wait_are_inline(
     ("load", "group"),
     [
         (NOTHING, 1),
-        (replace(NOTHING, slots=4, announced=1_000, seconds=None), 1),
-        (replace(NOTHING, announced=1_000, seconds=0.0), 1),  # no worker is up
-        (replace(NOTHING, slots=4, announced=1_000, seconds=0.0), 20),
-        (replace(NOTHING, slots=4, announced=1_000, seconds=0.01), 4),
-        (replace(NOTHING, slots=4, announced=1_000, seconds=0.05), 1),
-        (replace(NOTHING, slots=4, announced=40, seconds=0.0), 10),  # one group for each slot
-        (replace(NOTHING, slots=4, announced=4, seconds=0.0), 1),
-        (replace(NOTHING, slots=4, announced=1_000, seconds=0.0, tile_bytes=2.0 * MIB), 8),
-        (replace(NOTHING, slots=4, announced=1_000, seconds=0.0, tile_bytes=20.0 * MIB), 1),
+        (replace(NOTHING, slots=4, in_flight=1_000, seconds=None), 1),
+        (replace(NOTHING, in_flight=1_000, seconds=0.0), 1),  # no worker is up
+        (replace(NOTHING, slots=4, in_flight=1_000, seconds=0.0), 20),
+        (replace(NOTHING, slots=4, in_flight=1_000, seconds=0.01), 4),
+        (replace(NOTHING, slots=4, in_flight=1_000, seconds=0.05), 1),
+        (replace(NOTHING, slots=4, in_flight=40, seconds=0.0), 10),  # one group for each slot
+        (replace(NOTHING, slots=4, in_flight=4, seconds=0.0), 1),
+        (replace(NOTHING, slots=4, in_flight=1_000, seconds=0.0, tile_bytes=2.0 * MIB), 8),
+        (replace(NOTHING, slots=4, in_flight=1_000, seconds=0.0, tile_bytes=20.0 * MIB), 1),
     ],
 )
 def test_short_tiles_form_groups(load: Load, group: int) -> None:
