@@ -26,8 +26,8 @@ class Prefetch:
     seconds: Mean = field(default_factory=Mean)
     size: Mean = field(default_factory=Mean)
     fetching: Mean = field(default_factory=Mean)
-    together: Mean = field(default_factory=Mean)
-    """Number of tiles in a message."""
+    together: Mean = field(default_factory=lambda: Mean(value=TUNING.batch / 2))
+    """Number of tiles in a message. Several at first: otherwise one worker would request most tiles of a short run."""
 
     def note_received(self, *, tiles: int) -> None:
         """Note a message and its number of tiles."""
@@ -87,7 +87,7 @@ class Prefetch:
         held : int
             Number of tiles received but not yet computed.
         storing : int
-            Number of results that are being stored.
+            Number of objects with results that are being stored.
         """
         if self.seconds.value is None:
             return 0.0
@@ -104,8 +104,9 @@ class Prefetch:
 
     @property
     def _group(self) -> float:
-        """Usual number of tiles in a message."""
-        return self.together.value or 1.0
+        """Usual number of tiles in a message, at most as many as main would combine."""
+        most = self.tuning.group_seconds / ((self.seconds.value or 0.0) + self.tuning.overhead)
+        return max(1.0, min(self.together.value or 0.0, most))
 
     @property
     def _horizon(self) -> float:

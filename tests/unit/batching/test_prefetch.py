@@ -10,8 +10,11 @@ from asyncbatch.wire.messages import BATCH_LIMIT
 MIB = 2**20
 
 
-def fed(slots: int, seconds: float, size: int) -> Prefetch:
+def fed(slots: int, seconds: float, size: int, *, tiles: int = 1) -> Prefetch:
+    """Return the prefetch of a worker that has received many messages with this number of tiles."""
     prefetch = Prefetch(slots=slots)
+    for _ in range(40):
+        prefetch.note_received(tiles=tiles)
     prefetch.note_computed(seconds=seconds, size=size)
     return prefetch
 
@@ -134,12 +137,6 @@ def test_worker_requests_tiles_within_limits_and_for_every_idle_slot(
     assert held >= slots or (poll.size > 0 and poll.delay == 0.0), "an idle slot causes a request"
 
 
-def in_groups(tiles: int, *, seconds: float) -> Prefetch:
-    prefetch = fed(1, seconds, 1_000)
-    prefetch.note_received(tiles=tiles)
-    return prefetch
-
-
 @pytest.mark.parametrize(
     ("tiles", "seconds", "held", "messages"),
     [
@@ -155,4 +152,14 @@ def in_groups(tiles: int, *, seconds: float) -> Prefetch:
 def test_messages_with_several_tiles_are_requested_in_smaller_numbers(
     tiles: int, seconds: float, held: int, messages: int
 ) -> None:
-    assert sizes(in_groups(tiles, seconds=seconds), held) == [messages]
+    assert sizes(fed(1, seconds, 1_000, tiles=tiles), held) == [messages]
+
+
+@pytest.mark.parametrize(("seconds", "messages"), [(0.001, 5), (0.01, 3), (0.02, 3), (0.1, 1)])
+def test_worker_does_not_request_most_tiles_of_a_short_run_in_case_they_come_in_groups(
+    seconds: float, messages: int
+) -> None:
+    prefetch = Prefetch(slots=1)
+    prefetch.note_received(tiles=1)
+    prefetch.note_computed(seconds=seconds, size=1_000)
+    assert sizes(prefetch, 0) == [messages]
