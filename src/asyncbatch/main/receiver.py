@@ -2,17 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from asyncbatch.aws.objects import DELETE_LIMIT
-from asyncbatch.aws.protocols import Content, Received
+from asyncbatch.aws.bodies import Bodies
+from asyncbatch.aws.protocols import Received
 from asyncbatch.batching.batcher import Batcher
 from asyncbatch.errors import AwsError, BlobCorrupt, BlobMissing, MessageError
+from asyncbatch.main.garbage import Garbage
 from asyncbatch.main.ledger import Ledger
 from asyncbatch.main.pacer import Pacer
 from asyncbatch.main.results import make_loss, open_result
@@ -24,7 +25,6 @@ from asyncbatch.wire.messages import BATCH_LIMIT, Loss, Message, Result, unpack,
 log: Final = logging.getLogger(__name__)
 
 _ACK_LINGER: Final = 5.0
-_DELETION_LINGER: Final = 10.0
 _BACKLOG: Final = 2  # consecutive full receives that indicate more messages in the queue
 _AFTER_FULL: Final = 4  # fraction of the linger time
 _DOWNLOADS: Final = 16
@@ -55,6 +55,8 @@ class Receiver:
         The run's workers. The queue is polled while workers are expected to come up.
     pacer : Pacer
         Decides how long results may wait in the queue.
+    garbage : Garbage
+        Deletes results.
 
     Attributes
     ----------
@@ -69,6 +71,7 @@ class Receiver:
         ledger: Ledger,
         supervisor: Supervisor,
         pacer: Pacer,
+        garbage: Garbage,
     ) -> None:
         self.messages: asyncio.Queue[Message] = asyncio.Queue()
         self._run = run
@@ -77,7 +80,8 @@ class Receiver:
         self._pacer = pacer
         self._awake = anyio.Event()
         self._continuous = anyio.Event()
-        self._downloads = anyio.CapacityLimiter(_DOWNLOADS)
+        self._bodies = Bodies(blobs=run.objects, most=_DOWNLOADS)
+        self._garbage = garbage
         self._lease = min(_LONGEST_LEASE, run.settings.lease)
         self._polls = anyio.Semaphore(_POLLS)
         self._full = 0  # consecutive full receives
@@ -85,7 +89,6 @@ class Receiver:
         self._removals: Batcher[str] = Batcher(
             self._remove, most=BATCH_LIMIT, linger=lambda: min(_ACK_LINGER, self._lease / 2)
         )
-        self._garbage: Batcher[str] = Batcher(self._delete, most=DELETE_LIMIT, linger=lambda: _DELETION_LINGER)
 
     @property
     def failing(self) -> bool:
@@ -101,12 +104,6 @@ class Receiver:
         self._continuous.set()
         self.wake()
 
-    def discard(self, *keys: str | None) -> None:
-        """Delete objects soon, in batches."""
-        for key in keys:
-            if key is not None:
-                self._garbage.add(key)
-
     async def run(self) -> None:
         """Receive until cancelled.
 
@@ -117,7 +114,6 @@ class Receiver:
         """
         async with anyio.create_task_group() as group:
             group.start_soon(self._removals.run)
-            group.start_soon(self._garbage.run)
             while True:
                 await self._expect()
                 if self._full < _BACKLOG:
@@ -140,18 +136,14 @@ class Receiver:
         AwsError
             If the result can't be fetched.
         """
-        body = result.body
-        content: Content | None = body.inline
-        if content is None and body.key is not None:
-            try:
-                async with self._downloads:
-                    content = await self._run.objects.get(body.key, sha256=body.sha256, size=body.size)
-            except (BlobCorrupt, BlobMissing) as error:
-                raise make_loss(result, Loss(reason=f"its result can't be fetched: {error}")) from error
-        tile.result_size = len(content or b"")
-        value = await open_result(result, content or b"")
+        try:
+            content = await self._bodies.fetch(result.body)
+        except (BlobCorrupt, BlobMissing) as error:
+            raise make_loss(result, Loss(reason=f"its result can't be fetched: {error}")) from error
+        tile.result_size = len(content)
+        value = await open_result(result, content)
         if tile.record is not None:  # before the caller gets the value, which may share memory with the content
-            await anyio.to_thread.run_sync(tile.record, content or b"")
+            await anyio.to_thread.run_sync(tile.record, content)
         return value
 
     async def _expect(self) -> None:
@@ -180,7 +172,9 @@ class Receiver:
             self._failing_since = None
             self._full = self._full + 1 if len(found) == BATCH_LIMIT else 0
             for received in found:
-                for message in self._open(received):
+                messages = list(self._open(received))
+                self._note_shared(messages)
+                for message in messages:
                     self.messages.put_nowait(message)
         finally:
             self._polls.release()
@@ -208,14 +202,14 @@ class Receiver:
             except MessageError as error:
                 log.warning("message rejected: %s", error, extra={"action": "message_refused"})
 
+    def _note_shared(self, messages: Iterable[Message]) -> None:
+        """Note which results share an object. All of them are in the same SQS message."""
+        for message in messages:
+            if isinstance(message, Result) and message.body.key is not None and message.body.object_size:
+                self._garbage.share(message.body.key, [message.index])
+
     async def _remove(self, handles: list[str]) -> None:
         try:
             await self._run.sender.remove(self._run.manifest.result_queue, handles)
         except AwsError as error:
             log.warning("can't delete messages: %s", error, extra={"action": "deletion_failed"})
-
-    async def _delete(self, keys: list[str]) -> None:
-        try:
-            await self._run.objects.delete(keys)
-        except AwsError as error:
-            log.warning("can't delete objects: %s", error, extra={"action": "deletion_failed"})

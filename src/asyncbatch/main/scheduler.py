@@ -20,6 +20,7 @@ from asyncbatch.errors import (
     find_first,
 )
 from asyncbatch.events import TileCancelled, TileDone, TileFailed, TileSent, WorkerLeft, WorkerLost, WorkerUp
+from asyncbatch.main.garbage import Garbage
 from asyncbatch.main.ledger import Ledger
 from asyncbatch.main.observers import Observers
 from asyncbatch.main.pacer import Pacer
@@ -80,20 +81,24 @@ class Scheduler:
         self._loop = asyncio.get_running_loop()
         self._cancelled: asyncio.Queue[int] = asyncio.Queue()
         self._changed = anyio.Event()
-        self._sender = Sender(run, pacer=self._pacer)
+        self._garbage = Garbage(run.objects)
+        self._sender = Sender(run, pacer=self._pacer, garbage=self._garbage)
         self._speculator = Speculator(
             ledger=self.ledger, supervisor=supervisor, sender=self._sender, observers=observers
         )
         self._recovery = Recovery(run, ledger=self.ledger, sender=self._sender)
         self._withdrawals = Withdrawals(self._sender.withdraw)
         self._replays = replays
-        self._receiver = Receiver(run, ledger=self.ledger, supervisor=supervisor, pacer=self._pacer)
+        self._receiver = Receiver(
+            run, ledger=self.ledger, supervisor=supervisor, pacer=self._pacer, garbage=self._garbage
+        )
 
     def start(self) -> None:
         """Start to send and receive."""
         for task in (
             self._sender.run,
             self._receiver.run,
+            self._garbage.run,
             self._handle_messages,
             self._recovery.watch_messages,
             self._recovery.keep_programs,
@@ -200,7 +205,7 @@ class Scheduler:
             self._recovery.note_news()
             self._observers.observe(TileSent(tile=tile.index, size=size))
             if tile.future.cancelled():  # cancelled while it was being sent
-                self._receiver.discard(tile.in_key)
+                self._garbage.discard(tile.index, tile.in_key)
                 self._withdrawals.add(tile.index)
             else:
                 tile.sent = anyio.current_time()
@@ -230,7 +235,7 @@ class Scheduler:
         tile.future.set_running_or_notify_cancel()
         if tile.state is State.ANNOUNCED:
             self._withdrawals.add(index)
-        self._receiver.discard(tile.in_key)
+        self._garbage.discard(index, tile.in_key)
         self._observers.observe(TileCancelled(tile=index))
         self._forget(tile)
         self._pump()
@@ -302,14 +307,14 @@ class Scheduler:
         """Accept the first result of a tile; drop others."""
         key = result.body.key
         if result.outcome == "lost" and self._speculator.awaits_other(result):
-            self._receiver.discard(key)
+            self._garbage.discard(result.index, key)
             return
         tile = self.ledger.accept(result.index)
         self._speculator.note_result(result, tile)
         if tile is None:
             accepted = self.ledger.get(result.index)
             if accepted is None or accepted.out_key != key:  # a duplicate may have the object that is being fetched
-                self._receiver.discard(key)
+                self._garbage.discard(result.index, key)
             return
         self._pacer.note_result(anyio.current_time(), seconds=result.seconds, program=tile.program.digest)
         self._supervisor.note_progress()
@@ -335,7 +340,7 @@ class Scheduler:
                     )
                 )
             self._finish(tile, value=value)
-        self._receiver.discard(tile.in_key, key)
+        self._garbage.discard(tile.index, tile.in_key, key)
 
     def _finish(self, tile: Tile, *, value: object = None, error: BaseException | None = None) -> None:
         if error is not None and not tile.future.done():

@@ -1,11 +1,11 @@
 """Sends tiles: uploads programs and payloads, announces tiles, and withdraws them."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import Final
+from typing import Final, TypeVar
 
 import anyio
 
@@ -14,12 +14,13 @@ from asyncbatch.batching.batcher import Batcher
 from asyncbatch.batching.pacing import Pacing
 from asyncbatch.batching.tuning import TUNING
 from asyncbatch.errors import AwsError, MessageError, ProgramError, find_first
+from asyncbatch.main.garbage import Garbage
 from asyncbatch.main.pacer import Pacer
 from asyncbatch.main.program import Program
 from asyncbatch.main.run import RENEWAL, Run
 from asyncbatch.main.tile import Tile
 from asyncbatch.main.uploads import Uploads
-from asyncbatch.wire.manifest import OBJECT_LIMIT, PROGRAM_LIFE, in_key, program_key
+from asyncbatch.wire.manifest import OBJECT_LIMIT, PROGRAM_LIFE, program_key
 from asyncbatch.wire.messages import (
     BATCH_LIMIT,
     INLINE_LIMIT,
@@ -34,6 +35,8 @@ from asyncbatch.wire.messages import (
     unpack,
     unseal,
 )
+
+T = TypeVar("T")
 
 log: Final = logging.getLogger(__name__)
 
@@ -72,9 +75,11 @@ class Sender:
         The opened run.
     pacer : Pacer
         Decides how long announcements linger.
+    garbage : Garbage
+        Deletes payloads.
     """
 
-    def __init__(self, run: Run, *, pacer: Pacer) -> None:
+    def __init__(self, run: Run, *, pacer: Pacer, garbage: Garbage) -> None:
         self._run = run
         self._pacer = pacer
         self._announcements: Batcher[_Announcement] = Batcher(
@@ -84,9 +89,22 @@ class Sender:
             size=lambda announcement: len(announcement.text) + 1,
             linger=lambda: self._pace().linger,
         )
-        self._uploads = Uploads()
+        self._large: Batcher[Tile] = Batcher(
+            self._send_together,
+            most=lambda: self._pace().group,
+            most_bytes=TUNING.group_bytes,
+            size=lambda tile: len(tile.content),
+            linger=lambda: 0.0,
+        )
+        """Tiles whose payloads are uploaded together."""
+        self._uploads = Uploads(run.manifest.run, objects=run.objects, garbage=garbage)
         self._programs: dict[str, _Upload] = {}
-        self.run = self._announcements.run
+
+    async def run(self) -> None:
+        """Send batches until cancelled."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._announcements.run)
+            group.start_soon(self._large.run)
 
     async def send(self, tile: Tile, *, urgent: bool = False) -> None:
         """Upload a large payload and the program, and announce the tile; `urgent` if idle slots wait for it."""
@@ -94,26 +112,30 @@ class Sender:
             await self._upload_program(tile.program)
             if not urgent:
                 await self._uploads.wait_for_urgent()
-            body = await self._store(tile, limit=PROMPT_LIMIT if urgent else INLINE_LIMIT)
-            await self._announce_tile(tile, body, urgent=urgent)
+            group = tile.program.digest if self._may_share(tile) else ""
+            if group and not urgent and len(tile.content) > INLINE_LIMIT and self._count_in_group(group) > 1:
+                await self._large.deliver(tile)
+                return
+            body = await self._uploads.store(tile, limit=PROMPT_LIMIT if urgent else INLINE_LIMIT)
+            text = self._seal_task(tile, body, urgent=urgent)
+            await self._announcements.deliver(_Announcement(text=text, group=group))
 
-    async def _store(self, tile: Tile, *, limit: int) -> Body:
-        """Upload a payload if it has more than `limit` bytes, and return its description."""
-        if len(tile.content) > OBJECT_LIMIT:
-            raise ProgramError(
-                f"the arguments of a tile have {len(tile.content)} bytes; S3 allows {OBJECT_LIMIT} per request. "
-                "Pass a path, and read the data in the function"
-            )
-        async with self._uploads.limiter:
-            body = Body.of(tile.content, key=in_key(self._run.manifest.run, tile.index), limit=limit)
-            if body.key is not None:
-                tile.in_key = body.key
-                with self._uploads.measure():
-                    await self._run.objects.put(body.key, tile.content)
-            tile.content = b""
-        return body
+    async def _send_together(self, tiles: Sequence[Tile]) -> None:
+        """Send tiles that share messages; the payloads for a message are uploaded as one object."""
+        try:
+            async with anyio.create_task_group() as group:
+                for part in self._divide(tiles, lambda tile: tile.program.digest):
+                    group.start_soon(self._send_group, part)
+        except ExceptionGroup as errors:
+            raise find_first(errors) from errors
 
-    async def _announce_tile(self, tile: Tile, body: Body, *, urgent: bool) -> None:
+    async def _send_group(self, tiles: Sequence[Tile]) -> None:
+        bodies = await self._uploads.store_together(tiles)
+        texts = [self._seal_task(tile, body, urgent=False) for tile, body in zip(tiles, bodies, strict=True)]
+        await self._send([pack(texts)])
+
+    def _seal_task(self, tile: Tile, body: Body, *, urgent: bool) -> str:
+        """Return the message that announces a tile, and keep it."""
         task = Task(
             index=tile.index,
             program=tile.program.digest,
@@ -124,8 +146,7 @@ class Sender:
             prompt=urgent or self._pace().prompt,
         )
         tile.announcement = self._seal(task)
-        group = tile.program.digest if self._may_share(task) else ""
-        await self._announcements.deliver(_Announcement(text=tile.announcement, group=group))
+        return tile.announcement
 
     async def send_again(self, tiles: Iterable[Tile]) -> None:
         """Announce tiles again whose messages are lost, or whose group was returned. Each has its own message."""
@@ -224,8 +245,20 @@ class Sender:
             upload.due = anyio.current_time() + RENEWAL
 
     async def _announce(self, announcements: list[_Announcement]) -> None:
-        now = anyio.current_time()
-        await self._send(list(_combine(announcements, lambda program: self._pacer.count_in_group(program, now))))
+        texts = [announcement.text for announcement in announcements if not announcement.group]
+        grouped = [announcement for announcement in announcements if announcement.group]
+        parts = self._divide(grouped, lambda announcement: announcement.group)
+        await self._send(texts + [pack(announcement.text for announcement in part) for part in parts])
+
+    def _divide(self, items: Iterable[T], program: Callable[[T], str]) -> Iterator[list[T]]:
+        """Divide tiles into those that share a message; `program` returns the digest of a tile's program."""
+        found: dict[str, list[T]] = {}
+        for item in items:
+            found.setdefault(program(item), []).append(item)
+        for digest, those in found.items():
+            most = self._count_in_group(digest)
+            for start in range(0, len(those), most):
+                yield those[start : start + most]
 
     async def _send(self, texts: list[str]) -> None:
         """Send messages, in concurrent batches if there are more than one request can send."""
@@ -245,9 +278,16 @@ class Sender:
     def _pace(self) -> Pacing:
         return self._pacer.pace(anyio.current_time())
 
-    def _may_share(self, task: Task) -> bool:
+    def _count_in_group(self, program: str) -> int:
+        return self._pacer.count_in_group(program, anyio.current_time())
+
+    def _may_share(self, tile: Tile) -> bool:
         """Return whether a tile may share its message: if its group fails, it is computed again, without a pause."""
-        return self._run.settings.max_attempts > 1 and not task.retry_on and task.body.size <= TUNING.group_payload
+        return (
+            self._run.settings.max_attempts > 1
+            and not tile.program.options.retry_on
+            and len(tile.content) <= TUNING.group_payload
+        )
 
     def _seal(self, message: Task | Sentinel) -> str:
         manifest = self._run.manifest
@@ -264,17 +304,3 @@ class Sender:
             else:
                 found.append((text, message.index if isinstance(message, Task) else None))
         return found
-
-
-def _combine(announcements: Iterable[_Announcement], count: Callable[[str], int]) -> Iterator[str]:
-    """Yield the texts of messages; `count` returns how many tiles of a program may share one."""
-    groups: dict[str, list[str]] = {}
-    for announcement in announcements:
-        if not announcement.group:
-            yield announcement.text
-        else:
-            groups.setdefault(announcement.group, []).append(announcement.text)
-    for program, texts in groups.items():
-        most = count(program)
-        for start in range(0, len(texts), most):
-            yield pack(texts[start : start + most])

@@ -187,6 +187,14 @@ def out_key(run: str, index: int, worker: str, attempt: int, *, copy: int = 0) -
     return f"runs/{run}/out/{index}-{attempt}{f'c{copy}' if copy else ''}-{worker}"
 
 
+def out_key_of_group(run: str, first: int, count: int, worker: str) -> str:
+    """Return the key of the results of `count` tiles of a group, of which `first` has the lowest index.
+
+    It differs from the keys of attempts, since a tile may be computed alone after its group.
+    """
+    return f"runs/{run}/out/{first}+{count}-{worker}"
+
+
 def begun_key(run: str, index: int) -> str:
     """Return the key of the count of attempts at a tile that was delivered more than once.
 

@@ -17,14 +17,15 @@ import dataclasses
 import hashlib
 import hmac
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any, Final, Literal, get_args
 
 from asyncbatch.errors import MessageError
 from asyncbatch.wire.fields import Attempt, Count, Seconds, VersionError, build, quote
 
-VERSION: Final = 6
+VERSION: Final = 7
 
 MESSAGE_LIMIT: Final = 1_048_576
 """Maximum size in bytes of an SQS message, and of a batch of up to ten."""
@@ -65,12 +66,18 @@ class SealError(MessageError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Body:
-    """The body of a message: inline, or under a key in S3."""
+    """The body of a message: inline, or in an object in S3, which may hold several bodies one after the other."""
 
     sha256: str
+    """Of the body; of the whole object if it holds several."""
     size: Count
+    """Size of the body in bytes."""
     inline: bytes | None = field(default=None, repr=False)
     key: str | None = None
+    start: Count = 0
+    """Position of the body in an object that holds several."""
+    object_size: Count = 0
+    """Size in bytes of an object that holds several bodies; 0 if it holds only this one."""
 
     @classmethod
     def of(cls, content: bytes | bytearray, *, key: str, limit: int = INLINE_LIMIT) -> "Body":
@@ -79,6 +86,17 @@ class Body:
         if len(content) <= limit:
             return cls(sha256=digest, size=len(content), inline=bytes(content))
         return cls(sha256=digest, size=len(content), key=key)
+
+    @classmethod
+    def of_parts(cls, contents: Sequence[bytes | bytearray], *, key: str) -> "tuple[bytes | bytearray, list[Body]]":
+        """Return the content of the object that holds these bodies under `key`, and their descriptions."""
+        joined = contents[0] if len(contents) == 1 else b"".join(contents)
+        digest, starts = hashlib.sha256(joined).hexdigest(), accumulate(map(len, contents), initial=0)
+        size = len(joined) if len(contents) > 1 else 0
+        return joined, [
+            cls(sha256=digest, size=len(content), key=key, start=start, object_size=size)
+            for content, start in zip(contents, starts, strict=False)
+        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +233,8 @@ def seal(message: Message, *, run: str, direction: Direction, key: bytes) -> str
     body = head.get("body")
     if isinstance(body, Body):
         head["body"] = {"sha256": body.sha256, "size": body.size, "key": body.key}
+        if body.object_size:
+            head["body"] |= {"start": body.start, "object_size": body.object_size}
         inline = body.inline or b""
     head |= {"kind": type(message).__name__, "version": VERSION, "run": run}
     text = json.dumps(head, separators=(",", ":"))

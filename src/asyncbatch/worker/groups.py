@@ -14,9 +14,10 @@ from typing import Final
 import anyio
 
 from asyncbatch.aws.protocols import Content
+from asyncbatch.batching.tuning import TUNING
 from asyncbatch.errors import AwsError, QueueGone, find_first
-from asyncbatch.wire.manifest import OBJECT_LIMIT
-from asyncbatch.wire.messages import INLINE_LIMIT, Body, Returned, Task
+from asyncbatch.wire.manifest import OBJECT_LIMIT, out_key_of_group
+from asyncbatch.wire.messages import PROMPT_LIMIT, Body, Returned, Task, pack
 from asyncbatch.worker.attempts import Verdict
 from asyncbatch.worker.frames import GROUP_LIMIT
 from asyncbatch.worker.slot import Computed, ComputesTiles
@@ -81,10 +82,13 @@ class Groups:
         """
         tiles = self.tiles
         with self._endure([task for task, _ in results]):
-            deliveries = [Delivery(task=task, deliveries=1, verdict=_FIRST) for task, _ in results]
-            computed = [one for _, one in results]
-            bodies = await self._store(deliveries, computed)
-            await tiles.results.deliver(*map(tiles.seal_result, deliveries, computed, bodies))
+            bodies = await self._store(results)
+            texts: dict[str | int, list[str]] = {}
+            for (task, computed), body in zip(results, bodies, strict=True):
+                delivery = Delivery(task=task, deliveries=1, verdict=_FIRST)
+                texts.setdefault(body.key or task.index, []).append(tiles.seal_result(delivery, computed, body))
+            # Those of one object in one message, so that main knows which tiles share it.
+            await tiles.results.deliver(*map(pack, texts.values()))
             return True
         return False
 
@@ -143,20 +147,40 @@ class Groups:
                     group.start_soon(fetch, place)
         return payloads
 
-    async def _store(self, deliveries: Sequence[Delivery], computed: Sequence[Computed]) -> list[Body]:
-        """Store the results that are too large for a message, all at the same time, and return the descriptions."""
-        bodies: dict[int, Body] = {}
+    async def _store(self, results: Sequence[ComputedTile]) -> list[Body]:
+        """Store the results that are too large for a message, several as one object, and return all descriptions."""
+        tiles, bodies = self.tiles, dict[int, Body]()
 
-        async def store(place: int) -> None:
-            bodies[place] = await self.tiles.store(deliveries[place], computed[place])
+        async def store(part: Sequence[ComputedTile]) -> None:
+            key = out_key_of_group(tiles.manifest.run, part[0][0].index, len(part), tiles.worker)
+            content, stored = Body.of_parts([computed.content for _, computed in part], key=key)
+            await tiles.put(key, content)
+            bodies.update({task.index: body for (task, _), body in zip(part, stored, strict=True)})
 
+        large = []
+        for task, computed in results:
+            if len(computed.content) > tiles.limit_inline(task):
+                large.append((task, computed))
+            else:
+                bodies[task.index] = Body.of(computed.content, key="", limit=PROMPT_LIMIT)
         async with anyio.create_task_group() as group:
-            for place, result in enumerate(computed):
-                if len(result.content) > INLINE_LIMIT:
-                    group.start_soon(store, place)
-                else:
-                    await store(place)
-        return [bodies[place] for place in range(len(computed))]
+            for part in _divide(large):
+                group.start_soon(store, part)
+        return [bodies[task.index] for task, _ in results]
+
+
+def _divide(results: Sequence[ComputedTile]) -> Iterator[list[ComputedTile]]:
+    """Divide results into those for one object; an object of one result may have any size."""
+    part: list[ComputedTile] = []
+    size = 0
+    for result in results:
+        size += len(result[1].content)
+        if part and size > TUNING.group_bytes:
+            yield part
+            part, size = [], len(result[1].content)
+        part.append(result)
+    if part:
+        yield part
 
 
 def _is_group(tasks: Sequence[Task]) -> bool:

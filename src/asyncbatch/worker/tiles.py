@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import anyio
 
-from asyncbatch.aws.protocols import Content, GetBlob, PutBlob
+from asyncbatch.aws.bodies import Bodies
+from asyncbatch.aws.protocols import Content, PutBlob
 from asyncbatch.batching.batcher import Batcher
 from asyncbatch.batching.prefetch import Prefetch
 from asyncbatch.errors import AsyncBatchError, BlobMissing, QueueGone
@@ -62,10 +63,6 @@ _RESULT_TOO_LARGE: Final = (
 _UNCOUNTED: Final = "it was delivered more than max_attempts times, and its attempts can't be counted"
 
 
-class Blobs(GetBlob, PutBlob, Protocol):
-    """The operations on the bucket that a tile needs."""
-
-
 class NackError(AsyncBatchError):
     """An attempt at a tile failed, but not because of the user's function: return the tile to the queue.
 
@@ -98,7 +95,8 @@ class Tiles:
     manifest: Manifest
     worker: str
     log_stream: str
-    blobs: Blobs
+    blobs: PutBlob
+    bodies: Bodies
     slots: Slots
     programs: Programs
     results: Batcher[str]
@@ -108,7 +106,7 @@ class Tiles:
     memory: int | None = None
     """Memory limit of this worker in bytes; None if it is not known."""
     storing: int = 0
-    """Number of results that are being stored in the bucket."""
+    """Number of objects with results that are being stored."""
     computed: int = 0
     busy_seconds: float = 0.0
     disk_failures: int = 0
@@ -227,18 +225,25 @@ class Tiles:
 
     async def store(self, delivery: Delivery, computed: Computed) -> Body:
         """Store a result in the bucket if it is too large for a message, and return its description."""
-        content = computed.content
         task = delivery.task
         key = out_key(self.manifest.run, task.index, self.worker, delivery.deliveries, copy=task.copy)
-        prompt = task.prompt and self.held.uncomputed < self.slots.count
-        body = Body.of(content, key=key, limit=PROMPT_LIMIT if prompt else INLINE_LIMIT)
+        body = Body.of(computed.content, key=key, limit=self.limit_inline(task))
         if body.key is not None:
-            self.storing += 1
-            try:
-                await self.blobs.put(body.key, content)
-            finally:
-                self.storing -= 1
+            await self.put(body.key, computed.content)
         return body
+
+    def limit_inline(self, task: Task) -> int:
+        """Return the maximum size in bytes of a tile's result in a message."""
+        prompt = task.prompt and self.held.uncomputed < self.slots.count
+        return PROMPT_LIMIT if prompt else INLINE_LIMIT
+
+    async def put(self, key: str, content: Content) -> None:
+        """Store one or more results in the bucket."""
+        self.storing += 1
+        try:
+            await self.blobs.put(key, content)
+        finally:
+            self.storing -= 1
 
     def seal_result(self, delivery: Delivery, computed: Computed, body: Body) -> str:
         """Return the message that announces a result to main."""
@@ -282,13 +287,11 @@ class Tiles:
 
     async def fetch(self, task: Task) -> Content:
         """Return a tile's payload."""
-        body = task.body
-        if body.inline is None and body.key is not None:
-            started = anyio.current_time()
-            payload = await self.blobs.get(body.key, sha256=body.sha256, size=body.size)
+        started = anyio.current_time()
+        payload = await self.bodies.fetch(task.body)
+        if task.body.key is not None:
             self.prefetch.note_fetched(seconds=anyio.current_time() - started)
-            return payload
-        return body.inline or b""
+        return payload
 
     def _report_damage(self, task: Task, error: ProgramUnusableError) -> None:
         """Ask main to upload a program again."""

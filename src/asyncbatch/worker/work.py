@@ -11,6 +11,7 @@ from typing import Final
 import aiohttp
 import anyio
 
+from asyncbatch.aws.bodies import Bodies
 from asyncbatch.aws.metadata import MachineMetadata
 from asyncbatch.aws.objects import Objects
 from asyncbatch.aws.queues import LONGEST_POLL, NEW, Queues
@@ -156,6 +157,7 @@ async def _make_consumer(  # noqa: PLR0917
         worker=environment.worker,
         log_stream=environment.log_stream,
         blobs=blobs,
+        bodies=Bodies(blobs=blobs),
         slots=slots,
         programs=Programs(blobs=objects, folder=folder),
         results=results,

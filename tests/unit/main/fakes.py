@@ -87,6 +87,7 @@ class FakeObjects:
     stored: dict[str, bytes] = field(default_factory=dict)
     checksums: dict[str, str | None] = field(default_factory=dict)
     puts: list[str] = field(default_factory=list)
+    gets: list[str] = field(default_factory=list)
     before_put: Script = field(default_factory=list)
     before_get: Script = field(default_factory=list)
     bucket: str = "bucket"
@@ -98,6 +99,7 @@ class FakeObjects:
         self.stored[key], self.checksums[key] = bytes(content), sha256
 
     async def get(self, key: str, *, sha256: str | None = None, size: int | None = None) -> bytes:  # noqa: ARG002
+        self.gets.append(key)
         if self.before_get:
             await self.before_get.pop(0)()
         if key not in self.stored:

@@ -9,6 +9,7 @@ import pytest
 
 from asyncbatch.aws.retries import OUTAGE
 from asyncbatch.errors import AwsError, EndpointUnreachable, QueueGone, find_first
+from asyncbatch.main.garbage import Garbage
 from asyncbatch.main.receiver import Receiver
 from asyncbatch.wire.messages import Goodbye, Message, pack
 from tests.unit.main.fakes import RESULTS, FakeQueues, FakeRun, hang, make_pacer
@@ -35,7 +36,9 @@ def fail(error: AwsError, after: float = 0.0) -> Callable[[], Coroutine[Any, Any
 @asynccontextmanager
 async def receiving(run: FakeRun, heard: list[tuple[float, Message]]) -> AsyncIterator[Receiver]:
     pacer = make_pacer()
-    receiver = Receiver(run.open(), ledger=pacer.ledger, supervisor=pacer.supervisor, pacer=pacer)
+    receiver = Receiver(
+        run.open(), ledger=pacer.ledger, supervisor=pacer.supervisor, pacer=pacer, garbage=Garbage(run.objects)
+    )
 
     async def listen() -> None:
         while True:

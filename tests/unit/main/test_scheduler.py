@@ -1,106 +1,40 @@
 """Tests of the scheduler with queues and a bucket in memory, in virtual time."""
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import CancelledError
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import anyio
 import anyio.lowlevel
-import numpy as np
 import pytest
 
-from asyncbatch import Settings
-from asyncbatch.aws.protocols import Received
 from asyncbatch.errors import ProgramError, QueueGone, RunError
-from asyncbatch.events import Event, Observer, TileDone, TileFailed
+from asyncbatch.events import Event, TileDone, TileFailed
 from asyncbatch.main.dispatcher import wait_for
-from asyncbatch.main.liveness import Liveness
-from asyncbatch.main.observers import Observers
-from asyncbatch.main.program import Program, encode_arguments
-from asyncbatch.main.scheduler import Scheduler
+from asyncbatch.main.garbage import Garbage
 from asyncbatch.main.sender import Sender
-from asyncbatch.main.supervisor import Supervisor
-from asyncbatch.main.tile import Tile
-from asyncbatch.wire import codec
-from asyncbatch.wire.manifest import alive_key, manifest_key, out_key, program_key
+from asyncbatch.wire.manifest import alive_key, manifest_key, program_key
 from asyncbatch.wire.messages import (
     PROMPT_LIMIT,
-    Body,
     Heartbeat,
     Hello,
     ProgramDamaged,
-    Result,
-    Returned,
     Sentinel,
     Task,
-    unpack,
     unseal,
 )
-from tests.unit.main.fakes import RESULTS, TASKS, FakeRun, hang, make_pacer
+from tests.unit.main.fakes import TASKS, FakeRun, hang, make_pacer
+from tests.unit.main.stage import LARGE, PROGRAM, staged
 from tests.unit.virtual import VIRTUAL
 
 pytestmark = pytest.mark.anyio
-
-PROGRAM = Program.of(abs, (), {})
-LARGE = np.random.default_rng(0).bytes(200_000)
 
 
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, Any]]:
     return VIRTUAL
-
-
-@dataclass(kw_only=True)
-class Stage:
-    """A scheduler, and methods with which a test acts as a worker."""
-
-    run: FakeRun
-    supervisor: Supervisor
-    scheduler: Scheduler
-
-    def submit(self, *args: object) -> Tile:
-        tile = Tile(program=PROGRAM, content=encode_arguments(args, {}))
-        self.scheduler.enqueue(tile)
-        return tile
-
-    async def take(self, count: int) -> list[Task]:
-        """Receive tiles as a worker does, and delete their messages."""
-        tasks: list[Task] = []
-        while len(tasks) < count:
-            for received in await self.run.queues.receive(TASKS, most=1, wait=60, lease=30):
-                tasks += self.open(received)
-                await self.run.queues.remove(TASKS, [received.handle])
-        return tasks
-
-    def open(self, received: Received) -> list[Task]:
-        """Return the tiles of a message."""
-        tasks = []
-        for text in unpack(received.text):
-            task = unseal(text, run=self.run.manifest.run, direction="task", key=self.run.manifest.key)
-            assert isinstance(task, Task)
-            tasks.append(task)
-        return tasks
-
-    def list_groups(self) -> list[list[int]]:
-        """Return the indices of the tiles in each waiting message."""
-        return [[task.index for task in self.open(received)] for received in self.run.queues.waiting[TASKS]]
-
-    async def answer(self, task: Task, value: object, *, attempt: int = 1, seconds: float = 0.1) -> Result:
-        """Send a tile's result."""
-        key = out_key(self.run.manifest.run, task.index, "w", attempt)
-        content = codec.join(codec.encode(value))
-        body = Body.of(content, key=key)
-        if body.key:
-            await self.run.objects.put(key, content)
-        result = Result(index=task.index, worker="w", attempt=attempt, outcome="ok", seconds=seconds, body=body)
-        await self.run.queues.send(RESULTS, [self.run.sealed(result)])
-        return result
-
-    async def say(self, message: Hello | Heartbeat | ProgramDamaged | Result | Returned) -> None:
-        await self.run.queues.send(RESULTS, [self.run.sealed(message)])
 
 
 @dataclass
@@ -111,25 +45,6 @@ class Seen:
 
     def observe(self, event: Event, /) -> None:
         self.events.append(event)
-
-
-@asynccontextmanager
-async def staged(
-    run: FakeRun | None = None, *, workers: int = 1, observers: Sequence[Observer] = ()
-) -> AsyncIterator[Stage]:
-    run = run or FakeRun()
-    supervisor = Supervisor(wanted=workers, start_timeout=60.0, hearing=Liveness(limit=120.0))
-    async with anyio.create_task_group() as group:
-        scheduler = Scheduler(run.open(), supervisor=supervisor, observers=Observers(list(observers)), group=group)
-        stage = Stage(
-            run=run,
-            supervisor=supervisor,
-            scheduler=scheduler,
-        )
-        stage.scheduler.start()
-        await stage.say(Hello(worker="w", slots=1, versions={}))
-        yield stage
-        group.cancel_scope.cancel()
 
 
 async def test_duplicate_result_does_not_delete_a_body_that_is_being_fetched() -> None:
@@ -348,7 +263,7 @@ async def test_manifest_and_programs_of_a_long_run_are_renewed(monkeypatch: pyte
 
 
 async def test_arguments_over_the_limit_of_s3_are_rejected_before_the_upload(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asyncbatch.main.sender.OBJECT_LIMIT", 1000)
+    monkeypatch.setattr("asyncbatch.main.uploads.OBJECT_LIMIT", 1000)
     async with staged() as stage:
         tile = stage.submit(LARGE)
         with pytest.raises(ProgramError, match=str(len(tile.content))):
@@ -366,7 +281,7 @@ async def test_sentinels_for_many_workers_are_sent_concurrently(monkeypatch: pyt
 
     monkeypatch.setattr(run.queues, "send", send)
     started = anyio.current_time()
-    await Sender(run.open(), pacer=make_pacer()).send_sentinels(1005)
+    await Sender(run.open(), pacer=make_pacer(), garbage=Garbage(run.objects)).send_sentinels(1005)
     assert sum(under_way) == 1005
     assert anyio.current_time() - started <= 5.0
 
@@ -421,7 +336,7 @@ async def test_failure_to_send_sentinels_is_logged_with_the_reason(monkeypatch: 
 
     monkeypatch.setattr(run.queues, "send", send)
     with pytest.raises(QueueGone):
-        await Sender(run.open(), pacer=make_pacer()).send_sentinels(25)
+        await Sender(run.open(), pacer=make_pacer(), garbage=Garbage(run.objects)).send_sentinels(25)
 
 
 async def test_tile_cancelled_while_its_result_is_fetched_does_not_affect_others() -> None:
@@ -460,102 +375,3 @@ async def test_payload_too_large_for_a_message_is_in_the_bucket() -> None:
         await anyio.sleep(5)
         stage.submit(os.urandom(PROMPT_LIMIT + 1))
         assert (await stage.take(1))[0].body.key is not None
-
-
-@pytest.fixture
-def groups_of_three(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let main form groups of three tiles."""
-    for module in ("batching.pacing", "main.pacer"):
-        monkeypatch.setattr(f"asyncbatch.{module}.count_in_group", lambda *_, **_named: 3)
-
-
-RETRIED = PROGRAM.with_options(tile_timeout=None, retry_on=(OSError,))
-
-
-@pytest.mark.usefixtures("groups_of_three")
-async def test_tiles_of_a_program_share_messages() -> None:
-    async with staged() as stage:
-        for number in range(8):
-            stage.submit(number)
-        await anyio.sleep(5)
-        assert stage.list_groups() == [[0, 1, 2], [3, 4, 5], [6, 7]]
-
-
-@pytest.mark.usefixtures("groups_of_three")
-async def test_tiles_of_different_programs_or_with_retries_or_large_payloads_share_no_message() -> None:
-    async with staged() as stage:
-        other = Program.of(max, (), {})
-        payload = encode_arguments((1,), {})
-        for program in (PROGRAM, other, RETRIED, PROGRAM, other, RETRIED, PROGRAM):
-            stage.scheduler.enqueue(Tile(program=program, content=payload))
-        stage.submit(os.urandom(2**21))
-        await anyio.sleep(5)
-        assert sorted(stage.list_groups()) == [[0, 3, 6], [1, 4], [2], [5], [7]]
-
-
-@pytest.mark.usefixtures("groups_of_three")
-async def test_tiles_with_only_one_attempt_share_no_message() -> None:
-    async with staged(FakeRun(settings=Settings(max_attempts=1))) as stage:
-        for number in range(3):
-            stage.submit(number)
-        await anyio.sleep(5)
-        assert stage.list_groups() == [[0], [1], [2]]
-
-
-@pytest.mark.usefixtures("groups_of_three")
-async def test_cancelled_tiles_are_removed_from_groups_in_the_queue() -> None:
-    async with staged() as stage:
-        tiles = [stage.submit(number) for number in range(9)]
-        await anyio.sleep(5)
-        for cancelled in (1, 3, 4, 5):
-            assert tiles[cancelled].future.cancel()
-        await anyio.sleep(5)
-        assert sorted(stage.list_groups()) == [[0, 2], [6, 7, 8]]
-        for received in await stage.run.queues.receive(TASKS, most=10, wait=0, lease=30):
-            assert received.deliveries == 1
-
-
-@pytest.mark.usefixtures("groups_of_three")
-async def test_groups_that_were_delivered_are_not_divided() -> None:
-    async with staged() as stage:
-        tiles = [stage.submit(number) for number in range(3)]
-        (received,) = await stage.run.queues.receive(TASKS, most=1, wait=60, lease=30)
-        await stage.run.queues.extend(TASKS, [received.handle], 0)
-        assert tiles[1].future.cancel()
-        await anyio.sleep(5)
-        assert stage.list_groups() == [[0, 1, 2]]
-        assert stage.run.queues.waiting[TASKS][0].deliveries > 1
-
-
-@pytest.mark.usefixtures("groups_of_three")
-async def test_returned_tiles_are_announced_alone_once() -> None:
-    async with staged() as stage:
-        tiles = [stage.submit(number) for number in range(3)]
-        first, *_ = await stage.take(3)
-        await stage.answer(first, "done")
-        assert await wait_for(tiles[0].future) == "done"
-        for _ in range(2):  # the message may arrive twice
-            await stage.say(Returned(worker="w", tiles=[0, 1, 2, 77]))
-        await anyio.sleep(5)
-        assert stage.list_groups() == [[1], [2]]
-        for task in await stage.take(2):
-            await stage.answer(task, task.index)
-        assert [await wait_for(tile.future) for tile in tiles[1:]] == [1, 2]
-
-
-async def test_only_tiles_of_a_program_that_takes_little_time_form_groups() -> None:
-    async with staged() as stage:
-        slow = Program.of(max, (), {})
-        payload = encode_arguments((1,), {})
-        seconds = {PROGRAM.digest: 0.0, slow.digest: 10.0}
-        for _ in range(2):  # before and after the times are known
-            await anyio.sleep(5)
-            for program in (PROGRAM, slow) * 8:
-                stage.scheduler.enqueue(Tile(program=program, content=payload))
-            await anyio.sleep(5)
-            groups = stage.list_groups()
-            for task in await stage.take(16):
-                await stage.answer(task, 0, seconds=seconds[task.program])
-        numbers = [{index % 2 for index in group} for group in groups if len(group) > 1]
-        assert numbers == [{0}] * len(numbers)
-        assert numbers

@@ -5,7 +5,9 @@ from typing import Any
 import anyio
 import pytest
 
+from asyncbatch.main.garbage import Garbage
 from asyncbatch.main.uploads import LEAST, MOST, QUICK, Uploads
+from tests.unit.main.fakes import FakeObjects
 from tests.unit.virtual import VIRTUAL
 
 pytestmark = pytest.mark.anyio
@@ -14,6 +16,11 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, Any]]:
     return VIRTUAL
+
+
+def make_uploads() -> Uploads:
+    objects = FakeObjects()
+    return Uploads("run", objects=objects, garbage=Garbage(objects))
 
 
 async def upload(uploads: Uploads, *seconds: float) -> list[float]:
@@ -27,25 +34,25 @@ async def upload(uploads: Uploads, *seconds: float) -> list[float]:
 
 
 async def test_more_uploads_are_allowed_while_each_is_quick() -> None:
-    limits = await upload(Uploads(), *[QUICK / 2] * MOST)
+    limits = await upload(make_uploads(), *[QUICK / 2] * MOST)
     assert limits[:3] == [LEAST + 1, LEAST + 2, LEAST + 3]
     assert limits[-1] == MOST
 
 
 async def test_fewer_uploads_are_allowed_if_they_take_long() -> None:
-    limits = await upload(Uploads(), QUICK / 2, QUICK / 2, *[2 * QUICK] * 3)
+    limits = await upload(make_uploads(), QUICK / 2, QUICK / 2, *[2 * QUICK] * 3)
     assert limits == [LEAST + 1, LEAST + 2, LEAST + 1, LEAST, LEAST]
 
 
 async def test_failed_upload_does_not_count() -> None:
-    uploads = Uploads()
+    uploads = make_uploads()
     with pytest.raises(OSError, match="reset"), uploads.measure():
         raise OSError("reset")
     assert uploads.limiter.total_tokens == LEAST
 
 
 async def test_urgent_tiles_are_sent_before_others() -> None:
-    uploads, sent = Uploads(), list[str]()
+    uploads, sent = make_uploads(), list[str]()
 
     async def send(name: str, *, urgent: bool, seconds: float) -> None:
         with uploads.delay_others() if urgent else nullcontext():
@@ -66,7 +73,7 @@ async def test_urgent_tiles_are_sent_before_others() -> None:
 
 
 async def test_urgent_tile_that_fails_does_not_block_others() -> None:
-    uploads = Uploads()
+    uploads = make_uploads()
     with pytest.raises(OSError, match="reset"), uploads.delay_others():
         raise OSError("reset")
     await uploads.wait_for_urgent()

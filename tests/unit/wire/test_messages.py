@@ -47,7 +47,10 @@ seconds = st.floats(0, 1e9)
 directions = st.sampled_from(get_args(Direction))
 names = st.text(max_size=20)
 inline = st.binary(max_size=50).map(lambda content: Body.of(content, key="runs/r/in/0"))
-bodies = inline | st.just(Body.of(bytes(INLINE_LIMIT + 1), key="runs/r/in/0"))
+parts = st.lists(st.binary(max_size=50), min_size=1, max_size=3).map(
+    lambda contents: Body.of_parts(contents, key="runs/r/in/0")[1][-1]
+)
+bodies = inline | parts | st.just(Body.of(bytes(INLINE_LIMIT + 1), key="runs/r/in/0"))
 
 kinds: dict[type[Message], st.SearchStrategy[Message]] = {
     Task: st.builds(
@@ -447,6 +450,14 @@ def test_larger_body_is_sent_through_s3() -> None:
     content = bytes(INLINE_LIMIT + 1)
     body = Body.of(content, key="k")
     assert body == Body(sha256=hashlib.sha256(content).hexdigest(), size=len(content), key="k")
+
+
+@given(st.lists(st.binary(max_size=50), min_size=1, max_size=5))
+def test_several_bodies_are_parts_of_one_object(contents: list[bytes]) -> None:
+    joined, parts = Body.of_parts(contents, key="k")
+    assert [joined[part.start : part.start + part.size] for part in parts] == contents
+    assert {(part.sha256, part.key, part.inline) for part in parts} == {(hashlib.sha256(joined).hexdigest(), "k", None)}
+    assert {part.object_size for part in parts} == {len(joined) if len(contents) > 1 else 0}
 
 
 @pytest.mark.parametrize("direction", get_args(Direction))

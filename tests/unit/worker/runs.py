@@ -4,14 +4,15 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
+from asyncbatch.aws.bodies import Bodies
 from asyncbatch.batching.batcher import Batcher
 from asyncbatch.batching.prefetch import Prefetch
 from asyncbatch.wire.manifest import Manifest
-from asyncbatch.worker.counts import Counts
+from asyncbatch.worker.counts import Blobs, Counts
 from asyncbatch.worker.held import Held
 from asyncbatch.worker.programs import Programs
 from asyncbatch.worker.slots import Slots
-from asyncbatch.worker.tiles import Blobs, Tiles
+from asyncbatch.worker.tiles import Tiles
 
 MANIFEST: Final = Manifest(
     run="run",
@@ -35,6 +36,7 @@ def make_tiles(*, bucket: Blobs, slots: Slots, folder: Path, send: Callable[[lis
         worker="worker",
         log_stream="",
         blobs=bucket,
+        bodies=Bodies(blobs=bucket),
         slots=slots,
         programs=Programs(blobs=bucket, folder=folder),
         results=Batcher(send, most=10, linger=lambda: 0.0),

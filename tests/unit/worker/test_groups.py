@@ -9,10 +9,12 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
+from asyncbatch.aws.bodies import Bodies
 from asyncbatch.aws.protocols import Content
+from asyncbatch.batching.tuning import TUNING
 from asyncbatch.errors import AwsError, BlobMissing, QueueGone
 from asyncbatch.wire.manifest import program_key
-from asyncbatch.wire.messages import INLINE_LIMIT, Body, Message, Result, Returned, Task, unseal
+from asyncbatch.wire.messages import INLINE_LIMIT, Body, Message, Result, Returned, Task, unpack, unseal
 from asyncbatch.worker.groups import Groups
 from asyncbatch.worker.guard import SlotDiedError
 from asyncbatch.worker.slot import Computed
@@ -88,6 +90,8 @@ class Worker:
     slot: EchoSlot
     groups: Groups
     said: list[Message]
+    messages: list[list[int]]
+    """Indices of the results in each message."""
     failures: list[Exception]
     """Failures of the next messages to main."""
 
@@ -106,12 +110,16 @@ class Worker:
 @pytest.fixture
 async def worker(tmp_path: Path) -> AsyncIterator[Worker]:
     said: list[Message] = []
+    messages: list[list[int]] = []
     failures: list[Exception] = []
 
     async def send(texts: list[str]) -> None:
         if failures:
             raise failures.pop()
-        said.extend(unseal(text, run="run", direction="result", key=MANIFEST.key) for text in texts)
+        for text in texts:
+            found = [unseal(part, run="run", direction="result", key=MANIFEST.key) for part in unpack(text)]
+            messages.append([message.index for message in found if isinstance(message, Result)])
+            said.extend(found)
 
     async def start(_folder: Path, _group: object) -> EchoSlot:
         await anyio.lowlevel.checkpoint()
@@ -123,7 +131,7 @@ async def worker(tmp_path: Path) -> AsyncIterator[Worker]:
     with anyio.fail_after(60):
         async with slots.run(), anyio.create_task_group() as group:
             group.start_soon(tiles.results.run)
-            yield Worker(bucket, slot, Groups(tiles=tiles), said, failures)
+            yield Worker(bucket, slot, Groups(tiles=tiles), said, messages, failures)
             group.cancel_scope.cancel()
 
 
@@ -138,6 +146,12 @@ def make_tasks(*payloads: bytes, bucket: Bucket | None = None) -> list[Task]:
     return tasks
 
 
+async def fetch_all(worker: Worker) -> list[Content]:
+    """Return the results as main fetches them."""
+    bodies = Bodies(blobs=worker.bucket)
+    return [await bodies.fetch(worker.results[index].body) for index in sorted(worker.results)]
+
+
 async def test_group_is_computed_in_one_exchange_and_each_result_is_announced(worker: Worker) -> None:
     tasks = make_tasks(b"one", LARGE, b"three", bucket=worker.bucket)
     assert await worker.compute(tasks) == (3, 3)
@@ -147,6 +161,25 @@ async def test_group_is_computed_in_one_exchange_and_each_result_is_announced(wo
     assert {result.attempt for result in worker.results.values()} == {1}
     tiles = worker.groups.tiles
     assert (tiles.computed, tiles.busy_seconds, tiles.prefetch.seconds.value) == (3, 1.5, 0.5)
+
+
+async def test_large_results_of_a_group_share_an_object_and_a_message(worker: Worker) -> None:
+    payloads = [LARGE, b"two", bytes(range(256)) * 300, b"four"]
+    assert await worker.compute(make_tasks(*payloads, bucket=worker.bucket)) == (4, 4)
+    assert await fetch_all(worker) == payloads
+    first, third = worker.results[0].body, worker.results[2].body
+    assert first.key == third.key
+    assert next(sorted(texts) for texts in worker.messages if 0 in texts) == [0, 2]
+    assert len([key for key in worker.bucket.objects if "/out/" in key]) == 1
+
+
+async def test_results_of_a_group_are_divided_into_objects(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asyncbatch.worker.groups.TUNING", replace(TUNING, group_bytes=2 * len(LARGE)))
+    payloads = [LARGE, 3 * LARGE, LARGE, LARGE, LARGE]
+    assert await worker.compute(make_tasks(*payloads, bucket=worker.bucket)) == (5, 5)
+    assert await fetch_all(worker) == payloads
+    keys = [worker.results[index].body.key for index in range(5)]
+    assert [keys.index(key) for key in keys] == [0, 1, 2, 2, 4]
 
 
 @pytest.mark.parametrize("failure", [SlotDiedError("killed"), OSError("disk"), KeyError("a bug")])

@@ -6,6 +6,7 @@ from typing import Final
 import anyio
 import anyio.to_thread
 
+from asyncbatch.aws.bodies import Bodies
 from asyncbatch.aws.protocols import Content
 from asyncbatch.errors import AsyncBatchError, TileError, TileLost
 from asyncbatch.main.run import Run
@@ -56,7 +57,4 @@ class Replays:
         manifest = self._run.manifest
         task = unseal(tile.announcement, run=manifest.run, direction="task", key=manifest.key)
         assert isinstance(task, Task)  # noqa: S101 - main sealed it as a task
-        body = task.body
-        if body.key is None:
-            return body.inline or b""
-        return await self._run.objects.get(body.key, sha256=body.sha256, size=body.size)
+        return await Bodies(blobs=self._run.objects).fetch(task.body)
