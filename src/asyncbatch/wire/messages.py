@@ -290,6 +290,11 @@ def unpack(text: str) -> list[str]:
 def _open_body(described: object, inline_text: str) -> Body:
     """Return the body that a sealed head describes, and verify inline bytes."""
     body = build(Body, described)
+    is_part = bool(body.start or body.object_size)
+    if is_part and (body.key is None or body.start + body.size > body.object_size):
+        raise MessageError(
+            f"body of {body.size} bytes from byte {body.start} is not a part of an object of {body.object_size} bytes"
+        )
     if body.key is not None:
         return body
     try:

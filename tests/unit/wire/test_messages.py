@@ -300,7 +300,20 @@ def test_sealed_body_is_read_unchanged_or_rejected(body: Body, data: st.DataObje
     changed = data.draw(odd.changes(head["body"]))
     found, refusal = open_or_catch(sealed(head | {"body": changed}, inline_text))
     assert len(refusal) < 400
-    assert found is None or read_head(found)["body"].items() >= changed.items() - {("inline", None)}
+    assert found is None or read_head(found)["body"].items() >= changed.items() - ABSENT
+
+
+ABSENT = {("inline", None), ("start", 0), ("object_size", 0)}
+
+
+@pytest.mark.parametrize(
+    ("start", "object_size", "key"), [(1, 0, "k"), (3, 6, "k"), (0, 2, "k"), (0, 3, None), (2**53, 2**53, "k")]
+)
+def test_body_that_is_not_a_part_of_an_object_is_rejected(start: int, object_size: int, key: str | None) -> None:
+    body = Body(sha256="f" * 64, size=4, key=key, start=start, object_size=object_size)
+    head, _ = split_message(dataclasses.replace(TASK, body=body))
+    head["body"] |= {"start": start, "object_size": object_size}
+    assert open_or_catch(sealed(head, ""))[0] is None
 
 
 RESULT = Result(index=7, worker="w", attempt=1, outcome="ok", seconds=0.5, body=TASK.body)
