@@ -16,6 +16,7 @@ import pytest
 from asyncbatch import BatchExecutor
 from asyncbatch.forking.client import ForkClient, ForkedProcess, ForkServerGoneError
 from asyncbatch.forking.packets import make_pair
+from asyncbatch.worker import slotserver
 from tests.integration.endpoint import Endpoint
 from tests.integration.eventually import eventually, soon
 from tests.integration.gate import Gate
@@ -190,8 +191,7 @@ def test_worker_continues_when_its_slot_server_is_killed(endpoint: Endpoint, tea
     with BatchExecutor(1, launcher=team.launcher(), settings=endpoint.settings(lease=600.0)) as pool:
         future = pool.submit(gate, "tile")
         eventually(gate.started)
-        [slot] = team.slots()
-        [server] = set(processes(team.mark, "asyncbatch.worker.slotserver")) - {slot}
+        [server] = processes(team.mark, slotserver.NAME)
         os.kill(server, signal.SIGKILL)
         eventually(lambda: gate.started() == 2)
         gate.open()

@@ -16,6 +16,7 @@ from anyio.abc import TaskGroup
 from asyncbatch import BatchExecutor, EndpointUnreachable, Settings, WorkersNotStarted
 from asyncbatch.launchers.subprocess import SubprocessLauncher, WorkerOutput
 from asyncbatch.wire.environment import Assignment
+from asyncbatch.worker import slotserver
 from tests.integration.endpoint import Endpoint
 from tests.integration.eventually import eventually, soon
 from tests.integration.gate import Gate
@@ -197,7 +198,8 @@ def test_workers_are_replaced_after_their_server_is_killed(endpoint: Endpoint, t
         futures = [pool.submit(gate, tile) for tile in "ab"]
         eventually(lambda: gate.started("a") and gate.started("b"))
         workers = set(team.workers())
-        [server] = set(processes(team.mark, "asyncbatch.worker.workerserver")) - workers
+        servers = set(processes(team.mark, "asyncbatch.worker.workerserver")) - workers
+        [server] = servers - set(processes(team.mark, slotserver.NAME)) - set(team.slots())
         os.kill(server, signal.SIGKILL)
         eventually(lambda: len(set(team.workers()) - workers) == 2 and not workers & set(team.workers()))
         gate.open()

@@ -102,7 +102,6 @@ class ForkServer:
 
     def serve(self) -> None:
         """Serve until no client is connected and all forked processes have ended."""
-        gc.collect()
         gc.freeze()  # otherwise each forked process would copy the pages that its garbage collector marks
         while self._clients or self._children:
             for key, _ in self._selector.select():
@@ -195,6 +194,7 @@ class ForkServer:
         """Run the requested function as the forked process, and exit."""
         status = _FAILED
         try:
+            gc.enable()
             self._leave_server()
             os.setpgid(0, request.group)
             for number, stream in enumerate(streams):

@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import gc
 import os
 import socket
 import sys
@@ -29,6 +30,7 @@ def main() -> None:
     Its exit status is 0 when its run has ended, 143 when it was terminated, 3 when its versions or the manifest are
     rejected, and 1 after another error.
     """
+    gc.disable()  # imports create few cycles, and much work for the garbage collector
     end(run(start_server))
 
 
@@ -80,6 +82,7 @@ async def _work(environment: WorkerEnvironment, processes: SlotProcesses) -> int
     from asyncbatch.worker.slot import Slot  # noqa: PLC0415
     from asyncbatch.worker.work import work  # noqa: PLC0415
 
+    gc.enable()
     async with open_session(region=environment.region, endpoint_url=environment.endpoint_url) as session:
         return await work(
             environment,

@@ -7,8 +7,10 @@ import os
 import socket
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
@@ -18,12 +20,49 @@ from asyncbatch.forking.packets import make_pair
 NAME: Final = "asyncbatch-slot"
 """Name of a slot's process in `ps` and `top`."""
 
+_SHARED: Final = (
+    "asyncbatch.forking.server",
+    "asyncbatch.wire.compression",
+    "asyncbatch.wire.messages",
+    "asyncbatch.worker.failures",
+    "asyncbatch.worker.frames",
+    "asyncbatch.worker.memory",
+)
+"""Modules that both workers and slots import; the worker's other modules take longer than numpy."""
+
 _ATTEMPTS: Final = 3
 """Number of servers that may fail before starting a slot fails."""
 
 
+def fork_server(*connections: socket.socket) -> socket.socket:
+    """Fork a server for slots from this process, and return the connection to it; it ends when that is closed.
+
+    This saves importing the modules that both need, but the process must not have had another thread.
+
+    Parameters
+    ----------
+    *connections : socket
+        Connections of this process, which the server closes.
+    """
+    for name in _SHARED:
+        import_module(name)
+    ours, theirs = make_pair()
+    if os.fork():
+        theirs.close()
+        return ours
+    try:
+        for connection in (ours, *connections):
+            connection.close()
+        os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
+        import_module("asyncbatch.worker.slotserver").serve(theirs)
+    except BaseException:  # noqa: BLE001 - no caller could handle it
+        traceback.print_exc()
+    finally:
+        os._exit(1)
+
+
 def start_server() -> socket.socket:
-    """Start a server for slots, and return the connection to it; it ends when that is closed."""
+    """Start a server for slots in a new interpreter, and return the connection to it; it ends when that is closed."""
     ours, theirs = make_pair()
     command = [sys.executable, "-P", "-m", "asyncbatch.worker.slotserver", str(theirs.fileno())]
     with theirs:

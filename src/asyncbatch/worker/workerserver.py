@@ -4,6 +4,7 @@ It starts another server for their slots, which need other modules and import th
 """
 
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -16,20 +17,25 @@ from asyncbatch import folders
 from asyncbatch.forking import packets
 from asyncbatch.forking.server import ForkServer, Request
 from asyncbatch.processes import open_end
-from asyncbatch.worker.__main__ import end, run
-from asyncbatch.worker.slotprocesses import start_server
+from asyncbatch.worker.slotprocesses import fork_server, start_server
 
-_NEEDED: Final = ("anyio._backends._asyncio", "asyncbatch.worker.slot", "asyncbatch.worker.work")
+_NEEDED: Final = (
+    "anyio._backends._asyncio",
+    "asyncbatch.worker.__main__",
+    "asyncbatch.worker.slot",
+    "asyncbatch.worker.work",
+)
 """Modules that a worker imports when it runs."""
 
 
 def main() -> None:
     """Serve main; the first argument is the descriptor of a connection to it, the second identifies its process."""
+    gc.disable()  # imports create few cycles, and much work for the garbage collector; workers enable it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection, main_process = socket.socket(fileno=int(sys.argv[1])), sys.argv[2]
+    slots = fork_server(connection)
     with contextlib.suppress(ProcessLookupError):  # main has ended
         owner = open_end(main_process)
-        slots = start_server()
         for name in _NEEDED:
             import_module(name)
         import_module("asyncbatch.aws.loader").preload("sqs")
@@ -42,6 +48,8 @@ def main() -> None:
 
 def _run_worker(slots: socket.socket) -> NoReturn:
     """Run a worker in this process."""
+    from asyncbatch.worker.__main__ import end, run  # noqa: PLC0415 - imported after the server for slots was forked
+
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def connect() -> socket.socket:
