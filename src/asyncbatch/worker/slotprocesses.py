@@ -53,7 +53,8 @@ def fork_server(*connections: socket.socket) -> socket.socket:
     try:
         for connection in (ours, *connections):
             connection.close()
-        os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
+        with Path(os.devnull).open() as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdin.fileno())
         import_module("asyncbatch.worker.slotserver").serve(theirs)
     except BaseException:  # noqa: BLE001 - no caller could handle it
         traceback.print_exc()
