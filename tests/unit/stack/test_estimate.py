@@ -27,10 +27,10 @@ MEASURED = {
         plan=Plan(tiles=1000, seconds=0.2, payload=393_216, result=262_144, workers=8), requests=6.4, wall=25.5
     ),
     "small": Measured(
-        plan=Plan(tiles=2000, seconds=0.0, payload=10_000, result=10_000, workers=4), requests=0.12, main_cpu=0.613
+        plan=Plan(tiles=2000, seconds=0.0, payload=10_000, result=10_000, workers=4), requests=0.104, main_cpu=0.648
     ),
     "medium": Measured(
-        plan=Plan(tiles=400, seconds=0.0, payload=400_000, result=400_000, workers=4), requests=4.23, main_cpu=3.2
+        plan=Plan(tiles=400, seconds=0.0, payload=400_000, result=400_000, workers=4), requests=0.69, main_cpu=2.69
     ),
     "money": Measured(plan=Plan(tiles=300, seconds=0.2, payload=10_000, result=10_000, workers=8), requests=2.48),
 }
@@ -85,6 +85,14 @@ def test_bodies_above_the_inline_limit_need_requests_to_s3() -> None:
     assert "s3:PutObject" not in small
     assert medium["s3:PutObject"] == medium["s3:GetObject"] == SLOW.tiles
     assert (large["s3:PutObject"], large["s3:GetObject"]) == (5 * SLOW.tiles, 3 * SLOW.tiles)
+
+
+def test_short_tiles_share_objects() -> None:
+    short = replace(SLOW, seconds=0.0)
+    alone, together, enormous = (estimate_run(plan).requests for plan in (SLOW, short, replace(short, result=2**24)))
+    assert together["s3:PutObject"] < alone["s3:PutObject"] / 5
+    assert enormous["s3:PutObject"] == alone["s3:PutObject"]
+    assert estimate_run(replace(short, payload=2**20 + 1)).requests["s3:PutObject"] == alone["s3:PutObject"]
 
 
 def test_inline_bodies_cost_messages_by_their_size() -> None:
