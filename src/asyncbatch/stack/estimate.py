@@ -147,4 +147,4 @@ def _count_in_group(plan: Plan) -> float:
         return 1.0
     by_time = TUNING.group_seconds / (plan.seconds + TUNING.overhead)
     by_size = TUNING.group_bytes / max(1, plan.payload + plan.result)
-    return max(1, int(min(by_time, by_size))) ** _FILLED
+    return math.pow(max(1, int(min(by_time, by_size))), _FILLED)
