@@ -87,7 +87,7 @@ class Scheduler:
             ledger=self.ledger, supervisor=supervisor, sender=self._sender, observers=observers
         )
         self._recovery = Recovery(run, ledger=self.ledger, sender=self._sender)
-        self._withdrawals = Withdrawals(self._sender.withdraw)
+        self._withdrawals = Withdrawals(run, sender=self._sender)
         self._replays = replays
         self._receiver = Receiver(
             run, ledger=self.ledger, supervisor=supervisor, pacer=self._pacer, garbage=self._garbage

@@ -1,4 +1,4 @@
-"""Sends tiles: uploads programs and payloads, announces tiles, and withdraws them."""
+"""Sends tiles: uploads programs and payloads, and announces tiles."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,11 +9,10 @@ from typing import Final, TypeVar
 
 import anyio
 
-from asyncbatch.aws.protocols import Received
 from asyncbatch.batching.batcher import Batcher
 from asyncbatch.batching.pacing import Pacing
 from asyncbatch.batching.tuning import TUNING
-from asyncbatch.errors import AwsError, MessageError, ProgramError, find_first
+from asyncbatch.errors import AwsError, ProgramError, find_first
 from asyncbatch.main.garbage import Garbage
 from asyncbatch.main.pacer import Pacer
 from asyncbatch.main.program import Program
@@ -32,7 +31,6 @@ from asyncbatch.wire.messages import (
     Task,
     pack,
     seal,
-    unpack,
     unseal,
 )
 
@@ -42,12 +40,6 @@ log: Final = logging.getLogger(__name__)
 
 _BATCHES: Final = 32
 """Number of concurrent batches: workers that do not receive a sentinel in time are terminated."""
-
-_SEARCH_LEASE: Final = 10.0
-"""Seconds for which a search hides the messages that it finds, in case main ends during the search."""
-
-_MISSES: Final = 2
-"""Number of consecutive receives without a withdrawn tile that end a search, since standard queues are not ordered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,43 +151,13 @@ class Sender:
         assert isinstance(task, Task)  # noqa: S101 - so it was sealed
         await self._announcements.deliver(_Announcement(text=self._seal(replace(task, copy=1))))
 
+    async def resend(self, texts: Iterable[str]) -> None:
+        """Send messages again that were received from the task queue."""
+        await self._announcements.deliver(*(_Announcement(text=text) for text in texts))
+
     async def send_sentinels(self, count: int) -> None:
         """Send sentinels to `count` workers."""
         await self._send([self._seal(Sentinel()) for _ in range(count)])
-
-    async def withdraw(self, indices: set[int]) -> None:
-        """Remove cancelled tiles from the task queue if no worker has received them.
-
-        Other tiles that the search finds are returned to the queue; as new messages if they were never delivered to a
-        worker, so that the search does not count as a delivery. Groups that were delivered to a worker are not divided.
-
-        Parameters
-        ----------
-        indices : set of int
-            Indices of the tiles. Those that are found are removed from the set.
-        """
-        queue, misses = self._run.manifest.task_queue, 0
-        while indices and misses < _MISSES:
-            found = await self._run.sender.receive(queue, most=BATCH_LIMIT, wait=0, lease=_SEARCH_LEASE)
-            if not found:
-                return
-            fresh, suspects, withdrawn = [], [], set[int]()
-            for received in found:
-                tiles = self._list_tiles(received)
-                kept = [text for text, index in tiles if index not in indices]
-                withdrawn |= {index for _, index in tiles if index is not None}
-                if kept and received.deliveries == 1:
-                    fresh.append(_Announcement(text=pack(kept)))
-                elif kept:
-                    suspects.append(received.handle)
-            if fresh:
-                await self._announcements.deliver(*fresh)
-            if suspects:
-                await self._run.sender.extend(queue, suspects, 0)
-            if done := [received.handle for received in found if received.handle not in suspects]:
-                await self._run.sender.remove(queue, done)
-            misses = 0 if withdrawn & indices else misses + 1
-            indices -= withdrawn
 
     async def replace_program(self, program: Program) -> None:
         """Upload a program again if the bucket's copy is missing or damaged."""
@@ -292,15 +254,3 @@ class Sender:
     def _seal(self, message: Task | Sentinel) -> str:
         manifest = self._run.manifest
         return seal(message, run=manifest.run, direction="task", key=manifest.key)
-
-    def _list_tiles(self, received: Received) -> list[tuple[str, int | None]]:
-        """Return the texts that a message combines, each with the index of its tile, or None if it is no tile."""
-        manifest, found = self._run.manifest, list[tuple[str, int | None]]()
-        for text in unpack(received.text):
-            try:
-                message = unseal(text, run=manifest.run, direction="task", key=manifest.key)
-            except MessageError:
-                found.append((text, None))
-            else:
-                found.append((text, message.index if isinstance(message, Task) else None))
-        return found
