@@ -36,6 +36,9 @@ def main() -> None:
     slots = fork_server(connection)
     with contextlib.suppress(ProcessLookupError):  # main has ended
         owner = open_end(main_process)
+        # aiohttp reads the system's certificates when it is imported, which takes a tenth of the time. The SDK does not
+        # use them: it reads its own when it creates clients. Workers replace this environment.
+        os.environ["SSL_CERT_FILE"] = os.devnull
         for name in _NEEDED:
             import_module(name)
         import_module("asyncbatch.aws.loader").preload("sqs")
