@@ -78,7 +78,6 @@ SCENARIOS: Final = {
         tiles=64,
         payload=32_000_000,
         result=32_000_000,
-        rounds=1,
     ),
     "broadcast": Scenario(
         title="500 MB shared by {tiles} tiles on 4 workers",
