@@ -21,7 +21,7 @@ class Tuning:
     compute, before the first results show it."""
     overhead: float = 0.0025
     """Time of a slot for a tile in addition to the function's time."""
-    window_bytes: int = 256 * 2**20
+    window_bytes: int = 384 * 2**20
     """Size of payloads and results of a window in main's memory, unless the slots need more tiles."""
 
     batch: int = 10

@@ -109,7 +109,7 @@ def test_short_tiles_form_groups(load: Load, group: int) -> None:
         (replace(NOTHING, slots=10, rate=100.0, seconds=0.0), None, 1_000),  # if main can send and receive as many
         (replace(NOTHING, slots=100), 5, 5),
         (replace(NOTHING, slots=1, rate=500.0), 1_000, 1_000),
-        (replace(NOTHING, slots=4, tile_bytes=8.0 * MIB), None, 32),  # 256 MiB
+        (replace(NOTHING, slots=4, tile_bytes=8.0 * MIB), None, 48),  # 384 MiB
         (replace(NOTHING, slots=4, tile_bytes=500.0 * MIB), None, 8),  # at least two for each slot
         (replace(NOTHING, tile_bytes=500.0 * MIB), None, 2),
     ],
