@@ -190,9 +190,10 @@ def out_key(run: str, index: int, worker: str, attempt: int, *, copy: int = 0) -
 def out_key_of_group(run: str, first: int, count: int, worker: str) -> str:
     """Return the key of the results of `count` tiles of a group, of which `first` has the lowest index.
 
-    It differs from the keys of attempts, since a tile may be computed alone after its group.
+    It differs from the keys of attempts, since a tile may be computed alone after its group. It has no character that
+    must be escaped in URLs: in some places S3 reads a plus sign as a space.
     """
-    return f"runs/{run}/out/{first}+{count}-{worker}"
+    return f"runs/{run}/out/{first}x{count}-{worker}"
 
 
 def begun_key(run: str, index: int) -> str:

@@ -20,6 +20,7 @@ from asyncbatch.wire.manifest import (
     in_key,
     manifest_key,
     out_key,
+    out_key_of_group,
     program_key,
     read_run_lease,
     run_prefix,
@@ -245,7 +246,13 @@ def test_repr_does_not_contain_the_key() -> None:
 
 
 def test_all_objects_of_a_run_have_its_prefix() -> None:
-    keys = [manifest_key("r"), alive_key("r"), in_key("r", 3), out_key("r", 3, "w", 1)]
+    keys = [
+        manifest_key("r"),
+        alive_key("r"),
+        in_key("r", 3),
+        out_key("r", 3, "w", 1),
+        out_key_of_group("r", 3, 2, "w"),
+    ]
     assert all(key.startswith(run_prefix("r")) for key in keys)
     assert not any(key.startswith((run_prefix("r2"), run_prefix(""))) for key in keys)
 
@@ -259,6 +266,10 @@ def test_keys_of_objects_are_unique() -> None:
     results = [
         out_key("r", index, worker, attempt, copy=copy)
         for index, worker, attempt, copy in product((1, 11, 111), ("1", "11", "1:1"), (1, 11), (0, 1, 11))
+    ]
+    results += [
+        out_key_of_group("r", first, count, worker)
+        for first, count, worker in product((1, 11, 111), (1, 11), ("1", "11", "1:1"))
     ]
     results += [begun_key("r", index) for index in (1, 11)]
     keys = [manifest_key("r"), alive_key("r"), *(in_key("r", index) for index in (1, 11)), *results]
