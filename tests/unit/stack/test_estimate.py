@@ -27,10 +27,10 @@ MEASURED = {
         plan=Plan(tiles=1000, seconds=0.2, payload=393_216, result=262_144, workers=8), requests=6.4, wall=25.5
     ),
     "small": Measured(
-        plan=Plan(tiles=2000, seconds=0.0, payload=10_000, result=10_000, workers=4), requests=0.104, main_cpu=0.648
+        plan=Plan(tiles=2000, seconds=0.0, payload=10_000, result=10_000, workers=4), requests=0.098, main_cpu=0.559
     ),
     "medium": Measured(
-        plan=Plan(tiles=400, seconds=0.0, payload=400_000, result=400_000, workers=4), requests=0.69, main_cpu=2.69
+        plan=Plan(tiles=400, seconds=0.0, payload=400_000, result=400_000, workers=4), requests=0.642, main_cpu=2.6
     ),
     "money": Measured(plan=Plan(tiles=300, seconds=0.2, payload=10_000, result=10_000, workers=8), requests=2.48),
 }
