@@ -81,10 +81,15 @@ def count_in_group(load: Load, *, seconds: float | None, tuning: Tuning = TUNING
     """
     if seconds is None or load.slots < 1:
         return 1
-    by_time = tuning.group_seconds / (seconds + tuning.overhead)
-    by_size = tuning.group_bytes / max(load.tile_bytes, 1.0)
     by_share = load.in_flight / load.slots  # so that each slot has work
-    return max(1, int(min(by_time, by_size, by_share)))
+    return max(1, int(min(limit_group(seconds=seconds, tile_bytes=load.tile_bytes, tuning=tuning), by_share)))
+
+
+def limit_group(*, seconds: float, tile_bytes: float = 0.0, tuning: Tuning = TUNING) -> float:
+    """Return how many tiles of a time and size in bytes may be in a group, however many there are; perhaps below 1."""
+    by_time = tuning.group_seconds / (seconds + tuning.overhead)
+    by_size = tuning.group_bytes / max(tile_bytes, 1.0)
+    return min(by_time, by_size)
 
 
 def _widen(load: Load, limit: int | None, tuning: Tuning) -> int:

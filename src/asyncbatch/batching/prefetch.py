@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from math import ceil, inf
 
 from asyncbatch.batching.estimates import Mean
+from asyncbatch.batching.pacing import limit_group
 from asyncbatch.batching.tuning import TUNING, Tuning
 
 
@@ -105,7 +106,7 @@ class Prefetch:
     @property
     def _group(self) -> float:
         """Usual number of tiles in a message, at most as many as main would combine."""
-        most = self.tuning.group_seconds / ((self.seconds.value or 0.0) + self.tuning.overhead)
+        most = limit_group(seconds=self.seconds.value or 0.0, tuning=self.tuning)
         return max(1.0, min(self.together.value or 0.0, most))
 
     @property

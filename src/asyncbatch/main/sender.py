@@ -142,17 +142,17 @@ class Sender:
 
     async def send_again(self, tiles: Iterable[Tile]) -> None:
         """Announce tiles again whose messages are lost, or whose group was returned. Each has its own message."""
-        await self._announcements.deliver(*(_Announcement(text=tile.announcement) for tile in tiles))
+        await self.resend(tile.announcement for tile in tiles)
 
     async def send_copy(self, tile: Tile) -> None:
         """Announce a slow tile a second time."""
         manifest = self._run.manifest
         task = unseal(tile.announcement, run=manifest.run, direction="task", key=manifest.key)
         assert isinstance(task, Task)  # noqa: S101 - so it was sealed
-        await self._announcements.deliver(_Announcement(text=self._seal(replace(task, copy=1))))
+        await self.resend([self._seal(replace(task, copy=1))])
 
     async def resend(self, texts: Iterable[str]) -> None:
-        """Send messages again that were received from the task queue."""
+        """Send messages about tiles that were sent before, each as it is."""
         await self._announcements.deliver(*(_Announcement(text=text) for text in texts))
 
     async def send_sentinels(self, count: int) -> None:

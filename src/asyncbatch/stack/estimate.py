@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from asyncbatch.batching.pacing import limit_group
 from asyncbatch.batching.tuning import TUNING
 from asyncbatch.stack.prices import price_requests
 from asyncbatch.wire.messages import INLINE_LIMIT
@@ -145,6 +146,5 @@ def _count_in_group(plan: Plan) -> float:
     """Return how many tiles share a message, and an object for payloads and another for results."""
     if plan.payload > TUNING.group_payload:
         return 1.0
-    by_time = TUNING.group_seconds / (plan.seconds + TUNING.overhead)
-    by_size = TUNING.group_bytes / max(1, plan.payload + plan.result)
-    return math.pow(max(1, int(min(by_time, by_size))), _FILLED)
+    most = limit_group(seconds=plan.seconds, tile_bytes=plan.payload + plan.result)
+    return math.pow(max(1, int(most)), _FILLED)
