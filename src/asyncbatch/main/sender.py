@@ -1,13 +1,14 @@
 """Sends tiles: uploads programs and payloads, and announces tiles."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Final, TypeVar
 
 import anyio
+from anyio.abc import TaskGroup
 
 from asyncbatch.batching.batcher import Batcher
 from asyncbatch.batching.pacing import Pacing
@@ -114,12 +115,9 @@ class Sender:
 
     async def _send_together(self, tiles: Sequence[Tile]) -> None:
         """Send tiles that share messages; the payloads for a message are uploaded as one object."""
-        try:
-            async with anyio.create_task_group() as group:
-                for part in self._divide(tiles, lambda tile: tile.program.digest):
-                    group.start_soon(self._send_group, part)
-        except ExceptionGroup as errors:
-            raise find_first(errors) from errors
+        async with _open_group() as group:
+            for part in self._divide(tiles, lambda tile: tile.program.digest):
+                group.start_soon(self._send_group, part)
 
     async def _send_group(self, tiles: Sequence[Tile]) -> None:
         bodies = await self._uploads.store_together(tiles)
@@ -230,12 +228,9 @@ class Sender:
             async with limiter:
                 await self._run.sender.send(self._run.manifest.task_queue, texts[start : start + BATCH_LIMIT])
 
-        try:
-            async with anyio.create_task_group() as group:
-                for start in range(0, len(texts), BATCH_LIMIT):
-                    group.start_soon(send, start)
-        except ExceptionGroup as errors:
-            raise find_first(errors) from errors
+        async with _open_group() as group:
+            for start in range(0, len(texts), BATCH_LIMIT):
+                group.start_soon(send, start)
 
     def _pace(self) -> Pacing:
         return self._pacer.pace(anyio.current_time())
@@ -254,3 +249,13 @@ class Sender:
     def _seal(self, message: Task | Sentinel) -> str:
         manifest = self._run.manifest
         return seal(message, run=manifest.run, direction="task", key=manifest.key)
+
+
+@asynccontextmanager
+async def _open_group() -> AsyncIterator[TaskGroup]:
+    """Open a task group that raises the first error of its tasks."""
+    try:
+        async with anyio.create_task_group() as group:
+            yield group
+    except ExceptionGroup as errors:
+        raise find_first(errors) from errors
