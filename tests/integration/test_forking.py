@@ -36,22 +36,32 @@ def run(request):
 ForkServer(socket.socket(fileno=int(sys.argv[1])), run).serve()
 """
 
+SLOT: Final = """
+import sys, threading
+from asyncbatch.forking.server import Request
+from asyncbatch.worker import child
+
+threading.Thread.start = lambda _: None  # it waits for the end of the socket, and may notice it first
+descriptors = [int(descriptor) for descriptor in sys.argv[1:]]
+child.run(Request(environment={}, folder="", group=0, name="", arguments={"memory": 0}, descriptors=descriptors))
+"""
+
 WAIT: Final = "import signal\nwhile True: signal.pause()"
 
 Fork = Callable[..., Coroutine[Any, Any, ForkedProcess]]
 
 
-def start(connection: int, team: Team) -> subprocess.Popen[bytes]:
+def start(connection: int, team: Team, stderr: int | None = None) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-c", SERVER, str(connection)]
-    return subprocess.Popen(command, pass_fds=[connection], env={**os.environ, MARK: team.mark})
+    return subprocess.Popen(command, pass_fds=[connection], env={**os.environ, MARK: team.mark}, stderr=stderr)
 
 
 @contextlib.asynccontextmanager
-async def serving(team: Team) -> AsyncIterator[tuple[subprocess.Popen[bytes], ForkClient]]:
+async def serving(team: Team, stderr: int | None = None) -> AsyncIterator[tuple[subprocess.Popen[bytes], ForkClient]]:
     """Run a fork server during the block."""
     ours, theirs = make_pair()
     with theirs:
-        server = start(theirs.fileno(), team)
+        server = start(theirs.fileno(), team, stderr)
     with server:
         client = ForkClient(ours)
         try:
@@ -139,6 +149,59 @@ async def test_process_in_another_group_is_killed_alone(fork: Fork) -> None:
     assert await leader.wait() == -signal.SIGTERM
 
 
+def end_group() -> int:
+    """Return the id of a process group that has ended."""
+    with subprocess.Popen(["true"], process_group=0) as leader:
+        return leader.pid
+
+
+def read_all(descriptor: int) -> bytes:
+    with os.fdopen(descriptor, "rb") as stream:
+        return stream.read()
+
+
+@pytest.mark.parametrize("missing", ["group", "folder"])
+@pytest.mark.parametrize("requests", [1, 2])
+async def test_requests_of_a_client_that_has_ended_leave_no_process_and_print_nothing(
+    team: Team, tmp_path: Path, missing: str, requests: int
+) -> None:
+    group = end_group()
+    printed, stderr = os.pipe()
+    async with serving(team, stderr) as (server, client):
+        server.send_signal(signal.SIGSTOP)
+        for _ in range(requests):
+            await client.fork(
+                environment={MARK: team.mark},
+                folder=str(tmp_path / "missing" if missing == "folder" else tmp_path),
+                group=group if missing == "group" else 0,
+                name="of-a-test",
+                arguments={"code": WAIT},
+                descriptors=(0, stderr, stderr),
+            )
+        os.close(stderr)
+        client.close()
+        server.send_signal(signal.SIGCONT)
+        assert read_all(printed) == b""
+        assert server.wait() == 0
+
+
+async def test_reason_is_printed_if_the_folder_of_a_process_does_not_exist(
+    server: tuple[subprocess.Popen[bytes], ForkClient], tmp_path: Path
+) -> None:
+    printed, stderr = os.pipe()
+    process = await server[1].fork(
+        environment={},
+        folder=str(tmp_path / "missing"),
+        group=0,
+        name="",
+        arguments={},
+        descriptors=(0, stderr, stderr),
+    )
+    os.close(stderr)
+    assert b"FileNotFoundError" in read_all(printed)
+    assert await process.wait() == 1
+
+
 async def test_no_signal_is_sent_to_a_reaped_process(fork: Fork) -> None:
     process = await fork("pass")
     await process.wait()
@@ -169,6 +232,24 @@ async def test_server_ends_when_its_client_is_closed(
     assert process.code == -signal.SIGKILL  # as far as the client knows
     os.kill(pid, signal.SIGTERM)
     assert server[0].wait(timeout=10) == 0
+
+
+def test_slot_that_is_ready_after_its_worker_has_ended_prints_nothing(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair()
+    stacks, pipe = os.pipe()
+    with theirs:
+        ours.close()
+        descriptors = (theirs.fileno(), pipe)
+        slot = subprocess.run(
+            [sys.executable, "-c", SLOT, *map(str, descriptors)],
+            pass_fds=descriptors,
+            env={**os.environ, "TMPDIR": str(tmp_path / "slot")},
+            capture_output=True,
+            check=False,
+        )
+    os.close(stacks)
+    os.close(pipe)
+    assert (slot.returncode, slot.stdout, slot.stderr) == (0, b"", b"")
 
 
 def draw(_tile: int) -> tuple[int, float]:

@@ -63,6 +63,19 @@ class ForkedProcess:
             raise ForkServerGoneError("the fork server has ended")
         return self.pid
 
+    async def kill(self, grace: float) -> None:
+        """Kill the process, and wait until it has ended, even in a cancelled task.
+
+        Parameters
+        ----------
+        grace : float
+            Maximum number of seconds to wait; a process that waits for a failed disk ends when the disk responds.
+        """
+        with anyio.CancelScope(shield=True):
+            self.send_signal(signal.SIGKILL)
+            with anyio.move_on_after(grace):
+                await self.wait()
+
     def send_signal(self, which: int) -> None:
         """Make the server send a signal to the process if it runs. SIGKILL is sent to its group, if it has one."""
         if self.poll() is None:

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import select
 import socket
 from typing import Any, Final
 
@@ -47,6 +48,13 @@ def receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]] | Non
     except ConnectionError:
         return None
     return (json.loads(content), descriptors) if content else None
+
+
+def is_closed(connection: socket.socket) -> bool:
+    """Return whether the other end is closed, even if some of its packets are not received yet."""
+    waiting = select.poll()
+    waiting.register(connection, 0)  # the end is always reported
+    return bool(waiting.poll(0))
 
 
 def write_pipe(content: dict[str, Any]) -> int:

@@ -147,7 +147,7 @@ class ForkServer:
             self._tell(client, {"number": number, "error": str(error)})
         else:
             if not process:
-                self._become(request, descriptors[1:4])
+                self._become(request, client, descriptors[1:4])
             if not request.group:  # the child does this too, since either may run first
                 with contextlib.suppress(OSError):
                     os.setpgid(process, process)
@@ -190,17 +190,24 @@ class ForkServer:
         except OSError:
             self._forget(client)
 
-    def _become(self, request: Request, streams: Sequence[int]) -> NoReturn:
+    def _become(self, request: Request, client: socket.socket, streams: Sequence[int]) -> NoReturn:
         """Run the requested function as the forked process, and exit."""
         status = _FAILED
         try:
             gc.enable()
+            client = client.dup()
             self._leave_server()
-            os.setpgid(0, request.group)
             for number, stream in enumerate(streams):
                 os.dup2(stream, number)
                 os.close(stream)
-            os.chdir(request.folder)
+            try:
+                os.setpgid(0, request.group)
+                os.chdir(request.folder)
+            except OSError:
+                if not packets.is_closed(client):
+                    raise
+                os._exit(_FAILED)  # the client has ended, and with it the group and the folder
+            client.close()
             os.environ.clear()
             os.environ.update(request.environment)
             tempfile.tempdir = None  # TMPDIR may have changed

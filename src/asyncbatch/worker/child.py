@@ -174,8 +174,11 @@ class _Slot:
     def _reply(self, head: dict[str, Any], parts: list[codec.Buffer]) -> None:
         size = codec.size(parts)
         frame = [write_head(head, size), *parts]
-        for part in [codec.join(frame)] if size < CHUNK else frame:
-            self.connection.sendall(part)
+        try:
+            for part in [codec.join(frame)] if size < CHUNK else frame:
+                self.connection.sendall(part)
+        except ConnectionError:
+            self._end()
 
     def _wait_for_end(self) -> None:
         """Wait until the worker is gone, and end the process."""

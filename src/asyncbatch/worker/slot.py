@@ -5,7 +5,6 @@ output is discarded, and a dead child's signal is not known.
 """
 
 import os
-import signal
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
@@ -23,7 +22,7 @@ from asyncbatch.worker.channel import Channel
 from asyncbatch.worker.frames import SKIPPED, Frame
 from asyncbatch.worker.guard import Guard, SlotDiedError, describe_end
 from asyncbatch.worker.health import read_state
-from asyncbatch.worker.slotprocesses import SlotProcesses
+from asyncbatch.worker.slotprocesses import END_GRACE, SlotProcesses
 
 _START_TIMEOUT: Final = 60.0
 
@@ -33,9 +32,6 @@ waits for the other to receive them."""
 
 _DEATH_GRACE: Final = 0.5
 """Seconds after a process's end in which a response that it sent before is accepted."""
-
-_END_GRACE: Final = 2.0
-"""Seconds for a process to end after it has closed its socket."""
 
 _BROKEN: Final = (OSError, anyio.ClosedResourceError, anyio.EndOfStream)
 
@@ -128,10 +124,12 @@ class Slot:
         with theirs, os.fdopen(pipe, "wb"):
             try:
                 process = await processes.start(folder, memory=memory, connection=theirs.fileno(), stacks=pipe)
-            except OSError as error:
+            except BaseException as error:
                 ours.close()
                 os.close(stacks)
-                raise SlotDiedError(f"slot did not start: {error}") from error
+                if isinstance(error, OSError):
+                    raise SlotDiedError(f"slot did not start: {error}") from error
+                raise
         slot = cls(_process=process, _channel=Channel(ours), _stacks=stacks)
         group.start_soon(slot._watch)
         try:
@@ -207,14 +205,11 @@ class Slot:
 
     async def kill(self) -> None:
         """Kill the process."""
-        with anyio.CancelScope(shield=True):
-            self._process.send_signal(signal.SIGKILL)
-            with anyio.move_on_after(_END_GRACE):  # a process that waits for a failed disk ends when the disk responds
-                await self._process.wait()
-            self._channel.close()
-            if self._stacks >= 0:
-                os.close(self._stacks)
-                self._stacks = -1
+        await self._process.kill(END_GRACE)
+        self._channel.close()
+        if self._stacks >= 0:
+            os.close(self._stacks)
+            self._stacks = -1
 
     async def _exchange(
         self, first: int, commands: Sequence[tuple[dict[str, Any], Content]], guard: Guard | None = None
@@ -258,7 +253,7 @@ class Slot:
 
     async def _describe_end(self, guard: Guard | None) -> Loss:
         """Describe how the process ended."""
-        with anyio.move_on_after(_END_GRACE):
+        with anyio.move_on_after(END_GRACE):
             await self._process.wait()
         code = self._process.poll()
         if code is None:

@@ -20,6 +20,9 @@ from asyncbatch.forking.packets import make_pair
 NAME: Final = "asyncbatch-slot"
 """Name of a slot's process in `ps` and `top`."""
 
+END_GRACE: Final = 2.0
+"""Seconds for a slot's process to end after it was killed or has closed its socket."""
+
 _SHARED: Final = (
     "asyncbatch.forking.server",
     "asyncbatch.wire.compression",
@@ -103,7 +106,11 @@ class SlotProcesses:
             attempt += 1
             try:
                 process = await self._fork(folder, memory=memory, connection=connection, stacks=stacks)
-                await process.wait_forked()
+                try:
+                    await process.wait_forked()
+                except BaseException:  # cancelled: it would outlive its folder and its connections
+                    await process.kill(END_GRACE)
+                    raise
             except ForkServerGoneError:
                 if attempt == _ATTEMPTS:
                     raise
