@@ -9,8 +9,8 @@ import pytest
 from asyncbatch.aws.bodies import Bodies
 from asyncbatch.aws.protocols import Content
 from asyncbatch.errors import BlobMissing
+from asyncbatch.testing import VIRTUAL
 from asyncbatch.wire.messages import Body
-from tests.unit.virtual import VIRTUAL
 
 pytestmark = pytest.mark.anyio
 

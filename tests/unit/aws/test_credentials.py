@@ -8,7 +8,7 @@ import pytest
 from aiobotocore.credentials import AioCredentials
 
 from asyncbatch.aws.credentials import CredentialSource, RenewableCredentials
-from tests.unit.virtual import VIRTUAL
+from asyncbatch.testing import VIRTUAL
 
 pytestmark = pytest.mark.anyio
 

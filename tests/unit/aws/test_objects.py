@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from asyncbatch.aws.objects import Objects
 from asyncbatch.aws.retries import RetryPolicy
 from asyncbatch.errors import AccessDenied, AwsBusy, QueueGone
-from tests.unit.virtual import VIRTUAL
+from asyncbatch.testing import VIRTUAL
 
 pytestmark = pytest.mark.anyio
 

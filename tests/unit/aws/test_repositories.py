@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 
 from asyncbatch.aws.repositories import Repositories
 from asyncbatch.errors import AccessDenied, AwsError
-from tests.unit.virtual import VIRTUAL
+from asyncbatch.testing import VIRTUAL
 
 pytestmark = pytest.mark.anyio
 

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from asyncbatch.aws.streams import LogStreams
 from asyncbatch.errors import AwsError
-from tests.unit.virtual import VIRTUAL
+from asyncbatch.testing import VIRTUAL
 
 pytestmark = pytest.mark.anyio
 

@@ -8,7 +8,7 @@ import pytest
 
 from asyncbatch.errors import AwsError
 from asyncbatch.main.garbage import Garbage
-from tests.unit.virtual import VIRTUAL
+from asyncbatch.testing import VIRTUAL
 
 pytestmark = pytest.mark.anyio
 

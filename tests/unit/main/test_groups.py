@@ -12,12 +12,12 @@ from asyncbatch.aws.bodies import Bodies
 from asyncbatch.main.dispatcher import wait_for
 from asyncbatch.main.program import Program, encode_arguments
 from asyncbatch.main.tile import Tile
+from asyncbatch.testing import VIRTUAL
 from asyncbatch.wire.messages import (
     Returned,
 )
 from tests.unit.main.fakes import RESULTS, TASKS, FakeRun
 from tests.unit.main.stage import LARGE, PROGRAM, Stage, staged
-from tests.unit.virtual import VIRTUAL
 
 pytestmark = pytest.mark.anyio
 

@@ -11,9 +11,9 @@ from asyncbatch.aws.retries import OUTAGE
 from asyncbatch.errors import AwsError, EndpointUnreachable, QueueGone, find_first
 from asyncbatch.main.garbage import Garbage
 from asyncbatch.main.receiver import Receiver
+from asyncbatch.testing import VIRTUAL
 from asyncbatch.wire.messages import Goodbye, Message, pack
 from tests.unit.main.fakes import RESULTS, FakeQueues, FakeRun, hang, make_pacer
-from tests.unit.virtual import VIRTUAL
 
 pytestmark = pytest.mark.anyio
 

@@ -15,6 +15,7 @@ from asyncbatch.events import Event, TileDone, TileFailed
 from asyncbatch.main.dispatcher import wait_for
 from asyncbatch.main.garbage import Garbage
 from asyncbatch.main.sender import Sender
+from asyncbatch.testing import VIRTUAL
 from asyncbatch.wire.manifest import alive_key, manifest_key, program_key
 from asyncbatch.wire.messages import (
     PROMPT_LIMIT,
@@ -27,7 +28,6 @@ from asyncbatch.wire.messages import (
 )
 from tests.unit.main.fakes import TASKS, FakeRun, hang, make_pacer
 from tests.unit.main.stage import LARGE, PROGRAM, staged
-from tests.unit.virtual import VIRTUAL
 
 pytestmark = pytest.mark.anyio
 

@@ -7,8 +7,8 @@ import pytest
 
 from asyncbatch.main.garbage import Garbage
 from asyncbatch.main.uploads import LEAST, MOST, QUICK, Uploads
+from asyncbatch.testing import VIRTUAL
 from tests.unit.main.fakes import FakeObjects
-from tests.unit.virtual import VIRTUAL
 
 pytestmark = pytest.mark.anyio
 

@@ -10,7 +10,7 @@ from asyncbatch.aws.jobs import TaggedJob
 from asyncbatch.aws.stacks import StackOutputs
 from asyncbatch.errors import StackFailed
 from asyncbatch.stack.runs import FoundRun, StackRuns, compute_age
-from tests.unit.virtual import VIRTUAL
+from asyncbatch.testing import VIRTUAL
 
 
 @pytest.fixture

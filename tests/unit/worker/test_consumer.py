@@ -13,6 +13,7 @@ import pytest
 from asyncbatch.aws.protocols import BlobAge, Received
 from asyncbatch.batching.prefetch import Prefetch
 from asyncbatch.errors import AwsError, HandleStale
+from asyncbatch.testing import VIRTUAL
 from asyncbatch.wire.messages import Body, Goodbye, Heartbeat, Sentinel, Task, pack, seal, unseal
 from asyncbatch.worker.attempts import Verdict
 from asyncbatch.worker.consumer import Consumer
@@ -22,7 +23,6 @@ from asyncbatch.worker.lifecycle import Lifecycle, Stop
 from asyncbatch.worker.presence import Presence
 from asyncbatch.worker.reporter import Reporter
 from asyncbatch.worker.tiles import NackError
-from tests.unit.virtual import VIRTUAL
 from tests.unit.worker.runs import MANIFEST
 
 pytestmark = pytest.mark.anyio

@@ -13,6 +13,7 @@ from asyncbatch.aws.bodies import Bodies
 from asyncbatch.aws.protocols import Content
 from asyncbatch.batching.tuning import TUNING
 from asyncbatch.errors import AwsError, BlobMissing, QueueGone
+from asyncbatch.testing import VIRTUAL
 from asyncbatch.wire.manifest import program_key
 from asyncbatch.wire.messages import INLINE_LIMIT, Body, Message, Result, Returned, Task, unpack, unseal
 from asyncbatch.worker.groups import Groups
@@ -20,7 +21,6 @@ from asyncbatch.worker.guard import SlotDiedError
 from asyncbatch.worker.slot import Computed
 from asyncbatch.worker.slots import Slots
 from asyncbatch.worker.tiles import NackError
-from tests.unit.virtual import VIRTUAL
 from tests.unit.worker.runs import MANIFEST, make_tiles
 
 pytestmark = pytest.mark.anyio

@@ -8,9 +8,9 @@ import pytest
 
 from asyncbatch.aws.protocols import BlobAge, Content
 from asyncbatch.errors import AwsError, QueueGone
+from asyncbatch.testing import VIRTUAL
 from asyncbatch.wire.manifest import alive_key
 from asyncbatch.worker.presence import Presence, RunBlobs
-from tests.unit.virtual import VIRTUAL
 from tests.unit.worker.runs import MANIFEST
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", [VIRTUAL], ids=["virtual"])]
