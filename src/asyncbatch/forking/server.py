@@ -195,7 +195,7 @@ class ForkServer:
         status = _FAILED
         try:
             gc.enable()
-            client = client.dup()
+            client = client.dup()  # `_leave_server` closes the other one
             self._leave_server()
             for number, stream in enumerate(streams):
                 os.dup2(stream, number)

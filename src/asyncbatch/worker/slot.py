@@ -7,7 +7,7 @@ output is discarded, and a dead child's signal is not known.
 import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
@@ -121,15 +121,14 @@ class Slot:
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)
         stacks, pipe = os.pipe()
         os.set_blocking(stacks, False)
-        with theirs, os.fdopen(pipe, "wb"):
+        with ExitStack() as unused, theirs, os.fdopen(pipe, "wb"):
+            unused.callback(os.close, stacks)
+            unused.enter_context(ours)
             try:
                 process = await processes.start(folder, memory=memory, connection=theirs.fileno(), stacks=pipe)
-            except BaseException as error:
-                ours.close()
-                os.close(stacks)
-                if isinstance(error, OSError):
-                    raise SlotDiedError(f"slot did not start: {error}") from error
-                raise
+            except OSError as error:
+                raise SlotDiedError(f"slot did not start: {error}") from error
+            unused.pop_all()
         slot = cls(_process=process, _channel=Channel(ours), _stacks=stacks)
         group.start_soon(slot._watch)
         try:

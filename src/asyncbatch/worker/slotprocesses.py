@@ -105,24 +105,17 @@ class SlotProcesses:
         while True:
             attempt += 1
             try:
-                process = await self._fork(folder, memory=memory, connection=connection, stacks=stacks)
-                try:
-                    await process.wait_forked()
-                except BaseException:  # cancelled: it would outlive its folder and its connections
-                    await process.kill(END_GRACE)
-                    raise
+                return await self._fork(folder, memory=memory, connection=connection, stacks=stacks)
             except ForkServerGoneError:
                 if attempt == _ATTEMPTS:
                     raise
                 if self.client.gone:
                     self.client = ForkClient(self.restart())
-            else:
-                return process
 
     async def _fork(self, folder: Path, *, memory: int, connection: int, stacks: int) -> ForkedProcess:
         nowhere = os.open(os.devnull, os.O_RDONLY)
         try:
-            return await self.client.fork(
+            process = await self.client.fork(
                 environment={**os.environ, "TMPDIR": str(folder)},
                 folder=str(folder),
                 group=os.getpgrp(),
@@ -132,3 +125,9 @@ class SlotProcesses:
             )
         finally:
             os.close(nowhere)
+        try:
+            await process.wait_forked()
+        except BaseException:  # cancelled: it would outlive its folder and its connections
+            await process.kill(END_GRACE)
+            raise
+        return process
