@@ -18,6 +18,13 @@ def test_gdal_reads_into_arrays(podman: Podman, image: str) -> None:
     assert int(reported) >= 3_040_000
 
 
+def test_modules_of_a_worker_are_compiled_in_the_image(podman: Podman, image: str) -> None:
+    reported = run_shell(podman, image, "python -v -c 'import asyncbatch.worker.work' 2>&1")
+    lines = [line for line in reported.splitlines() if line.startswith("# ") and "/opt/" in line]
+    assert any(" matches " in line and line.endswith("asyncbatch/worker/work.py") for line in lines)
+    assert [line for line in lines if line.startswith("# code object from") and ".pyc" not in line] == []
+
+
 def test_image_has_labels(podman: Podman, image: str) -> None:
     labels = json.loads(podman("inspect", image, "--format", "{{json .Labels}}"))
     assert labels["org.opencontainers.image.version"]
